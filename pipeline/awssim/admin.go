@@ -1,0 +1,72 @@
+package awssim
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+)
+
+// admin serves what tests and the demo need beside the services:
+//
+//	GET    /_sim/stats             what was counted, as Stats
+//	GET    /_sim/faults            active faults
+//	POST   /_sim/faults            adds a Fault
+//	DELETE /_sim/faults?kind=KIND  clears faults of a kind, or all
+//	POST   /_sim/mark              forgets which instances were served
+//	GET    /_sim/served            instances served since, as account/region/dimensions
+func (s *Server) admin(w http.ResponseWriter, r *http.Request) {
+	switch r.Method + " " + r.URL.Path {
+	case "GET /_sim/stats":
+		writeJSON(w, s.Stats())
+	case "GET /_sim/faults":
+		writeJSON(w, s.faults.list())
+	case "DELETE /_sim/faults":
+		s.faults.clear(r.URL.Query().Get("kind"))
+	case "POST /_sim/faults":
+		var f Fault
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&f); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if err := s.Inject(f); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	case "POST /_sim/mark":
+		s.repeats.mark()
+	case "GET /_sim/served":
+		writeJSON(w, s.Served())
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// Inject makes a fault active, or does at once what happens only once.
+func (s *Server) Inject(f Fault) error {
+	switch f.Kind {
+	case "revoke_all":
+		s.sessions.refuse(func(p *principal) bool { return !p.base })
+		return nil
+	case "quota":
+		s.quotas.set(f.Requests, f.Datapoints)
+		return nil
+	}
+	return s.faults.add(f)
+}
+
+// Clear ends the faults of a kind, or all.
+func (s *Server) Clear(kind string) { s.faults.clear(kind) }
+
+// Served lists the instances answered since the last mark, sorted.
+func (s *Server) Served() []string {
+	s.repeats.mu.Lock()
+	defer s.repeats.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.repeats.served))
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		panic(http.ErrAbortHandler) // the caller has left
+	}
+}

@@ -1,0 +1,217 @@
+package awssim
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// answerBuffer is the memory of one GetMetricData answer, reused.
+type answerBuffer struct {
+	body         []byte
+	times        []byte
+	values       []byte
+	datapoints   int
+	lastTimes    int // datapoints of the result in the making
+	queriesBegun int
+}
+
+var answerBuffers = sync.Pool{New: func() any { return new(answerBuffer) }}
+
+func (s *Server) getMetricData(w http.ResponseWriter, c *call, f activeFaults) *apiError {
+	r, fail := parseDataRequest(c.body)
+	if fail != nil {
+		return fail
+	}
+	now := s.cfg.Now()
+	r.start = roundStart(r.start, now)
+	target := c.principal.account + "/" + c.region
+	if !s.quotas.take(target, r.estimate(), now) {
+		return errThrottled(c.service)
+	}
+	if poison, on := f["poison"]; on && r.names(poison.Instance) {
+		return &apiError{status: 500, code: "InternalServiceError", shape: "InternalServiceFault", message: "Internal error"}
+	}
+	from, skip, fail := parseToken(r.token, len(r.queries))
+	if fail != nil {
+		return fail
+	}
+	b := answerBuffers.Get().(*answerBuffer)
+	defer answerBuffers.Put(b)
+	p := page{server: s, call: c, request: r, faults: f, buffer: b}
+	p.encode(from, skip)
+	if f.on("truncate") {
+		w.Header().Set("Content-Type", "application/cbor")
+		w.Header().Set("Content-Length", strconv.Itoa(len(b.body)))
+		write(w, b.body[:len(b.body)/2])
+		s.stats.code(c, "truncate")
+		panic(http.ErrAbortHandler)
+	}
+	s.bill(target, r, &p)
+	writeCBOR(w, 200, b.body)
+	return nil
+}
+
+// estimate is what CloudWatch's datapoint quota counts: every grid point of
+// every query, whether it has a datapoint or not.
+func (r *dataRequest) estimate() (n int) {
+	for i := range r.queries {
+		n += int((r.end - r.start + r.queries[i].period - 1) / r.queries[i].period)
+	}
+	return n
+}
+
+func (r *dataRequest) names(instance string) bool {
+	for i := range r.queries {
+		if instance != "" && strings.HasSuffix(r.queries[i].dimensions, "InstanceId="+instance) {
+			return true
+		}
+	}
+	return false
+}
+
+// bill counts an answered request as AWS bills it: five statistics of one
+// metric count once; a second page is not billed again.
+func (s *Server) bill(target string, r *dataRequest, p *page) {
+	repeated := 0
+	if !p.spoiled {
+		repeated = s.repeats.add(target, r.queries[p.first:p.end], r.start, r.end)
+	}
+	perMetric := map[string]int{}
+	for i := range r.queries {
+		q := &r.queries[i]
+		perMetric[q.namespace+"\x00"+q.metric+"\x00"+q.dimensions]++
+	}
+	billed := 0
+	for _, n := range perMetric {
+		billed += (n + 4) / 5
+	}
+	s.stats.count(func(st *Stats) {
+		st.Answered++
+		st.Datapoints += int64(p.buffer.datapoints)
+		st.Repeated += repeated
+		if r.token != "" {
+			st.PagesContinued++
+			return
+		}
+		st.BilledMetrics += int64(billed)
+		st.BilledWorst += int64(len(r.queries))
+	})
+}
+
+// A page token names the query to go on with and the grid points to skip.
+func parseToken(token string, queries int) (query, skip int, fail *apiError) {
+	if token == "" {
+		return 0, 0, nil
+	}
+	if n, err := fmt.Sscanf(token, "q%d-%d", &query, &skip); err != nil || n != 2 || query >= queries || query < 0 || skip < 0 {
+		return 0, 0, &apiError{status: 400, code: "InvalidNextToken", message: "The token is not valid."}
+	}
+	return query, skip, nil
+}
+
+// page is one page of an answer.
+type page struct {
+	server  *Server
+	call    *call
+	request *dataRequest
+	faults  activeFaults
+	buffer  *answerBuffer
+
+	first, end int  // queries completed on this page
+	spoiled    bool // a fault spoiled some results
+}
+
+// encode writes the page from a query on into the buffer.
+func (p *page) encode(query, skip int) {
+	b, r := p.buffer, p.request
+	b.body, b.datapoints = b.body[:0], 0
+	p.first = query
+	next := ""
+	// The body begins with a map whose size depends on whether there is a
+	// next page: results first, the token behind them.
+	b.body = append(b.body, 0xbf) // indefinite map
+	b.body = append(appendText(b.body, "MetricDataResults"), 0x9f)
+	for ; query < len(r.queries); query++ {
+		left := p.result(&r.queries[query], skip)
+		if left >= 0 {
+			next = fmt.Sprintf("q%d-%d", query, left)
+			break
+		}
+		skip = 0
+	}
+	p.end = query
+	b.body = append(b.body, 0xff)
+	b.body = appendArray(appendText(b.body, "Messages"), 0)
+	if next != "" {
+		b.body = appendText(appendText(b.body, "NextToken"), next)
+	}
+	b.body = append(b.body, 0xff)
+}
+
+// result appends one query's result. It returns -1, or the grid point to go on
+// with when the page is full.
+func (p *page) result(q *query, skip int) (left int) {
+	b := p.buffer
+	status := "Complete"
+	b.times, b.values = b.times[:0], b.values[:0]
+	count := 0
+	left = -1
+	if spoiled := p.spoil(q); spoiled != "" {
+		status, p.spoiled = spoiled, true
+	} else if kept(p.request.start, q.period, p.server.cfg.Now()) {
+		count, left = p.datapoints(q, skip)
+		if left >= 0 {
+			status = "PartialData"
+		}
+	}
+	b.body = appendMap(b.body, 5)
+	b.body = appendText(appendText(b.body, "Id"), q.id)
+	b.body = appendText(appendText(b.body, "Label"), q.metric)
+	b.body = appendText(appendText(b.body, "StatusCode"), status)
+	b.body = append(appendArray(appendText(b.body, "Timestamps"), count), b.times...)
+	b.body = append(appendArray(appendText(b.body, "Values"), count), b.values...)
+	b.datapoints += count
+	return left
+}
+
+// spoil returns the status that a fault gives a result, if any.
+func (p *page) spoil(q *query) string {
+	for kind, status := range map[string]string{
+		"partial": "PartialData", "internal_result": "InternalError", "forbidden": "Forbidden",
+	} {
+		f, on := p.faults[kind]
+		if on && (f.Instance == "" || strings.Contains(q.dimensions, f.Instance)) {
+			return status
+		}
+	}
+	return ""
+}
+
+// datapoints appends a query's datapoints from a grid point on, as many as the
+// page has room for.
+func (p *page) datapoints(q *query, skip int) (count, left int) {
+	b, r := p.buffer, p.request
+	source := newSource(p.call.principal.account, p.call.region, q.namespace, q.metric, q.dimensions, q.statistic)
+	points := int((r.end - r.start + q.period - 1) / q.period)
+	room := r.maxDatapoints - b.datapoints
+	for i := skip; i < points; i++ {
+		at := r.start + int64(i)*q.period
+		if r.descending {
+			at = r.start + int64(points-1-i)*q.period
+		}
+		v, ok := source.at(at)
+		if !ok {
+			continue
+		}
+		if count == room {
+			return count, i
+		}
+		b.times = appendTime(b.times, at)
+		b.values = appendFloat(b.values, v)
+		count++
+	}
+	return count, -1
+}

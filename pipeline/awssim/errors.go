@@ -1,0 +1,140 @@
+package awssim
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"strconv"
+)
+
+// apiError is an error answer: code as the query protocols spell it, and the
+// shape of CBOR's __type where it differs.
+type apiError struct {
+	status  int
+	code    string
+	shape   string // of __type; empty: code
+	message string
+	raw     bool // answered without any protocol, as proxies do
+}
+
+var errMissingToken = &apiError{status: 403, code: "MissingAuthenticationToken", message: "Request is missing Authentication Token"}
+
+// errExpired is how each service says that a session is over.
+func errExpired(service string) *apiError {
+	if service == "ec2" {
+		return &apiError{status: 400, code: "RequestExpired", message: "Request has expired."}
+	}
+	return &apiError{status: 403, code: "ExpiredToken", shape: "ExpiredTokenException",
+		message: "The security token included in the request is expired"}
+}
+
+// errUnknownKey is how each service refuses a key it does not know, and any
+// key in a region that the account has not enabled.
+func errUnknownKey(service string) *apiError {
+	if service == "ec2" {
+		return &apiError{status: 401, code: "AuthFailure",
+			message: "AWS was not able to validate the provided access credentials"}
+	}
+	return &apiError{status: 403, code: "InvalidClientTokenId", shape: "UnrecognizedClientException",
+		message: "The security token included in the request is invalid."}
+}
+
+func errThrottled(service string) *apiError {
+	if service == "ec2" {
+		return &apiError{status: 503, code: "RequestLimitExceeded", message: "Request limit exceeded."}
+	}
+	return &apiError{status: 400, code: "Throttling", shape: "ThrottlingException", message: "Rate exceeded"}
+}
+
+func errDenied(c *call) *apiError {
+	return &apiError{status: 403, code: "AccessDenied", shape: "AccessDeniedException",
+		message: fmt.Sprintf("User: %s is not authorized to perform: %s:%s", c.principal.arn, c.service, c.operation)}
+}
+
+func errInvalid(format string, args ...any) *apiError {
+	return &apiError{status: 400, code: "ValidationError", message: fmt.Sprintf(format, args...)}
+}
+
+// codec writes errors in a service's protocol.
+type codec interface {
+	fail(http.ResponseWriter, *apiError)
+}
+
+type xmlCodec struct{}
+
+func (xmlCodec) fail(w http.ResponseWriter, e *apiError) {
+	writeXML(w, e.status, fmt.Sprintf(`<ErrorResponse><Error><Type>%s</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>sim</RequestId></ErrorResponse>`,
+		e.side(), e.code, escape(e.message)))
+}
+
+type ec2Codec struct{}
+
+func (ec2Codec) fail(w http.ResponseWriter, e *apiError) {
+	writeXML(w, e.status, fmt.Sprintf(`<Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>sim</RequestID></Response>`,
+		e.code, escape(e.message)))
+}
+
+type cborCodec struct{}
+
+func (cborCodec) fail(w http.ResponseWriter, e *apiError) {
+	shape := e.shape
+	if shape == "" {
+		shape = e.code
+	}
+	b := appendMap(nil, 2)
+	b = appendText(appendText(b, "__type"), "com.amazonaws.cloudwatch.v2010_08_01#"+shape)
+	b = appendText(appendText(b, "message"), e.message)
+	w.Header().Set("X-Amzn-Query-Error", e.code+";"+e.side())
+	writeCBOR(w, e.status, b)
+}
+
+// failRaw answers as a proxy or front end may: in a protocol that the SDK does
+// not expect, or with an empty body.
+func failRaw(w http.ResponseWriter, e *apiError) {
+	if e.message == "empty" {
+		w.WriteHeader(e.status)
+		return
+	}
+	writeXML(w, e.status, "<Error><Code>"+e.code+"</Code></Error>")
+}
+
+func (e *apiError) side() string {
+	if e.status >= 500 {
+		return "Receiver"
+	}
+	return "Sender"
+}
+
+func writeXML(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/xml")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	write(w, []byte(body))
+}
+
+func writeCBOR(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/cbor")
+	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	write(w, body)
+}
+
+// write sends a body to a caller who may have left: then there is nobody to
+// tell.
+func write(w http.ResponseWriter, body []byte) { _, _ = w.Write(body) }
+
+func escape(s string) string {
+	var b xmlBuffer
+	if err := xml.EscapeText(&b, []byte(s)); err != nil {
+		panic(err) // writing to memory does not fail
+	}
+	return string(b)
+}
+
+type xmlBuffer []byte
+
+func (b *xmlBuffer) Write(p []byte) (int, error) {
+	*b = append(*b, p...)
+	return len(p), nil
+}

@@ -1,0 +1,244 @@
+package awssim
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Fault is trouble that the server makes until it is used up or cleared. An
+// empty scope field matches everything.
+type Fault struct {
+	Kind string `json:"kind"` // see kinds
+
+	Service   string `json:"service,omitempty"` // sts, ec2, monitoring
+	Operation string `json:"operation,omitempty"`
+	Account   string `json:"account,omitempty"`
+	Region    string `json:"region,omitempty"`
+	Instance  string `json:"instance,omitempty"` // of poison, partial: the id that causes it
+
+	Probability float64 `json:"probability,omitempty"` // 0: always
+	Count       int     `json:"count,omitempty"`       // 0: until cleared
+	Millis      int     `json:"millis,omitempty"`      // of latency
+	Spelling    string  `json:"spelling,omitempty"`    // of expired: xml, empty, RequestExpired; default the protocol's
+
+	Requests   float64 `json:"requests,omitempty"`   // of quota: per second
+	Datapoints float64 `json:"datapoints,omitempty"` // of quota: per second
+}
+
+// kinds names every fault and what it does.
+var kinds = map[string]string{
+	"throttle":        "the call is throttled",
+	"error500":        "internal error",
+	"error503":        "service unavailable",
+	"expired":         "the session that signed the call is over from now on",
+	"revoke_all":      "every session issued until now is over, once",
+	"base_expired":    "base keys are refused as expired",
+	"cut":             "the connection is closed without an answer",
+	"truncate":        "the answer's body ends in its middle",
+	"hang":            "no answer until the fault is cleared or the caller leaves",
+	"latency":         "answers take longer by millis",
+	"partial":         "GetMetricData results are PartialData without data",
+	"internal_result": "GetMetricData results are InternalError",
+	"forbidden":       "GetMetricData results are Forbidden",
+	"poison":          "GetMetricData calls that name the instance fail with 500",
+	"sts_down":        "STS answers 503",
+	"role_denied":     "AssumeRole into the account is denied",
+	"access_denied":   "the call is denied",
+	"region_down":     "every call in the region answers 503",
+	"region_disabled": "the region is not enabled: good keys look invalid there",
+	"quota":           "GetMetricData's quotas change",
+}
+
+// faults is the list of active faults.
+type faults struct {
+	mu      sync.Mutex
+	active  []*Fault
+	cleared chan struct{} // closed when faults are cleared: hanging calls go on
+}
+
+// activeFaults are the kinds that apply to one call.
+type activeFaults map[string]Fault
+
+func (f *faults) add(fault Fault) error {
+	if kinds[fault.Kind] == "" {
+		return fmt.Errorf("unknown fault %q", fault.Kind)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.active = append(f.active, &fault)
+	return nil
+}
+
+func (f *faults) clear(kind string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.active = slices.DeleteFunc(f.active, func(a *Fault) bool { return kind == "" || a.Kind == kind })
+	if f.cleared != nil {
+		close(f.cleared)
+		f.cleared = nil
+	}
+}
+
+func (f *faults) list() []Fault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]Fault, 0, len(f.active))
+	for _, a := range f.active {
+		all = append(all, *a)
+	}
+	return all
+}
+
+// untilCleared is closed at the next clear.
+func (f *faults) untilCleared() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cleared == nil {
+		f.cleared = make(chan struct{})
+	}
+	return f.cleared
+}
+
+// pick returns the faults that apply to a call and uses them up.
+func (f *faults) pick(c *call, chance func(float64) bool) activeFaults {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var picked activeFaults
+	for _, a := range f.active {
+		if !a.matches(c) || a.Probability > 0 && !chance(a.Probability) || a.Count < 0 {
+			continue
+		}
+		if a.Count > 0 {
+			if a.Count--; a.Count == 0 {
+				a.Count = -1 // used up
+			}
+		}
+		if picked == nil {
+			picked = activeFaults{}
+		}
+		picked[a.Kind] = *a
+	}
+	f.active = slices.DeleteFunc(f.active, func(a *Fault) bool { return a.Count < 0 })
+	return picked
+}
+
+func (a *Fault) matches(c *call) bool {
+	is := func(want, have string) bool { return want == "" || want == have }
+	if a.Kind == "sts_down" && c.service != "sts" || a.Kind == "base_expired" || a.Kind == "role_denied" {
+		return false
+	}
+	return is(a.Service, c.service) && is(a.Operation, c.operation) &&
+		is(a.Account, c.principal.account) && is(a.Region, c.region) &&
+		(a.Kind != "region_disabled" && a.Kind != "region_down" || c.service != "sts")
+}
+
+func (f *faults) has(match func(*Fault) bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.active, match)
+}
+
+func (f *faults) baseExpired(*call) bool {
+	return f.has(func(a *Fault) bool { return a.Kind == "base_expired" })
+}
+
+func (f *faults) roleDenied(account string) bool {
+	return f.has(func(a *Fault) bool { return a.Kind == "role_denied" && (a.Account == "" || a.Account == account) })
+}
+
+// interfere plays the faults that replace a whole answer. Done means that
+// there is nothing more to answer.
+func (s *Server) interfere(w http.ResponseWriter, c *call, f activeFaults) (done bool, fail *apiError) {
+	if l, on := f["latency"]; on {
+		wait(c, time.Duration(l.Millis)*time.Millisecond)
+	}
+	switch {
+	case f.on("hang"):
+		select {
+		case <-s.faults.untilCleared():
+			return false, nil
+		case <-c.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	case f.on("cut"):
+		s.stats.code(c, "cut")
+		panic(http.ErrAbortHandler) // closes the connection without an answer
+	case f.on("throttle"):
+		return false, errThrottled(c.service)
+	case f.on("error500"):
+		return false, &apiError{status: 500, code: "InternalServiceError", shape: "InternalServiceFault", message: "Internal error"}
+	case f.on("error503"), f.on("sts_down"), f.on("region_down"):
+		return false, &apiError{status: 503, code: "ServiceUnavailable", message: "Service is unavailable"}
+	case f.on("expired"):
+		return false, s.expireEarly(c, f["expired"])
+	case f.on("access_denied"):
+		return false, errDenied(c)
+	case f.on("region_disabled"):
+		return false, errUnknownKey(c.service)
+	}
+	return false, nil
+}
+
+func (f activeFaults) on(kind string) bool {
+	_, on := f[kind]
+	return on
+}
+
+// expireEarly ends the session that signed the call before its time.
+func (s *Server) expireEarly(c *call, f Fault) *apiError {
+	s.sessions.refuse(func(p *principal) bool { return p.key.ID == c.principal.key.ID && !p.base })
+	s.stats.expired(true)
+	switch f.Spelling {
+	case "RequestExpired":
+		return &apiError{status: 400, code: "RequestExpired", message: "Request has expired."}
+	case "xml", "empty":
+		return &apiError{status: 403, code: "ExpiredToken", message: f.Spelling, raw: true}
+	}
+	return errExpired(c.service)
+}
+
+// quotas enforces GetMetricData's limits per account and region.
+type quotas struct {
+	mu       sync.Mutex
+	requests float64 // per second; 0: not enforced
+	points   float64
+	buckets  map[string]*bucket
+}
+
+type bucket struct {
+	at       time.Time
+	requests float64
+	points   float64
+}
+
+func (q *quotas) set(requests, points float64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.requests, q.points, q.buckets = requests, points, map[string]*bucket{}
+}
+
+// take reports whether a call of so many estimated datapoints is within the
+// quotas. A bucket holds one second's worth, and at least one full call.
+func (q *quotas) take(target string, points int, now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	roof := max(q.points, maxDatapoints)
+	b := q.buckets[target]
+	if b == nil {
+		b = &bucket{at: now, requests: q.requests, points: roof}
+		q.buckets[target] = b
+	}
+	elapsed := now.Sub(b.at).Seconds()
+	b.at = now
+	b.requests = min(b.requests+elapsed*q.requests, max(q.requests, 1))
+	b.points = min(b.points+elapsed*q.points, roof)
+	if q.requests > 0 && b.requests < 1 || q.points > 0 && b.points < float64(points) {
+		return false
+	}
+	b.requests--
+	b.points -= float64(points)
+	return true
+}

@@ -1,0 +1,192 @@
+package awssim
+
+import (
+	"fmt"
+	"regexp"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/aws/smithy-go/encoding/cbor"
+)
+
+// Limits of CloudWatch's requests (API reference of GetMetricData,
+// GetMetricStatistics and ListMetrics).
+const (
+	maxQueries       = 500
+	maxDatapoints    = 100_800
+	maxStatistics    = 1_440 // datapoints of one GetMetricStatistics call
+	maxMetricsListed = 500   // per page
+)
+
+// query is one statistic of one metric, asked of GetMetricData.
+type query struct {
+	id, label                                string
+	namespace, metric, dimensions, statistic string
+	period                                   int64
+}
+
+// dataRequest is a GetMetricData request.
+type dataRequest struct {
+	start, end    int64
+	queries       []query
+	descending    bool
+	maxDatapoints int
+	token         string
+}
+
+// fields reads a decoded CBOR map; what is missing or of another type reads as
+// zero, as AWS's own validation then says.
+type fields cbor.Map
+
+func (f fields) text(name string) string { s, _ := f[name].(cbor.String); return string(s) }
+func (f fields) list(name string) cbor.List {
+	l, _ := f[name].(cbor.List)
+	return l
+}
+func (f fields) fields(name string) fields { m, _ := f[name].(cbor.Map); return fields(m) }
+func (f fields) number(name string) int64 {
+	n, err := cbor.AsInt64(f[name])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+func (f fields) time(name string) (time.Time, bool) {
+	if f[name] == nil {
+		return time.Time{}, false
+	}
+	t, err := cbor.AsTime(f[name])
+	return t, err == nil
+}
+
+func decodeFields(body []byte) (fields, *apiError) {
+	v, err := cbor.Decode(body)
+	if err != nil {
+		return nil, &apiError{status: 400, code: "SerializationException", message: err.Error()}
+	}
+	m, ok := v.(cbor.Map)
+	if !ok {
+		return nil, &apiError{status: 400, code: "SerializationException", message: "the body is not a map"}
+	}
+	return fields(m), nil
+}
+
+// dimensionSet reads a list of dimensions into canonical form.
+func dimensionSet(l cbor.List) string {
+	var pairs []string
+	for _, v := range l {
+		m, _ := v.(cbor.Map)
+		pairs = append(pairs, fields(m).text("Name")+"="+fields(m).text("Value"))
+	}
+	sort.Strings(pairs)
+	return strings.Join(pairs, ",")
+}
+
+var queryID = regexp.MustCompile(`^[a-z][A-Za-z0-9_]{0,254}$`)
+
+func parseDataRequest(body []byte) (*dataRequest, *apiError) {
+	f, fail := decodeFields(body)
+	if fail != nil {
+		return nil, fail
+	}
+	r := &dataRequest{
+		descending: f.text("ScanBy") != "TimestampAscending", token: f.text("NextToken"),
+		maxDatapoints: int(f.number("MaxDatapoints")),
+	}
+	if r.maxDatapoints == 0 {
+		r.maxDatapoints = maxDatapoints
+	}
+	start, ok1 := f.time("StartTime")
+	end, ok2 := f.time("EndTime")
+	list := f.list("MetricDataQueries")
+	switch {
+	case !ok1 || !ok2:
+		return nil, errInvalid("The parameters StartTime and EndTime are required.")
+	case !start.Before(end):
+		return nil, errInvalid("The parameter StartTime must be less than the parameter EndTime.")
+	case len(list) == 0 || len(list) > maxQueries:
+		return nil, errInvalid("The collection MetricDataQueries must not have a size greater than %d; it has %d.", maxQueries, len(list))
+	case r.maxDatapoints < 1 || r.maxDatapoints > maxDatapoints:
+		return nil, errInvalid("The parameter MaxDatapoints must be between 1 and %d.", maxDatapoints)
+	}
+	r.start, r.end = start.Unix(), end.Unix()
+	return r, r.parseQueries(list)
+}
+
+func (r *dataRequest) parseQueries(list cbor.List) *apiError {
+	ids := make(map[string]bool, len(list))
+	r.queries = make([]query, 0, len(list))
+	for _, v := range list {
+		m, _ := v.(cbor.Map)
+		f := fields(m)
+		stat := f.fields("MetricStat")
+		metric := stat.fields("Metric")
+		q := query{
+			id: f.text("Id"), label: f.text("Label"), statistic: stat.text("Stat"), period: stat.number("Period"),
+			namespace: metric.text("Namespace"), metric: metric.text("MetricName"),
+			dimensions: dimensionSet(metric.list("Dimensions")),
+		}
+		switch {
+		case !queryID.MatchString(q.id):
+			return errInvalid("The value %q for parameter MetricDataQueries.member.Id is not matching the expected pattern.", q.id)
+		case ids[q.id]:
+			return errInvalid("The values for parameter Id in MetricDataQueries are not unique: %q.", q.id)
+		case q.namespace == "" || q.metric == "" || !validStatistic(q.statistic):
+			return errInvalid("Invalid MetricStat in query %q.", q.id)
+		}
+		if err := checkPeriod(q.period); err != nil {
+			return errInvalid("query %q: %v", q.id, err)
+		}
+		ids[q.id] = true
+		r.queries = append(r.queries, q)
+	}
+	return nil
+}
+
+var statisticName = regexp.MustCompile(`^(SampleCount|Average|Sum|Minimum|Maximum|IQM|(p|tm|tc|ts|wm)\d{1,2}(\.\d+)?|p100|(TM|TC|TS|WM|PR)\([\d.%]*:[\d.%]*\))$`)
+
+func validStatistic(s string) bool { return statisticName.MatchString(s) }
+
+func checkPeriod(p int64) error {
+	switch p {
+	case 1, 5, 10, 20, 30:
+		return nil
+	}
+	if p < 60 || p%60 != 0 || p > 86400 {
+		return fmt.Errorf("period %d must be 1, 5, 10, 20, 30 or a multiple of 60 up to 86400", p)
+	}
+	return nil
+}
+
+// kept reports whether CloudWatch still has data at a period for a start: if
+// not, it answers with nothing, and no error.
+func kept(start, period int64, now time.Time) bool {
+	const day = 24 * time.Hour
+	switch age := now.Sub(time.Unix(start, 0)); {
+	case age > 455*day:
+		return false
+	case age > 63*day:
+		return period%3600 == 0
+	case age > 15*day:
+		return period%300 == 0
+	case age > 3*time.Hour:
+		return period%60 == 0
+	}
+	return true
+}
+
+// roundStart rounds a start down as CloudWatch does by its age.
+func roundStart(start int64, now time.Time) int64 {
+	const day = 24 * time.Hour
+	step := int64(60)
+	switch age := now.Sub(time.Unix(start, 0)); {
+	case age > 63*day:
+		step = 3600
+	case age > 15*day:
+		step = 300
+	case age < 3*time.Hour:
+		step = 1
+	}
+	return start - start%step
+}

@@ -1,0 +1,219 @@
+package awssim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server is a simulated AWS. It serves every service on one address, as they
+// are told apart by the scope of the request's signature, and its own admin
+// interface below /_sim/.
+type Server struct {
+	cfg      Config
+	sessions *sessions
+	faults   faults
+	quotas   quotas
+	stats    statistics
+	repeats  repeats
+	inFlight atomic.Int64
+
+	randomMu sync.Mutex
+	random   *rand.Rand
+}
+
+// New returns a simulated AWS; it is an http.Handler.
+func New(c Config) *Server {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.MaxSession == 0 {
+		c.MaxSession = 12 * time.Hour
+	}
+	s := &Server{cfg: c, sessions: newSessions(c), random: rand.New(rand.NewPCG(c.Seed, 0))}
+	s.quotas.set(c.RequestsPerSecond, c.DatapointsPerSecond)
+	s.stats.init()
+	s.repeats.on = c.TrackRepeats
+	s.repeats.reset()
+	return s
+}
+
+// Serve serves a simulated AWS on an address until ctx ends. The first line it
+// writes to out is "listening on http://ADDRESS".
+func Serve(ctx context.Context, c Config, address string, out io.Writer) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: New(c), ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { server.Close() })
+	fmt.Fprintf(out, "listening on http://%s\n", listener.Addr())
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// call is one request of a service on its way through the server.
+type call struct {
+	*http.Request
+	body      []byte
+	service   string // sts, ec2, monitoring
+	operation string
+	region    string
+	principal principal
+	form      url.Values // of the query protocols
+	codec     codec
+}
+
+const maxBody = 4 << 20
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/_sim/") {
+		s.admin(w, r)
+		return
+	}
+	s.stats.enter(s.inFlight.Add(1))
+	defer s.inFlight.Add(-1)
+	c, fail := s.read(r)
+	if fail == nil {
+		fail = s.serve(w, c)
+	}
+	if fail != nil {
+		s.stats.failed(c, fail)
+		if fail.raw {
+			failRaw(w, fail)
+			return
+		}
+		c.codec.fail(w, fail)
+	}
+}
+
+// read takes a request apart without judging it.
+func (s *Server) read(r *http.Request) (*call, *apiError) {
+	c := &call{Request: r, codec: xmlCodec{}}
+	sig, signed := parseSignature(r.Header.Get("Authorization"))
+	c.service, c.region = sig.service, sig.region
+	if c.service == "monitoring" {
+		c.codec = cborCodec{}
+	} else if c.service == "ec2" {
+		c.codec = ec2Codec{}
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil || len(body) > maxBody {
+		return c, &apiError{status: http.StatusRequestEntityTooLarge, code: "RequestEntityTooLarge", message: "body too large"}
+	}
+	c.body = body
+	c.operation = operationOf(c)
+	if !signed {
+		return c, errMissingToken
+	}
+	return c, nil
+}
+
+func operationOf(c *call) string {
+	if c.service == "monitoring" {
+		_, operation, _ := strings.Cut(c.URL.Path, "/operation/")
+		return operation
+	}
+	form, err := url.ParseQuery(string(c.body))
+	if err != nil {
+		return ""
+	}
+	c.form = form
+	return form.Get("Action")
+}
+
+// serve judges a request as AWS does, lets faults interfere, and answers it.
+func (s *Server) serve(w http.ResponseWriter, c *call) *apiError {
+	if fail := s.authenticate(c); fail != nil {
+		return fail
+	}
+	s.stats.called(c)
+	s.delay(c)
+	f := s.faults.pick(c, s.chance)
+	if done, fail := s.interfere(w, c, f); done || fail != nil {
+		return fail
+	}
+	handle := operations[c.service+"."+c.operation]
+	if handle == nil {
+		return &apiError{status: 400, code: "InvalidAction", message: fmt.Sprintf("%s has no operation %q here", c.service, c.operation)}
+	}
+	return handle(s, w, c, f)
+}
+
+// operations answers by service and operation.
+var operations = map[string]func(*Server, http.ResponseWriter, *call, activeFaults) *apiError{
+	"sts.AssumeRole":                 (*Server).assumeRole,
+	"sts.GetCallerIdentity":          (*Server).callerIdentity,
+	"ec2.DescribeInstances":          (*Server).describeInstances,
+	"ec2.DescribeRegions":            (*Server).describeRegions,
+	"monitoring.GetMetricData":       (*Server).getMetricData,
+	"monitoring.GetMetricStatistics": (*Server).getMetricStatistics,
+	"monitoring.ListMetrics":         (*Server).listMetrics,
+}
+
+// authenticate finds whose key signed the request, and whether it may.
+func (s *Server) authenticate(c *call) *apiError {
+	sig, _ := parseSignature(c.Header.Get("Authorization"))
+	p, known := s.sessions.find(sig.key)
+	if !known || p.key.Token != c.Header.Get("X-Amz-Security-Token") {
+		return errUnknownKey(c.service)
+	}
+	if sig.skewed(c.Request, s.cfg.Now()) {
+		return &apiError{status: 403, code: "SignatureDoesNotMatch", message: "Signature expired: the request is not of now"}
+	}
+	if !sig.signed(c.Request, c.body, p.key.Secret) {
+		return &apiError{status: 403, code: "SignatureDoesNotMatch",
+			message: "The request signature we calculated does not match the signature you provided."}
+	}
+	c.principal = p
+	if p.base && s.faults.baseExpired(c) {
+		s.stats.expired(true)
+		return errExpired(c.service)
+	}
+	if p.refused || !p.expires.IsZero() && !s.cfg.Now().Before(p.expires) {
+		s.stats.expired(p.refused)
+		return errExpired(c.service)
+	}
+	return nil
+}
+
+func (s *Server) chance(p float64) bool {
+	s.randomMu.Lock()
+	defer s.randomMu.Unlock()
+	return s.random.Float64() < p
+}
+
+func (s *Server) delay(c *call) {
+	d := s.cfg.Latency
+	if s.cfg.Jitter > 0 {
+		s.randomMu.Lock()
+		d += time.Duration(s.random.Int64N(int64(s.cfg.Jitter)))
+		s.randomMu.Unlock()
+	}
+	wait(c, d)
+}
+
+// wait holds an answer back for d, or until the caller has left.
+func wait(c *call, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.Context().Done():
+	}
+}

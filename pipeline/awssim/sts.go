@@ -1,0 +1,83 @@
+package awssim
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+
+func (s *Server) assumeRole(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
+	arn := c.form.Get("RoleArn")
+	account, role, ok := parseRole(arn)
+	if !ok {
+		return errInvalid("%s is invalid", arn)
+	}
+	s.stats.assumed(arn)
+	life, fail := s.sessionLife(c)
+	switch {
+	case fail != nil:
+		return fail
+	case !sessionName.MatchString(c.form.Get("RoleSessionName")):
+		return errInvalid("Value at 'roleSessionName' failed to satisfy constraint")
+	case role != s.cfg.RoleName, !slices.Contains(s.cfg.Accounts, account),
+		s.cfg.ExternalID != "" && c.form.Get("ExternalId") != s.cfg.ExternalID,
+		s.faults.roleDenied(account):
+		return &apiError{status: 403, code: "AccessDenied", message: fmt.Sprintf(
+			"User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.principal.arn, arn)}
+	}
+	expires := s.cfg.Now().Add(life)
+	p := s.sessions.issue(account, role, c.form.Get("RoleSessionName"), expires)
+	s.answerSTS(w, "AssumeRole", fmt.Sprintf(`<AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>AROASIM:%s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>`,
+		p.arn, escape(c.form.Get("RoleSessionName")), p.key.ID, p.key.Secret, p.key.Token,
+		expires.UTC().Format(time.RFC3339Nano)))
+	return nil
+}
+
+// sessionLife checks the duration asked for in STS's order: schema, role
+// maximum, chaining limit.
+func (s *Server) sessionLife(c *call) (time.Duration, *apiError) {
+	life := time.Hour
+	if asked := c.form.Get("DurationSeconds"); asked != "" {
+		n, err := strconv.Atoi(asked)
+		if err != nil || n < 900 || n > 43200 {
+			return 0, errInvalid("Value '%s' at 'durationSeconds' failed to satisfy constraint", asked)
+		}
+		life = time.Duration(n) * time.Second
+	}
+	switch {
+	case life > s.cfg.MaxSession:
+		return 0, errInvalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	case !c.principal.base && life > time.Hour:
+		return 0, errInvalid("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+	case s.cfg.SessionLife > 0:
+		return s.cfg.SessionLife, nil
+	}
+	return life, nil
+}
+
+func parseRole(arn string) (account, role string, ok bool) {
+	fields := strings.Split(arn, ":")
+	if len(fields) != 6 || fields[2] != "iam" {
+		return "", "", false
+	}
+	role, ok = strings.CutPrefix(fields[5], "role/")
+	return fields[4], role, ok
+}
+
+func (s *Server) callerIdentity(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
+	s.answerSTS(w, "GetCallerIdentity", fmt.Sprintf(`<Arn>%s</Arn><UserId>AIDASIM</UserId><Account>%s</Account>`,
+		c.principal.arn, c.principal.account))
+	return nil
+}
+
+func (s *Server) answerSTS(w http.ResponseWriter, operation, result string) {
+	w.Header().Set("Date", s.cfg.Now().UTC().Format(http.TimeFormat))
+	writeXML(w, 200, fmt.Sprintf(`<%sResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><%sResult>%s</%sResult><ResponseMetadata><RequestId>sim</RequestId></ResponseMetadata></%sResponse>`,
+		operation, operation, result, operation, operation))
+}
