@@ -1,0 +1,118 @@
+package creds
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Error is why no usable session of a source can be had. When it is neither
+// Refused nor NeedsPerson it is an outage: try again later.
+type Error struct {
+	Source Source
+	Err    error
+
+	refused, person bool
+	hint            string // what to do
+}
+
+func (e *Error) Error() string {
+	text := fmt.Sprintf("%s: %s", e.Source, oneLine(e.Err))
+	if e.hint != "" {
+		text += "; " + e.hint
+	}
+	return text
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Refused reports that the source will not work as things are.
+func (e *Error) Refused() bool { return e.refused }
+
+// NeedsPerson reports that somebody must log in or rotate keys.
+func (e *Error) NeedsPerson() bool { return e.person }
+
+// oneLine is an error of the SDK without its layers.
+func oneLine(err error) string {
+	var api smithy.APIError
+	var op *smithy.OperationError
+	if errors.As(err, &api) && errors.As(err, &op) {
+		return fmt.Sprintf("%s %s: %s: %s", op.Service(), op.Operation(), api.ErrorCode(), api.ErrorMessage())
+	}
+	return strings.ReplaceAll(err.Error(), "\n", " ")
+}
+
+func code(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+func httpStatus(err error) int {
+	var answer *smithyhttp.ResponseError
+	if errors.As(err, &answer) && answer.Response != nil {
+		return answer.HTTPStatusCode()
+	}
+	return 0
+}
+
+// over are the codes of a session whose time is over (CloudWatch and STS, EC2).
+func over(err error) bool {
+	switch code(err) {
+	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
+		return true
+	}
+	return false
+}
+
+// doubtful are answers that a session whose time is over gets as well as a
+// good one in a region that is not enabled.
+func doubtful(err error) bool {
+	switch code(err) {
+	case "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure":
+		return true
+	case "":
+		return httpStatus(err) == 403
+	}
+	return false
+}
+
+// skewed are the answers to a request whose signing time is off.
+func skewed(err error) bool {
+	switch code(err) {
+	case "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidSignatureException", "RequestExpired":
+		return true
+	}
+	return false
+}
+
+// refusal puts a failed AssumeRole into an Error.
+func refusal(src Source, err error) *Error {
+	e := &Error{Source: src, Err: err}
+	switch c := code(err); {
+	case errors.As(err, new(*wrongAccount)):
+		e.refused = true
+		e.hint = "correct the role or the account id"
+	case c == "AccessDenied":
+		e.refused = true
+		e.hint = "check that the role exists, trusts this caller, and that external_id is right"
+	case over(err), doubtful(err) && c != "":
+		e.person = true
+		e.hint = "the credentials that assume the role are over: renew them" + loginHint(src)
+	case c == "ValidationError", c == "MalformedPolicyDocument", c == "RegionDisabledException":
+		e.refused = true
+	}
+	return e
+}
+
+func loginHint(src Source) string {
+	if src.Profile != "" {
+		return " (aws sso login --profile " + src.Profile + ", or rotate its keys); the run goes on by itself"
+	}
+	return " (aws sso login, or rotate the keys); the run goes on by itself"
+}

@@ -1,0 +1,197 @@
+package creds
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// repairs is how often a call is repeated with a new session before its error
+// goes up, where the target pauses.
+const repairs = 3
+
+// repair adds two steps to an operation: the outermost repeats it when its
+// session was refused, the innermost notes which key signed it.
+func (s *session) repair(stack *middleware.Stack) error {
+	err := stack.Initialize.Add(middleware.InitializeMiddlewareFunc("cwharvest.Repair", s.repeat), middleware.Before)
+	if err != nil {
+		return err
+	}
+	return stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("cwharvest.NoteKey", noteKey), middleware.After)
+}
+
+type usedKey struct{}
+
+// repeat runs the whole operation again, so that its input is serialised and
+// signed anew.
+func (s *session) repeat(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+	out middleware.InitializeOutput, metadata middleware.Metadata, err error,
+) {
+	skew := false
+	for try := 0; ; try++ {
+		key := new(string)
+		out, metadata, err = next.HandleInitialize(context.WithValue(ctx, usedKey{}, key), in)
+		if err == nil || try == repairs || ctx.Err() != nil || *key == "" || errors.As(err, new(*Error)) {
+			return out, metadata, err
+		}
+		switch {
+		case over(err), doubtful(err) && s.manager.rejected(ctx, s, *key):
+			if renewErr := s.drop(ctx, *key); renewErr != nil {
+				return out, metadata, errors.Join(err, renewErr)
+			}
+		case skewed(err) && !skew:
+			skew = true // the client now knows the server's clock
+		default:
+			return out, metadata, err
+		}
+	}
+}
+
+// noteKey reads the access key out of the signature.
+func noteKey(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+	middleware.FinalizeOutput, middleware.Metadata, error,
+) {
+	key, wanted := ctx.Value(usedKey{}).(*string)
+	if r, ok := in.Request.(*smithyhttp.Request); ok && wanted {
+		_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+		*key, _, _ = strings.Cut(scope, "/")
+	}
+	return next.HandleFinalize(ctx, in)
+}
+
+// drop gives up the lease with a key, unless it has been replaced already: a
+// hundred refusals of one key cause one renewal. A lease that is refused
+// while it is young, after another was, is an error instead: asking STS again
+// and again would not help.
+func (s *session) drop(ctx context.Context, key string) error {
+	if s.src.RoleARN == "" {
+		return s.dropBase(ctx, key)
+	}
+	m := s.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stats.RefusedExpired++
+	l := s.lease
+	if l == nil || l.keys.AccessKeyID != key {
+		return nil
+	}
+	young := min(time.Minute, l.life/10)
+	if time.Since(l.born) < young && time.Since(s.dropped) < time.Minute {
+		return &Error{Source: s.src, Err: errors.New("a session was refused right after it was renewed")}
+	}
+	s.lease, s.dropped = nil, time.Now()
+	m.cfg.Log.Warn("session refused before its time", "source", s.src, "key", masked(key), "age", time.Since(l.born).Round(time.Second))
+	return nil
+}
+
+// masked is as much of an access key id as people may see.
+func masked(key string) string {
+	if len(key) < 8 {
+		return "..."
+	}
+	return key[:4] + "..." + key[len(key)-4:]
+}
+
+func (s *session) retrieveBase(ctx context.Context) (aws.Credentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.manager.cfg.RefreshTimeout)
+	defer cancel()
+	keys, err := s.base.config().Credentials.Retrieve(ctx)
+	if err != nil {
+		return keys, &Error{Source: s.src, Err: err, person: !isTimeout(err), hint: "no credentials" + loginHint(s.src)}
+	}
+	if s.src.Account != "" && keys.AccountID != "" && keys.AccountID != s.src.Account {
+		return aws.Credentials{}, refusal(s.src, &wrongAccount{want: s.src.Account, arn: "account " + keys.AccountID})
+	}
+	return keys, nil
+}
+
+// dropBase reads the principal's own source anew: files and environment may
+// have changed.
+func (s *session) dropBase(ctx context.Context, key string) error {
+	m := s.manager
+	m.mu.Lock()
+	m.stats.RefusedExpired++
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.RefreshTimeout)
+	defer cancel()
+	keys, err := s.base.config().Credentials.Retrieve(ctx)
+	if err == nil && keys.AccessKeyID != key || s.base.reload(ctx, key) {
+		return nil
+	}
+	return &Error{Source: s.src, Err: errors.New("the credentials have expired"), person: true, hint: "renew them" + loginHint(s.src)}
+}
+
+// probe remembers whether STS knows a key.
+type probe struct {
+	done     chan struct{} // closed when rejected is known
+	at       time.Time
+	rejected bool
+}
+
+const rememberProbe = 30 * time.Second
+
+// rejected asks STS whether a key that a service called invalid is bad
+// everywhere: if not, the region is not enabled, and the session is good. One
+// question serves all who ask about the key.
+func (m *Manager) rejected(ctx context.Context, s *session, key string) bool {
+	m.mu.Lock()
+	p, known := m.probes[key]
+	if !known || time.Since(p.at) > rememberProbe {
+		p = probe{done: make(chan struct{}), at: time.Now()}
+		m.probes[key] = p
+		m.mu.Unlock()
+		p.rejected = m.ask(s, key)
+		m.mu.Lock()
+		m.probes[key] = p
+		m.mu.Unlock()
+		close(p.done)
+		return p.rejected
+	}
+	m.mu.Unlock()
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.probes[key].rejected
+}
+
+// ask calls GetCallerIdentity with the key, if it is still the session's. What
+// is no answer of STS is no rejection.
+func (m *Manager) ask(s *session, key string) bool {
+	keys, ok := s.held(key)
+	if !ok {
+		return true // replaced meanwhile: repeating the call is right
+	}
+	ctx, cancel := context.WithTimeout(m.life, m.cfg.RefreshTimeout)
+	defer cancel()
+	cfg := s.base.config().Copy()
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	cfg.Credentials = credentials.StaticCredentialsProvider{Value: keys}
+	_, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+	return over(err) || doubtful(err)
+}
+
+func (s *session) held(key string) (aws.Credentials, bool) {
+	if s.src.RoleARN == "" {
+		keys, err := s.base.config().Credentials.Retrieve(s.manager.life)
+		return keys, err == nil && keys.AccessKeyID == key
+	}
+	s.manager.mu.Lock()
+	defer s.manager.mu.Unlock()
+	if s.lease == nil || s.lease.keys.AccessKeyID != key {
+		return aws.Credentials{}, false
+	}
+	return s.lease.keys, true
+}

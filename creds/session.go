@@ -1,0 +1,277 @@
+package creds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// session provides one source's credentials to all its clients. All fields
+// below src are guarded by the manager's mutex.
+type session struct {
+	manager *Manager
+	base    *base
+	src     Source
+
+	lease    *lease
+	flight   *flight   // the refresh under way
+	failures int       // refreshes in a row
+	retry    time.Time // no refresh before
+	err      error     // why the last refresh failed
+	dropped  time.Time // when a lease was last refused by a service
+	capped   bool      // AWS refused the duration: an hour is asked instead
+}
+
+// lease is a granted session. Its times are on the monotonic clock, but for
+// expires, which a suspended machine needs.
+type lease struct {
+	keys    aws.Credentials
+	born    time.Time
+	life    time.Duration
+	refresh time.Time // ahead of the end: in the background
+	urgent  time.Time // so late that callers wait for the refresh
+	expires time.Time // by the wall clock
+}
+
+// flight is one refresh; done is closed when it has landed.
+type flight struct{ done chan struct{} }
+
+// newLease computes a session's times. Of a life of an hour it is renewed 10
+// minutes ahead, of a short one a third; callers wait in the last minute, of a
+// short life in its last tenth. Jitter only delays.
+func newLease(keys aws.Credentials, born time.Time, life time.Duration) *lease {
+	ahead, last := life/3, life/10
+	if life >= 30*time.Minute {
+		ahead, last = 10*time.Minute, time.Minute
+	}
+	jitter := time.Duration(rand.Int64N(int64(ahead/4) + 1))
+	return &lease{
+		keys: keys, born: born, life: life,
+		refresh: born.Add(life - ahead + jitter),
+		urgent:  born.Add(life - last),
+		expires: born.Round(0).Add(life),
+	}
+}
+
+func (l *lease) valid(now time.Time) bool {
+	return now.Sub(l.born) < l.life && now.Round(0).Before(l.expires)
+}
+
+// Retrieve returns valid credentials: at once while there are any, after a
+// refresh otherwise. The caller may leave by its own context; the refresh goes
+// on for the others.
+func (s *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	if s.src.RoleARN == "" {
+		return s.retrieveBase(ctx)
+	}
+	m := s.manager
+	m.mu.Lock()
+	now := time.Now()
+	if l := s.lease; l != nil && l.valid(now) {
+		if now.After(l.refresh) && s.flight == nil && now.After(s.retry) {
+			s.startFlight()
+		}
+		if now.Before(l.urgent) {
+			defer m.mu.Unlock()
+			return l.keys, nil
+		}
+	}
+	if s.flight == nil {
+		if now.Before(s.retry) {
+			defer m.mu.Unlock()
+			return s.outcome(now)
+		}
+		s.startFlight()
+	}
+	f := s.flight
+	if s.lease != nil {
+		m.stats.Waits++
+	}
+	m.mu.Unlock()
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return aws.Credentials{}, ctx.Err()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return s.outcome(time.Now())
+}
+
+// outcome is what callers get without waiting any longer: a lease that is
+// still valid even if its renewal failed.
+func (s *session) outcome(now time.Time) (aws.Credentials, error) {
+	if s.lease != nil && s.lease.valid(now) {
+		return s.lease.keys, nil
+	}
+	if s.err == nil {
+		return aws.Credentials{}, &Error{Source: s.src, Err: errors.New("the session ended while it was renewed")}
+	}
+	return aws.Credentials{}, s.err
+}
+
+// startFlight begins a refresh in the background. The mutex is held.
+func (s *session) startFlight() {
+	m := s.manager
+	f := &flight{done: make(chan struct{})}
+	s.flight = f
+	if m.closed {
+		s.land(nil, &Error{Source: s.src, Err: errors.New("the credential manager is closed")})
+		return
+	}
+	m.work.Go(func() {
+		ctx, cancel := context.WithTimeout(m.life, m.cfg.RefreshTimeout)
+		defer cancel()
+		l, err := s.assume(ctx)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		s.land(l, err)
+	})
+}
+
+// How long a failed refresh is remembered, so that a hundred callers cause one
+// AssumeRole: refusals for long, outages with backoff.
+const (
+	rememberRefusal = 30 * time.Second
+	firstBackoff    = 500 * time.Millisecond
+	longestBackoff  = 30 * time.Second
+)
+
+// land ends the flight. The mutex is held.
+func (s *session) land(l *lease, err error) {
+	log := s.manager.cfg.Log
+	if err == nil {
+		s.lease, s.err, s.failures, s.retry = l, nil, 0, time.Time{}
+		s.manager.stats.Assumed++
+		log.Info("credentials refreshed", "source", s.src, "valid_until", l.expires.UTC().Format(time.RFC3339), "life", l.life)
+	} else {
+		s.err = err
+		s.failures++
+		wait := time.Duration(rand.Int64N(int64(min(firstBackoff<<min(s.failures, 10), longestBackoff))))
+		var e *Error
+		if errors.As(err, &e) && e.Refused() {
+			wait = rememberRefusal
+		}
+		s.retry = time.Now().Add(wait)
+		left := time.Duration(0)
+		if s.lease != nil && s.lease.valid(time.Now()) {
+			left = s.lease.life - time.Since(s.lease.born)
+		}
+		log.Warn("credentials not refreshed", "source", s.src, "error", err, "valid_for", left.Round(time.Second), "retry_in", wait.Round(time.Millisecond))
+	}
+	close(s.flight.done)
+	s.flight = nil
+}
+
+// assume gains a session, reading the base anew once if STS calls it dead.
+func (s *session) assume(ctx context.Context) (*lease, error) {
+	for again := false; ; again = true {
+		base := s.base.config()
+		keys, err := base.Credentials.Retrieve(ctx)
+		if err != nil {
+			return nil, &Error{Source: s.src, Err: err, person: !isTimeout(err), hint: "no credentials to assume the role with" + loginHint(s.src)}
+		}
+		l, err := s.assumeWith(ctx, base)
+		if err == nil {
+			return l, nil
+		}
+		e := refusal(s.src, err)
+		if e.person && !again && s.base.reload(ctx, keys.AccessKeyID) {
+			s.manager.cfg.Log.Info("base credentials were read anew", "source", s.src)
+			continue
+		}
+		return nil, e
+	}
+}
+
+func isTimeout(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// assumeWith calls AssumeRole, with an hour once AWS has refused a longer
+// session for the role's maximum or for role chaining.
+func (s *session) assumeWith(ctx context.Context, base aws.Config) (*lease, error) {
+	l, err := s.assumeFor(ctx, base, s.duration())
+	if code(err) == "ValidationError" && strings.Contains(err.Error(), "DurationSeconds exceeds") && s.duration() > time.Hour {
+		s.manager.cfg.Log.Warn("AWS refused the session duration; asking for 1h from now on", "source", s.src, "asked", s.src.Duration)
+		s.manager.mu.Lock()
+		s.capped = true
+		s.manager.mu.Unlock()
+		return s.assumeFor(ctx, base, time.Hour)
+	}
+	return l, err
+}
+
+func (s *session) duration() time.Duration {
+	s.manager.mu.Lock()
+	defer s.manager.mu.Unlock()
+	if s.capped {
+		return time.Hour
+	}
+	return s.src.Duration
+}
+
+func (s *session) assumeFor(ctx context.Context, base aws.Config, duration time.Duration) (*lease, error) {
+	if base.Region == "" {
+		base.Region = "us-east-1"
+	}
+	in := &sts.AssumeRoleInput{
+		RoleArn: &s.src.RoleARN, RoleSessionName: &s.src.SessionName,
+		DurationSeconds: aws.Int32(int32(duration / time.Second)),
+	}
+	if s.src.ExternalID != "" {
+		in.ExternalId = &s.src.ExternalID
+	}
+	born := time.Now() // the session lives from when it was asked for, at the latest
+	out, err := sts.NewFromConfig(base).AssumeRole(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	if out.Credentials == nil || out.Credentials.Expiration == nil {
+		return nil, errors.New("AssumeRole: the answer holds no credentials")
+	}
+	life := min(duration, granted(*out.Credentials.Expiration, out.ResultMetadata, born))
+	if err := s.checkAccount(aws.ToString(out.AssumedRoleUser.Arn)); err != nil {
+		return nil, err
+	}
+	return newLease(aws.Credentials{
+		AccessKeyID: aws.ToString(out.Credentials.AccessKeyId), SecretAccessKey: aws.ToString(out.Credentials.SecretAccessKey),
+		SessionToken: aws.ToString(out.Credentials.SessionToken), Source: "cwharvest",
+		CanExpire: true, Expires: *out.Credentials.Expiration,
+	}, born, life), nil
+}
+
+// granted is how long AWS lets a session live from when it was sent for. By
+// the answer's Date when the local clock is off; Date has whole seconds, so a
+// clock that agrees with it tells better.
+func granted(expiration time.Time, answer middleware.Metadata, sent time.Time) time.Duration {
+	const agree = 2 * time.Second
+	date, ok := awsmiddleware.GetServerTime(answer)
+	if ok && sent.Sub(date).Abs() > agree {
+		return expiration.Sub(date)
+	}
+	return expiration.Sub(sent)
+}
+
+// checkAccount refuses a session of another account: it would harvest emptiness.
+func (s *session) checkAccount(arn string) error {
+	fields := strings.Split(arn, ":")
+	if s.src.Account == "" || len(fields) > 4 && fields[4] == s.src.Account {
+		return nil
+	}
+	return &wrongAccount{want: s.src.Account, arn: arn}
+}
+
+type wrongAccount struct{ want, arn string }
+
+func (e *wrongAccount) Error() string {
+	return fmt.Sprintf("the session is %s, not of account %s", e.arn, e.want)
+}
