@@ -1,0 +1,297 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Commit makes a batch durable in one transaction: THE commit point of a job.
+// Whatever was not committed can be fetched again; whatever was, never is.
+// Results of series-windows that are settled already are dropped, so that no
+// repetition can double a row. Commit waits while the spool is full, and
+// reports what the builder of parts has failed with.
+func (j *Job) Commit(b *Batch) error {
+	if err := j.builder.waitForRoom(); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := commit{job: j, touched: map[Target]*targetRecord{}}
+	sealed := false
+	err := j.save(func(r *jobRecord, tx *bolt.Tx) (err error) {
+		c.tx, c.record = tx, r
+		if err := c.apply(b); err != nil {
+			return err
+		}
+		if r.Spooled >= j.spec.PartSize {
+			sealed = true
+			return seal(tx, r, j.spec)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("commit to job %s: %w", j.spec.ID, err)
+	}
+	for t, record := range c.touched {
+		j.targets[t] = *record
+	}
+	j.builder.committed(c.spooled, sealed)
+	return nil
+}
+
+// commit is one transaction in the making.
+type commit struct {
+	job     *Job
+	tx      *bolt.Tx
+	record  *jobRecord
+	touched map[Target]*targetRecord
+	spooled int64
+}
+
+func (c *commit) apply(b *Batch) error {
+	for i := range b.Discovered {
+		if err := c.discover(&b.Discovered[i]); err != nil {
+			return err
+		}
+	}
+	for i := range b.Results {
+		if err := c.settle(&b.Results[i]); err != nil {
+			return err
+		}
+	}
+	for i := range b.Denied {
+		t, err := c.target(b.Denied[i].Target)
+		if err != nil {
+			return err
+		}
+		t.Denied = &b.Denied[i].Failure
+	}
+	c.record.Counters.add(b.Counters)
+	for t, record := range c.touched {
+		if err := putJSON(c.tx.Bucket(bucketTargets), targetKey(t), record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Counters) add(b Counters) {
+	a.RequestsSent += b.RequestsSent
+	a.RequestsRepeated += b.RequestsRepeated
+	a.Throttled += b.Throttled
+	a.SessionsAssumed += b.SessionsAssumed
+	a.RefusedExpired += b.RefusedExpired
+	a.CostUSD += b.CostUSD
+	a.CostWorstUSD += b.CostWorstUSD
+}
+
+func (c *commit) target(t Target) (*targetRecord, error) {
+	if record := c.touched[t]; record != nil {
+		return record, nil
+	}
+	record, known := c.job.targets[t]
+	if !known {
+		return nil, fmt.Errorf("target %s is not in the job", t)
+	}
+	c.touched[t] = &record
+	return &record, nil
+}
+
+// discover adds a page of instances. What is known already stays counted once.
+func (c *commit) discover(d *Discovery) error {
+	t, err := c.target(d.Target)
+	if err != nil {
+		return err
+	}
+	bucket, err := c.tx.Bucket(bucketInstances).CreateBucketIfNotExists(targetKey(d.Target))
+	if err != nil {
+		return err
+	}
+	for _, in := range d.Instances {
+		key := []byte(in.Key())
+		sh, err := c.job.shapeOf(key)
+		if err != nil {
+			return err
+		}
+		if old := bucket.Get(key); old != nil {
+			if in, err = merge(old, in); err != nil {
+				return err
+			}
+		} else {
+			t.Planned++
+			t.PointsPlanned += sh.points
+		}
+		if err := putJSON(bucket, key, in); err != nil {
+			return err
+		}
+	}
+	t.Enumerated = t.Enumerated || d.Complete
+	return nil
+}
+
+// merge adds what another source says of an instance; the later one knows
+// better, unless it knows nothing but the name.
+func merge(old []byte, in Instance) (Instance, error) {
+	var known Instance
+	if err := json.Unmarshal(old, &known); err != nil {
+		return in, fmt.Errorf("instance %q: %w", in.Key(), err)
+	}
+	sources := known.Sources
+	for _, s := range in.Sources {
+		if !slices.Contains(sources, s) {
+			sources = append(sources, s)
+		}
+	}
+	if in.State == "" && in.Type == "" {
+		in = known
+	}
+	in.Sources = sources
+	return in, nil
+}
+
+// settle records the outcome of one series-window.
+func (c *commit) settle(r *Result) error {
+	t, err := c.target(r.Target)
+	if err != nil {
+		return err
+	}
+	key := []byte(r.Instance)
+	sh, err := c.job.shapeOf(key)
+	if err != nil {
+		return err
+	}
+	bit, known := sh.index[SeriesWindow{Series: r.Series, Window: r.Window}]
+	if !known {
+		return fmt.Errorf("series-window %d/%d is not in the plan of %q", r.Series, r.Window, r.Instance)
+	}
+	bucket, err := c.tx.Bucket(bucketProgress).CreateBucketIfNotExists(targetKey(r.Target))
+	if err != nil {
+		return err
+	}
+	p, err := decodeProgress(bucket.Get(key), len(sh.bits))
+	if err != nil {
+		return fmt.Errorf("instance %q: %w", r.Instance, err)
+	}
+	if p.settled(bit) {
+		c.record.Repeated++
+		return nil
+	}
+	if r.Failure != nil {
+		err = c.fail(r)
+	} else {
+		err = c.spool(r, &p)
+	}
+	if err != nil {
+		return err
+	}
+	t.PointsDone += c.job.spec.Series[r.Series].points(r.Window)
+	if p.settle(bit, len(sh.bits), r.Failure != nil) {
+		t.complete(&p)
+	}
+	return bucket.Put(key, p.encode())
+}
+
+func (r *targetRecord) complete(p *progress) {
+	switch {
+	case p.failed != nil:
+		r.Failed++
+	case p.rows == 0:
+		r.Empty++
+	default:
+		r.Done++
+	}
+}
+
+func (c *commit) fail(r *Result) error {
+	key := append(append(targetKey(r.Target), 0), r.Instance...)
+	bucket := c.tx.Bucket(bucketFailures)
+	if bucket.Get(key) != nil {
+		return nil // the first reason stands for the instance
+	}
+	return putJSON(bucket, key, r.Failure)
+}
+
+// spool puts the datapoints of one series-window into the active segment, one
+// value per UTC date.
+func (c *commit) spool(r *Result, p *progress) error {
+	if r.Columns == nil {
+		return nil
+	}
+	series := &c.job.spec.Series[r.Series]
+	w := series.Windows[r.Window]
+	if err := checkColumns(r.Columns, len(series.Statistics), w.Points()); err != nil {
+		return fmt.Errorf("result for %q: %w", r.Instance, err)
+	}
+	segment, err := c.tx.Bucket(bucketSpool).CreateBucketIfNotExists(segmentKey(c.record.Segment))
+	if err != nil {
+		return err
+	}
+	for from := 0; from < w.Points(); {
+		day := (w.Start + int64(from)*w.Period) / secondsPerDay
+		midnight := (day + 1) * secondsPerDay
+		to := min(w.Points(), int((midnight-w.Start+w.Period-1)/w.Period))
+		key := spoolKey(day, r.Target, r.Instance, r.Series, r.Window)
+		value, rows := c.job.encode.encode(key, w, r.Columns, from, to)
+		from = to
+		if rows == 0 {
+			continue
+		}
+		if err := segment.Put(key, value); err != nil {
+			return err
+		}
+		c.count(day, len(key)+len(value), rows)
+		p.rows += uint64(rows)
+	}
+	c.record.Datapoints += countValues(r.Columns)
+	return nil
+}
+
+func (c *commit) count(day int64, bytes, rows int) {
+	c.record.Spooled += int64(bytes)
+	c.spooled += int64(bytes)
+	c.record.Rows += int64(rows)
+	if i, found := slices.BinarySearch(c.record.Days, day); !found {
+		c.record.Days = slices.Insert(c.record.Days, i, day)
+	}
+}
+
+func countValues(columns [][]float64) (n int64) {
+	for _, column := range columns {
+		for _, v := range column {
+			if v == v { // not NaN
+				n++
+			}
+		}
+	}
+	return n
+}
+
+var errShape = errors.New("columns do not have the shape of the series-window")
+
+func checkColumns(columns [][]float64, statistics, points int) error {
+	if len(columns) != statistics {
+		return errShape
+	}
+	for _, c := range columns {
+		if len(c) != points {
+			return errShape
+		}
+	}
+	return nil
+}
+
+// seal ends the active segment: in the same transaction the writer gets a new
+// one and the intent to publish the old one is recorded.
+func seal(tx *bolt.Tx, r *jobRecord, spec Spec) error {
+	in := intent{Segment: r.Segment, Bytes: r.Spooled}
+	for _, day := range r.Days {
+		in.Parts = append(in.Parts, Part{Name: partName(spec, day, r.Segment), Date: dateOf(day)})
+	}
+	r.Segment++
+	r.Spooled, r.Days = 0, nil
+	return putJSON(tx.Bucket(bucketIntents), segmentKey(in.Segment), in)
+}

@@ -1,0 +1,218 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// State is what a job's database says of it; whether a process works on it is
+// not its business.
+type State string
+
+const (
+	Unfinished           State = "open"
+	Finished             State = "finished"
+	FinishedWithFailures State = "finished_with_failures"
+)
+
+// database is one job's bbolt file. bbolt panics, and the kernel faults, on a
+// damaged file: every access goes through view and update, which turn both
+// into an error that names the file.
+type database struct {
+	path string
+	bolt *bolt.DB
+}
+
+// spoolMap is the initial size of the memory map: room for the spool, so that
+// a growing database need not remap under its readers (address space only).
+const spoolMap = 4 << 30
+
+func openForWriting(path string) (*database, error) {
+	return openDatabase(path, &bolt.Options{
+		FreelistType: bolt.FreelistMapType, Timeout: lockWait, InitialMmapSize: spoolMap,
+	})
+}
+
+func openForReading(path string) (*database, error) {
+	return openDatabase(path, &bolt.Options{ReadOnly: true, Timeout: lockWait})
+}
+
+func openDatabase(path string, options *bolt.Options) (*database, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err // bbolt would create it
+	}
+	db := &database{path: path}
+	err := db.guard(func() (err error) {
+		db.bolt, err = bolt.Open(path, 0o600, options)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.recognise(); err != nil {
+		return nil, errors.Join(err, db.close())
+	}
+	return db, nil
+}
+
+// recognise refuses a database that is not ours or is newer than we are.
+func (db *database) recognise() error {
+	return db.view(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			return fmt.Errorf("%s is a bbolt file, but not of cwharvest; it was not changed", db.path)
+		}
+		var record jobRecord
+		if err := getJSON(meta, keyJob, &record); err != nil {
+			return fmt.Errorf("%s: %w", db.path, err)
+		}
+		if record.Version > schemaVersion {
+			return fmt.Errorf("%s was written by a newer cwharvest (schema %d, this one knows %d); it was not changed",
+				db.path, record.Version, schemaVersion)
+		}
+		return nil
+	})
+}
+
+func (db *database) close() error { return db.bolt.Close() }
+
+func (db *database) view(do func(*bolt.Tx) error) error {
+	return db.guard(func() error { return db.bolt.View(do) })
+}
+
+func (db *database) update(do func(*bolt.Tx) error) error {
+	return db.guard(func() error { return db.bolt.Update(do) })
+}
+
+// guard runs do and returns what bbolt or a fault of its memory map panics
+// with as an error.
+func (db *database) guard(do func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = db.damaged(p)
+		}
+	}()
+	err = do()
+	switch {
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+		return db.damaged(err)
+	case errors.Is(err, berrors.ErrTimeout):
+		return fmt.Errorf("%s is locked by another process: %w", db.path, err)
+	}
+	return err
+}
+
+func (db *database) damaged(what any) error {
+	return fmt.Errorf("%s is damaged or not a job's database (%v); it was not changed: restore it from a copy, "+
+		"or move it away to harvest its range anew", db.path, what)
+}
+
+// jobRecord is the state of a job: one value, replaced with each commit.
+type jobRecord struct {
+	Version    int       `json:"version"`
+	State      State     `json:"state"`
+	Segment    uint64    `json:"segment"` // that the writer fills
+	Spooled    int64     `json:"spooled"` // bytes in it
+	Days       []int64   `json:"days"`    // of its data, days since 1970
+	Rows       int64     `json:"rows"`    // committed
+	Datapoints int64     `json:"datapoints"`
+	Repeated   int64     `json:"repeated"` // series-windows that came again and were dropped
+	Counters   Counters  `json:"counters"`
+	Attempts   []Attempt `json:"attempts"`
+}
+
+// Attempt is one process that worked on a job.
+type Attempt struct {
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Exit    *int      `json:"exit"` // nil: running, or crashed when Ended is set
+	Reason  string    `json:"reason,omitempty"`
+	Owner   Owner     `json:"owner"`
+
+	// DoneBefore is the estimated datapoints done when the attempt began.
+	DoneBefore int64 `json:"done_before"`
+}
+
+// targetRecord is the state of a target.
+type targetRecord struct {
+	Enumerated    bool     `json:"enumerated"`
+	Denied        *Failure `json:"denied,omitempty"`
+	Planned       int64    `json:"planned"` // instances
+	Done          int64    `json:"done"`
+	Empty         int64    `json:"empty"`
+	Failed        int64    `json:"failed"`
+	PointsPlanned int64    `json:"points_planned"` // estimated datapoints
+	PointsDone    int64    `json:"points_done"`
+}
+
+func (r *targetRecord) pending() int64 { return r.Planned - r.Done - r.Empty - r.Failed }
+
+// initialise writes a new job's database at a temporary path.
+func initialise(path string, spec Spec, targets []Target) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, Timeout: lockWait})
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{bucketMeta, bucketTargets, bucketInstances, bucketProgress, bucketSpool,
+			bucketIntents, bucketParts, bucketFailures} {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		for _, t := range targets {
+			if err := putJSON(tx.Bucket(bucketTargets), targetKey(t), targetRecord{}); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket(bucketMeta)
+		if err := putJSON(meta, keySpec, spec); err != nil {
+			return err
+		}
+		return putJSON(meta, keyJob, jobRecord{Version: schemaVersion, State: Unfinished, Segment: 1})
+	})
+	return errors.Join(err, db.Close())
+}
+
+func getJSON(b *bolt.Bucket, key []byte, into any) error {
+	data := b.Get(key)
+	if data == nil {
+		return fmt.Errorf("record %q is missing", key)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("record %q: %w", key, err)
+	}
+	return nil
+}
+
+func putJSON(b *bolt.Bucket, key []byte, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("record %q: %w", key, err)
+	}
+	return b.Put(key, data)
+}
+
+// info returns a job's specification and state.
+func (db *database) info() (info JobInfo, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		var record jobRecord
+		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &record); err != nil {
+			return err
+		}
+		info.State = record.State
+		return getJSON(tx.Bucket(bucketMeta), keySpec, &info.Spec)
+	})
+	return info, err
+}

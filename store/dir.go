@@ -1,0 +1,159 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Dir is a harvest directory, held by this process alone until Close.
+type Dir struct {
+	path  string
+	lock  *os.File
+	files files
+}
+
+// ErrNoJob says that a directory holds no job.
+var ErrNoJob = errors.New("no job there")
+
+// JobInfo is what the directory knows of one job.
+type JobInfo struct {
+	Spec  Spec
+	State State
+}
+
+// Open takes the harvest directory at path, making it if need be. It waits at
+// most 2 s for another process to leave; then the error is a *LockedError.
+func Open(path string) (*Dir, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dir{path: path}
+	if err := d.files.makeDir(d.jobs(), 0o777); err != nil {
+		return nil, fmt.Errorf("make harvest directory: %w", err)
+	}
+	if d.lock, err = lockDir(path); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close gives the directory back.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+func (d *Dir) jobs() string { return filepath.Join(d.path, "jobs") }
+
+func (d *Dir) jobFile(id, suffix string) string { return filepath.Join(d.jobs(), id+suffix) }
+
+// Jobs returns all jobs of the directory by start of their range.
+func (d *Dir) Jobs() ([]JobInfo, error) { return readJobs(d.path) }
+
+func readJobs(dir string) ([]JobInfo, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "jobs", "[^_]*.db"))
+	if err != nil {
+		return nil, err
+	}
+	var jobs []JobInfo
+	for _, path := range paths {
+		db, err := openForReading(path)
+		if err != nil {
+			return nil, err
+		}
+		job, err := db.info()
+		if err = errors.Join(err, db.close()); err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, job)
+	}
+	slices.SortFunc(jobs, func(a, b JobInfo) int {
+		if c := a.Spec.Start.Compare(b.Spec.Start); c != 0 {
+			return c
+		}
+		return a.Spec.Created.Compare(b.Spec.Created)
+	})
+	return jobs, nil
+}
+
+// Create makes a job with its targets, durably and as a whole: the rename of
+// its database is the one step that makes it exist.
+func (d *Dir) Create(spec Spec, targets []Target) (*Job, error) {
+	id, err := newJobID(spec)
+	if err != nil {
+		return nil, err
+	}
+	spec.ID = id
+	data, err := json.MarshalIndent(spec, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode specification: %w", err)
+	}
+	if err := d.files.write(d.jobFile(id, ".json"), append(data, '\n'), 0o600); err != nil {
+		return nil, fmt.Errorf("create job %s: %w", id, err)
+	}
+	temporary := filepath.Join(d.jobs(), "_"+id+".db")
+	if err := initialise(temporary, spec, targets); err != nil {
+		return nil, fmt.Errorf("create job %s: %w", id, err)
+	}
+	if err := d.files.publish(temporary, d.jobFile(id, ".db")); err != nil {
+		return nil, fmt.Errorf("create job %s: %w", id, err)
+	}
+	return d.OpenJob(id)
+}
+
+// newJobID is a name for people that is also unique: parts of different
+// directories may meet in one place.
+func newJobID(spec Spec) (string, error) {
+	var suffix [3]byte
+	if _, err := rand.Read(suffix[:]); err != nil {
+		return "", err
+	}
+	return strings.Join([]string{safeName(spec.Name), rangeName(spec.Start, spec.End), hex.EncodeToString(suffix[:])}, "-"), nil
+}
+
+// safeName keeps a name from leaving its directory or being hidden in it.
+func safeName(name string) string {
+	safe := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':
+			return r
+		}
+		return '-'
+	}, name)
+	safe = strings.TrimLeft(safe, "-_")
+	if safe == "" {
+		return "job"
+	}
+	return safe[:min(len(safe), 64)]
+}
+
+func rangeName(start, end time.Time) string {
+	start, end = start.UTC(), end.UTC()
+	midnight := start.Truncate(24*time.Hour).Equal(start) && end.Truncate(24*time.Hour).Equal(end)
+	switch {
+	case midnight && end.Sub(start) == 24*time.Hour:
+		return start.Format(time.DateOnly)
+	case midnight:
+		return start.Format(time.DateOnly) + "-to-" + end.Format(time.DateOnly)
+	default:
+		const minute = "2006-01-02T1504Z"
+		return start.Format(minute) + "-to-" + end.Format(minute)
+	}
+}
+
+// exists reports whether the directory holds any trace of a harvest.
+func exists(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "jobs")); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", dir, ErrNoJob)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}

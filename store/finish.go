@@ -1,0 +1,48 @@
+package store
+
+import (
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Finish publishes all that is still in the spool and marks the job finished.
+// It is an error while anything is pending in a target that is not denied.
+func (j *Job) Finish() error {
+	for _, t := range j.Targets() {
+		if t.Denied == nil && !t.Complete() {
+			return fmt.Errorf("job %s is not finished: %s is pending", j.spec.ID, t.Target)
+		}
+	}
+	if err := j.sealRest(); err != nil {
+		return err
+	}
+	if err := j.builder.drain(); err != nil {
+		return err
+	}
+	if err := j.writeManifest(); err != nil {
+		return err
+	}
+	return j.changeRecord(func(r *jobRecord) {
+		r.State = Finished
+		for _, t := range j.targets {
+			if t.Denied != nil || t.Failed > 0 {
+				r.State = FinishedWithFailures
+			}
+		}
+	})
+}
+
+func (j *Job) sealRest() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.record.Days) == 0 {
+		return nil
+	}
+	err := j.save(func(r *jobRecord, tx *bolt.Tx) error { return seal(tx, r, j.spec) })
+	if err != nil {
+		return fmt.Errorf("seal the last segment: %w", err)
+	}
+	j.builder.committed(0, true)
+	return nil
+}

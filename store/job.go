@@ -1,0 +1,336 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Job is one open job of a held directory. Commit, Finish and Close belong to
+// one goroutine at a time; the other methods are safe beside them.
+type Job struct {
+	dir    *Dir
+	db     *database
+	spec   Spec
+	shapes map[string]*shape
+	encode spoolEncoder // Commit's own
+
+	mu      sync.Mutex // guards all below: a mirror of what is committed
+	record  jobRecord
+	targets map[Target]targetRecord
+	live    func() Live
+
+	builder builder
+	ticker  statusTicker
+}
+
+// OpenJob opens a job for a run. Opening is recovery: what an earlier process
+// began to publish, the builder finishes once Begin has started it.
+func (d *Dir) OpenJob(id string) (*Job, error) {
+	db, err := openForWriting(d.jobFile(id, ".db"))
+	if err != nil {
+		return nil, fmt.Errorf("open job %s: %w", id, err)
+	}
+	j := &Job{dir: d, db: db, targets: map[Target]targetRecord{}}
+	if err := j.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.close())
+	}
+	j.shapes = newShapes(j.spec.Series)
+	j.builder.init(j)
+	return j, nil
+}
+
+func (j *Job) load() error {
+	return j.db.view(func(tx *bolt.Tx) error {
+		if err := getJSON(tx.Bucket(bucketMeta), keySpec, &j.spec); err != nil {
+			return err
+		}
+		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &j.record); err != nil {
+			return err
+		}
+		return readTargets(tx, j.targets)
+	})
+}
+
+func readTargets(tx *bolt.Tx, into map[Target]targetRecord) error {
+	return tx.Bucket(bucketTargets).ForEach(func(key, value []byte) error {
+		var r targetRecord
+		if err := json.Unmarshal(value, &r); err != nil {
+			return fmt.Errorf("target %s: %w", key, err)
+		}
+		account, region, _ := bytes.Cut(key, []byte("/"))
+		into[Target{string(account), string(region)}] = r
+		return nil
+	})
+}
+
+// Spec returns the job's frozen plan.
+func (j *Job) Spec() Spec { return j.spec }
+
+// TargetState is what is committed of a target.
+type TargetState struct {
+	Target
+	Enumerated                   bool
+	Denied                       *Failure
+	Planned, Done, Empty, Failed int64 // instances
+}
+
+// Complete reports whether nothing is pending in the target.
+func (t TargetState) Complete() bool {
+	return t.Enumerated && t.Planned == t.Done+t.Empty+t.Failed
+}
+
+// Targets returns the committed state of all targets, sorted.
+func (j *Job) Targets() []TargetState {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	states := make([]TargetState, 0, len(j.targets))
+	for t, r := range j.targets {
+		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed})
+	}
+	slices.SortFunc(states, func(a, b TargetState) int { return compareTargets(a.Target, b.Target) })
+	return states
+}
+
+func compareTargets(a, b Target) int {
+	switch {
+	case a.Less(b):
+		return -1
+	case b.Less(a):
+		return 1
+	}
+	return 0
+}
+
+// Begin starts an attempt: it is written down, an earlier one without an end
+// is marked as crashed, and building of parts and publishing of status begin.
+func (j *Job) Begin() error {
+	err := j.changeRecord(func(r *jobRecord) {
+		closeCrashed(r)
+		a := Attempt{Started: time.Now().UTC(), Owner: readOwner(j.dir.path)}
+		for _, t := range j.targets {
+			a.DoneBefore += t.PointsDone
+		}
+		r.Attempts = append(r.Attempts, a)
+	})
+	if err != nil {
+		return fmt.Errorf("begin attempt: %w", err)
+	}
+	if err := j.builder.start(); err != nil {
+		return fmt.Errorf("begin attempt: %w", err)
+	}
+	j.ticker.start(j)
+	return nil
+}
+
+func closeCrashed(r *jobRecord) {
+	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Ended.IsZero() {
+		r.Attempts[n-1].Ended = time.Now().UTC()
+		r.Attempts[n-1].Reason = "crashed"
+	}
+}
+
+// changeRecord changes the job's record in a transaction of its own.
+func (j *Job) changeRecord(change func(*jobRecord)) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.save(func(r *jobRecord, _ *bolt.Tx) error { change(r); return nil })
+}
+
+// save runs one transaction that ends with the job's record; the mirror
+// follows only when it committed. j.mu is held.
+func (j *Job) save(change func(*jobRecord, *bolt.Tx) error) error {
+	record := j.record
+	record.Attempts = slices.Clone(record.Attempts)
+	record.Days = slices.Clone(record.Days)
+	err := j.db.update(func(tx *bolt.Tx) error {
+		if err := change(&record, tx); err != nil {
+			return err
+		}
+		return putJSON(tx.Bucket(bucketMeta), keyJob, record)
+	})
+	if err == nil {
+		j.record = record
+	}
+	return err
+}
+
+// Pending returns up to limit instances of a target that have series-windows
+// neither done nor failed, by key, after the given one. Fewer than limit means
+// that there are no more.
+func (j *Job) Pending(t Target, after string, limit int) ([]Pending, error) {
+	var page []Pending
+	err := j.db.view(func(tx *bolt.Tx) error {
+		instances := tx.Bucket(bucketInstances).Bucket(targetKey(t))
+		if instances == nil {
+			return nil
+		}
+		progress := tx.Bucket(bucketProgress).Bucket(targetKey(t))
+		return j.scan(instances, progress, after, func(p Pending) bool {
+			page = append(page, p)
+			return len(page) < limit
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pending instances of %s: %w", t, err)
+	}
+	return page, nil
+}
+
+// scan yields pending instances after a key until yield wants no more. Both
+// buckets sort alike, so one cursor of each suffices.
+func (j *Job) scan(instances, done *bolt.Bucket, after string, yield func(Pending) bool) error {
+	from := []byte(after + "\x00") // the first key after it
+	if after == "" {
+		from = nil
+	}
+	c := instances.Cursor()
+	var pc *bolt.Cursor
+	var pk, pv []byte
+	if done != nil {
+		pc = done.Cursor()
+		pk, pv = pc.Seek(from)
+	}
+	for k, v := c.Seek(from); k != nil; k, v = c.Next() {
+		for pk != nil && bytes.Compare(pk, k) < 0 {
+			pk, pv = pc.Next()
+		}
+		var value []byte
+		if bytes.Equal(pk, k) {
+			value = pv
+		}
+		missing, err := j.missing(k, value)
+		if err != nil {
+			return err
+		}
+		if len(missing) == 0 {
+			continue
+		}
+		p := Pending{Missing: missing}
+		if err := json.Unmarshal(v, &p.Instance); err != nil {
+			return fmt.Errorf("instance %q: %w", k, err)
+		}
+		if !yield(p) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (j *Job) missing(key, value []byte) ([]SeriesWindow, error) {
+	sh, err := j.shapeOf(key)
+	if err != nil {
+		return nil, err
+	}
+	if len(value) > 0 && value[0]&flagComplete != 0 {
+		return nil, nil
+	}
+	p, err := decodeProgress(value, len(sh.bits))
+	if err != nil {
+		return nil, err
+	}
+	var missing []SeriesWindow
+	for i, sw := range sh.bits {
+		if !p.settled(i) {
+			missing = append(missing, sw)
+		}
+	}
+	return missing, nil
+}
+
+func (j *Job) shapeOf(instance []byte) (*shape, error) {
+	namespace, _, _ := bytes.Cut(instance, []byte{0})
+	sh := j.shapes[string(namespace)]
+	if sh == nil {
+		return nil, fmt.Errorf("instance %q: the plan has no metric in its namespace", instance)
+	}
+	return sh, nil
+}
+
+// Retry makes denied targets and failed series-windows pending again, and the
+// job unfinished.
+func (j *Job) Retry() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	targets := maps.Clone(j.targets)
+	err := j.save(func(r *jobRecord, tx *bolt.Tx) error {
+		r.State = Unfinished
+		for t, record := range targets {
+			if record.Failed > 0 {
+				if err := j.retryFailed(tx, t, &record); err != nil {
+					return err
+				}
+			}
+			record.Denied = nil
+			targets[t] = record
+			if err := putJSON(tx.Bucket(bucketTargets), targetKey(t), record); err != nil {
+				return err
+			}
+		}
+		if err := tx.DeleteBucket(bucketFailures); err != nil {
+			return err
+		}
+		_, err := tx.CreateBucket(bucketFailures)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("retry what failed: %w", err)
+	}
+	j.targets = targets
+	return nil
+}
+
+func (j *Job) retryFailed(tx *bolt.Tx, t Target, record *targetRecord) error {
+	bucket := tx.Bucket(bucketProgress).Bucket(targetKey(t))
+	again := map[string][]byte{}
+	err := bucket.ForEach(func(key, value []byte) error {
+		if value[0]&flagFailed == 0 {
+			return nil
+		}
+		sh, err := j.shapeOf(key)
+		if err != nil {
+			return err
+		}
+		p, err := decodeProgress(value, len(sh.bits))
+		if err != nil {
+			return err
+		}
+		for i, sw := range sh.bits {
+			if bitSet(p.failed, i) {
+				record.PointsDone -= j.spec.Series[sw.Series].points(sw.Window)
+			}
+		}
+		if p.complete {
+			record.Failed--
+		}
+		p.complete, p.failed = false, nil
+		again[string(key)] = p.encode()
+		return nil
+	})
+	for key, value := range again {
+		err = errors.Join(err, bucket.Put([]byte(key), value))
+	}
+	return err
+}
+
+// Close ends the attempt with the exit code and the reason that people are
+// shown, publishes a last status, and closes the database.
+func (j *Job) Close(exit int, reason string) error {
+	j.ticker.stop()
+	j.builder.stop()
+	err := j.changeRecord(func(r *jobRecord) {
+		if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Ended.IsZero() {
+			r.Attempts[n-1].Ended = time.Now().UTC()
+			r.Attempts[n-1].Exit = &exit
+			r.Attempts[n-1].Reason = reason
+		}
+	})
+	return errors.Join(err, j.publishStatus(), j.db.close())
+}

@@ -1,0 +1,108 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// lockWait is how long Open waits for the directory: longer than any reader
+// of status holds it.
+const lockWait = 2 * time.Second
+
+// Owner is the process that holds a harvest directory.
+type Owner struct {
+	PID     int       `json:"pid"`
+	Host    string    `json:"host"`
+	Started time.Time `json:"started"`
+}
+
+// LockedError says that another process works in the directory.
+type LockedError struct {
+	Dir   string
+	Owner Owner
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("%s is in use by process %d on %s since %s; wait for it, or see: cwharvest status %s",
+		e.Dir, e.Owner.PID, e.Owner.Host, e.Owner.Started.Local().Format(time.DateTime), e.Dir)
+}
+
+// lockDir takes the directory's lock. The kernel gives it up when the process
+// dies, however it dies; the owner written inside is only for people.
+func lockDir(dir string) (*os.File, error) {
+	file, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(20 * time.Millisecond) {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return nil, errors.Join(&LockedError{Dir: dir, Owner: readOwner(dir)}, file.Close())
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), file.Close())
+	}
+	if err := writeOwner(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), file.Close())
+	}
+	return file, nil
+}
+
+// shareLock takes the lock for reading; nil without an error when a process
+// holds the directory.
+func shareLock(dir string) (*os.File, error) {
+	file, err := os.Open(lockPath(dir))
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, file.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), file.Close())
+	}
+	return file, nil
+}
+
+func lockPath(dir string) string { return filepath.Join(dir, "lock") }
+
+func writeOwner(file *os.File) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	data, err := json.Marshal(Owner{PID: os.Getpid(), Host: host, Started: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	if err := file.Truncate(0); err != nil {
+		return err
+	}
+	_, err = file.WriteAt(append(data, '\n'), 0)
+	return err
+}
+
+// readOwner returns what is known of the directory's holder; zero when it has
+// not written itself down yet.
+func readOwner(dir string) (o Owner) {
+	file, err := os.Open(lockPath(dir))
+	if err != nil {
+		return o
+	}
+	defer file.Close()
+	if err := json.NewDecoder(io.LimitReader(file, 4096)).Decode(&o); err != nil {
+		return Owner{}
+	}
+	return o
+}

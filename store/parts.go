@@ -1,0 +1,189 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+	"time"
+
+	"cwharvest/store/encode"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// format is the encoder that the specification asks for.
+func (s *Spec) format() encode.Format {
+	return encode.Format{Name: s.Format, Compression: s.Compression}
+}
+
+// Statistics returns the union of all series' statistics in column order.
+func (s *Spec) Statistics() []string {
+	all := map[string]bool{}
+	for i := range s.Series {
+		for _, statistic := range s.Series[i].Statistics {
+			all[statistic] = true
+		}
+	}
+	return encode.SortStatistics(maps.Keys(all))
+}
+
+// encodeDate writes the rows of one date of a segment in the job's format.
+func (j *Job) encodeDate(w io.Writer, segment uint64, part *Part, stopped func() bool) (err error) {
+	statistics := j.spec.Statistics()
+	rows, err := j.spec.format().NewWriter(w, statistics, map[string]string{
+		"cwharvest.job":  j.spec.ID,
+		"cwharvest.plan": string(j.spec.Plan),
+	})
+	if err != nil {
+		return err
+	}
+	e := dateEncoder{job: j, out: rows, part: part, place: columnPlaces(j.spec.Series, statistics)}
+	e.run.Columns = make([][]float64, len(statistics))
+	part.Rows, part.First, part.Last = 0, time.Time{}, time.Time{}
+	day, err := time.Parse(time.DateOnly, part.Date)
+	if err != nil {
+		return errors.Join(err, rows.Close())
+	}
+	prefix := binary.BigEndian.AppendUint32(nil, uint32(day.Unix()/secondsPerDay))
+	err = j.readSegment(segment, prefix, func(v spooledValue) error {
+		if stopped() {
+			return errStopped
+		}
+		return e.write(v)
+	})
+	return errors.Join(err, rows.Close())
+}
+
+// columnPlaces returns, for each series, where its statistics stand among all.
+func columnPlaces(series []Series, statistics []string) [][]int {
+	index := map[string]int{}
+	for i, s := range statistics {
+		index[s] = i
+	}
+	places := make([][]int, len(series))
+	for i := range series {
+		for _, s := range series[i].Statistics {
+			places[i] = append(places[i], index[s])
+		}
+	}
+	return places
+}
+
+// dateEncoder turns spool values into runs; its buffers are reused.
+type dateEncoder struct {
+	job   *Job
+	out   encode.Writer
+	part  *Part
+	place [][]int
+
+	run  encode.Run
+	grid grid
+	raw  []byte
+}
+
+func (e *dateEncoder) write(v spooledValue) error {
+	name, err := parseSpoolKey(v.key)
+	if err != nil {
+		return err
+	}
+	if name.series >= len(e.place) {
+		return fmt.Errorf("spool key %x names series %d of %d", v.key, name.series, len(e.place))
+	}
+	if err := e.grid.decode(v.key, v.value, &e.raw); err != nil {
+		return fmt.Errorf("%s %s/%s: %w", name.dims, name.account, name.region, err)
+	}
+	places := e.place[name.series]
+	if e.grid.statistics != len(places) {
+		return fmt.Errorf("spool value of %s has %d statistics, want %d", name.dims, e.grid.statistics, len(places))
+	}
+	e.name(name)
+	clear(e.run.Columns)
+	for i, place := range places {
+		e.run.Columns[place] = e.grid.column(i)
+	}
+	e.run.Start, e.run.Period, e.run.Points = e.grid.start, e.grid.period, e.grid.points
+	e.describe()
+	return e.out.WriteRun(&e.run)
+}
+
+func (e *dateEncoder) name(n spoolName) {
+	e.run.Account, e.run.Region, e.run.Namespace, e.run.Dimensions = n.account, n.region, n.ns, n.dims
+	e.run.Metric = e.job.spec.Series[n.series].Metric
+	e.run.InstanceID = instanceID(n.dims)
+}
+
+// describe counts the run for the manifest.
+func (e *dateEncoder) describe() {
+	columns := make([][]float64, 0, 8)
+	for i := range e.grid.statistics {
+		columns = append(columns, e.grid.column(i))
+	}
+	first, end, rows := trim(columns, 0, e.grid.points)
+	if rows == 0 {
+		return
+	}
+	from := time.Unix(e.grid.start+int64(first)*e.grid.period, 0).UTC()
+	to := time.Unix(e.grid.start+int64(end-1)*e.grid.period, 0).UTC()
+	if e.part.First.IsZero() || from.Before(e.part.First) {
+		e.part.First = from
+	}
+	if to.After(e.part.Last) {
+		e.part.Last = to
+	}
+	e.part.Rows += int64(rows)
+}
+
+// instanceID is the value of the InstanceId dimension, or of the only one, or
+// all values joined by commas.
+func instanceID(dims string) string {
+	var values []string
+	for pair := range strings.SplitSeq(dims, ",") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name == "InstanceId" {
+			return value
+		}
+		values = append(values, value)
+	}
+	return strings.Join(values, ",")
+}
+
+// Manifest lists what a job has published.
+type Manifest struct {
+	Job   string `json:"job"`
+	Parts []Part `json:"parts"`
+}
+
+func (db *database) parts() (parts []Part, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketParts).ForEach(func(_, value []byte) error {
+			var p Part
+			if err := json.Unmarshal(value, &p); err != nil {
+				return fmt.Errorf("manifest: %w", err)
+			}
+			parts = append(parts, p)
+			return nil
+		})
+	})
+	return parts, err
+}
+
+// writeManifest writes jobs/ID.manifest.json anew from the database, for
+// people and other tools.
+func (j *Job) writeManifest() error {
+	parts, err := j.db.parts()
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(Manifest{Job: j.spec.ID, Parts: parts}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode manifest: %w", err)
+	}
+	if err := j.dir.files.write(j.dir.jobFile(j.spec.ID, ".manifest.json"), append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,316 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// spoolLimit bounds the data committed and not yet published: when it is
+// reached, commits wait for the builder, and so does fetching.
+const spoolLimit = 2 << 30
+
+// Part is one immutable output file, as the manifest lists it.
+type Part struct {
+	Name   string    `json:"name"` // relative to Spec.Out
+	Date   string    `json:"date"` // UTC date of its rows
+	Rows   int64     `json:"rows"`
+	Bytes  int64     `json:"bytes"`
+	First  time.Time `json:"first"` // timestamp of the earliest row
+	Last   time.Time `json:"last"`  // and of the latest
+	SHA256 string    `json:"sha256"`
+}
+
+// intent is what is to be published of a sealed segment. A part's size and
+// checksum are recorded before its file gets its name, so that recovery can
+// tell a finished part from a foreign file.
+type intent struct {
+	Segment uint64 `json:"segment"`
+	Bytes   int64  `json:"bytes"` // of the segment
+	Parts   []Part `json:"parts"`
+}
+
+func partName(spec Spec, day int64, segment uint64) string {
+	return fmt.Sprintf("date=%s/%s-%06d%s", dateOf(day), spec.ID, segment, spec.format().Suffix())
+}
+
+// builder turns sealed segments into parts, in the background, one at a time.
+type builder struct {
+	job *Job
+
+	mu      sync.Mutex
+	change  sync.Cond // of anything below
+	spooled int64     // bytes committed and not yet published
+	sealed  int       // segments that wait to be published
+	stopped bool
+	err     error         // the builder has failed and ended
+	ended   chan struct{} // nil until started; the builder's goroutine closes it
+}
+
+var errStopped = errors.New("stopped")
+
+func (b *builder) init(j *Job) {
+	b.job = j
+	b.change.L = &b.mu
+}
+
+// start counts what an earlier attempt left sealed and starts the goroutine.
+func (b *builder) start() error {
+	intents, err := b.job.intents()
+	if err != nil {
+		return err
+	}
+	b.spooled = b.job.record.Spooled
+	for _, in := range intents {
+		b.spooled += in.Bytes
+		b.sealed++
+	}
+	b.ended = make(chan struct{})
+	go b.loop()
+	return nil
+}
+
+func (b *builder) loop() {
+	defer close(b.ended)
+	for b.next() {
+		bytes, err := b.job.publishNext(b.isStopped)
+		b.mu.Lock()
+		switch {
+		case errors.Is(err, errStopped):
+		case err != nil:
+			b.err = fmt.Errorf("publish parts: %w", err)
+		default:
+			b.spooled -= bytes
+			b.sealed--
+		}
+		b.change.Broadcast()
+		b.mu.Unlock()
+	}
+}
+
+// next waits for a sealed segment; false means that the builder is to end.
+func (b *builder) next() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.sealed == 0 && !b.stopped && b.err == nil {
+		b.change.Wait()
+	}
+	return !b.stopped && b.err == nil
+}
+
+func (b *builder) isStopped() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stopped
+}
+
+func (b *builder) committed(bytes int64, sealed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spooled += bytes
+	if sealed {
+		b.sealed++
+		b.change.Broadcast()
+	}
+}
+
+func (b *builder) waitForRoom() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.spooled > spoolLimit && b.sealed > 0 && b.err == nil {
+		b.change.Wait()
+	}
+	return b.err
+}
+
+// drain waits until every sealed segment is published.
+func (b *builder) drain() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.sealed > 0 && b.err == nil {
+		b.change.Wait()
+	}
+	return b.err
+}
+
+// stop ends the builder between two steps; what it had begun is recovered by
+// the next attempt.
+func (b *builder) stop() {
+	if b.ended == nil {
+		return
+	}
+	b.mu.Lock()
+	b.stopped = true
+	b.change.Broadcast()
+	b.mu.Unlock()
+	<-b.ended
+}
+
+func (j *Job) intents() (all []intent, err error) {
+	err = j.db.view(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketIntents).ForEach(func(_, value []byte) error {
+			var in intent
+			if err := json.Unmarshal(value, &in); err != nil {
+				return fmt.Errorf("intent: %w", err)
+			}
+			all = append(all, in)
+			return nil
+		})
+	})
+	return all, err
+}
+
+// publishNext publishes the oldest sealed segment and returns its bytes.
+func (j *Job) publishNext(stopped func() bool) (int64, error) {
+	intents, err := j.intents()
+	if err != nil {
+		return 0, err
+	}
+	in := intents[0]
+	for i := range in.Parts {
+		if err := j.publishPart(&in, i, stopped); err != nil {
+			return 0, fmt.Errorf("%s: %w", in.Parts[i].Name, err)
+		}
+	}
+	err = j.db.update(func(tx *bolt.Tx) error {
+		for _, p := range in.Parts {
+			if err := putJSON(tx.Bucket(bucketParts), []byte(p.Name), p); err != nil {
+				return err
+			}
+		}
+		if err := tx.Bucket(bucketIntents).Delete(segmentKey(in.Segment)); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketSpool).DeleteBucket(segmentKey(in.Segment))
+	})
+	if err != nil {
+		return 0, err
+	}
+	return in.Bytes, j.writeManifest()
+}
+
+// publishPart brings one part to its place, wherever an earlier try stopped.
+func (j *Job) publishPart(in *intent, i int, stopped func() bool) error {
+	part := &in.Parts[i]
+	path := filepath.Join(j.spec.Out, filepath.FromSlash(part.Name))
+	sum, err := fileSum(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case part.SHA256 == "":
+		return errors.New("a file of that name is there already and not ours; move it away")
+	case sum == part.SHA256:
+		return nil // done, and reported failed
+	}
+	if err := j.dir.files.makeDir(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	temporary := filepath.Join(filepath.Dir(path), "_"+filepath.Base(path))
+	if err := j.buildPart(temporary, in.Segment, part, stopped); err != nil {
+		return err
+	}
+	err = j.db.update(func(tx *bolt.Tx) error {
+		return putJSON(tx.Bucket(bucketIntents), segmentKey(in.Segment), in)
+	})
+	if err != nil {
+		return err
+	}
+	return j.dir.files.publish(temporary, path)
+}
+
+// buildPart writes the rows of one date of a segment to a temporary file,
+// synced, and fills in what the manifest says of it.
+func (j *Job) buildPart(path string, segment uint64, part *Part, stopped func() bool) (err error) {
+	file, err := j.dir.files.create(path, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	sum := sha256.New()
+	size := &countingWriter{w: io.MultiWriter(file, sum)}
+	if err := j.encodeDate(size, segment, part, stopped); err != nil {
+		return err
+	}
+	part.Bytes, part.SHA256 = size.n, hex.EncodeToString(sum.Sum(nil))
+	return j.dir.files.sync(file)
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func fileSum(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	_, err = io.Copy(sum, file)
+	return hex.EncodeToString(sum.Sum(nil)), errors.Join(err, file.Close())
+}
+
+// readBatch is how much of a segment one read transaction copies: a long
+// transaction would hold back the pages that the writer could reuse.
+const readBatch = 4 << 20
+
+// spooledValue is a copy of one entry of a segment.
+type spooledValue struct{ key, value []byte }
+
+// readSegment yields the entries of a segment whose keys begin with prefix.
+func (j *Job) readSegment(segment uint64, prefix []byte, yield func(spooledValue) error) error {
+	for next := prefix; next != nil; {
+		batch, after, err := j.copySegment(segment, prefix, next)
+		if err != nil {
+			return err
+		}
+		for _, v := range batch {
+			if err := yield(v); err != nil {
+				return err
+			}
+		}
+		next = after
+	}
+	return nil
+}
+
+// copySegment copies entries from a key on, and returns the key to go on at,
+// nil at the end.
+func (j *Job) copySegment(segment uint64, prefix, from []byte) (batch []spooledValue, next []byte, err error) {
+	err = j.db.view(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(bucketSpool).Bucket(segmentKey(segment))
+		if bucket == nil {
+			return fmt.Errorf("spool segment %d is missing", segment)
+		}
+		size := 0
+		c := bucket.Cursor()
+		for k, v := c.Seek(from); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+			if size > readBatch {
+				next = bytes.Clone(k)
+				return nil
+			}
+			batch = append(batch, spooledValue{bytes.Clone(k), bytes.Clone(v)})
+			size += len(k) + len(v)
+		}
+		return nil
+	})
+	return batch, next, err
+}

@@ -1,0 +1,401 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Status is what `status --json` prints. All counts are committed ones.
+type Status struct {
+	Version     int         `json:"version"`
+	Job         string      `json:"job"`
+	Name        string      `json:"name"`
+	Range       StatusRange `json:"range"`
+	State       string      `json:"state"`  // running, waiting, stopped, crashed, unresponsive, finished, finished_with_failures
+	Source      string      `json:"source"` // database or snapshot
+	Transaction int         `json:"transaction"`
+	Written     time.Time   `json:"written"` // when the snapshot was, or the database was read
+	AgeSeconds  float64     `json:"age_seconds"`
+	PID         int         `json:"pid"` // of the latest attempt
+	Host        string      `json:"host"`
+
+	Instances     InstanceCounts `json:"instances"`
+	Targets       TargetCounts   `json:"targets"`
+	TargetDetails []TargetDetail `json:"target_details"`
+
+	Rows       int64          `json:"rows"`
+	Datapoints int64          `json:"datapoints"`
+	Estimated  PointCounts    `json:"estimated_datapoints"`
+	Requests   StatusRequests `json:"requests"`
+	InFlight   int            `json:"in_flight"`
+	Sessions   StatusSessions `json:"sessions"`
+	CostUSD    StatusCost     `json:"cost_usd"`
+	ETASeconds *float64       `json:"eta_seconds"` // null while unknown
+	Parts      int            `json:"parts"`
+	Attempts   []Attempt      `json:"attempts"`
+}
+
+// StatusVersion is the version of Status's JSON form.
+const StatusVersion = 1
+
+// StatusRange is the job's time range.
+type StatusRange struct {
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+}
+
+// InstanceCounts partition the instances found: planned is the sum of the rest.
+type InstanceCounts struct {
+	Planned int64 `json:"planned"`
+	Done    int64 `json:"done"`
+	Empty   int64 `json:"empty"`
+	Failed  int64 `json:"failed"`
+	Denied  int64 `json:"denied"`
+	Pending int64 `json:"pending"`
+}
+
+// TargetCounts partition the targets: planned is the sum of the rest.
+type TargetCounts struct {
+	Planned int64 `json:"planned"`
+	Done    int64 `json:"done"`
+	Active  int64 `json:"active"`
+	Pending int64 `json:"pending"`
+	Waiting int64 `json:"waiting"`
+	Denied  int64 `json:"denied"`
+}
+
+// TargetDetail is one target. A target that could not be enumerated has
+// instances unknown, which is not zero: Instances is nil.
+type TargetDetail struct {
+	Account   string          `json:"account"`
+	Region    string          `json:"region"`
+	State     string          `json:"state"` // done, active, pending, waiting, denied
+	Class     string          `json:"class,omitempty"`
+	Reason    string          `json:"reason,omitempty"`
+	Since     time.Time       `json:"since,omitzero"`
+	RetryAt   time.Time       `json:"retry_at,omitzero"`
+	Instances *InstanceCounts `json:"instances"`
+}
+
+// PointCounts are estimated datapoints: grid points times statistics.
+type PointCounts struct {
+	Planned int64 `json:"planned"`
+	Done    int64 `json:"done"`
+}
+
+type StatusRequests struct {
+	Sent      int64 `json:"sent"`
+	Repeated  int64 `json:"repeated"`
+	Throttled int64 `json:"throttled"`
+}
+
+type StatusSessions struct {
+	Open           int       `json:"open"`
+	NextRefresh    time.Time `json:"next_refresh,omitzero"`
+	Assumed        int64     `json:"assumed"`
+	RefusedExpired int64     `json:"refused_expired"`
+}
+
+type StatusCost struct {
+	Spent     float64 `json:"spent"`
+	Planned   float64 `json:"planned"`
+	WorstCase float64 `json:"worst_case"` // of what was spent, every statistic billed
+}
+
+// Live is what only the running process knows.
+type Live struct {
+	InFlight     int
+	OpenSessions int
+	NextRefresh  time.Time
+	Targets      map[Target]LiveTarget // active and waiting ones
+}
+
+// LiveTarget is a target that is being worked or held back.
+type LiveTarget struct {
+	Waiting bool
+	Class   string
+	Reason  string
+	Since   time.Time
+	RetryAt time.Time
+}
+
+// snapshotEvery is how often a run publishes its status; a snapshot much
+// older than that means that the run does not respond.
+const (
+	snapshotEvery     = time.Second
+	unresponsiveAfter = 15 * time.Second
+)
+
+func statusPath(dir string) string { return filepath.Join(dir, "status.json") }
+
+// SetLive sets where snapshots ask for what is not committed.
+func (j *Job) SetLive(live func() Live) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.live = live
+}
+
+// Status returns the job's status as a snapshot would tell it now.
+func (j *Job) Status() (*Status, error) {
+	j.mu.Lock()
+	live := j.live
+	j.mu.Unlock()
+	var now Live
+	if live != nil {
+		now = live()
+	}
+	j.mu.Lock() // before the transaction: a commit holds it across its own
+	defer j.mu.Unlock()
+	var s *Status
+	err := j.db.view(func(tx *bolt.Tx) error {
+		s = newStatus(tx, &j.spec, &j.record, j.targets, now)
+		return nil
+	})
+	return s, err
+}
+
+// publishStatus replaces status.json. It need not survive a power cut, since
+// the database then tells: no fsync.
+func (j *Job) publishStatus() error {
+	s, err := j.Status()
+	if err != nil {
+		return err
+	}
+	s.Source = "snapshot"
+	data, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode status: %w", err)
+	}
+	temporary := filepath.Join(j.dir.path, "_status.json")
+	if err := os.WriteFile(temporary, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	return os.Rename(temporary, statusPath(j.dir.path))
+}
+
+// statusTicker publishes snapshots until stopped.
+type statusTicker struct {
+	end  chan struct{} // closed by stop
+	done sync.WaitGroup
+}
+
+func (t *statusTicker) start(j *Job) {
+	t.end = make(chan struct{})
+	t.done.Go(func() {
+		tick := time.NewTicker(snapshotEvery)
+		defer tick.Stop()
+		for {
+			// A snapshot that cannot be written must not end the night: its
+			// age tells, and the last one, at Close, reports the error.
+			_ = j.publishStatus()
+			select {
+			case <-tick.C:
+			case <-t.end:
+				return
+			}
+		}
+	})
+}
+
+func (t *statusTicker) stop() {
+	if t.end != nil {
+		close(t.end)
+		t.done.Wait()
+		t.end = nil
+	}
+}
+
+// newStatus assembles a status from committed records and what is live.
+func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetRecord, live Live) *Status {
+	s := &Status{
+		Version: StatusVersion, Job: spec.ID, Name: spec.Name,
+		Range:       StatusRange{spec.Start, spec.End},
+		State:       string(r.State),
+		Source:      "database",
+		Transaction: tx.ID(),
+		Written:     time.Now().UTC(),
+		Rows:        r.Rows, Datapoints: r.Datapoints,
+		Requests: StatusRequests{r.Counters.RequestsSent, r.Counters.RequestsRepeated, r.Counters.Throttled},
+		Sessions: StatusSessions{live.OpenSessions, live.NextRefresh, r.Counters.SessionsAssumed, r.Counters.RefusedExpired},
+		InFlight: live.InFlight,
+		Parts:    tx.Bucket(bucketParts).Stats().KeyN,
+		Attempts: slices.Clone(r.Attempts),
+	}
+	if n := len(r.Attempts); n > 0 {
+		s.PID, s.Host = r.Attempts[n-1].Owner.PID, r.Attempts[n-1].Owner.Host
+	}
+	for t, record := range targets {
+		at, isLive := live.Targets[t]
+		s.addTarget(t, &record, at, isLive)
+	}
+	slices.SortFunc(s.TargetDetails, func(a, b TargetDetail) int {
+		return compareTargets(Target{a.Account, a.Region}, Target{b.Account, b.Region})
+	})
+	s.cost(r)
+	s.ETASeconds = s.eta()
+	return s
+}
+
+func (s *Status) addTarget(t Target, r *targetRecord, live LiveTarget, isLive bool) {
+	d := TargetDetail{Account: t.Account, Region: t.Region, State: "pending"}
+	counts := InstanceCounts{Planned: r.Planned, Done: r.Done, Empty: r.Empty, Failed: r.Failed, Pending: r.pending()}
+	s.Targets.Planned++
+	switch {
+	case r.Denied != nil:
+		d.State, d.Class, d.Reason = "denied", r.Denied.Class, r.Denied.Message
+		counts.Denied, counts.Pending = counts.Pending, 0
+		s.Targets.Denied++
+	case r.Enumerated && counts.Pending == 0:
+		d.State = "done"
+		s.Targets.Done++
+	case isLive && live.Waiting:
+		d.State, d.Class, d.Reason, d.Since, d.RetryAt = "waiting", live.Class, live.Reason, live.Since, live.RetryAt
+		s.Targets.Waiting++
+	case isLive:
+		d.State = "active"
+		s.Targets.Active++
+	default:
+		s.Targets.Pending++
+	}
+	if r.Enumerated {
+		d.Instances = &counts
+	}
+	s.Instances.add(counts)
+	s.Estimated.Planned += r.PointsPlanned
+	s.Estimated.Done += r.PointsDone
+	s.TargetDetails = append(s.TargetDetails, d)
+}
+
+func (a *InstanceCounts) add(b InstanceCounts) {
+	a.Planned += b.Planned
+	a.Done += b.Done
+	a.Empty += b.Empty
+	a.Failed += b.Failed
+	a.Denied += b.Denied
+	a.Pending += b.Pending
+}
+
+// cost extrapolates what was spent for what is done to what is planned.
+func (s *Status) cost(r *jobRecord) {
+	s.CostUSD = StatusCost{Spent: r.Counters.CostUSD, Planned: r.Counters.CostUSD, WorstCase: r.Counters.CostWorstUSD}
+	if s.Estimated.Done > 0 {
+		s.CostUSD.Planned = r.Counters.CostUSD * float64(s.Estimated.Planned) / float64(s.Estimated.Done)
+	}
+}
+
+// eta goes by the rate of the running attempt. Nil while there is none.
+func (s *Status) eta() *float64 {
+	n := len(s.Attempts)
+	if n == 0 || !s.Attempts[n-1].Ended.IsZero() {
+		return nil
+	}
+	a := s.Attempts[n-1]
+	elapsed, done := s.Written.Sub(a.Started).Seconds(), s.Estimated.Done-a.DoneBefore
+	if elapsed < 1 || done <= 0 {
+		return nil
+	}
+	left := float64(s.Estimated.Planned-s.Estimated.Done) * elapsed / float64(done)
+	return &left
+}
+
+// ReadStatus returns the status of the open job of a directory, or of the
+// latest. It never disturbs a run: it reads the database when nobody holds
+// the directory, the run's last snapshot otherwise.
+func ReadStatus(dir string) (*Status, error) {
+	if err := exists(dir); err != nil {
+		return nil, err
+	}
+	lock, err := shareLock(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNoJob)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if lock == nil {
+		return readSnapshot(dir)
+	}
+	s, err := readLatest(dir)
+	return s, errors.Join(err, lock.Close())
+}
+
+func readSnapshot(dir string) (*Status, error) {
+	data, err := os.ReadFile(statusPath(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: a process has just taken it and has no job yet: %w", dir, ErrNoJob)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var s Status
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", statusPath(dir), err)
+	}
+	age := time.Since(s.Written)
+	s.AgeSeconds = age.Seconds()
+	switch {
+	case s.State != string(Unfinished): // a next job is about to begin
+	case age > unresponsiveAfter:
+		s.State = "unresponsive"
+	case s.Targets.Waiting > 0 && s.Targets.Active == 0:
+		s.State = "waiting"
+	default:
+		s.State = "running"
+	}
+	return &s, nil
+}
+
+func readLatest(dir string) (*Status, error) {
+	jobs, err := readJobs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNoJob)
+	}
+	latest := jobs[len(jobs)-1]
+	for _, job := range jobs {
+		if job.State == Unfinished {
+			latest = job
+		}
+	}
+	db, err := openForReading(filepath.Join(dir, "jobs", latest.Spec.ID+".db"))
+	if err != nil {
+		return nil, err
+	}
+	s, err := db.status(&latest.Spec)
+	return s, errors.Join(err, db.close())
+}
+
+// status reads a job that nobody works on.
+func (db *database) status(spec *Spec) (s *Status, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		var r jobRecord
+		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &r); err != nil {
+			return err
+		}
+		targets := map[Target]targetRecord{}
+		if err := readTargets(tx, targets); err != nil {
+			return err
+		}
+		s = newStatus(tx, spec, &r, targets, Live{})
+		if r.State == Unfinished {
+			s.State = "stopped"
+			if n := len(r.Attempts); n > 0 && (r.Attempts[n-1].Ended.IsZero() || r.Attempts[n-1].Exit == nil) {
+				s.State = "crashed"
+			}
+		}
+		s.ETASeconds = nil
+		return nil
+	})
+	return s, err
+}
