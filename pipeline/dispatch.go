@@ -1,0 +1,440 @@
+package pipeline
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"cwharvest/store"
+
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+)
+
+const (
+	poisonAfter   = 5                      // failures of a request while its siblings succeed
+	halfPoisoned  = 3                      // of these, what the halves of a poisoned request start with
+	firstPause    = 250 * time.Millisecond // doubles with every failure in a row
+	longestPause  = 60 * time.Second
+	controlAfter  = 2               // pauses in a row, before a control call probes the target
+	yieldForPause = 2 * time.Second // a longer pause gives the dispatcher's place to another target
+)
+
+// target is one account and region in this run, and the dispatcher that works
+// it. All fields belong to the dispatcher's goroutine but those under mu.
+type target struct {
+	run    *run
+	key    store.Target
+	limits *limiter
+	log    *slog.Logger
+
+	enumerated bool
+	pages      *enumeration // nil until connected
+	fetcher    *fetcher     // nil until connected
+	plan       planner
+
+	// outcomes carries one outcome for each launched call: the call sends,
+	// the dispatcher receives, nobody closes. It has room for all calls in
+	// flight, so that no call ever waits for the dispatcher.
+	outcomes  chan outcome
+	flying    int
+	repeats   []*request // to be sent again
+	head      *request   // the plan's next request, not yet sent
+	planned   bool       // the plan is exhausted
+	successes int64      // answered calls
+	denied    bool
+
+	mu      sync.Mutex
+	started bool
+	paused  pause
+}
+
+// pause is why and until when a target sends nothing, or little: until the
+// next success it sends one call at a time.
+type pause struct {
+	failures int // in a row, counted once per flight
+	since    time.Time
+	until    time.Time
+	class    class
+	reason   string
+}
+
+// outcome is what became of one launched call.
+type outcome struct {
+	request *request // nil: a control call
+	sent    time.Time
+	again   []item
+	err     error
+}
+
+// work runs the target until it is finished, denied or must pause for long;
+// then it says when to come back. It returns with nothing in flight. The error
+// is one of the store's, fatal to the run.
+func (t *target) work(ctx context.Context) (again time.Time, err error) {
+	t.setStarted(true)
+	defer func() {
+		for t.flying > 0 {
+			t.settle(<-t.outcomes)
+		}
+		t.setStarted(false)
+	}()
+	for ctx.Err() == nil && !t.denied {
+		wait, done, err := t.step(ctx)
+		if done || err != nil {
+			return time.Time{}, err
+		}
+		if wait > yieldForPause && t.flying == 0 {
+			return time.Now().Add(wait), nil
+		}
+		if wait > 0 {
+			t.await(ctx, wait)
+		}
+	}
+	return time.Time{}, nil
+}
+
+func (t *target) setStarted(started bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.started = started
+}
+
+const untilOutcome = time.Hour // a wait that only an outcome ends, since one is in flight
+
+// step does the next thing that can be done now, or says how long to wait.
+func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err error) {
+	if wait := time.Until(t.paused.until); wait > 0 {
+		return wait, false, nil
+	}
+	if err := t.connect(ctx); err != nil {
+		t.listingFailed(err)
+		return 0, false, nil
+	}
+	if !t.enumerated {
+		t.enumerate(ctx)
+		return 0, false, nil
+	}
+	if t.flying >= t.window() {
+		return untilOutcome, false, nil
+	}
+	r, err := t.next()
+	if err != nil {
+		return 0, false, err
+	}
+	if r == nil {
+		return untilOutcome, t.flying == 0, nil
+	}
+	if t.paused.failures >= controlAfter {
+		t.control(r)
+		return 0, false, nil
+	}
+	if wait := t.limits.wait(time.Now(), r); wait > 0 {
+		return wait, false, nil
+	}
+	t.launch(r)
+	return 0, false, nil
+}
+
+// await waits for an outcome, at most for d.
+func (t *target) await(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case o := <-t.outcomes:
+		t.settle(o)
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// window is how many calls may be in flight.
+func (t *target) window() int {
+	if t.paused.failures > 0 {
+		return 1
+	}
+	return t.run.Concurrency
+}
+
+// next returns the request to send next without removing it: what must be
+// repeated first, then the plan.
+func (t *target) next() (*request, error) {
+	if len(t.repeats) > 0 {
+		return t.repeats[0], nil
+	}
+	if t.head == nil && !t.planned {
+		r, err := t.plan.next()
+		if err != nil {
+			return nil, err
+		}
+		t.head, t.planned = r, r == nil
+	}
+	return t.head, nil
+}
+
+// launch sends r, which next has returned, through the pool.
+func (t *target) launch(r *request) {
+	if len(t.repeats) > 0 {
+		t.repeats = t.repeats[1:]
+	} else {
+		t.head = nil
+	}
+	if r.sent == 0 {
+		r.successes = t.successes
+	} else {
+		t.run.meter.repeated.Add(1)
+	}
+	r.sent++
+	t.limits.take(time.Now(), r)
+	t.fly(func(ctx context.Context) outcome {
+		a := t.fetcher.fetch(ctx, r)
+		if a.calls > 0 {
+			t.run.meter.bill(r, t.fetcher.series)
+		}
+		if a.buffer != nil {
+			t.run.out <- entry{results: a.results, buffer: a.buffer}
+		}
+		return outcome{request: r, again: a.again, err: a.err}
+	})
+}
+
+// control sends the smallest possible call, in the shape of r: whether it
+// succeeds tells an outage of the target from trouble with a request.
+func (t *target) control(r *request) {
+	t.fly(func(ctx context.Context) outcome {
+		return outcome{err: t.fetcher.control(ctx, r)}
+	})
+}
+
+// fly runs one call in the pool, and blocks while the pool is full.
+func (t *target) fly(call func(context.Context) outcome) {
+	t.flying++
+	t.run.pool.Go(func() error {
+		t.run.meter.sent.Add(1)
+		t.run.inFlight.Add(1)
+		defer t.run.inFlight.Add(-1)
+		ctx, cancel := context.WithTimeout(t.run.calls, t.run.CallTimeout)
+		defer cancel()
+		sent := time.Now()
+		o := call(ctx)
+		o.sent = sent
+		t.outcomes <- o
+		return nil
+	})
+}
+
+// settle decides what follows from an outcome.
+func (t *target) settle(o outcome) {
+	t.flying--
+	if o.err == nil || o.request != nil && len(o.again) < len(o.request.items) {
+		t.succeed()
+	}
+	if o.err == nil {
+		return
+	}
+	r := o.request
+	if r != nil && len(o.again) < len(r.items) {
+		r = r.part(o.again, t.run.series)
+	}
+	c := classify(o.err)
+	t.log.Debug("call failed", "class", c.String(), "error", shortError(o.err))
+	switch c {
+	case cancelled: // it stays pending
+	case refused:
+		t.deny(failure(c, o.err))
+	case unfit:
+		t.split(r, 0, o.err)
+	case throttled:
+		t.run.meter.throttled.Add(1)
+		t.limits.throttled(o.sent, time.Now())
+		t.repeat(r)
+		t.stall(o, r, c)
+	case transient:
+		t.suspect(o, r)
+	case expired, person:
+		t.repeat(r)
+		t.pause(o.sent, c, o.err)
+	}
+}
+
+func (t *target) repeat(r *request) {
+	if r != nil {
+		t.repeats = append(t.repeats, r)
+	}
+}
+
+// suspect tells an outage from poison. A failure counts against a request
+// only when a sibling succeeded since the request last failed; when nothing
+// succeeds, the target is out and nobody is to blame.
+func (t *target) suspect(o outcome, r *request) {
+	if r != nil && t.successes > r.successes {
+		r.suspicion++
+		r.successes = t.successes
+		if r.suspicion >= poisonAfter {
+			t.split(r, halfPoisoned, o.err)
+			return
+		}
+		t.repeat(r)
+		return
+	}
+	t.repeat(r)
+	t.pause(o.sent, transient, o.err)
+}
+
+// stall pauses the target when a call was throttled and nothing has succeeded
+// since it last failed; otherwise slowing down is enough.
+func (t *target) stall(o outcome, r *request, c class) {
+	if r == nil || t.successes <= r.successes {
+		t.pause(o.sent, c, o.err)
+		return
+	}
+	r.successes = t.successes
+}
+
+// split bisects a request that cannot be answered; a single series-window is
+// the culprit and fails, with its class.
+func (t *target) split(r *request, suspicion int, err error) {
+	if r == nil {
+		// The control call itself does not fit the API: it proves that the
+		// target answers, which is all it was for.
+		t.succeed()
+		return
+	}
+	if len(r.items) == 1 {
+		t.fail(r.items[0], suspicion > 0, err)
+		return
+	}
+	middle := len(r.items) / 2
+	for _, items := range [][]item{r.items[:middle], r.items[middle:]} {
+		half := r.part(items, t.run.series)
+		half.suspicion = suspicion
+		if len(items) == 1 {
+			half.suspicion = 0 // the last verdict wants evidence of its own
+		}
+		t.repeat(half)
+	}
+}
+
+func (t *target) fail(it item, poison bool, err error) {
+	f := failure(unfit, err)
+	if poison {
+		f.Class = "poison"
+	}
+	t.log.Warn("instance fails", "instance", printable(it.instance), "class", f.Class, "error", f.Message)
+	t.run.out <- entry{results: []store.Result{{
+		Target: t.key, Instance: it.instance, Series: it.series, Window: it.window, Failure: &f,
+	}}}
+}
+
+func (t *target) deny(f store.Failure) {
+	if t.denied {
+		return
+	}
+	t.denied = true
+	t.log.Warn("target denied", "class", f.Class, "error", f.Message)
+	t.run.out <- entry{denial: &store.Denial{Target: t.key, Failure: f}}
+}
+
+func (t *target) succeed() {
+	t.successes++
+	if t.paused.failures == 0 {
+		return
+	}
+	t.log.Info("target goes on", "after", time.Since(t.paused.since).Round(time.Millisecond))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paused = pause{}
+}
+
+// pause holds the target back, with exponential backoff and full jitter. Of
+// the calls in flight together, only the first counts.
+func (t *target) pause(sent time.Time, c class, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := &t.paused
+	if p.failures > 0 && sent.Before(p.until) {
+		return
+	}
+	now := time.Now()
+	if p.failures == 0 || p.class != c {
+		p.since, p.class = now, c
+	}
+	longest := min(firstPause<<min(p.failures, 16), longestPause)
+	p.failures++
+	p.until = now.Add(time.Duration(rand.Int64N(int64(longest))))
+	if p.reason != shortError(err) {
+		p.reason = shortError(err)
+		t.log.Warn("target waits", "class", c.String(), "error", p.reason)
+	}
+}
+
+func (t *target) pausedFor() pause {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.paused
+}
+
+// enumerate lists the target's instances, hands them on page by page, and
+// counts the target as enumerated only when every page is durable.
+func (t *target) enumerate(ctx context.Context) {
+	for ctx.Err() == nil {
+		page, last, err := t.list()
+		if err != nil {
+			t.listingFailed(err)
+			return
+		}
+		t.succeed()
+		durable := make(chan struct{})
+		t.run.out <- entry{
+			discovery: &store.Discovery{Target: t.key, Instances: page, Complete: last},
+			committed: durable,
+		}
+		select {
+		case <-durable:
+			t.enumerated = last
+		case <-ctx.Done():
+		}
+		if last {
+			return
+		}
+	}
+}
+
+func (t *target) list() ([]store.Instance, bool, error) {
+	ctx, cancel := context.WithTimeout(t.run.calls, t.run.CallTimeout)
+	defer cancel()
+	return t.pages.next(ctx)
+}
+
+func (t *target) listingFailed(err error) {
+	switch c := classify(err); c {
+	case cancelled:
+	case refused:
+		t.deny(failure(c, err))
+	case unfit:
+		if t.pages.restart() {
+			t.log.Warn("listing starts again", "error", shortError(err))
+			return
+		}
+		t.deny(failure(c, err))
+	case throttled:
+		t.run.meter.throttled.Add(1)
+		t.pause(time.Now(), c, err)
+	default:
+		t.pause(time.Now(), c, err)
+	}
+}
+
+// connect makes the target's clients, once.
+func (t *target) connect(ctx context.Context) error {
+	if t.fetcher != nil {
+		return nil
+	}
+	cfg, err := t.run.Connect(ctx, t.key)
+	if err != nil {
+		return err
+	}
+	t.pages = t.run.enumeration(t.key, cfg)
+	t.fetcher = &fetcher{client: cloudwatch.NewFromConfig(cfg), target: t.key, series: t.run.series}
+	return nil
+}

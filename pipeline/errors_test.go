@@ -1,0 +1,75 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+type fakeCredentialError struct{ refused, person bool }
+
+func (fakeCredentialError) Error() string       { return "assume role r: no" }
+func (e fakeCredentialError) Refused() bool     { return e.refused }
+func (e fakeCredentialError) NeedsPerson() bool { return e.person }
+
+func call(err error) error {
+	return &smithy.OperationError{ServiceID: "CloudWatch", OperationName: "GetMetricData", Err: err}
+}
+
+func api(code string) error { return call(&smithy.GenericAPIError{Code: code, Message: "m"}) }
+
+func status(code int, err error) error {
+	return call(&smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: code}}, Err: err,
+	})
+}
+
+func TestClassify(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want class
+	}{
+		{api("Throttling"), throttled},
+		{api("ThrottlingException"), throttled},
+		{api("RequestLimitExceeded"), throttled},
+		{status(429, errors.New("html")), throttled},
+		{api("ExpiredToken"), expired},
+		{api("RequestExpired"), expired},
+		{api("AccessDenied"), refused},
+		{api("UnauthorizedOperation"), refused},
+		{api("InvalidClientTokenId"), refused},
+		{status(403, errors.New("deserialization failed")), refused},
+		{api("InternalServiceError"), transient},
+		{status(503, errors.New("html")), transient},
+		{status(200, io.ErrUnexpectedEOF), transient},
+		{call(io.ErrUnexpectedEOF), transient},
+		{call(context.DeadlineExceeded), transient},
+		{call(fmt.Errorf("x: %w", context.Canceled)), cancelled},
+		{status(413, errors.New("html")), unfit},
+		{status(400, &smithy.GenericAPIError{Code: "ValidationError"}), unfit},
+		{status(500, &smithy.GenericAPIError{Code: "SomethingNew"}), transient},
+		{fmt.Errorf("%w: m", errForbidden), refused},
+		{call(fakeCredentialError{refused: true}), refused},
+		{call(fakeCredentialError{person: true}), person},
+		{call(fakeCredentialError{}), transient},
+	} {
+		if got := classify(c.err); got != c.want {
+			t.Errorf("%v: %v, want %v", c.err, got, c.want)
+		}
+	}
+}
+
+func TestFailureNamesTheRegion(t *testing.T) {
+	if got := failure(refused, api("AuthFailure")); got.Class != "region_not_enabled" {
+		t.Errorf("class %q, want region_not_enabled", got.Class)
+	}
+	if got := failure(refused, call(fakeCredentialError{refused: true})); got.Message != "assume role r: no" {
+		t.Errorf("message %q: want the credential error alone", got.Message)
+	}
+}

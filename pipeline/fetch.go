@@ -1,0 +1,245 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"cwharvest/store"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+)
+
+// answer is what one request came back with: results ready to commit, and the
+// items to ask again with the reason. Its columns live in one buffer, given
+// back to buffers once the results are committed.
+type answer struct {
+	results []store.Result
+	again   []item
+	err     error // why items must be asked again, or why the whole call failed
+	calls   int   // HTTP calls answered, more than one when CloudWatch paged
+	buffer  *[]float64
+}
+
+// buffers holds the datapoints of answers on their way to the store.
+var buffers = sync.Pool{New: func() any { return new([]float64) }}
+
+// fetcher asks one target for datapoints.
+type fetcher struct {
+	client *cloudwatch.Client
+	target store.Target
+	series []store.Series
+}
+
+// fetch sends a request and reads every page of its answer.
+func (f *fetcher) fetch(ctx context.Context, r *request) answer {
+	c := newCollector(r, f.series)
+	input := f.input(r)
+	for calls := 0; ; calls++ {
+		out, err := f.client.GetMetricData(ctx, input)
+		if err != nil {
+			c.release()
+			return answer{again: r.items, err: err, calls: calls}
+		}
+		c.page(out.MetricDataResults)
+		if aws.ToString(out.NextToken) == "" {
+			return f.answer(c, calls+1)
+		}
+		input.NextToken = out.NextToken
+	}
+}
+
+func (f *fetcher) input(r *request) *cloudwatch.GetMetricDataInput {
+	queries := make([]types.MetricDataQuery, 0, r.queries)
+	for _, it := range r.items {
+		s := &f.series[it.series]
+		metric := &types.Metric{
+			Namespace:  &s.Namespace,
+			MetricName: &s.Metric,
+			Dimensions: sdkDimensions(it.dimensions),
+		}
+		for i := range s.Statistics {
+			queries = append(queries, types.MetricDataQuery{
+				Id: aws.String("q" + strconv.Itoa(len(queries))),
+				MetricStat: &types.MetricStat{
+					Metric: metric,
+					Period: aws.Int32(int32(r.window.Period)),
+					Stat:   &s.Statistics[i],
+				},
+			})
+		}
+	}
+	return &cloudwatch.GetMetricDataInput{
+		StartTime:         aws.Time(time.Unix(r.window.Start, 0)),
+		EndTime:           aws.Time(time.Unix(r.window.End, 0)),
+		MetricDataQueries: queries,
+		ScanBy:            types.ScanByTimestampAscending,
+	}
+}
+
+// control asks for next to nothing in the window of r: whether CloudWatch
+// answers at all. It costs one metric.
+func (f *fetcher) control(ctx context.Context, r *request) error {
+	s := &f.series[r.items[0].series]
+	_, err := f.client.GetMetricData(ctx, &cloudwatch.GetMetricDataInput{
+		StartTime: aws.Time(time.Unix(r.window.End-r.window.Period, 0)),
+		EndTime:   aws.Time(time.Unix(r.window.End, 0)),
+		MetricDataQueries: []types.MetricDataQuery{{
+			Id: aws.String("control"),
+			MetricStat: &types.MetricStat{
+				Metric: &types.Metric{Namespace: &s.Namespace, MetricName: &s.Metric},
+				Period: aws.Int32(int32(r.window.Period)),
+				Stat:   &s.Statistics[0],
+			},
+		}},
+	})
+	return err
+}
+
+func sdkDimensions(dims []store.Dimension) []types.Dimension {
+	sdk := make([]types.Dimension, len(dims))
+	for i := range dims {
+		sdk[i] = types.Dimension{Name: &dims[i].Name, Value: &dims[i].Value}
+	}
+	return sdk
+}
+
+// answer sorts what was collected into results and items to ask again. A
+// Forbidden result refuses the whole target.
+func (f *fetcher) answer(c *collector, calls int) answer {
+	a := answer{calls: calls, buffer: c.buffer}
+	query := 0
+	for _, it := range c.request.items {
+		n := len(f.series[it.series].Statistics)
+		columns, err := c.columns(query, n)
+		query += n
+		if err != nil {
+			a.again = append(a.again, it)
+			a.err = cmp.Or(a.err, err) // one reason tells it; there can be hundreds
+			continue
+		}
+		a.results = append(a.results, store.Result{
+			Target: f.target, Instance: it.instance, Series: it.series, Window: it.window, Columns: columns,
+		})
+	}
+	if err := c.stray; err != nil {
+		a.again, a.results, a.err = c.request.items, nil, err
+	}
+	return a
+}
+
+// collector merges the pages of one answer by query id.
+type collector struct {
+	request *request
+	points  int // of each query's grid
+	buffer  *[]float64
+	queries []queryState
+	stray   error // the answer names a query that was not asked
+}
+
+type queryState struct {
+	status  types.StatusCode
+	message string
+	next    int // first grid index not yet passed: datapoints come in ascending order
+	count   int
+	err     error
+}
+
+func newCollector(r *request, series []store.Series) *collector {
+	c := &collector{request: r, points: r.window.Points(), queries: make([]queryState, r.queries)}
+	c.buffer = buffers.Get().(*[]float64)
+	if cap(*c.buffer) < r.points {
+		*c.buffer = make([]float64, r.points)
+	}
+	*c.buffer = (*c.buffer)[:r.points]
+	for i := range *c.buffer {
+		(*c.buffer)[i] = math.NaN()
+	}
+	return c
+}
+
+func (c *collector) release() { buffers.Put(c.buffer) }
+
+func (c *collector) column(query int) []float64 {
+	return (*c.buffer)[query*c.points : (query+1)*c.points]
+}
+
+// page takes one page's results. The same id may return on several pages.
+func (c *collector) page(results []types.MetricDataResult) {
+	for i := range results {
+		r := &results[i]
+		id := aws.ToString(r.Id)
+		query, err := strconv.Atoi(id[min(1, len(id)):])
+		if err != nil || query < 0 || query >= len(c.queries) {
+			c.stray = fmt.Errorf("answer holds a result for query %q, which was not asked", id)
+			return
+		}
+		q := &c.queries[query]
+		q.status = r.StatusCode
+		for _, m := range r.Messages {
+			q.message = aws.ToString(m.Value)
+		}
+		if err := c.store(q, c.column(query), r); err != nil && q.err == nil {
+			q.err = fmt.Errorf("query %s: %w", id, err)
+		}
+	}
+}
+
+// store puts a result's datapoints on the grid of the window. Whatever cannot
+// be a datapoint of the window is an error of the answer, never data.
+func (c *collector) store(q *queryState, column []float64, r *types.MetricDataResult) error {
+	if len(r.Timestamps) != len(r.Values) {
+		return fmt.Errorf("%d timestamps for %d values", len(r.Timestamps), len(r.Values))
+	}
+	w := c.request.window
+	for i, ts := range r.Timestamps {
+		offset := ts.Unix() - w.Start
+		index := int(offset / w.Period)
+		switch v := r.Values[i]; {
+		case offset < 0 || index >= len(column) || offset%w.Period != 0 || ts.Nanosecond() != 0:
+			return fmt.Errorf("datapoint at %s is not on the grid asked for", ts.UTC().Format(time.RFC3339))
+		case index < q.next:
+			return fmt.Errorf("datapoint at %s is a duplicate or out of order", ts.UTC().Format(time.RFC3339))
+		case math.IsNaN(v) || math.IsInf(v, 0):
+			return fmt.Errorf("datapoint at %s is not a number", ts.UTC().Format(time.RFC3339))
+		default:
+			column[index] = v
+			q.next = index + 1
+			q.count++
+		}
+	}
+	return nil
+}
+
+var errForbidden = errors.New("GetMetricData: result is Forbidden")
+
+// columns returns the columns of n consecutive queries, nil when none of them
+// has a datapoint, or why they are not complete.
+func (c *collector) columns(first, n int) ([][]float64, error) {
+	columns := make([][]float64, n)
+	count := 0
+	for i := range n {
+		q := &c.queries[first+i]
+		switch {
+		case q.err != nil:
+			return nil, q.err
+		case q.status == types.StatusCodeForbidden:
+			return nil, fmt.Errorf("%w: %s", errForbidden, q.message)
+		case q.status != types.StatusCodeComplete:
+			return nil, fmt.Errorf("query q%d: status %q: %s", first+i, q.status, q.message)
+		}
+		columns[i] = c.column(first + i)
+		count += q.count
+	}
+	if count == 0 {
+		return nil, nil
+	}
+	return columns, nil
+}

@@ -1,0 +1,118 @@
+package pipeline
+
+import (
+	"sync"
+	"time"
+)
+
+// GetMetricData quotas per account and region (CloudWatch service quotas,
+// general reference cw_region). CloudWatch counts estimated datapoints, so
+// sparse metrics cost as much as full ones; the rate depends on the age of
+// StartTime. At most quotas: what is granted may be less.
+const (
+	quotaRequests  = 500     // per second
+	quotaOldPoints = 396_000 // per second, StartTime more than 3 h ago
+	quotaNewPoints = 180_000 // per second, StartTime within the last 3 h
+	quotaRecent    = 3 * time.Hour
+)
+
+const (
+	cutTo       = 0.7              // of the rate that was throttled
+	holdAt      = 0.98             // of the rate that was last good
+	climb       = 0.25             // of the way back to hold, per second
+	probeEvery  = 30 * time.Second // without a throttle, before trying more
+	probeBy     = 1.05
+	lowestShare = 0.01
+)
+
+// limiter paces the calls of one target and API below its two quotas: a burst
+// of one call, then evenly. It adapts to throttling: one cut per flight of
+// throttled calls, a climb back to just below the rate that was too much, and
+// a probe upward now and then. The zero value is not usable.
+type limiter struct {
+	mu          sync.Mutex
+	requests    float64 // full rates, per second
+	old, recent float64
+
+	share   float64 // of the full rates in use, lowestShare..1
+	ceiling float64 // share not to exceed until the next probe
+	cut     time.Time
+	changed time.Time // share was last adapted
+	next    [3]time.Time
+}
+
+// newLimiter returns a limiter for a share (0..1] of the quotas.
+func newLimiter(quotaShare float64) *limiter {
+	return &limiter{
+		requests: quotaRequests * quotaShare, old: quotaOldPoints * quotaShare, recent: quotaNewPoints * quotaShare,
+		share: 1, ceiling: 1,
+	}
+}
+
+// wait returns how long the next call must wait; the two datapoint budgets
+// are apart because CloudWatch keeps them apart.
+func (l *limiter) wait(now time.Time, r *request) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.adapt(now)
+	budget, _ := l.budget(now, r)
+	return max(l.next[0].Sub(now), l.next[budget].Sub(now), 0)
+}
+
+// take spends the budgets for a call that is sent now.
+func (l *limiter) take(now time.Time, r *request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	budget, rate := l.budget(now, r)
+	l.spend(0, now, 1/l.requests)
+	l.spend(budget, now, float64(r.points)/rate)
+}
+
+func (l *limiter) spend(i int, now time.Time, seconds float64) {
+	from := l.next[i]
+	if from.Before(now) {
+		from = now
+	}
+	l.next[i] = from.Add(time.Duration(seconds/l.share*float64(time.Second)) + 1) // rounded up
+}
+
+func (l *limiter) budget(now time.Time, r *request) (index int, rate float64) {
+	if now.Sub(time.Unix(r.window.Start, 0)) > quotaRecent {
+		return 1, l.old
+	}
+	return 2, l.recent
+}
+
+// throttled tells the limiter that a call sent at the given time was
+// throttled. Calls sent before the last cut say nothing new.
+func (l *limiter) throttled(sent, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.cut.IsZero() && sent.Before(l.cut) {
+		return
+	}
+	l.adapt(now)
+	l.ceiling = l.share
+	l.share = max(l.share*cutTo, lowestShare)
+	l.cut = now
+}
+
+// adapt moves the share towards what is believed to be good.
+func (l *limiter) adapt(now time.Time) {
+	elapsed := now.Sub(l.changed).Seconds()
+	l.changed = now
+	if l.cut.IsZero() {
+		return
+	}
+	if now.Sub(l.cut) > probeEvery && l.ceiling < 1 {
+		l.ceiling = min(l.ceiling*probeBy, 1)
+		l.cut = now
+	}
+	hold := l.ceiling * holdAt
+	if l.ceiling == 1 {
+		hold = 1
+	}
+	if l.share < hold {
+		l.share += (hold - l.share) * min(climb*elapsed, 1)
+	}
+}

@@ -1,0 +1,86 @@
+package pipeline
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cwharvest/store"
+)
+
+// drive sends r through the limiter for d, with a server that throttles above
+// the given rate of datapoints per second, and returns what got through and
+// what was throttled.
+func drive(l *limiter, r *request, d time.Duration, quota float64) (points float64, calls, throttles int) {
+	end := time.Now().Add(d)
+	tokens, last := float64(r.points), time.Now()
+	for time.Now().Before(end) {
+		if wait := l.wait(time.Now(), r); wait > 0 {
+			time.Sleep(wait)
+			continue
+		}
+		now := time.Now()
+		l.take(now, r)
+		calls++
+		tokens = min(tokens+quota*now.Sub(last).Seconds(), quota)
+		last = now
+		if tokens < float64(r.points) {
+			throttles++
+			l.throttled(now, now)
+			continue
+		}
+		tokens -= float64(r.points)
+		points += float64(r.points)
+	}
+	return points, calls, throttles
+}
+
+func oldRequest(points int) *request {
+	return &request{points: points, window: store.Window{Start: time.Now().Add(-24 * time.Hour).Unix()}}
+}
+
+func TestLimiterReachesTheQuota(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		points, _, throttles := drive(newLimiter(1), oldRequest(100_800), time.Minute, quotaOldPoints)
+		if got := points / 60 / quotaOldPoints; got < 0.97 || throttles > 0 {
+			t.Errorf("%.3f of the datapoint quota, %d throttles", got, throttles)
+		}
+		_, calls, _ := drive(newLimiter(1), oldRequest(1), time.Minute, quotaOldPoints)
+		if got := float64(calls) / 60 / quotaRequests; got < 0.97 || got > 1.01 {
+			t.Errorf("%.3f of the request quota", got)
+		}
+	})
+}
+
+func TestLimiterSettlesBelowALowerQuota(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, r := newLimiter(1), oldRequest(10_000)
+		drive(l, r, 10*time.Second, quotaOldPoints/2)
+		points, calls, throttles := drive(l, r, 2*time.Minute, quotaOldPoints/2)
+		if got := points / 120 / (quotaOldPoints / 2); got < 0.85 {
+			t.Errorf("%.3f of the lowered quota", got)
+		}
+		if got := float64(throttles) / float64(calls); got > 0.02 {
+			t.Errorf("%.3f of the calls throttled", got)
+		}
+		drive(l, r, 20*time.Minute, quotaOldPoints)
+		points, _, _ = drive(l, r, time.Minute, quotaOldPoints)
+		if got := points / 60 / quotaOldPoints; got < 0.97 {
+			t.Errorf("%.3f of the restored quota after 20 minutes", got)
+		}
+	})
+}
+
+func TestLimiterCutsOncePerFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(1)
+		sent := time.Now()
+		time.Sleep(time.Millisecond)
+		for range 8 {
+			l.throttled(sent, time.Now())
+		}
+		if l.share != cutTo {
+			t.Errorf("share %.2f after one flight of 8 throttles, want %.2f", l.share, cutTo)
+		}
+	})
+}

@@ -1,0 +1,40 @@
+package pipeline
+
+import (
+	"strings"
+
+	"cwharvest/store"
+)
+
+// live says what only the running process knows, for status snapshots.
+func (r *run) live() store.Live {
+	l := store.Live{InFlight: int(r.inFlight.Load()), Targets: map[store.Target]store.LiveTarget{}}
+	if r.Sessions != nil {
+		s := r.Sessions()
+		l.OpenSessions, l.NextRefresh = s.Open, s.NextRefresh
+	}
+	for _, t := range r.targets {
+		if at, started := t.live(); started {
+			l.Targets[t.key] = at
+		}
+	}
+	return l
+}
+
+func (t *target) live() (at store.LiveTarget, started bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.paused.failures > 0 {
+		return store.LiveTarget{
+			Waiting: true, Class: t.paused.class.String(), Reason: t.paused.reason,
+			Since: t.paused.since.UTC(), RetryAt: t.paused.until.UTC(),
+		}, true
+	}
+	return store.LiveTarget{}, t.started
+}
+
+// printable is an instance key for people: its dimensions.
+func printable(key string) string {
+	_, dimensions, _ := strings.Cut(key, "\x00")
+	return dimensions
+}

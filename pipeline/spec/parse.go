@@ -1,0 +1,187 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// document is harvest.yaml as it is written: every key that it may hold.
+type document struct {
+	Job         *string           `yaml:"job"`
+	Dir         *string           `yaml:"dir"`
+	Out         *string           `yaml:"out"`
+	Format      *string           `yaml:"format"`
+	Compression *string           `yaml:"compression"`
+	Range       any               `yaml:"range"`
+	Settle      *string           `yaml:"settle"`
+	Period      *string           `yaml:"period"`
+	Defaults    documentAccount   `yaml:"defaults"`
+	Accounts    []documentAccount `yaml:"accounts"`
+	Tolerate    any               `yaml:"tolerate"`
+	Instances   struct {
+		Sources []string          `yaml:"sources"`
+		File    string            `yaml:"file"`
+		Tags    map[string]string `yaml:"tags"`
+		States  []string          `yaml:"states"`
+	} `yaml:"instances"`
+	Metrics []struct {
+		Namespace  string   `yaml:"namespace"`
+		Names      []string `yaml:"names"`
+		Statistics []string `yaml:"statistics"`
+		Dimensions []string `yaml:"dimensions"`
+	} `yaml:"metrics"`
+	Concurrency *int     `yaml:"concurrency"`
+	MaxInFlight *int     `yaml:"max_in_flight"`
+	QuotaShare  *float64 `yaml:"quota_share"`
+	PartSize    *string  `yaml:"part_size"`
+	MaxCost     any      `yaml:"max_cost"`
+}
+
+type documentAccount struct {
+	ID              string `yaml:"id"`
+	Profile         string `yaml:"profile"`
+	RoleARN         string `yaml:"role_arn"`
+	RoleName        string `yaml:"role_name"`
+	ExternalID      string `yaml:"external_id"`
+	SessionDuration string `yaml:"session_duration"`
+	Regions         any    `yaml:"regions"` // a list, or enabled
+	Organization    any    `yaml:"organization"`
+	File            any    `yaml:"file"`
+}
+
+// ReadFile reads a specification from a file; relative paths in it are
+// relative to the file. It is not validated yet.
+func ReadFile(path string) (Spec, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Spec{}, &Error{fmt.Sprintf("read configuration: %v", err)}
+	}
+	s, err := Parse(path, data, os.LookupEnv)
+	if err != nil {
+		return s, err
+	}
+	dir := filepath.Dir(path)
+	for _, p := range []*string{&s.Dir, &s.Out, &s.Instances.File} {
+		if *p != "" && !filepath.IsAbs(*p) && !strings.Contains(*p, "://") {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	return s, nil
+}
+
+// Parse reads a specification; name is for errors, env looks up ${NAME}.
+func Parse(name string, data []byte, env func(string) (string, bool)) (Spec, error) {
+	s := Default()
+	file, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return s, &Error{position(name, err)}
+	}
+	s.where = func(path string) string { return locate(name, file, path) }
+	var doc document
+	err = yaml.NewDecoder(strings.NewReader(string(data)), yaml.Strict()).Decode(&doc)
+	if err != nil && len(strings.TrimSpace(string(data))) > 0 {
+		return s, &Error{position(name, err)}
+	}
+	if err := expandAll(reflect.ValueOf(&doc).Elem(), env); err != nil {
+		return s, &Error{name + ": " + err.Error()}
+	}
+	return s, s.fill(&doc)
+}
+
+var positioned = regexp.MustCompile(`^\[(\d+):(\d+)\] (.*)`)
+
+var unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
+
+// position puts an error of the YAML library into one line with its place.
+func position(name string, err error) string {
+	text, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
+	m := positioned.FindStringSubmatch(text)
+	if m == nil {
+		return name + ": " + text
+	}
+	text = m[3]
+	if u := unknownField.FindStringSubmatch(text); u != nil {
+		text = fmt.Sprintf("unknown key %q%s", u[1], didYouMean(u[1], keys()))
+	}
+	return fmt.Sprintf("%s:%s:%s: %s", name, m[1], m[2], text)
+}
+
+// keys are all keys of a specification.
+func keys() []string {
+	var all []string
+	var walk func(t reflect.Type)
+	walk = func(t reflect.Type) {
+		for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return
+		}
+		for f := range t.Fields() {
+			all = append(all, f.Tag.Get("yaml"))
+			walk(f.Type)
+		}
+	}
+	walk(reflect.TypeFor[document]())
+	return all
+}
+
+// locate returns NAME:LINE:COLUMN of a path like $.metrics[0].names.
+func locate(name string, file *ast.File, path string) string {
+	for path != "" && path != "$" {
+		if p, err := yaml.PathString(path); err == nil {
+			if node, err := p.FilterFile(file); err == nil && node.GetToken() != nil {
+				at := node.GetToken().Position
+				return fmt.Sprintf("%s:%d:%d", name, at.Line, at.Column)
+			}
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return name
+}
+
+var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+
+// expandAll replaces ${NAME} in every string of a document.
+func expandAll(v reflect.Value, env func(string) (string, bool)) error {
+	var errs error
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(variable.ReplaceAllStringFunc(v.String(), func(ref string) string {
+			value, set := env(ref[2 : len(ref)-1])
+			if !set {
+				errs = errors.Join(errs, fmt.Errorf("%s is not set in the environment", ref))
+			}
+			return value
+		}))
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return expandAll(v.Elem(), env)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			errs = errors.Join(errs, expandAll(v.Index(i), env))
+		}
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			errs = errors.Join(errs, expandAll(field, env))
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			value := reflect.New(v.Type().Elem()).Elem()
+			value.Set(v.MapIndex(key))
+			errs = errors.Join(errs, expandAll(value, env))
+			v.SetMapIndex(key, value)
+		}
+	}
+	return errs
+}

@@ -1,0 +1,126 @@
+// Package spec says what is to be harvested: it reads harvest.yaml strictly,
+// refuses whatever cannot be meant before anything is done, tells which range
+// is due, and freezes the plan of a job. It has no clock: time is a value.
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Spec is a specification: what harvest.yaml and flags can say. Fill it from
+// Default, then Parse or flags, then call Validate.
+type Spec struct {
+	Job         string // a name, for people
+	Dir         string // the harvest directory
+	Out         string // of the parts; empty: data/ in Dir
+	Format      string // parquet or jsonl
+	Compression string // of text formats: none, gzip, zstd
+	Range       Range
+	Settle      time.Duration // nothing younger is asked for
+	Period      time.Duration
+	Defaults    Account   // for every account, field by field
+	Accounts    []Account // none: the caller's own identity
+	Instances   Instances
+	Metrics     []Metric
+
+	Concurrency int     // requests in flight per target
+	MaxInFlight int     // over all targets
+	QuotaShare  float64 // of CloudWatch's quotas, above 0 to 1
+	PartSize    int64   // bytes
+
+	AllowUnknownMetric bool
+
+	// where tells the position of a setting in the file, for errors.
+	where func(path string) string
+}
+
+// RangeKind says how the range of a job is chosen.
+type RangeKind string
+
+const (
+	Yesterday RangeKind = "yesterday"  // the last complete UTC day, once settled
+	SinceLast RangeKind = "since_last" // from the end of the last finished job
+	Last      RangeKind = "last"       // the last so many hours
+	Fixed     RangeKind = "fixed"      // from and to
+)
+
+// Range chooses the time range of a job.
+type Range struct {
+	Kind     RangeKind     `json:"kind"`
+	Last     time.Duration `json:"last,omitempty"`
+	From, To time.Time     `json:",omitzero"`
+}
+
+func (r Range) String() string {
+	switch r.Kind {
+	case Last:
+		return "last " + formatDuration(r.Last)
+	case Fixed:
+		return r.From.UTC().Format(time.RFC3339) + " to " + r.To.UTC().Format(time.RFC3339)
+	}
+	return string(r.Kind)
+}
+
+// Account is one account, through one role or profile.
+type Account struct {
+	ID              string
+	Profile         string
+	RoleARN         string
+	RoleName        string // makes RoleARN with ID
+	ExternalID      string
+	SessionDuration time.Duration
+	Regions         []string
+}
+
+// Instances says where instances come from.
+type Instances struct {
+	Sources []string // ec2, file
+	File    string   // ids: one a line, or account,region,id
+	Tags    map[string]string
+	States  []string
+}
+
+// Metric asks statistics of some metrics of a namespace.
+type Metric struct {
+	Namespace  string
+	Names      []string
+	Statistics []string
+}
+
+// Default returns the specification before file and flags.
+func Default() Spec {
+	return Spec{
+		Job: "harvest", Dir: "./harvest", Format: "parquet",
+		Range: Range{Kind: Yesterday}, Settle: 30 * time.Minute, Period: 5 * time.Minute,
+		Defaults:  Account{SessionDuration: time.Hour},
+		Instances: Instances{Sources: []string{"ec2"}},
+		Metrics: []Metric{{
+			Namespace: "AWS/EC2",
+			Names: []string{"CPUUtilization", "NetworkIn", "NetworkOut", "EBSReadOps", "EBSWriteOps",
+				"EBSReadBytes", "EBSWriteBytes", "CPUCreditBalance"},
+			Statistics: []string{"Average", "Maximum"},
+		}},
+		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20,
+	}
+}
+
+// Error is a setting that cannot be meant. Its text is one line.
+type Error struct{ text string }
+
+func (e *Error) Error() string { return e.text }
+
+// bad returns an Error about a setting, with its place in the file.
+func (s *Spec) bad(path, format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	if s.where != nil {
+		if at := s.where(path); at != "" {
+			text = at + ": " + text
+		}
+	}
+	return &Error{text}
+}
+
+// IsError reports whether an error is about the specification.
+func IsError(err error) bool { return errors.As(err, new(*Error)) }

@@ -1,0 +1,177 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+var (
+	accountForm    = regexp.MustCompile(`^\d{12}$`)
+	roleForm       = regexp.MustCompile(`^arn:(aws|aws-cn|aws-us-gov):iam::(\d{12}):role/[\w+=,.@/-]+$`)
+	roleNameForm   = regexp.MustCompile(`^[\w+=,.@/-]{1,576}$`)
+	regionForm     = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d{1,2}$`)
+	externalIDForm = regexp.MustCompile(`^[\w+=,.@:\\/-]+$`)
+	extendedForm   = regexp.MustCompile(`^(IQM|(p|tm|wm|tc|ts)(\d{1,2}(\.\d{1,10})?|100)|(TM|WM|TC|TS|PR)\([\d.]*%?:[\d.]*%?\))$`)
+	namespaceForm  = regexp.MustCompile(`^[\w./#:-]{1,255}$`)
+)
+
+// basicStatistics are in column order.
+var basicStatistics = []string{"Average", "Maximum", "Minimum", "Sum", "SampleCount"}
+
+// ec2Metrics are the metrics of AWS/EC2 (EC2 user guide, viewing metrics with
+// CloudWatch).
+var ec2Metrics = []string{
+	"CPUUtilization", "DiskReadOps", "DiskWriteOps", "DiskReadBytes", "DiskWriteBytes", "NetworkIn", "NetworkOut",
+	"NetworkPacketsIn", "NetworkPacketsOut", "MetadataNoToken", "MetadataNoTokenRejected", "CPUCreditUsage",
+	"CPUCreditBalance", "CPUSurplusCreditBalance", "CPUSurplusCreditsCharged", "EBSReadOps", "EBSWriteOps",
+	"EBSReadBytes", "EBSWriteBytes", "EBSIOBalance%", "EBSByteBalance%", "StatusCheckFailed",
+	"StatusCheckFailed_Instance", "StatusCheckFailed_System", "StatusCheckFailed_AttachedEBS",
+	"InstanceEBSIOPSExceededCheck", "InstanceEBSThroughputExceededCheck", "DedicatedHostCPUUtilization",
+}
+
+// Validate refuses what cannot be meant, all of it at once, one line each.
+func (s *Spec) Validate() error {
+	return errors.Join(s.checkPlace(), s.checkTimes(), s.checkMetrics(), s.checkInstances(), s.checkLimits(), s.checkAccounts())
+}
+
+func (s *Spec) checkPlace() (errs error) {
+	add := func(err error) { errs = errors.Join(errs, err) }
+	if s.Dir == "" {
+		add(s.bad("$.dir", "dir is empty: name the harvest directory"))
+	}
+	if strings.Contains(s.Out, "://") {
+		add(s.bad("$.out", "not supported yet: out %q; use a local directory", s.Out))
+	}
+	if formats := []string{"parquet", "jsonl"}; !slices.Contains(formats, s.Format) {
+		add(s.bad("$.format", "unknown format %q: use parquet or jsonl", s.Format))
+	}
+	switch s.Compression {
+	case "", "none":
+	case "gzip", "zstd":
+		if s.Format == "parquet" {
+			add(s.bad("$.compression", "compression is for text formats; Parquet compresses by itself (zstd)"))
+		}
+	default:
+		add(s.bad("$.compression", "unknown compression %q: use none, gzip or zstd", s.Compression))
+	}
+	if s.PartSize < 1<<16 {
+		add(s.bad("$.part_size", "part_size %d is too small: at least 64KiB", s.PartSize))
+	}
+	return errs
+}
+
+func (s *Spec) checkTimes() (errs error) {
+	add := func(err error) { errs = errors.Join(errs, err) }
+	period := int64(s.Period / time.Second)
+	high := slices.Contains([]int64{1, 5, 10, 20, 30}, period)
+	if s.Period%time.Second != 0 || period > 86400 || period < 1 || period%60 != 0 && !high {
+		add(s.bad("$.period", "period %s is not possible: use a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds", formatDuration(s.Period)))
+	}
+	if s.Settle < 0 || s.Settle > 14*24*time.Hour {
+		add(s.bad("$.settle", "settle %s is out of range: 0 to 14d", s.Settle))
+	}
+	switch r := s.Range; r.Kind {
+	case Fixed:
+		if !r.From.Before(r.To) {
+			add(s.bad("$.range", "the range ends (%s) before it begins (%s): swap from and to",
+				r.To.Format(time.RFC3339), r.From.Format(time.RFC3339)))
+		}
+	case Last:
+		if r.Last < s.Period {
+			add(s.bad("$.range", "last %s is shorter than one period (%s)", formatDuration(r.Last), formatDuration(s.Period)))
+		}
+	}
+	return errs
+}
+
+func (s *Spec) checkMetrics() (errs error) {
+	if len(s.Metrics) == 0 {
+		return s.bad("$.metrics", "no metrics: name at least one, or leave metrics out for the default set")
+	}
+	seen := map[string]bool{}
+	for i := range s.Metrics {
+		m, path := &s.Metrics[i], fmt.Sprintf("$.metrics[%d]", i)
+		if !namespaceForm.MatchString(m.Namespace) {
+			errs = errors.Join(errs, s.bad(path+".namespace", "namespace %q is not possible: such as AWS/EC2", m.Namespace))
+		}
+		if len(m.Names) == 0 {
+			errs = errors.Join(errs, s.bad(path, "no metric names for %s", m.Namespace))
+		}
+		for j, name := range m.Names {
+			errs = errors.Join(errs, s.checkName(m.Namespace, name, fmt.Sprintf("%s.names[%d]", path, j), seen))
+		}
+		errs = errors.Join(errs, s.checkStatistics(m.Statistics, path+".statistics"))
+	}
+	return errs
+}
+
+func (s *Spec) checkName(namespace, name, path string, seen map[string]bool) error {
+	key := namespace + "/" + name
+	switch {
+	case name == "" || len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }):
+		return s.bad(path, "metric name %q is not possible", name)
+	case seen[key]:
+		return s.bad(path, "metric %s of %s is named twice", name, namespace)
+	case namespace == "AWS/EC2" && !s.AllowUnknownMetric && !slices.Contains(ec2Metrics, name):
+		return s.bad(path, "AWS/EC2 has no metric %q%s; --allow-unknown-metric asks for it all the same", name, didYouMean(name, ec2Metrics))
+	}
+	seen[key] = true
+	return nil
+}
+
+func (s *Spec) checkStatistics(statistics []string, path string) (errs error) {
+	if len(statistics) == 0 {
+		return s.bad(path, "no statistics: such as [Average, Maximum]")
+	}
+	for i, name := range statistics {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		switch {
+		case !slices.Contains(basicStatistics, name) && !extendedForm.MatchString(name):
+			errs = errors.Join(errs, s.bad(at, "unknown statistic %q%s; use %s, or p99, tm90, TM(10%%:90%%), IQM and the like",
+				name, didYouMean(name, basicStatistics), strings.Join(basicStatistics, ", ")))
+		case slices.Index(statistics, name) < i:
+			errs = errors.Join(errs, s.bad(at, "statistic %s is named twice", name))
+		}
+	}
+	return errs
+}
+
+func (s *Spec) checkInstances() (errs error) {
+	if len(s.Instances.Sources) == 0 {
+		return s.bad("$.instances.sources", "no sources: use ec2, file or both")
+	}
+	for i, source := range s.Instances.Sources {
+		at := fmt.Sprintf("$.instances.sources[%d]", i)
+		switch source {
+		case "ec2":
+		case "file":
+			if s.Instances.File == "" {
+				errs = errors.Join(errs, s.bad(at, "source file needs instances.file (or --instances-from)"))
+			}
+		case "cloudwatch":
+			errs = errors.Join(errs, s.bad(at, "not supported yet: source cloudwatch; use ec2, file or both"))
+		default:
+			errs = errors.Join(errs, s.bad(at, "unknown source %q: use ec2, file or both", source))
+		}
+	}
+	return errs
+}
+
+func (s *Spec) checkLimits() (errs error) {
+	for _, limit := range []struct {
+		name  string
+		value int
+	}{{"concurrency", s.Concurrency}, {"max_in_flight", s.MaxInFlight}} {
+		if limit.value < 1 || limit.value > 1024 {
+			errs = errors.Join(errs, s.bad("$."+limit.name, "%s %d is out of range: 1 to 1024", limit.name, limit.value))
+		}
+	}
+	if s.QuotaShare <= 0 || s.QuotaShare > 1 {
+		errs = errors.Join(errs, s.bad("$.quota_share", "quota_share %g is out of range: above 0, at most 1", s.QuotaShare))
+	}
+	return errs
+}

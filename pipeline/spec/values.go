@@ -1,0 +1,134 @@
+package spec
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var durationPart = regexp.MustCompile(`^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)`)
+
+var units = map[string]time.Duration{
+	"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour,
+}
+
+// ParseDuration reads durations as people write them: 300 (seconds), 5m,
+// 1h30m, 7d, 2w.
+func ParseDuration(s string) (time.Duration, error) {
+	rest := strings.ReplaceAll(strings.TrimSpace(s), " ", "")
+	if n, err := strconv.ParseInt(rest, 10, 32); err == nil {
+		if n < 0 {
+			return 0, fmt.Errorf("duration %q is negative", s)
+		}
+		return time.Duration(n) * time.Second, nil
+	}
+	total := 0.0
+	for first := true; rest != "" || first; first = false {
+		part := durationPart.FindStringSubmatch(rest)
+		if part == nil {
+			return 0, fmt.Errorf("duration %q: write 300, 5m, 24h or 7d", s)
+		}
+		n, err := strconv.ParseFloat(part[1], 64)
+		if err != nil {
+			return 0, fmt.Errorf("duration %q: %w", s, err)
+		}
+		total += n * float64(units[part[2]])
+		rest = rest[len(part[0]):]
+	}
+	if total > math.MaxInt64/2 {
+		return 0, fmt.Errorf("duration %q is too long", s)
+	}
+	return time.Duration(total), nil
+}
+
+func formatDuration(d time.Duration) string {
+	for _, unit := range []struct {
+		name string
+		d    time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
+		if d >= unit.d && d%unit.d == 0 {
+			return strconv.FormatInt(int64(d/unit.d), 10) + unit.name
+		}
+	}
+	return d.String()
+}
+
+// ParseTime reads a date or a time, in UTC unless it has an offset.
+func ParseTime(s string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.Parse(layout, strings.TrimSpace(s)); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("time %q: write 2026-11-01, 2026-11-01T06:00 or 2026-11-01T06:00:00Z", s)
+}
+
+var sizeForm = regexp.MustCompile(`^(\d+(?:\.\d+)?)\s*([kKMG]?i?)B?$`)
+
+// ParseSize reads bytes: 128MB, 64MiB, 1000000.
+func ParseSize(s string) (int64, error) {
+	m := sizeForm.FindStringSubmatch(strings.TrimSpace(s))
+	if m == nil {
+		return 0, fmt.Errorf("size %q: write 128MB, 64MiB or a number of bytes", s)
+	}
+	n, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		return 0, fmt.Errorf("size %q: %w", s, err)
+	}
+	unit := map[string]float64{"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "ki": 1 << 10, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}[m[2]]
+	if unit == 0 || n*unit > 1<<50 {
+		return 0, fmt.Errorf("size %q: write 128MB, 64MiB or a number of bytes", s)
+	}
+	return int64(n * unit), nil
+}
+
+// ParseRange reads a range as a flag gives it: yesterday or since_last.
+func ParseRange(s string) (Range, error) {
+	switch kind := RangeKind(s); kind {
+	case Yesterday, SinceLast:
+		return Range{Kind: kind}, nil
+	}
+	return Range{}, fmt.Errorf("range %q: write yesterday, since_last, {last: 24h} or {from: ..., to: ...}", s)
+}
+
+// nearest returns the candidate that a misspelt word most likely means, or "".
+func nearest(word string, candidates []string) string {
+	best, least := "", len(word)/2+1
+	for _, c := range candidates {
+		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < least {
+			best, least = c, d
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			next := min(row[j+1]+1, row[j]+1, diagonal+cost)
+			diagonal, row[j+1] = row[j+1], next
+		}
+	}
+	return row[len(b)]
+}
+
+func didYouMean(word string, candidates []string) string {
+	if c := nearest(word, candidates); c != "" {
+		return fmt.Sprintf(" (did you mean %q?)", c)
+	}
+	return ""
+}

@@ -1,0 +1,171 @@
+package pipeline
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"cwharvest/store"
+)
+
+// A group commit gathers what arrives within commitWithin, or sooner when
+// commitBytes of datapoints wait or somebody waits for the commit.
+const (
+	commitWithin = 500 * time.Millisecond
+	commitBytes  = 8 << 20
+)
+
+// entry is one thing to make durable.
+type entry struct {
+	results   []store.Result
+	buffer    *[]float64 // that the results' columns live in
+	discovery *store.Discovery
+	denial    *store.Denial
+	committed chan<- struct{} // closed once durable; nil when nobody waits
+}
+
+// writer is the one goroutine that commits.
+type writer struct {
+	job *store.Job
+	// in carries what dispatchers and fetches hand on. They send without
+	// regard to cancellation, so that a paid answer is never lost; Run closes
+	// it after the last of them has returned; loop drains it to the end.
+	in    chan entry
+	meter *meter
+	fail  func(error) // ends the run; called once
+}
+
+// loop commits until in is closed. After a failed commit it only drains, so
+// that no sender is left waiting.
+func (w *writer) loop() error {
+	var failed error
+	for first := range w.in {
+		batch := w.gather(first)
+		if failed == nil {
+			if failed = w.commit(batch); failed != nil {
+				w.fail(failed)
+			}
+		}
+		for _, e := range batch {
+			if e.buffer != nil {
+				buffers.Put(e.buffer)
+			}
+			if e.committed != nil && failed == nil {
+				close(e.committed)
+			}
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	return w.commit(nil) // what the meter counted since the last commit
+}
+
+// gather collects one group commit.
+func (w *writer) gather(first entry) []entry {
+	batch := []entry{first}
+	size, urgent := first.size(), first.committed != nil
+	deadline := time.NewTimer(commitWithin)
+	defer deadline.Stop()
+	for size < commitBytes {
+		e, more := w.next(urgent, deadline.C)
+		if !more {
+			break
+		}
+		batch, size = append(batch, e), size+e.size()
+		urgent = urgent || e.committed != nil
+	}
+	return batch
+}
+
+// next returns what else belongs to this commit: only what is there already
+// when somebody waits for it, otherwise what comes before the deadline.
+func (w *writer) next(urgent bool, deadline <-chan time.Time) (entry, bool) {
+	if urgent {
+		select {
+		case e, open := <-w.in:
+			return e, open
+		default:
+			return entry{}, false
+		}
+	}
+	select {
+	case e, open := <-w.in:
+		return e, open
+	case <-deadline:
+		return entry{}, false
+	}
+}
+
+func (e entry) size() int {
+	const instance = 512 // about what a discovered instance takes
+	n := 0
+	if e.buffer != nil {
+		n += 8 * len(*e.buffer)
+	}
+	if e.discovery != nil {
+		n += instance * len(e.discovery.Instances)
+	}
+	return n
+}
+
+func (w *writer) commit(entries []entry) error {
+	b := store.Batch{Counters: w.meter.take()}
+	for _, e := range entries {
+		b.Results = append(b.Results, e.results...)
+		if e.discovery != nil {
+			b.Discovered = append(b.Discovered, *e.discovery)
+		}
+		if e.denial != nil {
+			b.Denied = append(b.Denied, *e.denial)
+		}
+	}
+	if err := w.job.Commit(&b); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// Prices of GetMetricData in USD per metric requested (CloudWatch pricing,
+// us-east-1). Up to five statistics of one metric in one request count once;
+// the worst case bills every statistic, as some bills have shown.
+const (
+	pricePerMetric      = 0.01 / 1000
+	statisticsPerMetric = 5
+)
+
+// meter counts what a run spends between commits. Safe for concurrent use.
+type meter struct {
+	sent, repeated, throttled atomic.Int64
+	metrics, worst            atomic.Int64
+	sessions                  func() Sessions
+	assumed, refused          int64 // already taken; the writer's own
+}
+
+// bill counts a request that CloudWatch answered.
+func (m *meter) bill(r *request, series []store.Series) {
+	var metrics int64
+	for _, it := range r.items {
+		n := len(series[it.series].Statistics)
+		metrics += int64((n + statisticsPerMetric - 1) / statisticsPerMetric)
+	}
+	m.metrics.Add(metrics)
+	m.worst.Add(int64(r.queries))
+}
+
+// take returns what was counted since the last take.
+func (m *meter) take() store.Counters {
+	c := store.Counters{
+		RequestsSent:     m.sent.Swap(0),
+		RequestsRepeated: m.repeated.Swap(0),
+		Throttled:        m.throttled.Swap(0),
+		CostUSD:          float64(m.metrics.Swap(0)) * pricePerMetric,
+		CostWorstUSD:     float64(m.worst.Swap(0)) * pricePerMetric,
+	}
+	if m.sessions != nil {
+		s := m.sessions()
+		c.SessionsAssumed, m.assumed = s.Assumed-m.assumed, s.Assumed
+		c.RefusedExpired, m.refused = s.RefusedExpired-m.refused, s.RefusedExpired
+	}
+	return c
+}
