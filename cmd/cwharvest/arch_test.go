@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport holds the layout: which packages of this module each one may
+// import, and why. A package that is not named here may not exist.
+var mayImport = map[string]struct {
+	imports []string
+	reason  string
+}{
+	"cwharvest/cmd/awssim":      {[]string{"cwharvest/pipeline/awssim"}, "serves the simulated AWS, nothing else"},
+	"cwharvest/cmd/cwharvest":   {[]string{"cwharvest/creds", "cwharvest/pipeline", "cwharvest/pipeline/awssim", "cwharvest/pipeline/spec", "cwharvest/store"}, "wires everything"},
+	"cwharvest/pipeline":        {[]string{"cwharvest/store"}, "gets clients whose configuration carries the credentials; never sees the manager"},
+	"cwharvest/pipeline/spec":   {[]string{"cwharvest/store"}, "freezes what was asked into the store's specification"},
+	"cwharvest/pipeline/awssim": {nil, "a leaf, like net/http/httptest"},
+	"cwharvest/creds":           {nil, "knows AWS credentials and nothing of harvesting"},
+	"cwharvest/store":           {[]string{"cwharvest/store/encode"}, "keeps the harvest directory; knows nothing of AWS"},
+	"cwharvest/store/encode":    {nil, "file formats; knows runs of datapoints and nothing of jobs"},
+}
+
+func TestImportsFollowTheLayout(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "cwharvest/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		rule, known := mayImport[fields[0]]
+		if !known {
+			t.Errorf("package %s is not in the layout", fields[0])
+		}
+		for _, imported := range fields[1:] {
+			if strings.HasPrefix(imported, "cwharvest/") && !slices.Contains(rule.imports, imported) {
+				t.Errorf("%s imports %s: %s", fields[0], imported, rule.reason)
+			}
+		}
+	}
+}

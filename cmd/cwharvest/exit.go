@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"cwharvest/pipeline"
+	"cwharvest/pipeline/spec"
+	"cwharvest/store"
+)
+
+// Exit codes. They are part of the interface that scripts rely on.
+const (
+	exitComplete    = 0
+	exitFatal       = 1
+	exitUsage       = 2  // usage or configuration: nothing was created
+	exitIncomplete  = 3  // finished, with failed or denied instances or targets
+	exitCredentials = 4  // credentials need a person; resumable
+	exitNoJob       = 10 // no job there
+	exitLocked      = 11 // another process works in the directory
+	exitPlanDiffers = 12 // the open job was planned otherwise
+	exitSignal      = 128
+)
+
+// exitCode is the one place that turns what happened into the exit code.
+func exitCode(err error) int {
+	var (
+		usage       usageError
+		config      *spec.Error
+		locked      *store.LockedError
+		differs     *planDiffersError
+		interrupted interruptedError
+		outcome     *outcomeError
+	)
+	switch {
+	case err == nil:
+		return exitComplete
+	case errors.As(err, &interrupted):
+		return exitSignal + int(interrupted.signal)
+	case errors.Is(err, pipeline.ErrCredentials):
+		return exitCredentials
+	case errors.As(err, &outcome):
+		return outcome.code
+	case errors.As(err, &usage), errors.As(err, &config):
+		return exitUsage
+	case errors.As(err, &locked):
+		return exitLocked
+	case errors.As(err, &differs):
+		return exitPlanDiffers
+	case errors.Is(err, store.ErrNoJob):
+		return exitNoJob
+	default:
+		return exitFatal
+	}
+}
+
+// usageError is a command line that cannot be meant.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// interruptedError says which signal ended the run.
+type interruptedError struct{ signal syscall.Signal }
+
+func (e interruptedError) Error() string {
+	return fmt.Sprintf("interrupted (%v); the same command resumes", e.signal)
+}
+
+// planDiffersError says how the open job's plan differs from what is asked.
+type planDiffersError struct {
+	job         string
+	differences []string
+}
+
+func (e *planDiffersError) Error() string {
+	return fmt.Sprintf("job %s is open with another plan: %s; finish it with the old settings, or use another --dir",
+		e.job, strings.Join(e.differences, "; "))
+}
+
+// outcomeError carries an exit code whose reason has been printed already.
+type outcomeError struct{ code int }
+
+func (e *outcomeError) Error() string { return fmt.Sprintf("exit %d", e.code) }

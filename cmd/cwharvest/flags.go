@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"cwharvest/pipeline/spec"
+
+	"github.com/spf13/cobra"
+)
+
+// runFlags are what the command line can say of a run. What a file says, they
+// override.
+type runFlags struct {
+	file string
+
+	dir, out, format, compression, rangeText, last, from, to, period, settle string
+	roleARN, externalID, sessionDuration, profile                            string
+	regions, metrics, statistics                                             []string
+	namespace, instancesFrom, partSize                                       string
+	concurrency                                                              int
+
+	endpointURL                                   string
+	callTimeout, drainTimeout, waitForCredentials time.Duration
+	noRetry, verbose, allowUnknownMetric          bool
+}
+
+func (f *runFlags) register(c *cobra.Command) {
+	fs := c.Flags()
+	fs.StringVarP(&f.file, "config", "c", "", "read the specification from this file")
+	fs.StringVar(&f.dir, "dir", "", "harvest directory (default ./harvest)")
+	fs.StringVar(&f.out, "out", "", "where parts go (default data/ in the harvest directory)")
+	fs.StringVar(&f.format, "format", "", "parquet or jsonl (default parquet)")
+	fs.StringVar(&f.compression, "compression", "", "of jsonl: none, gzip or zstd")
+	fs.StringVar(&f.rangeText, "range", "", "yesterday or since_last (default yesterday)")
+	fs.StringVar(&f.last, "last", "", "harvest the last so long: 24h, 7d")
+	fs.StringVar(&f.from, "from", "", "harvest from this time (with --to)")
+	fs.StringVar(&f.to, "to", "", "harvest to this time, exclusive")
+	fs.StringVar(&f.period, "period", "", "period of the datapoints (default 5m)")
+	fs.StringVar(&f.settle, "settle", "", "ask for nothing younger than this (default 30m)")
+	fs.StringVar(&f.roleARN, "role-arn", "", "role to assume")
+	fs.StringVar(&f.externalID, "external-id", "", "external id that the role demands")
+	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h (default 1h)")
+	fs.StringVar(&f.profile, "profile", "", "shared-config profile to call with")
+	fs.StringSliceVar(&f.regions, "region", nil, "regions (default AWS_REGION)")
+	fs.StringVar(&f.namespace, "namespace", "AWS/EC2", "namespace of --metric")
+	fs.StringSliceVar(&f.metrics, "metric", nil, "metrics (default: the usual eight of AWS/EC2)")
+	fs.StringSliceVar(&f.statistics, "stat", nil, "statistics (default Average,Maximum)")
+	fs.StringVar(&f.instancesFrom, "instances-from", "", "read instance ids from this file instead of asking EC2")
+	fs.StringVar(&f.partSize, "part-size", "", "bytes of data per part, about (default 128MB)")
+	fs.IntVar(&f.concurrency, "concurrency", 0, "requests in flight per target (default 8)")
+	fs.StringVar(&f.endpointURL, "endpoint-url", "", "call this instead of AWS")
+	fs.DurationVar(&f.callTimeout, "call-timeout", time.Minute, "deadline of every call")
+	fs.DurationVar(&f.drainTimeout, "drain-timeout", 20*time.Second, "how long calls in flight may go on after an interrupt")
+	fs.DurationVar(&f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "how long to wait for a person when nothing else can go on")
+	fs.BoolVar(&f.noRetry, "no-retry", false, "leave alone what failed or was denied in the last job")
+	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "ask for AWS/EC2 metrics this version does not know")
+	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log every failed call")
+	c.MarkFlagsMutuallyExclusive("range", "last", "from")
+	c.MarkFlagsRequiredTogether("from", "to")
+}
+
+// specification is the file's, or the default, with the flags over it.
+func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
+	s := spec.Default()
+	if f.file != "" {
+		var err error
+		if s, err = spec.ReadFile(f.file); err != nil {
+			return nil, err
+		}
+	}
+	if err := f.override(&s, c); err != nil {
+		return nil, usageError{err}
+	}
+	return &s, s.Validate()
+}
+
+func (f *runFlags) override(s *spec.Spec, c *cobra.Command) error {
+	for _, text := range []struct {
+		to   *string
+		from string
+	}{{&s.Dir, f.dir}, {&s.Out, f.out}, {&s.Format, f.format}, {&s.Compression, f.compression},
+		{&s.Defaults.RoleARN, f.roleARN}, {&s.Defaults.ExternalID, f.externalID}, {&s.Defaults.Profile, f.profile}} {
+		if text.from != "" {
+			*text.to = text.from
+		}
+	}
+	for _, d := range []struct {
+		flag string
+		to   *time.Duration
+		from string
+	}{{"period", &s.Period, f.period}, {"settle", &s.Settle, f.settle}, {"session-duration", &s.Defaults.SessionDuration, f.sessionDuration}} {
+		if d.from == "" {
+			continue
+		}
+		v, err := spec.ParseDuration(d.from)
+		if err != nil {
+			return fmt.Errorf("--%s: %w", d.flag, err)
+		}
+		*d.to = v
+	}
+	if f.regions != nil {
+		s.Defaults.Regions = f.regions
+	}
+	if c.Flags().Changed("concurrency") {
+		s.Concurrency = f.concurrency
+	}
+	s.AllowUnknownMetric = s.AllowUnknownMetric || f.allowUnknownMetric
+	return f.overrideRest(s)
+}
+
+func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
+	if f.instancesFrom != "" {
+		s.Instances.File, s.Instances.Sources = f.instancesFrom, []string{"file"}
+	}
+	if f.metrics != nil {
+		s.Metrics = []spec.Metric{{Namespace: f.namespace, Names: f.metrics, Statistics: []string{"Average", "Maximum"}}}
+	}
+	if f.statistics != nil {
+		for i := range s.Metrics {
+			s.Metrics[i].Statistics = f.statistics
+		}
+	}
+	if f.partSize != "" {
+		if s.PartSize, err = spec.ParseSize(f.partSize); err != nil {
+			return fmt.Errorf("--part-size: %w", err)
+		}
+	}
+	switch {
+	case f.rangeText != "":
+		s.Range, err = spec.ParseRange(f.rangeText)
+	case f.last != "" || f.from != "":
+		s.Range, err = spec.NewRange(f.last, f.from, f.to)
+	}
+	if err != nil {
+		return fmt.Errorf("range: %w", err)
+	}
+	return nil
+}

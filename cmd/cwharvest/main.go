@@ -1,0 +1,72 @@
+// Command cwharvest exports CloudWatch metrics of EC2 fleets. The same command
+// every night finishes what is open, starts what is due, or says that nothing
+// is; `cwharvest status` tells how far it is.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs one command line and returns its exit code. Data go to stdout,
+// everything for people to stderr; every error is printed here, once.
+func execute(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := interruptible(stderr)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !errors.As(err, new(*outcomeError)) {
+		fmt.Fprintf(stderr, "cwharvest: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "cwharvest",
+		Short:         "Exports the CloudWatch metrics of an EC2 fleet every night, and finishes.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+	})
+	root.AddCommand(newRun(), newStatus(), newVerify(), newVersion(), newDemo())
+	return root
+}
+
+// interruptible returns a context that the first SIGINT or SIGTERM ends, so
+// that the run drains and commits; the second aborts the process, which costs
+// what a kill -9 costs: the requests in flight and one group commit.
+func interruptible(stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		sig, open := <-signals
+		if !open {
+			return
+		}
+		fmt.Fprintf(stderr, "cwharvest: %v: finishing the requests in flight; once more to abort\n", sig)
+		cancel(interruptedError{sig.(syscall.Signal)})
+		if _, open := <-signals; open {
+			os.Exit(128 + int(sig.(syscall.Signal)))
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"cwharvest/creds"
+	"cwharvest/pipeline"
+	"cwharvest/pipeline/spec"
+	"cwharvest/store"
+
+	"github.com/spf13/cobra"
+)
+
+func newRun() *cobra.Command {
+	f := &runFlags{}
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Finish the open job, start the one that is due, or say that none is",
+		Long: `Finishes an open job first, then starts the one that is due; when none is due it says
+so, calls nothing and exits 0. The same command resumes after a crash, a kill or an
+outage. What failed or was denied in the last job is tried once more.`,
+		Example: `  cwharvest run -c harvest.yaml
+  cwharvest run --role-arn arn:aws:iam::111122223333:role/metrics-reader --external-id x1 \
+      --region us-east-1 --metric CPUUtilization --stat Average,Maximum --last 24h --dir ./harvest`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := f.specification(c)
+			if err != nil {
+				return err
+			}
+			r := &runner{spec: s, flags: f, out: c.OutOrStdout(), log: newLogger(c.ErrOrStderr(), f.verbose)}
+			return r.run(c.Context())
+		},
+	}
+	f.register(c)
+	return c
+}
+
+func newLogger(w io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// runner is one `cwharvest run`.
+type runner struct {
+	spec  *spec.Spec
+	flags *runFlags
+	out   io.Writer
+	log   *slog.Logger
+	creds *creds.Manager
+	dir   *store.Dir
+}
+
+func (r *runner) run(ctx context.Context) (err error) {
+	if r.dir, err = store.Open(r.spec.Dir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.dir.Close()) }()
+	r.creds = creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Log: r.log})
+	defer r.creds.Close()
+	jobs, err := r.dir.Jobs()
+	if err != nil {
+		return err
+	}
+	again, err := r.finishEarlier(ctx, jobs)
+	if err != nil && exitCode(err) != exitIncomplete {
+		return err
+	}
+	started, dueErr := r.startDue(ctx)
+	if dueErr != nil {
+		return dueErr
+	}
+	if !started && !again {
+		return r.nothingDue()
+	}
+	return err
+}
+
+// finishEarlier works the open job, or tries once more what the last job left
+// failed or denied. It reports whether there was anything to do.
+func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool, error) {
+	for _, j := range jobs {
+		if j.State != store.Unfinished {
+			continue
+		}
+		differences, err := r.spec.Diff(j.Spec.Plan)
+		if err != nil {
+			return false, err
+		}
+		if len(differences) > 0 {
+			return false, &planDiffersError{job: j.Spec.ID, differences: differences}
+		}
+		job, err := r.dir.OpenJob(j.Spec.ID)
+		if err != nil {
+			return false, err
+		}
+		return true, r.work(ctx, job, false)
+	}
+	if n := len(jobs); n > 0 && jobs[n-1].State == store.FinishedWithFailures && !r.flags.noRetry {
+		job, err := r.dir.OpenJob(jobs[n-1].Spec.ID)
+		if err != nil {
+			return false, err
+		}
+		return true, r.work(ctx, job, true)
+	}
+	return false, nil
+}
+
+// due returns the interval that is due, given the finished jobs.
+func (r *runner) due() (*spec.Interval, time.Time, error) {
+	jobs, err := r.dir.Jobs()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	var finished []spec.Interval
+	for _, j := range jobs {
+		finished = append(finished, spec.Interval{Start: j.Spec.Start, End: j.Spec.End})
+	}
+	return r.spec.Due(time.Now(), finished)
+}
+
+// startDue creates and works the job that is due, if any.
+func (r *runner) startDue(ctx context.Context) (bool, error) {
+	interval, _, err := r.due()
+	if err != nil || interval == nil {
+		return false, err
+	}
+	frozen, err := r.spec.Freeze(*interval, time.Now())
+	if err != nil {
+		return false, err
+	}
+	entries, err := r.accounts(ctx)
+	if err != nil {
+		return false, err
+	}
+	targets := targetsOf(entries)
+	if _, err := r.listed(targets); err != nil {
+		return false, err
+	}
+	job, err := r.dir.Create(frozen, targets)
+	if err != nil {
+		return false, err
+	}
+	return true, r.work(ctx, job, false)
+}
+
+func (r *runner) nothingDue() error {
+	_, next, err := r.due()
+	if err != nil {
+		return err
+	}
+	text := "nothing due: " + r.spec.Range.String() + " is finished"
+	if !next.IsZero() {
+		text += "; next at " + next.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	fmt.Fprintln(r.out, text)
+	return nil
+}
+
+// work runs one job to its end, and closes it with what came of it.
+func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err error) {
+	started := time.Now()
+	reason := ""
+	defer func() {
+		if reason == "" && err != nil {
+			reason = err.Error()
+		}
+		err = errors.Join(err, job.Close(exitCode(err), reason))
+	}()
+	if retry {
+		if err := job.Retry(); err != nil {
+			return err
+		}
+	}
+	if err := job.Begin(); err != nil {
+		return err
+	}
+	entries, err := r.accounts(ctx)
+	if err != nil {
+		return err
+	}
+	var targets []store.Target
+	for _, t := range job.Targets() {
+		targets = append(targets, t.Target)
+	}
+	listed, err := r.listed(targets)
+	if err != nil {
+		return err
+	}
+	r.announce(job, retry)
+	runErr := pipeline.Run(ctx, pipeline.Config{
+		Job:         job,
+		Discovery:   r.discovery(listed),
+		Connect:     r.connector(entries),
+		Concurrency: r.spec.Concurrency, MaxInFlight: r.spec.MaxInFlight, QuotaShare: r.spec.QuotaShare,
+		CallTimeout: r.flags.callTimeout, DrainTimeout: r.flags.drainTimeout, WaitForCredentials: r.flags.waitForCredentials,
+		Sessions: r.sessions, Log: r.log,
+	})
+	return r.conclude(job, started, runErr)
+}
+
+func (r *runner) announce(job *store.Job, retry bool) {
+	s := job.Spec()
+	verb := "starts"
+	status, err := job.Status()
+	switch {
+	case retry:
+		verb = "tries once more what failed or was denied"
+	case err == nil && len(status.Attempts) > 1:
+		verb = fmt.Sprintf("resumes: %d of %d instances done", status.Instances.Done+status.Instances.Empty, status.Instances.Planned)
+	}
+	r.log.Info("job "+verb, "job", s.ID, "from", s.Start.Format(time.RFC3339), "to", s.End.Format(time.RFC3339), "targets", len(job.Targets()))
+}
+
+// conclude prints the last line and turns what the job came to into an error.
+func (r *runner) conclude(job *store.Job, started time.Time, runErr error) error {
+	status, err := job.Status()
+	if err != nil {
+		return errors.Join(runErr, err)
+	}
+	code := exitComplete
+	if runErr != nil {
+		code = exitCode(runErr)
+	} else if status.State == string(store.FinishedWithFailures) {
+		code = exitIncomplete
+	}
+	fmt.Fprintln(r.out, lastLine(status, time.Since(started), code))
+	switch {
+	case runErr != nil:
+		return runErr
+	case code == exitIncomplete:
+		return &outcomeError{code: exitIncomplete}
+	}
+	return nil
+}
+
+// sessions adapts the manager's counts to the pipeline's.
+func (r *runner) sessions() pipeline.Sessions {
+	s := r.creds.Stats()
+	return pipeline.Sessions{Open: s.Open, NextRefresh: s.NextRefresh, Assumed: s.Assumed, RefusedExpired: s.RefusedExpired}
+}
+
+func (r *runner) discovery(listed map[store.Target][]string) pipeline.Discovery {
+	d := pipeline.Discovery{States: r.spec.Instances.States, Tags: r.spec.Instances.Tags, Listed: listed}
+	for _, source := range r.spec.Instances.Sources {
+		d.EC2 = d.EC2 || source == "ec2"
+	}
+	return d
+}
+
+// listed reads the instance file, if there is one.
+func (r *runner) listed(targets []store.Target) (map[store.Target][]string, error) {
+	path := r.spec.Instances.File
+	if path == "" {
+		return nil, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("read instances: %w", err)}
+	}
+	defer file.Close()
+	return spec.ReadInstances(path, file, targets)
+}

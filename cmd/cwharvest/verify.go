@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+
+	"cwharvest/store"
+
+	"github.com/spf13/cobra"
+)
+
+func newVerify() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify [DIR]",
+		Short: "Prove that counts, files and checksums of a harvest directory agree",
+		Long: `Recounts every job: instances planned = done + empty + failed + denied + pending, the
+parts are those of the manifest with their size and SHA-256, and their rows and those in
+the spool are the rows that were committed. Exit 1 if anything disagrees.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			report, err := store.Verify(dirOf(args))
+			if err != nil {
+				return err
+			}
+			for _, problem := range report.Problems {
+				fmt.Fprintln(c.OutOrStdout(), "PROBLEM ", problem)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%d jobs, %d parts, %s rows, %s bytes: ",
+				report.Jobs, report.Parts, number(report.Rows), number(report.Bytes))
+			if len(report.Problems) > 0 {
+				fmt.Fprintf(c.OutOrStdout(), "%d problems\n", len(report.Problems))
+				return &outcomeError{code: exitFatal}
+			}
+			fmt.Fprintln(c.OutOrStdout(), "all agree")
+			return nil
+		},
+	}
+}
