@@ -18,6 +18,7 @@ const (
 	firstPause    = 250 * time.Millisecond // doubles with every failure in a row
 	longestPause  = 60 * time.Second
 	controlAfter  = 2               // pauses in a row, before a control call probes the target
+	outageAfter   = 3               // pauses in a row, before people are told: the control call failed too
 	yieldForPause = 2 * time.Second // a longer pause gives the dispatcher's place to another target
 )
 
@@ -340,7 +341,9 @@ func (t *target) succeed() {
 	if t.paused.failures == 0 {
 		return
 	}
-	t.log.Info("target goes on", "after", time.Since(t.paused.since).Round(time.Millisecond))
+	if t.paused.failures >= outageAfter {
+		t.log.Info("target goes on", "after", time.Since(t.paused.since).Round(time.Millisecond))
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.paused = pause{}
@@ -362,10 +365,10 @@ func (t *target) pause(sent time.Time, c class, err error) {
 	longest := min(firstPause<<min(p.failures, 16), longestPause)
 	p.failures++
 	p.until = now.Add(time.Duration(rand.Int64N(int64(longest))))
-	if p.reason != shortError(err) {
-		p.reason = shortError(err)
-		t.log.Warn("target waits", "class", c.String(), "error", p.reason)
+	if reason := shortError(err); p.failures == outageAfter || p.failures > outageAfter && reason != p.reason {
+		t.log.Warn("target waits", "class", c.String(), "error", reason)
 	}
+	p.reason = shortError(err)
 }
 
 func (t *target) pausedFor() pause {

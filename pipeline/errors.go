@@ -140,7 +140,7 @@ func shortError(err error) string {
 	switch {
 	case errors.As(err, &api):
 		return fmt.Sprintf("%s: %s: %s", name, api.ErrorCode(), api.ErrorMessage())
-	case errors.As(err, &answer) && answer.Response != nil:
+	case errors.As(err, &answer) && answer.Response != nil && answer.HTTPStatusCode() >= 400:
 		return fmt.Sprintf("%s: HTTP status %d without an error code", name, answer.HTTPStatusCode())
 	case op != nil:
 		return fmt.Sprintf("%s: %v", name, op.Unwrap())

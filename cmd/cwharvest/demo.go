@@ -29,7 +29,7 @@ func newDemo() *cobra.Command {
 x 2 regions from it with sessions that live 5 seconds, kills the run half way with
 SIGKILL, resumes it, and compares every row of the files with the simulator's function.
 Needs no AWS account and talks to loopback only.`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			d, err := newDemoIn(dir, c.OutOrStdout())
 			if err != nil {
@@ -48,7 +48,7 @@ func newDemoAWS() *cobra.Command {
 	return &cobra.Command{
 		Use:    "aws CONFIG",
 		Hidden: true,
-		Args:   cobra.ExactArgs(1),
+		Args:   usage(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var cfg awssim.Config
 			if err := json.Unmarshal([]byte(args[0]), &cfg); err != nil {

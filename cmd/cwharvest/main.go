@@ -39,6 +39,8 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cwharvest",
 		Short:         "Exports the CloudWatch metrics of an EC2 fleet every night, and finishes.",
+		Args:          usage(cobra.NoArgs),
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -48,6 +50,16 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(newRun(), newStatus(), newVerify(), newVersion(), newDemo())
 	return root
+}
+
+// usage makes what a check of arguments finds a usage error.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+		}
+		return nil
+	}
 }
 
 // interruptible returns a context that the first SIGINT or SIGTERM ends, so

@@ -28,7 +28,7 @@ outage. What failed or was denied in the last job is tried once more.`,
 		Example: `  cwharvest run -c harvest.yaml
   cwharvest run --role-arn arn:aws:iam::111122223333:role/metrics-reader --external-id x1 \
       --region us-east-1 --metric CPUUtilization --stat Average,Maximum --last 24h --dir ./harvest`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := f.specification(c)
 			if err != nil {

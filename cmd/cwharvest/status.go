@@ -29,7 +29,7 @@ func newStatus() *cobra.Command {
 		Long: `Tells how far the open job of a harvest directory is, or how the latest one ended. It
 never disturbs a run: while one works, it reads the snapshot the run publishes about once
 a second.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := store.ReadStatus(dirOf(args))
 			if err != nil {

@@ -15,7 +15,7 @@ func newVerify() *cobra.Command {
 		Long: `Recounts every job: instances planned = done + empty + failed + denied + pending, the
 parts are those of the manifest with their size and SHA-256, and their rows and those in
 the spool are the rows that were committed. Exit 1 if anything disagrees.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			report, err := store.Verify(dirOf(args))
 			if err != nil {

@@ -81,9 +81,10 @@ func (cborCodec) fail(w http.ResponseWriter, e *apiError) {
 	if shape == "" {
 		shape = e.code
 	}
-	b := appendMap(nil, 2)
+	b := appendMap(nil, 3)
 	b = appendText(appendText(b, "__type"), "com.amazonaws.cloudwatch.v2010_08_01#"+shape)
 	b = appendText(appendText(b, "message"), e.message)
+	b = appendText(appendText(b, "Message"), e.message) // as modelled errors spell it
 	w.Header().Set("X-Amzn-Query-Error", e.code+";"+e.side())
 	writeCBOR(w, e.status, b)
 }

@@ -102,16 +102,19 @@ func (f *faults) untilCleared() <-chan struct{} {
 	return f.cleared
 }
 
-// pick returns the faults that apply to a call and uses them up.
+// pick returns the faults that apply to a call and uses them up: of those with
+// a count one a call, so that each is seen as often as it says.
 func (f *faults) pick(c *call, chance func(float64) bool) activeFaults {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var picked activeFaults
+	counted := false
 	for _, a := range f.active {
-		if !a.matches(c) || a.Probability > 0 && !chance(a.Probability) || a.Count < 0 {
+		if !a.matches(c) || a.Probability > 0 && !chance(a.Probability) || a.Count > 0 && counted {
 			continue
 		}
 		if a.Count > 0 {
+			counted = true
 			if a.Count--; a.Count == 0 {
 				a.Count = -1 // used up
 			}

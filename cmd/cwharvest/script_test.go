@@ -1,0 +1,239 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cwharvest/pipeline/awssim"
+	"cwharvest/store"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"cwharvest": main})
+}
+
+// The scripts under testdata/script drive the real program, as processes of
+// its own, against the simulated AWS over HTTP. They read as a manual; what
+// they can say beside testscript's own commands is in commands below.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Values[simulationKey{}] = &simulation{}
+			return nil
+		},
+		Cmds: commands,
+	})
+}
+
+var commands = map[string]func(*testscript.TestScript, bool, []string){
+	"simulate": simulate,
+	"fault":    fault,
+	"clear":    clearFaults,
+	"exits":    exits,
+	"until":    until,
+	"counted":  counted,
+	"rows":     rows,
+}
+
+// simulation is the simulated AWS of one script.
+type simulation struct {
+	config awssim.Config
+	server *awssim.Server
+	http   *httptest.Server
+}
+
+type simulationKey struct{}
+
+func simulationOf(ts *testscript.TestScript) *simulation {
+	return ts.Value(simulationKey{}).(*simulation)
+}
+
+// simulate serves a simulated AWS until the script ends and points the SDK's
+// environment to it: simulate instances=100 life=2s ...
+func simulate(ts *testscript.TestScript, _ bool, args []string) {
+	c := awssim.Config{
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 50,
+		RoleName: "metrics-reader", ExternalID: "x1", TrackRepeats: true,
+	}
+	for _, arg := range args {
+		ts.Check(setConfig(&c, arg))
+	}
+	sim := simulationOf(ts)
+	sim.config, sim.server = c, awssim.New(c)
+	sim.http = httptest.NewServer(sim.server)
+	ts.Defer(func() {
+		sim.server.Clear("")
+		sim.http.CloseClientConnections()
+		sim.http.Close()
+	})
+	for _, variable := range awssim.Environment(c, sim.http.URL) {
+		name, value, _ := strings.Cut(variable, "=")
+		ts.Setenv(name, value)
+	}
+}
+
+func setConfig(c *awssim.Config, arg string) (err error) {
+	name, value, _ := strings.Cut(arg, "=")
+	switch name {
+	case "instances":
+		c.Instances, err = strconv.Atoi(value)
+	case "accounts":
+		c.Accounts = strings.Split(value, ",")
+	case "regions":
+		c.Regions = strings.Split(value, ",")
+	case "life":
+		c.SessionLife, err = time.ParseDuration(value)
+	case "latency":
+		c.Latency, err = time.ParseDuration(value)
+	case "datapoints":
+		c.DatapointsPerSecond, err = strconv.ParseFloat(value, 64)
+	default:
+		err = fmt.Errorf("simulate: unknown setting %q", name)
+	}
+	return err
+}
+
+// fault makes trouble: fault throttle count=5 operation=GetMetricData
+func fault(ts *testscript.TestScript, _ bool, args []string) {
+	f := awssim.Fault{Kind: args[0]}
+	for _, arg := range args[1:] {
+		name, value, _ := strings.Cut(arg, "=")
+		var err error
+		switch name {
+		case "count":
+			f.Count, err = strconv.Atoi(value)
+		case "probability":
+			f.Probability, err = strconv.ParseFloat(value, 64)
+		case "millis":
+			f.Millis, err = strconv.Atoi(value)
+		case "operation":
+			f.Operation = value
+		case "service":
+			f.Service = value
+		case "account":
+			f.Account = value
+		case "region":
+			f.Region = value
+		case "spelling":
+			f.Spelling = value
+		case "instance": // by its place in the fleet's first target
+			var i int
+			i, err = strconv.Atoi(value)
+			c := simulationOf(ts).config
+			f.Instance = c.Instance(c.Accounts[0], c.Regions[0], i).ID
+		default:
+			ts.Fatalf("fault: unknown setting %q", name)
+		}
+		ts.Check(err)
+	}
+	ts.Check(simulationOf(ts).server.Inject(f))
+}
+
+func clearFaults(ts *testscript.TestScript, _ bool, args []string) {
+	simulationOf(ts).server.Clear(strings.Join(args, ""))
+}
+
+// exits runs a command that must end with an exit code: exits 2 cwharvest run
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// until waits for a status: until done 10 (at least so many instances done),
+// until state waiting, until refused 1.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var last *store.Status
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		s, err := store.ReadStatus(ts.MkAbs("harvest"))
+		if err != nil {
+			continue // not there yet
+		}
+		if last = s; reached(s, args[0], args[1]) {
+			return
+		}
+	}
+	ts.Fatalf("until %s %s: not within a minute; status is %+v", args[0], args[1], last)
+}
+
+func reached(s *store.Status, what, value string) bool {
+	if what == "state" {
+		return s.State == value
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	return err == nil && map[string]int64{
+		"done": s.Instances.Done, "planned": s.Instances.Planned, "denied": s.Targets.Denied, "waiting": s.Targets.Waiting,
+		"refused": s.Sessions.RefusedExpired,
+	}[what] >= n
+}
+
+// counted compares what the simulated AWS counted: counted throttled 3,
+// counted total '<=' 20.
+func counted(ts *testscript.TestScript, _ bool, args []string) {
+	s := simulationOf(ts).server.Stats()
+	roles := 0
+	for _, n := range s.Roles {
+		roles += n
+	}
+	got, known := map[string]int{
+		"total": s.Total(), "answered": s.Answered, "throttled": s.Throttled, "early": s.ExpiredEarly, "in_time": s.ExpiredInTime,
+		"sessions": s.Sessions, "assumed": roles, "repeated": s.Repeated, "data": s.Calls["monitoring.GetMetricData"],
+		"billed": int(s.BilledMetrics), "describe": s.Calls["ec2.DescribeInstances"],
+	}[args[0]]
+	if !known {
+		ts.Fatalf("counted: unknown count %q", args[0])
+	}
+	relation, number := "==", args[1]
+	if len(args) == 3 {
+		relation, number = args[1], args[2]
+	}
+	want, err := strconv.Atoi(number)
+	ts.Check(err)
+	if holds := map[string]bool{"==": got == want, "<=": got <= want, ">=": got >= want}[relation]; !holds {
+		ts.Fatalf("%s is %d, want %s %d", args[0], got, relation, want)
+	}
+}
+
+// rows compares every row of the harvest with the simulator's function, for
+// yesterday, or the days before: rows CPUUtilization,NetworkIn [days].
+func rows(ts *testscript.TestScript, _ bool, args []string) {
+	c := simulationOf(ts).config
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	days := 1
+	if len(args) > 1 {
+		var err error
+		days, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	t := truth{
+		aws: c, namespace: "AWS/EC2", metrics: strings.Split(args[0], ","),
+		statistics: map[string]string{"average": "Average", "maximum": "Maximum"},
+		start:      today.Add(-time.Duration(days) * 24 * time.Hour), end: today, period: 5 * time.Minute,
+	}
+	found, err := t.check(ts.MkAbs("harvest/data"))
+	ts.Check(err)
+	if found.bad() || found.rows == 0 {
+		ts.Fatalf("rows missing/duplicate/wrong %d/%d/%d of %d", found.missing, found.duplicate, found.wrong, found.rows)
+	}
+}
