@@ -22,6 +22,7 @@ type session struct {
 	src     Source
 
 	lease    *lease
+	used     bool      // since the lease began
 	flight   *flight   // the refresh under way
 	failures int       // refreshes in a row
 	retry    time.Time // no refresh before
@@ -75,6 +76,7 @@ func (s *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	m := s.manager
 	m.mu.Lock()
 	now := time.Now()
+	s.used = true
 	if l := s.lease; l != nil && l.valid(now) {
 		if now.After(l.refresh) && s.flight == nil && now.After(s.retry) {
 			s.startFlight()
@@ -137,6 +139,17 @@ func (s *session) startFlight() {
 	})
 }
 
+// refreshAhead renews a lease that was used, so that callers who come rarely
+// find the session renewed as well. One that nobody used is left to end.
+func (s *session) refreshAhead(l *lease) {
+	s.manager.mu.Lock()
+	defer s.manager.mu.Unlock()
+	if s.lease != l || !s.used || s.flight != nil || s.manager.closed {
+		return
+	}
+	s.startFlight()
+}
+
 // How long a failed refresh is remembered, so that a hundred callers cause one
 // AssumeRole: refusals for long, outages with backoff.
 const (
@@ -151,6 +164,8 @@ func (s *session) land(l *lease, err error) {
 	if err == nil {
 		s.lease, s.err, s.failures, s.retry = l, nil, 0, time.Time{}
 		s.manager.stats.Assumed++
+		s.used = false
+		time.AfterFunc(time.Until(l.refresh), func() { s.refreshAhead(l) })
 		log.Info("credentials refreshed", "source", s.src, "valid_until", l.expires.UTC().Format(time.RFC3339), "life", l.life)
 	} else {
 		s.err = err

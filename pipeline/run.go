@@ -54,6 +54,7 @@ type Sessions struct {
 	NextRefresh    time.Time
 	Assumed        int64
 	RefusedExpired int64 // calls refused because their session was over
+	Waits          int64 // calls that waited for a refresh after the first session
 }
 
 // ErrCredentials ends a run that cannot go on before a person has mended

@@ -139,7 +139,7 @@ type meter struct {
 	sent, repeated, throttled atomic.Int64
 	metrics, worst            atomic.Int64
 	sessions                  func() Sessions
-	assumed, refused          int64 // already taken; the writer's own
+	taken                     Sessions // counted already; the writer's own
 }
 
 // bill counts a request that CloudWatch answered.
@@ -164,8 +164,10 @@ func (m *meter) take() store.Counters {
 	}
 	if m.sessions != nil {
 		s := m.sessions()
-		c.SessionsAssumed, m.assumed = s.Assumed-m.assumed, s.Assumed
-		c.RefusedExpired, m.refused = s.RefusedExpired-m.refused, s.RefusedExpired
+		c.SessionsAssumed = s.Assumed - m.taken.Assumed
+		c.RefusedExpired = s.RefusedExpired - m.taken.RefusedExpired
+		c.SessionWaits = s.Waits - m.taken.Waits
+		m.taken = s
 	}
 	return c
 }

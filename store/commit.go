@@ -85,6 +85,7 @@ func (a *Counters) add(b Counters) {
 	a.Throttled += b.Throttled
 	a.SessionsAssumed += b.SessionsAssumed
 	a.RefusedExpired += b.RefusedExpired
+	a.SessionWaits += b.SessionWaits
 	a.CostUSD += b.CostUSD
 	a.CostWorstUSD += b.CostWorstUSD
 }

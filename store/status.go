@@ -103,6 +103,7 @@ type StatusSessions struct {
 	NextRefresh    time.Time `json:"next_refresh,omitzero"`
 	Assumed        int64     `json:"assumed"`
 	RefusedExpired int64     `json:"refused_expired"`
+	Waits          int64     `json:"waits"` // calls that waited for a refresh after the first
 }
 
 type StatusCost struct {
@@ -225,7 +226,7 @@ func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetR
 		Written:     time.Now().UTC(),
 		Rows:        r.Rows, Datapoints: r.Datapoints,
 		Requests: StatusRequests{r.Counters.RequestsSent, r.Counters.RequestsRepeated, r.Counters.Throttled},
-		Sessions: StatusSessions{live.OpenSessions, live.NextRefresh, r.Counters.SessionsAssumed, r.Counters.RefusedExpired},
+		Sessions: StatusSessions{live.OpenSessions, live.NextRefresh, r.Counters.SessionsAssumed, r.Counters.RefusedExpired, r.Counters.SessionWaits},
 		InFlight: live.InFlight,
 		Parts:    tx.Bucket(bucketParts).Stats().KeyN,
 		Attempts: slices.Clone(r.Attempts),

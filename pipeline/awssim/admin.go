@@ -33,7 +33,7 @@ func (s *Server) admin(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
 	case "POST /_sim/mark":
-		s.repeats.mark()
+		s.Mark()
 	case "GET /_sim/served":
 		writeJSON(w, s.Served())
 	default:
@@ -56,6 +56,9 @@ func (s *Server) Inject(f Fault) error {
 
 // Clear ends the faults of a kind, or all.
 func (s *Server) Clear(kind string) { s.faults.clear(kind) }
+
+// Mark forgets which instances were served.
+func (s *Server) Mark() { s.repeats.mark() }
 
 // Served lists the instances answered since the last mark, sorted.
 func (s *Server) Served() []string {

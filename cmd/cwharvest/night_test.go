@@ -1,0 +1,377 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cwharvest/pipeline/awssim"
+	"cwharvest/store"
+)
+
+// night is one job against a simulated AWS, run by processes of their own.
+type night struct {
+	*testing.T
+	sim     *awssim.Server
+	config  awssim.Config
+	env     []string
+	dir     string
+	program string
+	truth   truth
+}
+
+// newNight serves a simulated AWS and writes a specification for its accounts
+// and regions with these extra settings, for yesterday.
+func newNight(t *testing.T, c awssim.Config, period time.Duration, days int, metrics, statistics []string, settings string) *night {
+	t.Helper()
+	c.RoleName, c.ExternalID = "metrics-reader", "x1"
+	n := &night{T: t, sim: awssim.New(c), config: c, dir: t.TempDir(), program: "cwharvest"}
+	server := httptest.NewServer(n.sim)
+	t.Cleanup(server.Close)
+	n.env = append(os.Environ(), awssim.Environment(c, server.URL)...)
+	end := time.Now().UTC().Truncate(24 * time.Hour)
+	n.truth = truth{
+		aws: c, namespace: "AWS/EC2", metrics: metrics, statistics: map[string]string{},
+		start: end.Add(-time.Duration(days) * 24 * time.Hour), end: end, period: period,
+	}
+	for _, s := range statistics {
+		n.truth.statistics[strings.ToLower(s)] = s
+	}
+	var spec strings.Builder
+	fmt.Fprintf(&spec, "dir: harvest\nperiod: %d\nrange: {from: %s, to: %s}\n", period/time.Second,
+		n.truth.start.Format(time.RFC3339), n.truth.end.Format(time.RFC3339))
+	fmt.Fprintf(&spec, "defaults: {role_name: metrics-reader, external_id: x1, regions: [%s]}\naccounts:\n", strings.Join(c.Regions, ", "))
+	for _, account := range c.Accounts {
+		fmt.Fprintf(&spec, "  - {id: %q}\n", account)
+	}
+	fmt.Fprintf(&spec, "metrics: [{namespace: AWS/EC2, names: [%s], statistics: [%s]}]\n%s",
+		strings.Join(metrics, ", "), strings.Join(statistics, ", "), settings)
+	if err := os.WriteFile(filepath.Join(n.dir, "harvest.yaml"), []byte(spec.String()), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// build has the night run by a program without the race detector.
+func (n *night) build() {
+	n.Helper()
+	n.program = filepath.Join(n.dir, "cwharvest")
+	if out, err := exec.Command("go", "build", "-o", n.program, ".").CombinedOutput(); err != nil {
+		n.Fatalf("go build: %v\n%s", err, out)
+	}
+}
+
+func (n *night) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
+	var output bytes.Buffer
+	c := exec.Command(n.program, args...)
+	c.Dir, c.Env, c.Stdout, c.Stderr = n.dir, n.env, &output, &output
+	return c, &output
+}
+
+// run runs the job to its end, which must be complete.
+func (n *night) run() {
+	n.Helper()
+	c, output := n.command("run", "-c", "harvest.yaml")
+	if err := c.Run(); err != nil {
+		n.Fatalf("run: %v\n%s", err, output)
+	}
+}
+
+// killed starts a run and kills it after d. It reports false when the run
+// ended before.
+func (n *night) killed(d time.Duration) bool {
+	n.Helper()
+	c, output := n.command("run", "-c", "harvest.yaml")
+	if err := c.Start(); err != nil {
+		n.Fatal(err)
+	}
+	timer := time.AfterFunc(d, func() {
+		if err := c.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			n.Errorf("kill: %v", err)
+		}
+	})
+	defer timer.Stop()
+	err := c.Wait()
+	if err != nil && c.ProcessState.ExitCode() != -1 {
+		n.Fatalf("run: %v\n%s", err, output)
+	}
+	return err != nil
+}
+
+func (n *night) status() *store.Status {
+	n.Helper()
+	c, output := n.command("status", "harvest", "--json")
+	if err := c.Run(); err != nil {
+		n.Fatalf("status: %v\n%s", err, output)
+	}
+	var s store.Status
+	if err := json.Unmarshal(output.Bytes(), &s); err != nil {
+		n.Fatalf("status: %v\n%s", err, output)
+	}
+	return &s
+}
+
+func (n *night) check() findings {
+	n.Helper()
+	found, err := n.truth.check(filepath.Join(n.dir, "harvest", "data"))
+	if err != nil {
+		n.Fatal(err)
+	}
+	if found.bad() || found.rows == 0 {
+		n.Fatalf("rows missing/duplicate/wrong %d/%d/%d of %d", found.missing, found.duplicate, found.wrong, found.rows)
+	}
+	n.verify()
+	return found
+}
+
+func (n *night) verify() {
+	n.Helper()
+	c, output := n.command("verify", "harvest")
+	if err := c.Run(); err != nil {
+		n.Fatalf("verify: %v\n%s", err, output)
+	}
+}
+
+// done returns the instances that are done, as account/region/dimensions, from
+// a copy of the harvest directory.
+func (n *night) done() []string {
+	n.Helper()
+	copied := filepath.Join(n.TempDir(), "harvest")
+	if err := os.CopyFS(copied, os.DirFS(filepath.Join(n.dir, "harvest"))); err != nil {
+		n.Fatal(err)
+	}
+	dir, err := store.Open(copied)
+	if err != nil {
+		n.Fatal(err)
+	}
+	defer dir.Close()
+	jobs, err := dir.Jobs()
+	if err != nil || len(jobs) == 0 {
+		return nil // killed before the job existed
+	}
+	job, err := dir.OpenJob(jobs[0].Spec.ID)
+	if err != nil {
+		n.Fatal(err)
+	}
+	defer func() {
+		if err := job.Close(0, ""); err != nil {
+			n.Error(err)
+		}
+	}()
+	var done []string
+	for _, t := range job.Targets() {
+		if t.Enumerated {
+			done = append(done, n.notPending(job, t.Target)...)
+		}
+	}
+	slices.Sort(done)
+	return done
+}
+
+func (n *night) notPending(job *store.Job, t store.Target) []string {
+	n.Helper()
+	page, err := job.Pending(t, "", 1<<30)
+	if err != nil {
+		n.Fatal(err)
+	}
+	pending := map[string]bool{}
+	for _, p := range page {
+		pending[store.FormatDimensions(p.Instance.Dimensions)] = true
+	}
+	var done []string
+	for i := range n.config.Instances {
+		if d := "InstanceId=" + n.config.Instance(t.Account, t.Region, i).ID; !pending[d] {
+			done = append(done, t.String()+"/"+d)
+		}
+	}
+	return done
+}
+
+// Killed at random moments and resumed: every row once, nothing that was done
+// is fetched again, and a kill costs no more requests than were in flight or
+// waited for one group commit.
+func TestKilledRunsLoseAndRepeatNothing(t *testing.T) {
+	const nights, most = 20, 3
+	for seed := range uint64(nights) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 7))
+			n := newNight(t, awssim.Config{
+				Accounts: []string{"111122223333", "444455556666"}, Regions: []string{"us-east-1"}, Instances: 150,
+				Latency: 10 * time.Millisecond, SessionLife: 2 * time.Second, TrackRepeats: true, Seed: seed,
+			}, 5*time.Minute, 1, []string{"CPUUtilization", "NetworkIn", "NetworkOut"}, []string{"Average", "Maximum"},
+				"quota_share: 0.2\npart_size: 256KB\n")
+			kills := 0
+			var done []string // when the last attempt was killed
+			for kills < most && n.killed(time.Duration(rng.Int64N(int64(1500*time.Millisecond)))) {
+				kills++
+				n.compareServed(done)
+				done = n.done()
+				n.sim.Mark()
+			}
+			n.run()
+			n.compareServed(done)
+			found := n.check()
+			n.checkRepeats(kills)
+			t.Logf("%d kills, %d rows, %d series fetched again", kills, found.rows, n.sim.Stats().Repeated/2)
+		})
+	}
+}
+
+// compareServed checks that nothing that was done has been served since.
+func (n *night) compareServed(done []string) {
+	n.Helper()
+	for _, instance := range n.sim.Served() {
+		if _, again := slices.BinarySearch(done, instance); again {
+			n.Errorf("%s was done and was fetched again", instance)
+		}
+	}
+}
+
+// checkRepeats holds what kills may cost: 8 requests in flight for each of 2
+// targets, and what one second of quota lets through before a group commit.
+func (n *night) checkRepeats(kills int) {
+	n.Helper()
+	const perRequest, perKill = 350, 2 * (8 + 2)
+	stats := n.sim.Stats()
+	if stats.Repeated > kills*perKill*perRequest {
+		n.Errorf("%d queries answered again after %d kills", stats.Repeated, kills)
+	}
+	if stats.ExpiredInTime > 0 {
+		n.Errorf("%d calls with a session whose time was over", stats.ExpiredInTime)
+	}
+}
+
+// rssAnon returns a process's anonymous memory in bytes; 0 when it has ended.
+func rssAnon(pid int) int64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, found := strings.CutPrefix(line, "RssAnon:"); found {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			if err != nil {
+				return 0
+			}
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+// Sixty-four requests in flight with sessions of three seconds: the sessions
+// are renewed ahead of their end, as often as their life demands and no more,
+// and no call waits for it after the first.
+func TestShortSessionsManyWorkers(t *testing.T) {
+	accounts := []string{"111122223333", "222233334444", "333344445555", "444455556666"}
+	regions := []string{"us-east-1", "us-west-2", "eu-west-1", "eu-central-1"}
+	n := newNight(t, awssim.Config{
+		Accounts: accounts, Regions: regions, Instances: 20_000 / 16,
+		SessionLife: 3 * time.Second,
+	}, 15*time.Minute, 1, []string{"CPUUtilization", "NetworkIn", "NetworkOut"}, []string{"Average"},
+		"concurrency: 4\nmax_in_flight: 64\n")
+	if err := n.sim.Inject(awssim.Fault{Kind: "latency", Operation: "GetMetricData", Millis: 2500}); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	n.run()
+	took := time.Since(started)
+	n.check()
+	stats, status := n.sim.Stats(), n.status()
+	most := int(took/(2*time.Second)) + 2 // life 3 s, renewed a third of it ahead
+	for role, calls := range stats.Roles {
+		if calls > most {
+			t.Errorf("%s: %d AssumeRole calls in %v, at most %d", role, calls, took, most)
+		}
+	}
+	if stats.ExpiredInTime+stats.ExpiredEarly > 0 || status.Sessions.Waits > 0 {
+		t.Errorf("%d ExpiredToken, %d calls waited for a refresh", stats.ExpiredInTime, status.Sessions.Waits)
+	}
+	if stats.MostInFlight < 60 {
+		t.Errorf("%d requests in flight at most, want about 64", stats.MostInFlight)
+	}
+	t.Logf("%v, %d requests, %d in flight, AssumeRole calls %v, at most %d each", took, stats.Answered, stats.MostInFlight, stats.Roles, most)
+}
+
+// Memory is bounded by requests in flight, not by instances; status answers
+// at once beside the run.
+func TestMemoryDoesNotGrowWithInstances(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	// Equal work for both: the same datapoints of fewer metrics.
+	metrics := []string{"CPUUtilization", "DiskReadOps", "DiskWriteOps", "DiskReadBytes", "DiskWriteBytes", "NetworkIn",
+		"NetworkOut", "NetworkPacketsIn", "NetworkPacketsOut", "MetadataNoToken", "CPUCreditUsage", "CPUSurplusCreditBalance",
+		"CPUSurplusCreditsCharged", "EBSReadOps", "EBSWriteOps", "EBSReadBytes", "EBSWriteBytes", "EBSIOBalance%",
+		"EBSByteBalance%", "StatusCheckFailed", "StatusCheckFailed_Instance", "StatusCheckFailed_System",
+		"StatusCheckFailed_AttachedEBS", "InstanceEBSIOPSExceededCheck", "DedicatedHostCPUUtilization"}
+	peak := func(instances, metricCount int) (int64, []time.Duration) {
+		n := newNight(t, awssim.Config{
+			Accounts:  []string{"111122223333", "222233334444"},
+			Regions:   []string{"us-east-1", "us-west-2", "eu-west-1", "eu-central-1"},
+			Instances: instances / 8,
+		}, 15*time.Minute, 7, metrics[:metricCount], []string{"Average"}, "max_in_flight: 8\npart_size: 16MB\n")
+		n.build()
+		c, output := n.command("run", "-c", "harvest.yaml")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		exited := make(chan error, 1)
+		go func() { exited <- c.Wait() }()
+		most, answers := n.watch(c.Process.Pid, exited, output)
+		n.verify()
+		return most, answers
+	}
+	small, _ := peak(2_000, 25)
+	large, answers := peak(50_000, 1)
+	slices.Sort(answers)
+	ratio := float64(large) / float64(small)
+	t.Logf("RssAnon %d MB at 2,000 instances, %d MB at 50,000: ratio %.2f", small>>20, large>>20, ratio)
+	if ratio > 1.3 {
+		t.Errorf("memory grows with instances: ratio %.2f", ratio)
+	}
+	if len(answers) == 0 {
+		t.Fatal("status was never asked")
+	}
+	median := answers[len(answers)/2]
+	t.Logf("status beside the run: median %v of %d, slowest %v", median, len(answers), answers[len(answers)-1])
+	if median > 100*time.Millisecond {
+		t.Errorf("status takes %v beside a run", median)
+	}
+}
+
+// watch follows a run to its end: its largest anonymous memory, and how long
+// status took to answer beside it.
+func (n *night) watch(pid int, exited <-chan error, output *bytes.Buffer) (most int64, answers []time.Duration) {
+	n.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ticks := 0; ; ticks++ {
+		select {
+		case err := <-exited:
+			if err != nil {
+				n.Fatalf("run: %v\n%s", err, output)
+			}
+			return most, answers
+		case <-tick.C:
+			most = max(most, rssAnon(pid))
+			if ticks%50 == 25 {
+				began := time.Now()
+				n.status()
+				answers = append(answers, time.Since(began))
+			}
+		}
+	}
+}

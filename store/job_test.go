@@ -1,0 +1,441 @@
+package store
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fixture is a job in the making and what must come of it.
+type fixture struct {
+	*testing.T
+	rng  *rand.Rand
+	path string
+	spec Spec
+	// fault is planted in every directory that the fixture opens.
+	fault func(step string, after bool) error
+
+	instances []Instance
+	results   []Result
+	want      map[string]string // row name -> values
+}
+
+var testTargets = []Target{{"111122223333", "eu-west-1"}, {"111122223333", "us-east-1"}, {"444455556666", "us-east-1"}}
+
+// newFixture plans two series over three dates, split into windows at odd
+// places, for some instances of each target.
+func newFixture(t *testing.T, seed uint64) *fixture {
+	f := &fixture{T: t, rng: rand.New(rand.NewPCG(seed, 3)), path: t.TempDir(), want: map[string]string{}}
+	start := time.Date(2026, 11, 19, 22, 0, 0, 0, time.UTC)
+	windows := []Window{
+		{start.Unix(), start.Add(7 * time.Hour).Unix(), 3600},
+		{start.Add(7 * time.Hour).Unix(), start.Add(30 * time.Hour).Unix(), 300},
+	}
+	f.spec = Spec{
+		Name: "night", Start: start, End: start.Add(30 * time.Hour), Created: start, Format: "jsonl",
+		Out: filepath.Join(f.path, "data"), PartSize: 20_000, Plan: json.RawMessage(`{}`),
+		Series: []Series{
+			{Namespace: "AWS/EC2", Metric: "CPUUtilization", Statistics: []string{"Average", "Maximum"}, Windows: windows},
+			{Namespace: "AWS/EC2", Metric: "NetworkIn", Statistics: []string{"Sum"}, Windows: windows},
+		},
+	}
+	for _, target := range testTargets {
+		for i := range 4 {
+			in := Instance{Namespace: "AWS/EC2", Dimensions: []Dimension{{"InstanceId", fmt.Sprintf("i-%08x", i)}}, State: "running"}
+			f.instances = append(f.instances, in)
+			f.addResults(target, in)
+		}
+	}
+	f.rng.Shuffle(len(f.results), func(i, j int) { f.results[i], f.results[j] = f.results[j], f.results[i] })
+	return f
+}
+
+func (f *fixture) addResults(t Target, in Instance) {
+	for s, series := range f.spec.Series {
+		for w, window := range series.Windows {
+			r := Result{Target: t, Instance: in.Key(), Series: s, Window: w}
+			if f.rng.IntN(5) > 0 {
+				r.Columns = f.columns(window.Points(), len(series.Statistics))
+			}
+			f.expect(&r)
+			f.results = append(f.results, r)
+		}
+	}
+}
+
+func (f *fixture) columns(points, statistics int) [][]float64 {
+	columns := make([][]float64, statistics)
+	for s := range columns {
+		columns[s] = make([]float64, points)
+		for i := range columns[s] {
+			columns[s][i] = math.NaN()
+			if f.rng.IntN(3) > 0 {
+				columns[s][i] = f.rng.Float64() * 1000
+			}
+		}
+	}
+	return columns
+}
+
+// expect notes the rows of a result by name.
+func (f *fixture) expect(r *Result) {
+	series := f.spec.Series[r.Series]
+	w := series.Windows[r.Window]
+	for i := range w.Points() {
+		values, some := map[string]any{"average": nil, "maximum": nil, "sum": nil}, false
+		for s := range r.Columns {
+			if v := r.Columns[s][i]; v == v {
+				values[strings.ToLower(series.Statistics[s])], some = v, true
+			}
+		}
+		if !some {
+			continue
+		}
+		at := time.Unix(w.Start+int64(i)*w.Period, 0).UTC().Format(time.RFC3339)
+		text, err := json.Marshal(values)
+		if err != nil {
+			f.Fatal(err)
+		}
+		_, dims, _ := strings.Cut(r.Instance, "\x00")
+		f.want[strings.Join([]string{r.Target.Account, r.Target.Region, series.Metric, dims, at, fmt.Sprint(w.Period)}, " ")] = string(text)
+	}
+}
+
+// open opens the directory with the fixture's fault planted.
+func (f *fixture) open() (*Dir, error) {
+	d, err := Open(f.path)
+	if err == nil {
+		d.files.fault = f.fault
+	}
+	return d, err
+}
+
+// attempt does what one process would: opens or creates the job, commits what
+// is pending in random batches, with some repeated, and finishes. It may give
+// up at random, and returns the first error it meets.
+func (f *fixture) attempt(giveUp bool) (err error) {
+	d, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	jobs, err := d.Jobs()
+	if err != nil {
+		return err
+	}
+	var job *Job
+	if len(jobs) == 0 {
+		job, err = d.Create(f.spec, testTargets)
+	} else {
+		job, err = d.OpenJob(jobs[0].Spec.ID)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, job.Close(0, "")) }()
+	if err := job.Begin(); err != nil {
+		return err
+	}
+	return f.harvest(job, giveUp)
+}
+
+func (f *fixture) harvest(job *Job, giveUp bool) error {
+	for i, target := range testTargets {
+		d := Discovery{Target: target, Instances: f.instances[4*i : 4*i+4], Complete: true}
+		if err := job.Commit(&Batch{Discovered: []Discovery{d}}); err != nil {
+			return err
+		}
+	}
+	pending := f.pending(job)
+	for len(pending) > 0 {
+		n := 1 + f.rng.IntN(min(6, len(pending)))
+		batch := Batch{Results: append([]Result(nil), pending[:n]...), Counters: Counters{RequestsSent: 1}}
+		batch.Results = append(batch.Results, f.results[f.rng.IntN(len(f.results))], pending[0])
+		if err := job.Commit(&batch); err != nil {
+			return err
+		}
+		pending = f.pending(job)
+		if giveUp && f.rng.IntN(6) == 0 {
+			return nil
+		}
+	}
+	return job.Finish()
+}
+
+// pending returns the results of all that the job says is missing.
+func (f *fixture) pending(job *Job) []Result {
+	missing := map[string]bool{}
+	for _, t := range testTargets {
+		after := ""
+		for {
+			page, err := job.Pending(t, after, 3)
+			if err != nil {
+				f.Fatal(err)
+			}
+			for _, p := range page {
+				after = p.Instance.Key()
+				for _, m := range p.Missing {
+					missing[fmt.Sprint(t, p.Instance.Key(), m.Series, m.Window)] = true
+				}
+			}
+			if len(page) < 3 {
+				break
+			}
+		}
+	}
+	var results []Result
+	for _, r := range f.results {
+		if missing[fmt.Sprint(r.Target, r.Instance, r.Series, r.Window)] {
+			results = append(results, r)
+		}
+	}
+	return results
+}
+
+// check reads every published part and compares all rows with those wanted.
+func (f *fixture) check() {
+	f.Helper()
+	paths, err := filepath.Glob(filepath.Join(f.spec.Out, "date=*", "[^_]*.jsonl"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, path := range paths {
+		f.checkPart(path, got)
+	}
+	for name := range f.want {
+		if got[name] != 1 {
+			f.Fatalf("row %s is there %d times", name, got[name])
+		}
+	}
+	report, err := Verify(f.path)
+	if err != nil || len(report.Problems) > 0 || report.Rows != int64(len(f.want)) {
+		f.Fatalf("verify: %v, %+v, want %d rows", err, report, len(f.want))
+	}
+}
+
+func (f *fixture) checkPart(path string, got map[string]int) {
+	f.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer file.Close()
+	last := ""
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		var row struct {
+			Account, Region, Namespace, Metric, Dimensions, Timestamp string
+			Instance                                                  string `json:"instance_id"`
+			Period                                                    int64  `json:"period_s"`
+			Average                                                   any    `json:"average"`
+			Maximum                                                   any    `json:"maximum"`
+			Sum                                                       any    `json:"sum"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
+			f.Fatalf("%s: %v", path, err)
+		}
+		name := strings.Join([]string{row.Account, row.Region, row.Metric, row.Dimensions, row.Timestamp, fmt.Sprint(row.Period)}, " ")
+		values, err := json.Marshal(map[string]any{"average": row.Average, "maximum": row.Maximum, "sum": row.Sum})
+		if err != nil {
+			f.Fatal(err)
+		}
+		order := strings.Join([]string{row.Account, row.Region, row.Dimensions, row.Metric, row.Timestamp}, " ")
+		switch {
+		case f.want[name] != string(values):
+			f.Fatalf("%s: row %s is %s, want %s", path, name, values, f.want[name])
+		case !strings.Contains(path, "date="+row.Timestamp[:10]):
+			f.Fatalf("%s holds a row of %s", path, row.Timestamp)
+		case order <= last:
+			f.Fatalf("%s is not sorted at %s", path, order)
+		}
+		last = order
+		got[name]++
+	}
+}
+
+func TestEveryRowOnceWhateverTheAttempts(t *testing.T) {
+	for seed := range uint64(12) {
+		f := newFixture(t, seed)
+		for range 6 {
+			if err := f.attempt(true); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+		}
+		if err := f.attempt(false); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		f.check()
+		s, err := ReadStatus(f.path)
+		if err != nil || s.State != "finished" || s.Rows != int64(len(f.want)) || s.Instances.Pending != 0 {
+			t.Fatalf("seed %d: status %+v, %v", seed, s, err)
+		}
+	}
+}
+
+var errInjected = errors.New("injected")
+
+// Every durable step is broken both ways: it fails, or it is done and reported
+// as failed. A later attempt brings every row, once.
+func TestEveryRowOnceWhateverStepBreaks(t *testing.T) {
+	broken := 0
+	for nth := 0; ; nth++ {
+		for _, after := range []bool{false, true} {
+			f := newFixture(t, 5)
+			seen := 0
+			f.fault = func(_ string, now bool) error {
+				if now != after {
+					return nil
+				}
+				if seen++; seen == nth+1 {
+					return errInjected
+				}
+				return nil
+			}
+			err := f.attempt(false)
+			if seen <= nth {
+				if nth < 20 {
+					t.Fatalf("only %d durable steps", nth)
+				}
+				t.Logf("%d steps broken both ways", broken/2)
+				return
+			}
+			broken++
+			if err != nil && !errors.Is(err, errInjected) {
+				t.Fatalf("step %d: %v", nth, err)
+			}
+			f.fault = nil
+			if err := f.attempt(false); err != nil {
+				t.Fatalf("step %d (after %v), second attempt: %v", nth, after, err)
+			}
+			f.check()
+		}
+	}
+}
+
+func TestVerifyFindsWhatWasDoneToParts(t *testing.T) {
+	for name, harm := range map[string]func(path string) error{
+		"is missing":          os.Remove,
+		"has .* bytes":        func(p string) error { return os.Truncate(p, 10) },
+		"was altered":         func(p string) error { return flip(p) },
+		"not in the manifest": func(p string) error { return os.Link(p, strings.Replace(p, "-000001.", "-000099.", 1)) },
+	} {
+		f := newFixture(t, 1)
+		if err := f.attempt(false); err != nil {
+			t.Fatal(err)
+		}
+		paths, err := filepath.Glob(filepath.Join(f.spec.Out, "date=*", "*-000001.jsonl"))
+		if err != nil || len(paths) == 0 {
+			t.Fatal("no parts", err)
+		}
+		if err := harm(paths[0]); err != nil {
+			t.Fatal(err)
+		}
+		report, err := Verify(f.path)
+		if err != nil || len(report.Problems) == 0 || !strings.Contains(report.Problems[0], filepath.Dir(paths[0])) {
+			t.Errorf("%s: %v, %+v", name, err, report)
+		}
+	}
+}
+
+func flip(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	data[len(data)/2] ^= 1
+	return os.WriteFile(path, data, 0o666)
+}
+
+func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
+	f := newFixture(t, 2)
+	d, err := f.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := d.Create(f.spec, testTargets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	b := Batch{Denied: []Denial{{testTargets[1], Failure{"refused", "no"}}}}
+	for i, target := range testTargets {
+		b.Discovered = append(b.Discovered, Discovery{Target: target, Instances: f.instances[4*i : 4*i+4], Complete: true})
+	}
+	failed := f.results[0]
+	for _, r := range f.results {
+		if r.Target == testTargets[1] {
+			continue
+		}
+		if r.Target == testTargets[0] && r.Instance == f.instances[0].Key() && r.Series == 1 && r.Window == 0 {
+			r.Columns, r.Failure = nil, &Failure{"poison", "500"}
+			failed = r
+		}
+		b.Results = append(b.Results, r)
+	}
+	if err := job.Commit(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := job.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.Instances
+	if s.State != "finished_with_failures" || c.Planned != 12 || c.Failed != 1 || c.Denied != 4 ||
+		c.Planned != c.Done+c.Empty+c.Failed+c.Denied+c.Pending || s.Targets.Denied != 1 {
+		t.Errorf("state %s, counts %+v, targets %+v", s.State, c, s.Targets)
+	}
+	if err := job.Retry(); err != nil {
+		t.Fatal(err)
+	}
+	page, err := job.Pending(failed.Target, "", 10)
+	if err != nil || len(page) != 1 || len(page[0].Missing) != 1 || page[0].Missing[0] != (SeriesWindow{1, 0}) {
+		t.Errorf("pending after retry: %+v, %v", page, err)
+	}
+	if err := errors.Join(job.Close(0, ""), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	f.spec.ID = "" // the directory holds the job already
+	if err := f.attempt(false); err != nil {
+		t.Fatal(err)
+	}
+	f.check()
+}
+
+func TestLockNamesTheOwner(t *testing.T) {
+	path := t.TempDir()
+	d, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_, err = Open(path)
+	var locked *LockedError
+	if !errors.As(err, &locked) || locked.Owner.PID != os.Getpid() {
+		t.Fatalf("second open: %v", err)
+	}
+	if waited := time.Since(began); waited < lockWait || waited > 2*lockWait {
+		t.Errorf("waited %v for the lock", waited)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = Open(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
