@@ -76,7 +76,7 @@ func doubtful(err error) bool {
 	switch code(err) {
 	case "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure":
 		return true
-	case "":
+	case "", "UnknownError": // the latter is the SDK's own name for an empty XML answer
 		return httpStatus(err) == 403
 	}
 	return false
@@ -101,7 +101,7 @@ func refusal(src Source, err error) *Error {
 	case c == "AccessDenied":
 		e.refused = true
 		e.hint = "check that the role exists, trusts this caller, and that external_id is right"
-	case over(err), doubtful(err) && c != "":
+	case over(err), doubtful(err):
 		e.person = true
 		e.hint = "the credentials that assume the role are over: renew them" + loginHint(src)
 	case c == "ValidationError", c == "MalformedPolicyDocument", c == "RegionDisabledException":

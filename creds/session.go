@@ -76,14 +76,13 @@ func (s *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	m := s.manager
 	m.mu.Lock()
 	now := time.Now()
-	s.used = true
 	if l := s.lease; l != nil && l.valid(now) {
 		if now.After(l.refresh) && s.flight == nil && now.After(s.retry) {
 			s.startFlight()
 		}
 		if now.Before(l.urgent) {
 			defer m.mu.Unlock()
-			return l.keys, nil
+			return s.outcome(now)
 		}
 	}
 	if s.flight == nil {
@@ -112,6 +111,7 @@ func (s *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 // still valid even if its renewal failed.
 func (s *session) outcome(now time.Time) (aws.Credentials, error) {
 	if s.lease != nil && s.lease.valid(now) {
+		s.used = true
 		return s.lease.keys, nil
 	}
 	if s.err == nil {

@@ -1,0 +1,405 @@
+package creds
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+const (
+	secretCanary = "CANARYSECRETCANARYSECRETCANARYSECRET0000"
+	tokenCanary  = "CANARYTOKENCANARYTOKEN"
+)
+
+// fakeSTS plays STS in memory. GetCallerIdentity stands for any call of a
+// service: it is refused as refuse says.
+type fakeSTS struct {
+	mu      sync.Mutex
+	life    time.Duration
+	assumed int
+	account string
+	assume  func() error                               // before a session is granted; nil: granted
+	refuse  func(key string) (status int, body string) // of other calls; nil: answered
+}
+
+type fault struct {
+	status  int
+	code    string
+	message string
+	hang    bool
+}
+
+func (f fault) Error() string { return f.code }
+
+func (s *fakeSTS) Do(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, err
+	}
+	if form.Get("Action") == "AssumeRole" {
+		return s.assumeRole(r)
+	}
+	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	key, _, _ := strings.Cut(scope, "/")
+	if s.refuse != nil {
+		if status, body := s.refuse(key); status != 0 {
+			return answer(r, status, body), nil
+		}
+	}
+	return answer(r, 200, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::111122223333:assumed-role/r/s</Arn><Account>111122223333</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`), nil
+}
+
+func (s *fakeSTS) assumeRole(r *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	s.assumed++
+	n, assume := s.assumed, s.assume
+	s.mu.Unlock()
+	if assume != nil {
+		var f fault
+		if err := assume(); errors.As(err, &f) {
+			if f.hang {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return answer(r, f.status, errorBody(f.code, f.message)), nil
+		}
+	}
+	account := s.account
+	if account == "" {
+		account = "111122223333"
+	}
+	return answer(r, 200, fmt.Sprintf(`<AssumeRoleResponse><AssumeRoleResult><AssumedRoleUser><Arn>arn:aws:sts::%s:assumed-role/r/s</Arn><AssumedRoleId>A:s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>ASIA%012d</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
+		account, n, secretCanary, tokenCanary, time.Now().Add(s.life).UTC().Format(time.RFC3339Nano))), nil
+}
+
+func errorBody(code, message string) string {
+	return fmt.Sprintf(`<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>`, code, message)
+}
+
+func answer(r *http.Request, status int, body string) *http.Response {
+	return &http.Response{
+		StatusCode: status, Request: r, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
+		Header: http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}, "Content-Type": {"text/xml"}},
+	}
+}
+
+var testSource = Source{RoleARN: "arn:aws:iam::111122223333:role/r", ExternalID: "CANARYEXTERNAL", Account: "111122223333"}
+
+// inBubble runs a test in a bubble of its own time with a manager on a fake
+// STS, and then searches all that was logged for secrets.
+func inBubble(t *testing.T, s *fakeSTS, test func(t *testing.T, m *Manager)) {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIABASEBASEBASEBASE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", secretCanary)
+	for name, value := range map[string]string{
+		"AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_REGION": "us-east-1", "AWS_CONFIG_FILE": os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "",
+	} {
+		t.Setenv(name, value)
+	}
+	var log bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		m := NewManager(Config{HTTPClient: s, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+		defer m.Close()
+		test(t, m)
+	})
+	if strings.Contains(log.String(), "CANARY") {
+		t.Errorf("the log holds a secret:\n%s", log.String())
+	}
+}
+
+func provider(t *testing.T, m *Manager, src Source) aws.CredentialsProvider {
+	t.Helper()
+	cfg, err := m.Config(t.Context(), src, "us-east-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg.Credentials
+}
+
+func call(t *testing.T, m *Manager, src Source) error {
+	t.Helper()
+	_, err := m.Identity(t.Context(), src, "us-east-1")
+	return err
+}
+
+func TestRenewedAheadWithoutWaiting(t *testing.T) {
+	for _, life := range []time.Duration{2 * time.Second, 15 * time.Minute, time.Hour} {
+		s := &fakeSTS{life: life}
+		inBubble(t, s, func(t *testing.T, m *Manager) {
+			p := provider(t, m, testSource)
+			const lives = 20
+			for range lives * 20 {
+				keys, err := p.Retrieve(t.Context())
+				if err != nil || time.Until(keys.Expires) <= 0 {
+					t.Fatalf("life %v: %v, expires in %v", life, err, time.Until(keys.Expires))
+				}
+				time.Sleep(life / 20)
+			}
+			ahead := life / 3
+			if life >= 30*time.Minute {
+				ahead = 10 * time.Minute
+			}
+			stats := m.Stats()
+			most := int64(lives*life/(life-ahead)) + 2
+			if stats.Waits != 0 || stats.Assumed > most || stats.Assumed < lives {
+				t.Errorf("life %v: %+v, at most %d sessions", life, stats, most)
+			}
+		})
+	}
+}
+
+func TestRarelyUsedSessionIsRenewedByTimer(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		p := provider(t, m, testSource)
+		for range 5 {
+			if _, err := p.Retrieve(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(59*time.Minute + 30*time.Second)
+		}
+		if stats := m.Stats(); stats.Waits != 0 {
+			t.Errorf("%+v", stats)
+		}
+	})
+}
+
+func TestHangingSTSTrapsNobody(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		p := provider(t, m, testSource)
+		if _, err := p.Retrieve(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		s.assume = func() error { return fault{hang: true} }
+		s.mu.Unlock()
+		time.Sleep(56 * time.Minute) // past the renewal, which hangs
+		began := time.Now()
+		if _, err := p.Retrieve(t.Context()); err != nil || time.Since(began) > 0 {
+			t.Errorf("a valid session was held back %v: %v", time.Since(began), err)
+		}
+		time.Sleep(5 * time.Minute) // past the end
+		began = time.Now()
+		_, err := p.Retrieve(t.Context())
+		var e *Error
+		if !errors.As(err, &e) || e.Refused() || time.Since(began) > m.cfg.RefreshTimeout {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		s.mu.Lock()
+		s.assume = nil
+		s.mu.Unlock()
+		time.Sleep(longestBackoff)
+		if _, err := p.Retrieve(t.Context()); err != nil {
+			t.Errorf("after STS came back: %v", err)
+		}
+	})
+}
+
+// Five hundred calls whose session is refused at once cause one AssumeRole, in
+// whatever words the refusal comes.
+func TestOneRenewalForAllRefusals(t *testing.T) {
+	for name, refusal := range map[string]fault{
+		"ExpiredToken": {status: 403, code: "ExpiredToken"}, "ExpiredTokenException": {status: 400, code: "ExpiredTokenException"},
+		"RequestExpired": {status: 400, code: "RequestExpired"}, "InvalidClientTokenId": {status: 403, code: "InvalidClientTokenId"},
+		"untyped": {status: 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &fakeSTS{life: time.Hour}
+			inBubble(t, s, func(t *testing.T, m *Manager) {
+				if err := call(t, m, testSource); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(5 * time.Minute)
+				body := ""
+				if refusal.code != "" {
+					body = errorBody(refusal.code, "m")
+				}
+				s.refuse = func(key string) (int, string) {
+					if key == "ASIA000000000001" {
+						return refusal.status, body
+					}
+					return 0, ""
+				}
+				var calls sync.WaitGroup
+				for range 500 {
+					calls.Go(func() {
+						if err := call(t, m, testSource); err != nil {
+							t.Errorf("call: %v", err)
+						}
+					})
+				}
+				calls.Wait()
+				if s.assumed != 2 {
+					t.Errorf("%d AssumeRole calls, want 2", s.assumed)
+				}
+			})
+		})
+	}
+}
+
+func TestRefusedAgainIsNoStorm(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	s.refuse = func(string) (int, string) { return 403, errorBody("ExpiredToken", "m") }
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		for range 50 {
+			var e *Error
+			if err := call(t, m, testSource); !errors.As(err, &e) || e.Refused() || e.NeedsPerson() {
+				t.Fatalf("%v", err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if s.assumed > 2 {
+			t.Errorf("%d AssumeRole calls", s.assumed)
+		}
+	})
+}
+
+func TestRefusedRoleIsRemembered(t *testing.T) {
+	for name, s := range map[string]*fakeSTS{
+		"denied":        {life: time.Hour, assume: func() error { return fault{status: 403, code: "AccessDenied", message: "no"} }},
+		"wrong account": {life: time.Hour, account: "999999999999"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, s, func(t *testing.T, m *Manager) {
+				for range 100 {
+					_, err := provider(t, m, testSource).Retrieve(t.Context())
+					var e *Error
+					if !errors.As(err, &e) || !e.Refused() {
+						t.Fatalf("%v", err)
+					}
+					for _, form := range []string{"%v", "%+v", "%#v"} {
+						if text := fmt.Sprintf(form, err); strings.Contains(text, secretCanary) || strings.Contains(text, tokenCanary) {
+							t.Fatalf("the error holds a secret: %s", text)
+						}
+					}
+				}
+				if s.assumed != 1 {
+					t.Errorf("%d AssumeRole calls for 100 callers", s.assumed)
+				}
+			})
+		})
+	}
+}
+
+func TestDurationStepsDownOnce(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	s.assume = func() error {
+		if s.assumed == 1 {
+			return fault{status: 400, code: "ValidationError", message: "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."}
+		}
+		return nil
+	}
+	src := testSource
+	src.Duration = 4 * time.Hour
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		p := provider(t, m, src)
+		for range 100 {
+			if _, err := p.Retrieve(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if s.assumed > 4 {
+			t.Errorf("%d AssumeRole calls in 100 minutes", s.assumed)
+		}
+	})
+}
+
+// The base dies and is mended by rewriting the credentials file.
+func TestBaseIsReadAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "credentials")
+	write := func(key string) {
+		text := "[default]\naws_access_key_id = " + key + "\naws_secret_access_key = " + secretCanary + "\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("AKIAOLDOLDOLDOLDOLD0")
+	dead := true
+	s := &fakeSTS{life: time.Hour}
+	s.assume = func() error {
+		if dead {
+			return fault{status: 403, code: "ExpiredToken", message: "The security token included in the request is expired"}
+		}
+		return nil
+	}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		t.Setenv("AWS_ACCESS_KEY_ID", "")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+		t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+		p := provider(t, m, testSource)
+		_, err := p.Retrieve(t.Context())
+		var e *Error
+		if !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(err.Error(), "aws sso login") {
+			t.Fatalf("%v", err)
+		}
+		write("AKIANEWNEWNEWNEWNEW0")
+		first := true
+		s.assume = func() error {
+			if first {
+				first = false
+				return fault{status: 403, code: "ExpiredToken"}
+			}
+			return nil
+		}
+		time.Sleep(longestBackoff)
+		if _, err := p.Retrieve(t.Context()); err != nil {
+			t.Fatalf("after the file was rewritten: %v", err)
+		}
+	})
+}
+
+// A region that is not enabled refuses a good key: the session stays.
+func TestDisabledRegionKeepsTheSession(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		p := provider(t, m, testSource)
+		keys, err := p.Retrieve(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.rejected(context.Background(), p.(*session), keys.AccessKeyID) {
+			t.Error("a key that STS accepts counts as rejected")
+		}
+		if s.assumed != 1 {
+			t.Errorf("%d AssumeRole calls", s.assumed)
+		}
+	})
+}
+
+func TestLeaseTimes(t *testing.T) {
+	born := time.Now()
+	for _, c := range []struct{ life, ahead, last time.Duration }{
+		{time.Hour, 10 * time.Minute, time.Minute}, {12 * time.Hour, 10 * time.Minute, time.Minute},
+		{15 * time.Minute, 5 * time.Minute, 90 * time.Second}, {3 * time.Second, time.Second, 300 * time.Millisecond},
+	} {
+		l := newLease(aws.Credentials{}, born, c.life)
+		early, late := born.Add(c.life-c.ahead), born.Add(c.life-c.ahead*3/4)
+		if l.refresh.Before(early) || l.refresh.After(late) || !l.urgent.Equal(born.Add(c.life-c.last)) {
+			t.Errorf("life %v: refresh after %v, urgent after %v", c.life, l.refresh.Sub(born), l.urgent.Sub(born))
+		}
+		if !l.valid(born.Add(c.life-1)) || l.valid(born.Add(c.life)) {
+			t.Errorf("life %v: validity is off", c.life)
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package spec
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"cwharvest/store"
+)
+
+func noEnv(string) (string, bool) { return "", false }
+
+func TestParseRefusesWithPosition(t *testing.T) {
+	for text, want := range map[string]string{
+		"dir: h\nmetrcs: []\n":                             `f.yaml:2:1: unknown key "metrcs" (did you mean "metrics"?)`,
+		"accounts:\n  - {idd: x}\n":                        `f.yaml:2:6: unknown key "idd" (did you mean "id"?)`,
+		"dir: a\ndir: b\n":                                 `f.yaml:2:1: mapping key "dir" already defined`,
+		"period: 5 parsecs\n":                              `f.yaml:1:9: duration "5 parsecs": write 300, 5m, 24h or 7d`,
+		"dir: [\n":                                         `f.yaml:1:`,
+		"defaults: {external_id: \"${NOPE}\"}\n":           `${NOPE} is not set in the environment`,
+		"max_cost: 25\n":                                   `f.yaml:1:11: not supported yet: max_cost; leave it out`,
+		"range: {last: 24h, from: 2026-11-01}\n":           `a range has either last, or from and to`,
+		"range: {lst: 24h}\n":                              `unknown key "lst" in range`,
+		"accounts:\n  - {organization: {profile: mgmt}}\n": `not supported yet: accounts[0].organization`,
+	} {
+		_, err := Parse("f.yaml", []byte(text), noEnv)
+		if err == nil || !strings.Contains(err.Error(), want) || !IsError(err) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestParseEverything(t *testing.T) {
+	data, err := os.ReadFile("testdata/harvest.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Parse("harvest.yaml", data, func(name string) (string, bool) { return "secret-" + name, true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	entries := s.Entries()
+	if len(entries) != 3 || entries[0].RoleARN != "arn:aws:iam::111122223333:role/metrics-reader" ||
+		entries[0].ExternalID != "secret-EXTERNAL_ID" || entries[1].RoleARN != "arn:aws:iam::444455556666:role/other" ||
+		entries[1].SessionDuration != 4*time.Hour || entries[2].Profile != "dev" || entries[2].RoleARN != "" {
+		t.Errorf("entries %+v", entries)
+	}
+	if s.Period != 5*time.Minute || s.PartSize != 128e6 || s.Range.Last != 24*time.Hour || s.QuotaShare != 0.5 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestDurations(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"300": 300 * time.Second, "5m": 5 * time.Minute, "1h30m": 90 * time.Minute, "7d": 7 * 24 * time.Hour, "2w": 14 * 24 * time.Hour, "0": 0,
+	} {
+		if got, err := ParseDuration(text); got != want || err != nil {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "x", "-5", "5x", "5m!", "99999999999999w"} {
+		if got, err := ParseDuration(text); err == nil {
+			t.Errorf("%q: %v without an error", text, got)
+		}
+	}
+}
+
+func at(text string) time.Time {
+	t, err := ParseTime(text)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func TestDue(t *testing.T) {
+	night := func(day string) Interval { return Interval{at(day), at(day).Add(24 * time.Hour)} }
+	for _, c := range []struct {
+		name     string
+		r        Range
+		now      string
+		finished []Interval
+		want     *Interval
+		next     string
+	}{
+		{"first night", Range{Kind: Yesterday}, "2026-11-22T02:00", nil, ptr(night("2026-11-21")), ""},
+		{"not settled", Range{Kind: Yesterday}, "2026-11-22T00:29", nil, ptr(night("2026-11-20")), ""},
+		{"again", Range{Kind: Yesterday}, "2026-11-22T02:00", []Interval{night("2026-11-21")}, nil, "2026-11-23T00:30"},
+		{"since last, missed night", Range{Kind: SinceLast}, "2026-11-22T02:00", []Interval{night("2026-11-18")}, ptr(Interval{at("2026-11-19"), at("2026-11-22T01:30")}), ""},
+		{"since last, too early", Range{Kind: SinceLast}, "2026-11-22T00:31", []Interval{night("2026-11-21")}, nil, "2026-11-22T00:35"},
+		{"last", Range{Kind: Last, Last: 24 * time.Hour}, "2026-11-22T02:02", nil, ptr(Interval{at("2026-11-21T01:30"), at("2026-11-22T01:30")}), ""},
+		{"last again", Range{Kind: Last, Last: 24 * time.Hour}, "2026-11-22T09:00", []Interval{{at("2026-11-21T01:30"), at("2026-11-22T01:30")}}, nil, "2026-11-23T02:00"},
+		{"fixed", Range{Kind: Fixed, From: at("2026-11-01"), To: at("2026-11-02")}, "2026-11-22", nil, ptr(night("2026-11-01")), ""},
+		{"fixed again", Range{Kind: Fixed, From: at("2026-11-01"), To: at("2026-11-02")}, "2026-11-22", []Interval{night("2026-11-01")}, nil, ""},
+	} {
+		s := Default()
+		s.Range = c.r
+		due, next, err := s.Due(at(c.now), c.finished)
+		if err != nil || (due == nil) != (c.want == nil) || due != nil && *due != *c.want || c.next != "" && !next.Equal(at(c.next)) {
+			t.Errorf("%s: %v, next %v, %v; want %v, next %s", c.name, due, next, err, c.want, c.next)
+		}
+	}
+	s := Default()
+	s.Range = Range{Kind: Fixed, From: at("2026-11-01"), To: at("2026-11-03")}
+	if _, _, err := s.Due(at("2026-11-22"), []Interval{night("2026-11-02")}); err == nil || !strings.Contains(err.Error(), "rows would come twice") {
+		t.Errorf("overlap: %v", err)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// The windows of every series cover the job's range exactly once, in whole
+// periods that CloudWatch still keeps when the job may end, and each fits a
+// request.
+func TestFreezeCoversTheRangeOnce(t *testing.T) {
+	now := at("2026-11-22T02:00")
+	for seed := range uint64(3000) {
+		rng := rand.New(rand.NewPCG(seed, 9))
+		s := Default()
+		s.Period = []time.Duration{time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 7 * time.Minute, time.Hour, 24 * time.Hour}[rng.IntN(8)]
+		s.Metrics[0].Statistics = []string{"Sum", "Average", "p99", "Maximum", "p50", "tm90"}[:1+rng.IntN(6)]
+		end := now.Add(-30*time.Minute - time.Duration(rng.Int64N(int64(400*24*time.Hour))))
+		if rng.IntN(2) == 0 {
+			end = now.Add(-30*time.Minute - time.Duration(rng.Int64N(int64(20*24*time.Hour))))
+		}
+		i := Interval{end.Add(-time.Duration(rng.Int64N(int64(40 * 24 * time.Hour)))), end}
+		frozen, err := s.Freeze(i, now)
+		if err != nil {
+			if i.End.Sub(i.Start) > 48*time.Hour {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			continue
+		}
+		for _, series := range frozen.Series {
+			if problem := checkWindows(frozen, series, now, s.Period); problem != "" {
+				t.Fatalf("seed %d, period %v, %v to %v: %s", seed, s.Period, i.Start, i.End, problem)
+			}
+		}
+	}
+}
+
+func checkWindows(frozen store.Spec, series store.Series, now time.Time, period time.Duration) string {
+	next := frozen.Start.Unix()
+	for _, w := range series.Windows {
+		age := now.Add(12 * time.Hour).Sub(time.Unix(w.Start, 0))
+		kept := int64(60)
+		switch {
+		case age > 63*24*time.Hour:
+			kept = 3600
+		case age > 15*24*time.Hour:
+			kept = 300
+		case now.Add(30*time.Minute).Sub(time.Unix(w.Start, 0)) <= 3*time.Hour:
+			kept = 1
+		}
+		switch {
+		case w.Start != next || w.End <= w.Start:
+			return fmt.Sprintf("window %+v does not follow %d", w, next)
+		case w.Start%w.Period != 0 || (w.End-w.Start)%w.Period != 0:
+			return fmt.Sprintf("window %+v is not whole periods", w)
+		case w.Period%kept != 0 || w.Period < int64(period/time.Second):
+			return fmt.Sprintf("window %+v of age %v: kept at %d", w, age, kept)
+		case w.Points()*len(series.Statistics) > maxDatapoints:
+			return fmt.Sprintf("window %+v has %d points for %d statistics", w, w.Points(), len(series.Statistics))
+		}
+		next = w.End
+	}
+	if next != frozen.End.Unix() {
+		return fmt.Sprintf("windows end at %d, the job at %d", next, frozen.End.Unix())
+	}
+	return ""
+}
+
+func TestDiffNamesEveryChange(t *testing.T) {
+	s := Default()
+	frozen, err := s.Freeze(Interval{at("2026-11-20"), at("2026-11-21")}, at("2026-11-22"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := s.Diff(frozen.Plan); err != nil || len(d) > 0 {
+		t.Fatalf("no change: %v, %v", d, err)
+	}
+	s.Concurrency, s.Defaults.ExternalID, s.Settle = 3, "other", time.Hour // what repairs may change
+	if d, err := s.Diff(frozen.Plan); err != nil || len(d) > 0 {
+		t.Fatalf("repairs: %v, %v", d, err)
+	}
+	s.Period, s.Format, s.Instances.Tags = time.Hour, "jsonl", map[string]string{"env": "prod"}
+	s.Metrics[0].Names = s.Metrics[0].Names[1:]
+	d, err := s.Diff(frozen.Plan)
+	want := "format: parquet -> jsonl; instances.tags: none -> map[env:prod]; metrics AWS/EC2/CPUUtilization: Average,Maximum -> none; period: 5m -> 1h"
+	if got := strings.Join(d, "; "); err != nil || got != want {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
+func TestReadInstances(t *testing.T) {
+	one := []store.Target{{Account: "111122223333", Region: "us-east-1"}}
+	listed, err := ReadInstances("ids", strings.NewReader("# fleet\n\ni-0123456789abcdef0\ni-0123456789abcdef0\n 111122223333, us-east-1, i-11111111\n"), one)
+	if err != nil || len(listed[one[0]]) != 2 {
+		t.Errorf("%v, %v", listed, err)
+	}
+	for text, want := range map[string]string{
+		"x": "ids:1: \"x\" is not an instance id", "1,i-11111111": "ids:1:", "999999999999,us-east-1,i-11111111": "is not a target of the job",
+	} {
+		if _, err := ReadInstances("ids", strings.NewReader(text), one); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{"dir: h", "range: {last: 24h}", "accounts: [{id: \"1\"}]", "metrics: [{names: [a]}]", "a: &x [*x]"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := Parse("f.yaml", data, noEnv)
+		if err != nil {
+			if !IsError(err) {
+				t.Errorf("%v is not an *Error", err)
+			}
+			return
+		}
+		if err := s.Validate(); err != nil && !IsError(err) {
+			t.Errorf("%v is not an *Error", err)
+		}
+	})
+}
