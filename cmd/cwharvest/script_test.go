@@ -30,6 +30,10 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Values[simulationKey{}] = &simulation{}
+			today := time.Now().UTC().Truncate(24 * time.Hour)
+			for n, name := range []string{"TODAY", "YESTERDAY", "DAYBEFORE"} {
+				env.Setenv(name, today.AddDate(0, 0, -n).Format(time.DateOnly))
+			}
 			return nil
 		},
 		Cmds: commands,
