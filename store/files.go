@@ -81,14 +81,6 @@ func (f *files) makeDir(path string, mode fs.FileMode) error {
 	return f.syncDir(parent)
 }
 
-func (f *files) remove(path string) error {
-	err := f.step("remove", func() error { return os.Remove(path) })
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
 // write replaces a small file as a whole, durably.
 func (f *files) write(path string, data []byte, mode fs.FileMode) error {
 	temporary := filepath.Join(filepath.Dir(path), "_"+filepath.Base(path))

@@ -182,7 +182,7 @@ func (j *Job) writeManifest() error {
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	if err := j.dir.files.write(j.dir.jobFile(j.spec.ID, ".manifest.json"), append(data, '\n'), 0o600); err != nil {
+	if err := j.dir.files.write(j.dir.jobFile(j.spec.ID, ".manifest.json"), append(data, '\n'), 0o666); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
 	return nil

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/url"
+	"os"
 	"time"
 
 	"cwharvest/pipeline/spec"
@@ -69,10 +73,29 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 			return nil, err
 		}
 	}
-	if err := f.override(&s, c); err != nil {
+	if err := errors.Join(f.override(&s, c), checkEndpoints(f.endpointURL)); err != nil {
 		return nil, usageError{err}
 	}
 	return &s, s.Validate()
+}
+
+// checkEndpoints refuses to send signed requests in the clear to anything but
+// this machine.
+func checkEndpoints(flag string) error {
+	named := map[string]string{"--endpoint-url": flag}
+	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_CLOUDWATCH"} {
+		named[name] = os.Getenv(name)
+	}
+	for name, text := range named {
+		u, err := url.Parse(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return fmt.Errorf("%s %q: plain http is for loopback only; use https", name, text)
+		}
+	}
+	return nil
 }
 
 func (f *runFlags) override(s *spec.Spec, c *cobra.Command) error {

@@ -115,27 +115,39 @@ func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool,
 	return false, nil
 }
 
-// due returns the interval that is due, given the finished jobs.
-func (r *runner) due() (*spec.Interval, time.Time, error) {
+// finished returns the ranges of all jobs of the directory.
+func (r *runner) finished() ([]spec.Interval, error) {
 	jobs, err := r.dir.Jobs()
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	var finished []spec.Interval
+	var ranges []spec.Interval
 	for _, j := range jobs {
-		finished = append(finished, spec.Interval{Start: j.Spec.Start, End: j.Spec.End})
+		ranges = append(ranges, spec.Interval{Start: j.Spec.Start, End: j.Spec.End})
 	}
-	return r.spec.Due(time.Now(), finished)
+	return ranges, err
+}
+
+// due returns the frozen specification of the job that is due, nil when none
+// is; then next is when one will be.
+func (r *runner) due() (frozen *store.Spec, next time.Time, err error) {
+	finished, err := r.finished()
+	if err != nil {
+		return nil, next, err
+	}
+	now := time.Now()
+	interval, next, err := r.spec.Due(now, finished)
+	if err != nil || interval == nil {
+		return nil, next, err
+	}
+	s, err := r.spec.Freeze(*interval, now)
+	if err != nil {
+		return nil, next, err
+	}
+	return &s, next, r.spec.Beside(spec.Interval{Start: s.Start, End: s.End}, finished)
 }
 
 // startDue creates and works the job that is due, if any.
 func (r *runner) startDue(ctx context.Context) (bool, error) {
-	interval, _, err := r.due()
-	if err != nil || interval == nil {
-		return false, err
-	}
-	frozen, err := r.spec.Freeze(*interval, time.Now())
-	if err != nil {
+	frozen, _, err := r.due()
+	if err != nil || frozen == nil {
 		return false, err
 	}
 	entries, err := r.accounts(ctx)
@@ -146,7 +158,7 @@ func (r *runner) startDue(ctx context.Context) (bool, error) {
 	if _, err := r.listed(targets); err != nil {
 		return false, err
 	}
-	job, err := r.dir.Create(frozen, targets)
+	job, err := r.dir.Create(*frozen, targets)
 	if err != nil {
 		return false, err
 	}

@@ -10,12 +10,10 @@ import (
 
 // answerBuffer is the memory of one GetMetricData answer, reused.
 type answerBuffer struct {
-	body         []byte
-	times        []byte
-	values       []byte
-	datapoints   int
-	lastTimes    int // datapoints of the result in the making
-	queriesBegun int
+	body       []byte
+	times      []byte // of the result in the making
+	values     []byte
+	datapoints int
 }
 
 var answerBuffers = sync.Pool{New: func() any { return new(answerBuffer) }}

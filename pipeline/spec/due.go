@@ -30,6 +30,16 @@ func (s *Spec) Due(now time.Time, finished []Interval) (due *Interval, next time
 	}
 }
 
+// Beside refuses an interval that Freeze has rounded into one that is finished:
+// where CloudWatch keeps data coarser, a range may begin earlier than asked.
+func (s *Spec) Beside(i Interval, finished []Interval) error {
+	if o := overlapping(i, finished); o != nil {
+		return s.bad("$.range", "%s to %s, in whole periods, overlaps %s to %s, which this directory holds already: begin and end at full hours, or use another dir",
+			i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), o.Start.Format(time.RFC3339), o.End.Format(time.RFC3339))
+	}
+	return nil
+}
+
 // yesterday is the last UTC day that is complete at t.
 func yesterday(t time.Time) Interval {
 	midnight := t.Truncate(24 * time.Hour)
