@@ -1,5 +1,5 @@
 # make demo   the main job against the embedded simulated AWS, killed half way
-# make test   vet, staticcheck and every test, with the race detector
+# make test   vet, staticcheck and every test, with the race detector; one package after the other, since some measure
 
 GO ?= go
 
@@ -15,7 +15,7 @@ demo: build
 test:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	$(GO) test -race ./...
+	$(GO) test -race -p 1 ./...
 
 clean:
 	rm -rf bin

@@ -203,7 +203,12 @@ func (t *target) launch(r *request) {
 // succeeds tells an outage of the target from trouble with a request.
 func (t *target) control(r *request) {
 	t.fly(func(ctx context.Context) outcome {
-		return outcome{err: t.fetcher.control(ctx, r)}
+		err := t.fetcher.control(ctx, r)
+		if err == nil {
+			t.run.meter.metrics.Add(1)
+			t.run.meter.worst.Add(1)
+		}
+		return outcome{err: err}
 	})
 }
 

@@ -134,7 +134,7 @@ type Attempt struct {
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
 	Exit    *int      `json:"exit"` // nil: running, or crashed when Ended is set
-	Reason  string    `json:"reason,omitempty"`
+	Reason  string    `json:"reason"`
 	Owner   Owner     `json:"owner"`
 
 	// DoneBefore is the estimated datapoints done when the attempt began.

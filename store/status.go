@@ -80,7 +80,7 @@ type TargetDetail struct {
 	Region    string          `json:"region"`
 	State     string          `json:"state"` // done, active, pending, waiting, denied
 	Class     string          `json:"class,omitempty"`
-	Reason    string          `json:"reason,omitempty"`
+	Reason    string          `json:"reason"`
 	Since     time.Time       `json:"since,omitzero"`
 	RetryAt   time.Time       `json:"retry_at,omitzero"`
 	Instances *InstanceCounts `json:"instances"`

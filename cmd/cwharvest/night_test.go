@@ -282,6 +282,7 @@ func TestShortSessionsManyWorkers(t *testing.T) {
 		SessionLife: 3 * time.Second,
 	}, 15*time.Minute, 1, []string{"CPUUtilization", "NetworkIn", "NetworkOut"}, []string{"Average"},
 		"concurrency: 4\nmax_in_flight: 64\n")
+	n.build()
 	if err := n.sim.Inject(awssim.Fault{Kind: "latency", Operation: "GetMetricData", Millis: 2500}); err != nil {
 		t.Fatal(err)
 	}

@@ -85,6 +85,9 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (Spec, err
 	if err != nil {
 		return s, &Error{position(name, err)}
 	}
+	if len(file.Docs) > 1 {
+		return s, &Error{name + ": more than one YAML document; a specification is one"}
+	}
 	s.where = func(path string) string { return locate(name, file, path) }
 	var doc document
 	err = yaml.NewDecoder(strings.NewReader(string(data)), yaml.Strict()).Decode(&doc)
@@ -166,6 +169,13 @@ func expandAll(v reflect.Value, env func(string) (string, bool)) error {
 	case reflect.Pointer:
 		if !v.IsNil() {
 			return expandAll(v.Elem(), env)
+		}
+	case reflect.Interface:
+		if !v.IsNil() {
+			value := reflect.New(v.Elem().Type()).Elem()
+			value.Set(v.Elem())
+			errs = expandAll(value, env)
+			v.Set(value)
 		}
 	case reflect.Slice:
 		for i := range v.Len() {

@@ -23,6 +23,8 @@ func TestParseRefusesWithPosition(t *testing.T) {
 		"defaults: {external_id: \"${NOPE}\"}\n":           `${NOPE} is not set in the environment`,
 		"max_cost: 25\n":                                   `f.yaml:1:11: not supported yet: max_cost; leave it out`,
 		"range: {last: 24h, from: 2026-11-01}\n":           `a range has either last, or from and to`,
+		"dir: a\n---\ndir: b\n":                            `more than one YAML document`,
+		"defaults: {regions: [\"${NOPE}\"]}\n":             `${NOPE} is not set in the environment`,
 		"range: {lst: 24h}\n":                              `unknown key "lst" in range`,
 		"accounts:\n  - {organization: {profile: mgmt}}\n": `not supported yet: accounts[0].organization`,
 	} {
