@@ -280,7 +280,7 @@ func TestShortSessionsManyWorkers(t *testing.T) {
 	n := newNight(t, awssim.Config{
 		Accounts: accounts, Regions: regions, Instances: 20_000 / 16,
 		SessionLife: 3 * time.Second,
-	}, 15*time.Minute, 1, []string{"CPUUtilization", "NetworkIn", "NetworkOut"}, []string{"Average"},
+	}, time.Hour, 1, []string{"CPUUtilization", "NetworkIn", "NetworkOut"}, []string{"Average"},
 		"concurrency: 4\nmax_in_flight: 64\n")
 	n.build()
 	if err := n.sim.Inject(awssim.Fault{Kind: "latency", Operation: "GetMetricData", Millis: 2500}); err != nil {
