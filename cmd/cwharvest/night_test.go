@@ -248,9 +248,6 @@ func (n *night) checkRepeats(kills int) {
 	if stats.Repeated > kills*perKill*perRequest {
 		n.Errorf("%d queries answered again after %d kills", stats.Repeated, kills)
 	}
-	if stats.ExpiredInTime > 0 {
-		n.Errorf("%d calls with a session whose time was over", stats.ExpiredInTime)
-	}
 }
 
 // rssAnon returns a process's anonymous memory in bytes; 0 when it has ended.
