@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -21,10 +22,12 @@ func (s *Spec) Entries() []Account {
 	return entries
 }
 
+// withDefaults fills what an account leaves open. A profile is an identity of
+// its own: a default role is for accounts that are named by their id.
 func (a Account) withDefaults(d *Account) Account {
 	if a.RoleARN == "" && a.RoleName == "" {
 		a.RoleName = d.RoleName
-		if a.Profile == "" && a.ID == "" {
+		if a.Profile == "" {
 			a.RoleARN = d.RoleARN
 		}
 	}
@@ -41,7 +44,7 @@ func (a Account) withDefaults(d *Account) Account {
 		a.Regions = d.Regions
 	}
 	if a.RoleARN == "" && a.RoleName != "" && a.ID != "" {
-		a.RoleARN = "arn:aws:iam::" + a.ID + ":role/" + a.RoleName
+		a.RoleARN = "arn:" + partition(a.Regions) + ":iam::" + a.ID + ":role/" + a.RoleName
 	}
 	if m := roleForm.FindStringSubmatch(a.RoleARN); m != nil && a.ID == "" {
 		a.ID = m[2]
@@ -49,57 +52,118 @@ func (a Account) withDefaults(d *Account) Account {
 	return a
 }
 
-func (s *Spec) checkAccounts() (errs error) {
-	seen := map[string]int{}
+// partition is the one that regions belong to; credentials of one are worth
+// nothing in another.
+func partition(regions []string) string {
+	for _, region := range regions {
+		switch {
+		case strings.HasPrefix(region, "cn-"):
+			return "aws-cn"
+		case strings.HasPrefix(region, "us-gov-"):
+			return "aws-us-gov"
+		}
+	}
+	return "aws"
+}
+
+// checkAccounts says the same thing once, though many accounts inherit it.
+func (s *Spec) checkAccounts() error {
+	var all []error
 	for i, a := range s.Entries() {
+		own := Account{}
+		if i < len(s.Accounts) {
+			own = s.Accounts[i]
+		}
 		path := fmt.Sprintf("$.accounts[%d]", i)
-		errs = errors.Join(errs, s.checkAccount(&a, path))
-		for _, region := range a.Regions {
-			key := fmt.Sprintf("%s/%s", a.ID, region)
-			if a.ID == "" {
-				key = fmt.Sprintf("profile %s/%s", a.Profile, region)
+		for _, err := range append(s.checkRole(&own, &a, path), s.checkAccount(&own, &a, path)...) {
+			if !slices.ContainsFunc(all, func(e error) bool { return e.Error() == err.Error() }) {
+				all = append(all, err)
 			}
-			if first, twice := seen[key]; twice {
-				errs = errors.Join(errs, s.bad(path, "accounts %d and %d are the same account and region (%s): each row would come twice; remove one",
-					first+1, i+1, key))
-			} else {
-				seen[key] = i
+		}
+	}
+	return errors.Join(append(all, s.checkTwice()...)...)
+}
+
+// checkTwice refuses what would harvest a target twice. Entries without regions
+// share the default one; which account a profile leads to only STS knows.
+func (s *Spec) checkTwice() (errs []error) {
+	first := map[string]int{}
+	for i, a := range s.Entries() {
+		path, account, regions := fmt.Sprintf("$.accounts[%d]", i), a.ID, a.Regions
+		if account == "" {
+			account = "profile " + a.Profile
+		}
+		if len(regions) == 0 {
+			regions = []string{"the default region"}
+		}
+		for _, region := range regions {
+			key := account + "/" + region
+			switch n, seen := first[key]; {
+			case !seen:
+				first[key] = i
+			case n == i:
+				errs = append(errs, s.bad(path+".regions", "region %s is named twice", region))
+			default:
+				errs = append(errs, s.bad(path, "accounts %d and %d are the same account and region (%s): each row would come twice; remove one",
+					n+1, i+1, key))
 			}
 		}
 	}
 	return errs
 }
 
-func (s *Spec) checkAccount(a *Account, path string) (errs error) {
-	add := func(field, format string, args ...any) {
-		errs = errors.Join(errs, s.bad(path+field, format, args...))
+// checkRole checks who the account is and the role that leads there.
+func (s *Spec) checkRole(own, a *Account, path string) (errs []error) {
+	add := func(inherited bool, field, format string, args ...any) {
+		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
 	}
 	role := roleForm.FindStringSubmatch(a.RoleARN)
+	name := a.RoleName != "" && !roleNameForm.MatchString(a.RoleName)
 	if a.ID != "" && !accountForm.MatchString(a.ID) {
-		add(".id", "account id %q must be 12 digits, in quotes", a.ID)
+		add(false, ".id", "account id %q must be 12 digits, in quotes", a.ID)
+		return errs
 	}
 	switch {
+	case name:
+		add(own.RoleName == "", ".role_name", "role_name %q is malformed: the part of the ARN behind role/", a.RoleName)
+	case a.RoleARN == "" && (own.RoleName != "" || a.RoleName != "" && a.Profile == ""):
+		add(own.RoleName == "", ".role_name", "role_name %q needs the account's id: add id, or write role_arn", a.RoleName)
 	case a.RoleARN != "" && role == nil:
-		add(".role_arn", "role_arn %q is malformed: such as arn:aws:iam::111122223333:role/metrics-reader", a.RoleARN)
+		add(own.RoleARN == "", ".role_arn", "role_arn %q is malformed: such as arn:aws:iam::111122223333:role/metrics-reader", a.RoleARN)
 	case role != nil && a.ID != role[2]:
-		add(".role_arn", "role_arn %s is not of account %s: correct one of them", a.RoleARN, a.ID)
-	case a.RoleName != "" && !roleNameForm.MatchString(a.RoleName):
-		add(".role_name", "role_name %q is malformed", a.RoleName)
+		add(own.RoleARN == "", ".role_arn", "role_arn %s is not of account %s: correct one of them", a.RoleARN, a.ID)
+	}
+	return errs
+}
+
+func (s *Spec) checkAccount(own, a *Account, path string) (errs []error) {
+	add := func(inherited bool, field, format string, args ...any) {
+		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
 	}
 	if n := len(a.ExternalID); n > 0 && (n < 2 || n > 1224 || !externalIDForm.MatchString(a.ExternalID)) {
-		add(".external_id", "external_id must be 2 to 1224 letters, digits or any of _+=,.@:/\\-")
+		add(own.ExternalID == "", ".external_id", "external_id must be 2 to 1224 letters, digits or any of _+=,.@:/\\-")
 	}
 	if a.SessionDuration < 15*time.Minute || a.SessionDuration > 12*time.Hour {
-		add(".session_duration", "session_duration %s is out of range: 15m to 12h", a.SessionDuration)
+		add(own.SessionDuration == 0, ".session_duration", "session_duration %s is out of range: 15m to 12h", formatDuration(a.SessionDuration))
 	}
 	for i, region := range a.Regions {
 		at := fmt.Sprintf(".regions[%d]", i)
 		switch {
-		case region == "enabled" || slices.Contains([]byte(region), '*'):
-			add(at, "not supported yet: regions %q; list them, such as [us-east-1, eu-west-1]", region)
+		case region == "enabled" || strings.Contains(region, "*"):
+			add(len(own.Regions) == 0, at, "not supported yet: regions %q; list them, such as [us-east-1, eu-west-1]", region)
 		case !regionForm.MatchString(region):
-			add(at, "region %q is malformed: such as us-east-1", region)
+			add(len(own.Regions) == 0, at, "region %q is malformed: such as us-east-1", region)
+		case partition(a.Regions) != partition([]string{region}):
+			add(len(own.Regions) == 0, at, "region %s is not in partition %s as the others are: give it an account entry of its own", region, partition(a.Regions))
 		}
 	}
 	return errs
+}
+
+// inherit is the path of an account, or of the defaults that it inherits from.
+func inherit(path string, inherited bool) string {
+	if inherited {
+		return "$.defaults"
+	}
+	return path
 }

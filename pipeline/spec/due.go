@@ -1,33 +1,32 @@
 package spec
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Interval is a half-open time range.
 type Interval struct{ Start, End time.Time }
 
 func (i Interval) overlaps(o Interval) bool { return i.Start.Before(o.End) && o.Start.Before(i.End) }
 
-func (i Interval) covers(o Interval) bool { return !o.Start.Before(i.Start) && !o.End.After(i.End) }
-
 // Due returns the interval that is due at now, given those of finished jobs
 // of the same directory. When none is due, next is when one will be; zero when
-// never. An interval that only partly overlaps a finished one is an *Error.
+// never. Of yesterday only what no job holds is due; a fixed range that is only
+// partly held is an *Error, for it was asked as a whole.
 func (s *Spec) Due(now time.Time, finished []Interval) (due *Interval, next time.Time, err error) {
 	settled := now.Add(-s.Settle).UTC()
 	switch s.Range.Kind {
 	case Fixed:
-		return s.dueFixed(settled, finished)
+		due, err = s.dueFixed(now, settled, finished)
 	case Last:
-		return s.dueLast(settled, finished)
+		due, next = s.dueLast(now, settled, finished)
 	case SinceLast:
-		return s.dueSinceLast(settled, finished)
+		due, next = s.dueSinceLast(now, settled, finished)
 	default:
-		day := yesterday(settled)
-		if overlapping(day, finished) != nil {
-			return nil, day.End.Add(24*time.Hour + s.Settle), nil
-		}
-		return &day, time.Time{}, nil
+		due, next = s.dueYesterday(now, settled, finished)
 	}
+	return due, next, err
 }
 
 // Beside refuses an interval that Freeze has rounded into one that is finished:
@@ -38,6 +37,14 @@ func (s *Spec) Beside(i Interval, finished []Interval) error {
 			i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), o.Start.Format(time.RFC3339), o.End.Format(time.RFC3339))
 	}
 	return nil
+}
+
+func (s *Spec) dueYesterday(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
+	day := yesterday(settled)
+	if missing := s.missing(day, now, finished); len(missing) > 0 {
+		return &missing[0], time.Time{}
+	}
+	return nil, day.End.Add(24*time.Hour + s.Settle)
 }
 
 // yesterday is the last UTC day that is complete at t.
@@ -55,43 +62,86 @@ func overlapping(i Interval, finished []Interval) *Interval {
 	return nil
 }
 
-func (s *Spec) dueFixed(settled time.Time, finished []Interval) (*Interval, time.Time, error) {
+func (s *Spec) dueFixed(now, settled time.Time, finished []Interval) (*Interval, error) {
 	want := Interval{s.Range.From, s.Range.To}
-	if o := overlapping(want, finished); o != nil {
-		if o.covers(want) {
-			return nil, time.Time{}, nil
-		}
-		return nil, time.Time{}, s.bad("$.range", "%s overlaps %s to %s, which this directory holds already: rows would come twice; "+
-			"choose a range beside it, or another dir", s.Range, o.Start.Format(time.RFC3339), o.End.Format(time.RFC3339))
-	}
-	if want.End.After(settled) {
-		return nil, time.Time{}, s.bad("$.range", "the range ends at %s, and nothing younger than settle (%s) is asked for: possible from %s on",
+	held := overlapping(want, finished)
+	switch {
+	case held != nil && len(s.missing(want, now, []Interval{*held})) == 0:
+		return nil, nil
+	case held != nil:
+		return nil, s.bad("$.range", "%s overlaps %s to %s, which this directory holds already: rows would come twice; "+
+			"choose a range beside it, or another dir", s.Range, held.Start.Format(time.RFC3339), held.End.Format(time.RFC3339))
+	case want.End.After(settled):
+		return nil, s.bad("$.range", "the range ends at %s, and nothing younger than settle (%s) is asked for: possible from %s on",
 			want.End.Format(time.RFC3339), formatDuration(s.Settle), want.End.Add(s.Settle).Format(time.RFC3339))
 	}
-	return &want, time.Time{}, nil
+	return &want, nil
 }
 
-func (s *Spec) dueLast(settled time.Time, finished []Interval) (*Interval, time.Time, error) {
-	end := settled.Truncate(s.Period)
+func (s *Spec) dueLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
+	end := s.whole(settled)
 	want := Interval{end.Add(-s.Range.Last), end}
-	if o := overlapping(want, finished); o != nil {
-		last := latest(finished)
-		return nil, last.End.Add(s.Range.Last + s.Settle), nil
+	if overlapping(want, finished) != nil {
+		return nil, s.wholeAfter(latest(finished).End.Add(s.Range.Last)).Add(s.Settle)
 	}
-	return &want, time.Time{}, nil
+	return s.behind(want, now, finished), time.Time{}
 }
 
-func (s *Spec) dueSinceLast(settled time.Time, finished []Interval) (*Interval, time.Time, error) {
+func (s *Spec) dueSinceLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
 	if len(finished) == 0 {
-		day := yesterday(settled)
-		return &day, time.Time{}, nil
+		return s.dueYesterday(now, settled, nil)
 	}
-	want := Interval{latest(finished).End, settled.Truncate(s.Period)}
-	if !want.Start.Before(want.End) {
-		return nil, want.Start.Add(s.Period + s.Settle), nil
+	last := latest(finished).End
+	due := s.behind(Interval{last, s.whole(settled)}, now, finished)
+	if due == nil {
+		return nil, s.wholeAfter(last).Add(s.Period + s.Settle)
 	}
-	return &want, time.Time{}, nil
+	return due, time.Time{}
 }
+
+// missing returns what of an interval no finished job holds. What is shorter
+// than a period as CloudWatch keeps it there is not missing: Freeze rounds, so
+// a job may end a little before the range that it was made for.
+func (s *Spec) missing(want Interval, now time.Time, finished []Interval) []Interval {
+	var gaps []Interval
+	add := func(gap Interval) {
+		if whole := s.behind(gap, now, finished); whole != nil {
+			gaps = append(gaps, *whole)
+		}
+	}
+	sorted := slices.SortedFunc(slices.Values(finished), func(a, b Interval) int { return a.Start.Compare(b.Start) })
+	for _, held := range sorted {
+		if held.overlaps(want) {
+			add(Interval{want.Start, held.Start})
+			want.Start = held.End
+		}
+	}
+	add(want)
+	return gaps
+}
+
+// behind returns an interval whose start Freeze will not round into a finished
+// one: where that would happen (data that has become coarser since, or another
+// period) it starts one period later. It is nil when no whole period is left.
+func (s *Spec) behind(i Interval, now time.Time, finished []Interval) *Interval {
+	spans := s.spans(i, now)
+	if len(spans) == 0 {
+		return nil
+	}
+	first := time.Unix(spans[0].Start, 0).UTC()
+	if first.Before(i.Start) && overlapping(Interval{first, i.Start}, finished) != nil {
+		i.Start = first.Add(time.Duration(spans[0].Period) * time.Second)
+		return s.behind(i, now, finished)
+	}
+	return &i
+}
+
+// whole rounds a time down to the period, wholeAfter up, on the grid of Freeze.
+func (s *Spec) whole(t time.Time) time.Time {
+	return time.Unix(t.Unix()-t.Unix()%s.seconds(), 0).UTC()
+}
+
+func (s *Spec) wholeAfter(t time.Time) time.Time { return s.whole(t.Add(s.Period - time.Second)) }
 
 func latest(finished []Interval) Interval {
 	last := finished[0]

@@ -45,7 +45,7 @@ func set[T any](to, from *T) {
 }
 
 func (s *Spec) duration(to *time.Duration, path string, text *string) error {
-	if text == nil || *text == "" {
+	if text == nil {
 		return nil
 	}
 	d, err := ParseDuration(*text)
@@ -151,7 +151,7 @@ func (s *Spec) fillAccounts(doc *document) error {
 
 func (s *Spec) account(doc *documentAccount, path string) (Account, error) {
 	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID}
-	err := s.duration(&a.SessionDuration, path+".session_duration", &doc.SessionDuration)
+	err := s.duration(&a.SessionDuration, path+".session_duration", doc.SessionDuration)
 	switch v := doc.Regions.(type) {
 	case nil:
 	case string:

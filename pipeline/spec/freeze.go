@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ func (s *Spec) Freeze(i Interval, now time.Time) (store.Spec, error) {
 
 // spans splits an interval where the period that CloudWatch still has changes.
 func (s *Spec) spans(i Interval, now time.Time) []store.Window {
-	period := int64(s.Period / time.Second)
+	period := s.seconds()
 	start, end := i.Start.Unix(), i.End.Unix()
 	var spans []store.Window
 	for n, c := range retention {
@@ -92,6 +93,8 @@ func (s *Spec) spans(i Interval, now time.Time) []store.Window {
 	}
 	return spans
 }
+
+func (s *Spec) seconds() int64 { return int64(s.Period / time.Second) }
 
 func roundUp(n, step int64) int64 { return (n + step - 1) / step * step }
 
@@ -232,6 +235,12 @@ func show(v any) string {
 		words := make([]string, len(v))
 		for i := range v {
 			words[i] = fmt.Sprint(v[i])
+		}
+		return strings.Join(words, ",")
+	case map[string]any:
+		words := make([]string, 0, len(v))
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			words = append(words, key+"="+show(v[key]))
 		}
 		return strings.Join(words, ",")
 	}

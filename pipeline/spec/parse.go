@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,15 +46,15 @@ type document struct {
 }
 
 type documentAccount struct {
-	ID              string `yaml:"id"`
-	Profile         string `yaml:"profile"`
-	RoleARN         string `yaml:"role_arn"`
-	RoleName        string `yaml:"role_name"`
-	ExternalID      string `yaml:"external_id"`
-	SessionDuration string `yaml:"session_duration"`
-	Regions         any    `yaml:"regions"` // a list, or enabled
-	Organization    any    `yaml:"organization"`
-	File            any    `yaml:"file"`
+	ID              string  `yaml:"id"`
+	Profile         string  `yaml:"profile"`
+	RoleARN         string  `yaml:"role_arn"`
+	RoleName        string  `yaml:"role_name"`
+	ExternalID      string  `yaml:"external_id"`
+	SessionDuration *string `yaml:"session_duration"`
+	Regions         any     `yaml:"regions"` // a list, or enabled
+	Organization    any     `yaml:"organization"`
+	File            any     `yaml:"file"`
 }
 
 // ReadFile reads a specification from a file; relative paths in it are
@@ -85,19 +84,41 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (Spec, err
 	if err != nil {
 		return s, &Error{position(name, err)}
 	}
-	if len(file.Docs) > 1 {
-		return s, &Error{name + ": more than one YAML document; a specification is one"}
-	}
 	s.where = func(path string) string { return locate(name, file, path) }
+	body, err := body(file)
+	if err == nil && body != nil {
+		err = expand(body, env)
+	}
 	var doc document
-	err = yaml.NewDecoder(strings.NewReader(string(data)), yaml.Strict()).Decode(&doc)
-	if err != nil && len(strings.TrimSpace(string(data))) > 0 {
+	if err == nil && body != nil {
+		err = yaml.NewDecoder(strings.NewReader(""), yaml.Strict()).DecodeFromNode(body, &doc)
+	}
+	if err != nil {
 		return s, &Error{position(name, err)}
 	}
-	if err := expandAll(reflect.ValueOf(&doc).Elem(), env); err != nil {
-		return s, &Error{name + ": " + err.Error()}
-	}
 	return s, s.fill(&doc)
+}
+
+// body returns the one document of a file; nil for an empty one. A second
+// document would be ignored silently, so it is refused.
+func body(file *ast.File) (ast.Node, error) {
+	var first ast.Node
+	for _, doc := range file.Docs {
+		switch {
+		case doc.Body == nil || doc.Body.Type() == ast.CommentType:
+		case first == nil:
+			first = doc.Body
+		default:
+			return nil, refuse(doc.Body, "more than one YAML document: a specification is one; remove this one and the --- before it")
+		}
+	}
+	return first, nil
+}
+
+// refuse returns an error about a node, in the form of the YAML library's.
+func refuse(node ast.Node, format string, args ...any) error {
+	at := node.GetToken().Position
+	return fmt.Errorf("[%d:%d] %s", at.Line, at.Column, fmt.Sprintf(format, args...))
 }
 
 var positioned = regexp.MustCompile(`^\[(\d+):(\d+)\] (.*)`)
@@ -154,44 +175,31 @@ func locate(name string, file *ast.File, path string) string {
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
-// expandAll replaces ${NAME} in every string of a document.
-func expandAll(v reflect.Value, env func(string) (string, bool)) error {
-	var errs error
-	switch v.Kind() {
-	case reflect.String:
-		v.SetString(variable.ReplaceAllStringFunc(v.String(), func(ref string) string {
-			value, set := env(ref[2 : len(ref)-1])
-			if !set {
-				errs = errors.Join(errs, fmt.Errorf("%s is not set in the environment", ref))
+// expand replaces ${NAME} in every string value below a node.
+func expand(node ast.Node, env func(string) (string, bool)) error {
+	e := &expander{env: env}
+	ast.Walk(e, node)
+	return e.err
+}
+
+type expander struct {
+	env func(string) (string, bool)
+	err error // of the first variable that is not set
+}
+
+func (e *expander) Visit(node ast.Node) ast.Visitor {
+	switch node := node.(type) {
+	case *ast.MappingValueNode: // keys are left as they are
+		ast.Walk(e, node.Value)
+		return nil
+	case *ast.StringNode:
+		node.Value = variable.ReplaceAllStringFunc(node.Value, func(ref string) string {
+			value, set := e.env(ref[2 : len(ref)-1])
+			if !set && e.err == nil {
+				e.err = refuse(node, "%s is not set in the environment: export it, or write the value", ref)
 			}
 			return value
-		}))
-	case reflect.Pointer:
-		if !v.IsNil() {
-			return expandAll(v.Elem(), env)
-		}
-	case reflect.Interface:
-		if !v.IsNil() {
-			value := reflect.New(v.Elem().Type()).Elem()
-			value.Set(v.Elem())
-			errs = expandAll(value, env)
-			v.Set(value)
-		}
-	case reflect.Slice:
-		for i := range v.Len() {
-			errs = errors.Join(errs, expandAll(v.Index(i), env))
-		}
-	case reflect.Struct:
-		for _, field := range v.Fields() {
-			errs = errors.Join(errs, expandAll(field, env))
-		}
-	case reflect.Map:
-		for _, key := range v.MapKeys() {
-			value := reflect.New(v.Type().Elem()).Elem()
-			value.Set(v.MapIndex(key))
-			errs = errors.Join(errs, expandAll(value, env))
-			v.SetMapIndex(key, value)
-		}
+		})
 	}
-	return errs
+	return e
 }

@@ -20,11 +20,11 @@ func TestParseRefusesWithPosition(t *testing.T) {
 		"dir: a\ndir: b\n":                                 `f.yaml:2:1: mapping key "dir" already defined`,
 		"period: 5 parsecs\n":                              `f.yaml:1:9: duration "5 parsecs": write 300, 5m, 24h or 7d`,
 		"dir: [\n":                                         `f.yaml:1:`,
-		"defaults: {external_id: \"${NOPE}\"}\n":           `${NOPE} is not set in the environment`,
+		"defaults: {external_id: \"${NOPE}\"}\n":           `f.yaml:1:25: ${NOPE} is not set in the environment`,
 		"max_cost: 25\n":                                   `f.yaml:1:11: not supported yet: max_cost; leave it out`,
 		"range: {last: 24h, from: 2026-11-01}\n":           `a range has either last, or from and to`,
-		"dir: a\n---\ndir: b\n":                            `more than one YAML document`,
-		"defaults: {regions: [\"${NOPE}\"]}\n":             `${NOPE} is not set in the environment`,
+		"dir: a\n---\ndir: b\n":                            `f.yaml:3:4: more than one YAML document`,
+		"defaults: {regions: [\"${NOPE}\"]}\n":             `f.yaml:1:22: ${NOPE} is not set in the environment`,
 		"range: {lst: 24h}\n":                              `unknown key "lst" in range`,
 		"accounts:\n  - {organization: {profile: mgmt}}\n": `not supported yet: accounts[0].organization`,
 	} {
@@ -194,7 +194,7 @@ func TestDiffNamesEveryChange(t *testing.T) {
 	s.Period, s.Format, s.Instances.Tags = time.Hour, "jsonl", map[string]string{"env": "prod"}
 	s.Metrics[0].Names = s.Metrics[0].Names[1:]
 	d, err := s.Diff(frozen.Plan)
-	want := "format: parquet -> jsonl; instances.tags: none -> map[env:prod]; metrics AWS/EC2/CPUUtilization: Average,Maximum -> none; period: 5m -> 1h"
+	want := "format: parquet -> jsonl; instances.tags: none -> env=prod; metrics AWS/EC2/CPUUtilization: Average,Maximum -> none; period: 5m -> 1h"
 	if got := strings.Join(d, "; "); err != nil || got != want {
 		t.Errorf("%s, %v", got, err)
 	}

@@ -15,12 +15,16 @@ var (
 	roleNameForm   = regexp.MustCompile(`^[\w+=,.@/-]{1,576}$`)
 	regionForm     = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d{1,2}$`)
 	externalIDForm = regexp.MustCompile(`^[\w+=,.@:\\/-]+$`)
-	extendedForm   = regexp.MustCompile(`^(IQM|(p|tm|wm|tc|ts)(\d{1,2}(\.\d{1,10})?|100)|(TM|WM|TC|TS|PR)\([\d.]*%?:[\d.]*%?\))$`)
+	percentForm    = regexp.MustCompile(`^(p|tm|wm|tc|ts)(\d{1,2}(\.\d{1,10})?|100)$`)
+	boundsForm     = regexp.MustCompile(`^(TM|WM|TC|TS|PR)\((\d+(?:\.\d{1,10})?%?)?:(\d+(?:\.\d{1,10})?%?)?\)$`)
 	namespaceForm  = regexp.MustCompile(`^[\w./#:-]{1,255}$`)
 )
 
 // basicStatistics are in column order.
 var basicStatistics = []string{"Average", "Maximum", "Minimum", "Sum", "SampleCount"}
+
+// extendedExamples are what a misspelt extended statistic is likely to mean.
+var extendedExamples = []string{"p50", "p90", "p95", "p99", "p99.9", "tm90", "tm99", "wm90", "tc90", "ts90", "IQM"}
 
 // ec2Metrics are the metrics of AWS/EC2 (EC2 user guide, viewing metrics with
 // CloudWatch).
@@ -46,7 +50,11 @@ func (s *Spec) checkPlace() (errs error) {
 	if strings.Contains(s.Out, "://") {
 		add(s.bad("$.out", "not supported yet: out %q; use a local directory", s.Out))
 	}
-	if formats := []string{"parquet", "jsonl"}; !slices.Contains(formats, s.Format) {
+	switch s.Format {
+	case "parquet", "jsonl":
+	case "csv":
+		add(s.bad("$.format", "not supported yet: format csv; use parquet or jsonl"))
+	default:
 		add(s.bad("$.format", "unknown format %q: use parquet or jsonl", s.Format))
 	}
 	switch s.Compression {
@@ -72,7 +80,7 @@ func (s *Spec) checkTimes() (errs error) {
 		add(s.bad("$.period", "period %s is not possible: use a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds", formatDuration(s.Period)))
 	}
 	if s.Settle < 0 || s.Settle > 14*24*time.Hour {
-		add(s.bad("$.settle", "settle %s is out of range: 0 to 14d", s.Settle))
+		add(s.bad("$.settle", "settle %s is out of range: 0 to 14d", formatDuration(s.Settle)))
 	}
 	switch r := s.Range; r.Kind {
 	case Fixed:
@@ -130,14 +138,29 @@ func (s *Spec) checkStatistics(statistics []string, path string) (errs error) {
 	for i, name := range statistics {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		switch {
-		case !slices.Contains(basicStatistics, name) && !extendedForm.MatchString(name):
+		case !isStatistic(name):
 			errs = errors.Join(errs, s.bad(at, "unknown statistic %q%s; use %s, or p99, tm90, TM(10%%:90%%), IQM and the like",
-				name, didYouMean(name, basicStatistics), strings.Join(basicStatistics, ", ")))
+				name, didYouMean(name, slices.Concat(basicStatistics, extendedExamples)), strings.Join(basicStatistics, ", ")))
 		case slices.Index(statistics, name) < i:
 			errs = errors.Join(errs, s.bad(at, "statistic %s is named twice", name))
 		}
 	}
 	return errs
+}
+
+// isStatistic knows the basic and the extended statistics. Bounds are both
+// percentages or both values; of a percentile rank they are values (CloudWatch
+// user guide, statistics definitions).
+func isStatistic(name string) bool {
+	if name == "IQM" || slices.Contains(basicStatistics, name) || percentForm.MatchString(name) {
+		return true
+	}
+	m := boundsForm.FindStringSubmatch(name)
+	if m == nil || m[2]+m[3] == "" {
+		return false
+	}
+	percents := strings.Count(name, "%")
+	return percents == 0 || m[1] != "PR" && (percents == 2 || m[2] == "" || m[3] == "")
 }
 
 func (s *Spec) checkInstances() (errs error) {

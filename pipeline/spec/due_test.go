@@ -1,0 +1,155 @@
+package spec
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+func day(text string) Interval { return Interval{at(text), at(text).Add(24 * time.Hour)} }
+
+// A job ends a little before its range when the range is not of whole periods;
+// the same command then has nothing to do.
+func TestFixedRangeOfBrokenPeriodsIsFinished(t *testing.T) {
+	now := at("2026-11-22T02:00")
+	for _, c := range []struct {
+		period   time.Duration
+		from, to string
+	}{
+		{5 * time.Minute, "2026-08-01T00:30", "2026-08-02T00:30"}, // kept by the hour
+		{time.Minute, "2026-10-20T00:01", "2026-10-20T06:59"},     // kept by five minutes
+		{time.Hour, "2026-11-20T00:10", "2026-11-21T00:50"},
+		{7 * time.Minute, "2026-11-20", "2026-11-21"},
+	} {
+		s := Default()
+		s.Period, s.Range = c.period, Range{Kind: Fixed, From: at(c.from), To: at(c.to)}
+		due, _, err := s.Due(now, nil)
+		if err != nil || due == nil {
+			t.Fatalf("%s: %v, %v", s.Range, due, err)
+		}
+		frozen, err := s.Freeze(*due, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, _, err := s.Due(now, []Interval{{frozen.Start, frozen.End}}); again != nil || err != nil {
+			t.Errorf("%s, finished: due %v, %v", s.Range, again, err)
+		}
+	}
+}
+
+func TestFixedRangePartlyHeldIsRefused(t *testing.T) {
+	s := Default()
+	s.Range = Range{Kind: Fixed, From: at("2026-11-01"), To: at("2026-11-03")}
+	_, _, err := s.Due(at("2026-11-22"), []Interval{day("2026-11-02")})
+	if !IsError(err) || !strings.Contains(err.Error(), "overlaps 2026-11-02T00:00:00Z to 2026-11-03T00:00:00Z") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestFixedRangeNotYetSettledSaysWhen(t *testing.T) {
+	s := Default()
+	s.Range = Range{Kind: Fixed, From: at("2026-11-21"), To: at("2026-11-22")}
+	_, _, err := s.Due(at("2026-11-22T00:29"), nil)
+	if !IsError(err) || !strings.Contains(err.Error(), "possible from 2026-11-22T00:30:00Z on") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOfYesterdayOnlyTheMissingPartIsDue(t *testing.T) {
+	now := at("2026-11-22T02:00")
+	for _, c := range []struct {
+		name     string
+		finished []Interval
+		want     *Interval
+	}{
+		{"morning held", []Interval{{at("2026-11-20"), at("2026-11-21T06:00")}}, &Interval{at("2026-11-21T06:00"), at("2026-11-22")}},
+		{"noon held", []Interval{{at("2026-11-21T10:00"), at("2026-11-21T14:00")}}, &Interval{at("2026-11-21"), at("2026-11-21T10:00")}},
+		{"two jobs hold it", []Interval{{at("2026-11-21T10:00"), at("2026-11-22T01:00")}, {at("2026-11-20"), at("2026-11-21T10:00")}}, nil},
+		{"less than a period missing", []Interval{{at("2026-11-20"), at("2026-11-21T23:57")}}, nil},
+	} {
+		s := Default()
+		due, _, err := s.Due(now, c.finished)
+		if err != nil || (due == nil) != (c.want == nil) || due != nil && *due != *c.want {
+			t.Errorf("%s: %v, %v; want %v", c.name, due, err, c.want)
+		}
+	}
+}
+
+// Data that lay still became coarser: rounding the next job's start down would
+// bring rows twice, so it starts one coarse period later.
+func TestSinceLastStartsBehindTheLastJob(t *testing.T) {
+	s := Default()
+	s.Period, s.Range = time.Minute, Range{Kind: SinceLast}
+	now := at("2026-11-22T02:00")
+	held := []Interval{{at("2026-10-20"), at("2026-10-21T01:31")}}
+	due, _, err := s.Due(now, held)
+	if err != nil || due == nil || !due.Start.Equal(at("2026-10-21T01:35")) {
+		t.Fatalf("due %v, %v", due, err)
+	}
+	frozen, err := s.Freeze(*due, now)
+	if err != nil || !frozen.Start.Equal(due.Start) {
+		t.Errorf("frozen from %v, %v", frozen.Start, err)
+	}
+}
+
+func TestNextIsWhenSomethingIsDue(t *testing.T) {
+	for _, c := range []struct {
+		r    Range
+		held Interval
+		next string
+	}{
+		{Range{Kind: Yesterday}, day("2026-11-21"), "2026-11-23T00:30"},
+		{Range{Kind: SinceLast}, Interval{at("2026-11-21"), at("2026-11-22T01:00")}, "2026-11-22T02:30"},
+		{Range{Kind: Last, Last: 90 * time.Minute}, Interval{at("2026-11-21"), at("2026-11-22T01:00")}, "2026-11-22T03:30"},
+	} {
+		s := Default()
+		s.Period, s.Range = time.Hour, c.r
+		due, next, err := s.Due(at("2026-11-22T01:45"), []Interval{c.held})
+		if due != nil || err != nil || !next.Equal(at(c.next)) {
+			t.Errorf("%s: due %v, next %v, %v; want %s", c.r, due, next, err, c.next)
+			continue
+		}
+		if due, _, err := s.Due(next.Add(-time.Second), []Interval{c.held}); due != nil || err != nil {
+			t.Errorf("%s: a second before: %v, %v", c.r, due, err)
+		}
+		if due, _, err := s.Due(next, []Interval{c.held}); due == nil || err != nil {
+			t.Errorf("%s: at next: %v, %v", c.r, due, err)
+		}
+	}
+}
+
+// Over many irregular nights, whatever the range and its changes: no job
+// overlaps an earlier one, and a night of yesterday leaves nothing of it out.
+func TestNightsNeverOverlap(t *testing.T) {
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		s := Default()
+		now := at("2025-06-01")
+		var held []Interval
+		for range 30 {
+			now = now.Add(time.Duration(rng.Int64N(int64(100 * time.Hour)))).Truncate(time.Second)
+			if rng.IntN(10) == 0 {
+				now = now.Add(time.Duration(rng.IntN(80)) * 24 * time.Hour)
+			}
+			s.Range = []Range{{Kind: Yesterday}, {Kind: SinceLast}, {Kind: Last, Last: 25*time.Hour + 7*time.Minute}}[rng.IntN(3)]
+			s.Period = []time.Duration{time.Minute, 5 * time.Minute, 7 * time.Minute, time.Hour}[rng.IntN(4)]
+			due, _, err := s.Due(now, held)
+			if err != nil {
+				t.Fatalf("seed %d at %v: %v", seed, now, err)
+			}
+			if due == nil {
+				continue
+			}
+			frozen, err := s.Freeze(*due, now)
+			if err != nil {
+				t.Fatalf("seed %d at %v, %s, due %v, held %v: %v", seed, now, s.Range, due, held, err)
+			}
+			job := Interval{frozen.Start, frozen.End}
+			if err := s.Beside(job, held); err != nil {
+				t.Fatalf("seed %d at %v, %s by %v: %v", seed, now, s.Range, s.Period, err)
+			}
+			held = append(held, job)
+		}
+	}
+}

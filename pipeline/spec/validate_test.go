@@ -1,0 +1,161 @@
+package spec
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// validate parses and validates a specification that is otherwise good.
+func validate(text string) error {
+	s, err := Parse("f.yaml", []byte(text), noEnv)
+	if err != nil {
+		return err
+	}
+	return s.Validate()
+}
+
+func TestValidateRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"period: 90":                         `f.yaml:1:9: period 90s is not possible`,
+		"period: 2d":                         `period 2d is not possible`,
+		"period: 0":                          `period 0s is not possible`,
+		"period: \"\"":                       `f.yaml:1:9: duration ""`,
+		"settle: 15d":                        `settle 15d is out of range`,
+		"range: {last: 1m}":                  `last 1m is shorter than one period (5m)`,
+		"range: tomorrow":                    `f.yaml:1:8: range "tomorrow"`,
+		"range: {from: 2026-11-01}":          `a range needs both from and to`,
+		"format: csv":                        `f.yaml:1:9: not supported yet: format csv`,
+		"format: xml":                        `unknown format "xml"`,
+		"compression: gzip":                  `Parquet compresses by itself`,
+		"out: s3://bucket/prefix":            `not supported yet: out "s3://bucket/prefix"`,
+		"part_size: 1KB":                     `part_size 1000 is too small`,
+		"concurrency: 0":                     `concurrency 0 is out of range`,
+		"max_in_flight: -1":                  `max_in_flight -1 is out of range`,
+		"quota_share: 1.5":                   `quota_share 1.5 is out of range`,
+		"metrics: []":                        `no metrics`,
+		"instances: {sources: [cloudwatch]}": `f.yaml:1:23: not supported yet: source cloudwatch`,
+		"instances: {sources: [file]}":       `source file needs instances.file`,
+		"range: {from: 2026-11-02, to: 2026-11-01}":                                                `f.yaml:1:8: the range ends (2026-11-01T00:00:00Z) before it begins`,
+		"metrics: [{namespace: AWS/EC2, names: [CPUUtilisation], statistics: [Average]}]":          `has no metric "CPUUtilisation" (did you mean "CPUUtilization"?)`,
+		"metrics: [{namespace: AWS/EC2, names: [NetworkIn, NetworkIn], statistics: [Average]}]":    `f.yaml:1:51: metric NetworkIn of AWS/EC2 is named twice`,
+		"metrics: [{namespace: AWS/EC2, names: [NetworkIn], statistics: [Averge]}]":                `f.yaml:1:65: unknown statistic "Averge" (did you mean "Average"?)`,
+		"metrics: [{namespace: AWS/EC2, names: [NetworkIn], statistics: [P99]}]":                   `unknown statistic "P99" (did you mean "p99"?)`,
+		"metrics: [{namespace: AWS/EC2, names: [NetworkIn], statistics: [Sum, Sum]}]":              `statistic Sum is named twice`,
+		"metrics: [{namespace: AWS/RDS, names: [X], statistics: [Sum], dimensions: [DBInstance]}]": `not supported yet: dimensions other than [InstanceId]`,
+	} {
+		checkRefusal(t, text, validate(text), want)
+	}
+}
+
+func TestValidateRefusesAccounts(t *testing.T) {
+	for text, want := range map[string]string{
+		`accounts: [{id: "1234"}]`:                                                                     `f.yaml:1:17: account id "1234" must be 12 digits`,
+		`accounts: [{role_arn: "arn:aws:iam::1111:role/x"}]`:                                           `f.yaml:1:23: role_arn "arn:aws:iam::1111:role/x" is malformed`,
+		`accounts: [{role_arn: "arn:gcp:iam::111122223333:role/x"}]`:                                   `is malformed`,
+		`accounts: [{id: "444455556666", role_arn: "arn:aws:iam::111122223333:role/x"}]`:               `is not of account 444455556666`,
+		`{defaults: {role_arn: "arn:aws:iam::111122223333:role/x"}, accounts: [{id: "444455556666"}]}`: `f.yaml:1:23: role_arn arn:aws:iam::111122223333:role/x is not of account 444455556666`,
+		`accounts: [{id: "111122223333", role_name: "a b"}]`:                                           `role_name "a b" is malformed`,
+		`accounts: [{profile: dev, role_name: x}]`:                                                     `role_name "x" needs the account's id`,
+		`defaults: {role_name: x}`:                                                                     `f.yaml:1:23: role_name "x" needs the account's id`,
+		`defaults: {external_id: x}`:                                                                   `f.yaml:1:25: external_id must be 2 to 1224`,
+		`defaults: {session_duration: 14m}`:                                                            `session_duration 14m is out of range: 15m to 12h`,
+		`defaults: {session_duration: ""}`:                                                             `duration ""`,
+		`defaults: {regions: enabled}`:                                                                 `f.yaml:1:21: not supported yet: regions "enabled"`,
+		`defaults: {regions: [us-*]}`:                                                                  `f.yaml:1:22: not supported yet: regions "us-*"`,
+		`defaults: {regions: [useast1]}`:                                                               `region "useast1" is malformed`,
+		`defaults: {regions: [us-east-1, cn-north-1]}`:                                                 `region us-east-1 is not in partition aws-cn`,
+		`defaults: {regions: [us-east-1, us-east-1]}`:                                                  `region us-east-1 is named twice`,
+		`accounts: [{id: "111122223333"}, {id: "111122223333"}]`:                                       `accounts 1 and 2 are the same account and region`,
+		`accounts: [{profile: a, regions: [us-east-1]}, {profile: a, regions: [us-east-1]}]`:           `(profile a/us-east-1)`,
+		`accounts: [{id: "111122223333", regions: [us-east-1]}, {role_arn: "arn:aws:iam::111122223333:role/x", regions: [us-east-1]}]`: `(111122223333/us-east-1)`,
+	} {
+		checkRefusal(t, text, validate(text), want)
+	}
+}
+
+func checkRefusal(t *testing.T, text string, err error, want string) {
+	t.Helper()
+	if err == nil || !IsError(err) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%s\n got %v\nwant %s, in one line", text, err, want)
+	}
+}
+
+func TestValidateNamesEveryMistakeOnce(t *testing.T) {
+	err := validate(`
+period: 90
+concurrency: 0
+defaults: {external_id: "!", regions: [us-east-1]}
+accounts: [{id: "111122223333"}, {id: "444455556666"}]
+`)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != 3 || !strings.HasPrefix(lines[2], "f.yaml:4:25: external_id") {
+		t.Errorf("%q", lines)
+	}
+}
+
+func TestSecretsAreNotInErrors(t *testing.T) {
+	text := `defaults: {external_id: "${SECRET}", session_duration: 1s, regions: [x]}`
+	s, err := Parse("f.yaml", []byte(text), func(string) (string, bool) { return "hunter2 hunter2", true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestStatistics(t *testing.T) {
+	for name, want := range map[string]bool{
+		"Average": true, "SampleCount": true, "p99": true, "p99.9": true, "p100": true, "tm90": true, "wm98": true, "tc90": true,
+		"ts90": true, "IQM": true, "TM(10%:90%)": true, "TM(150:1000)": true, "TS(80%:)": true, "TC(:0.5)": true, "WM(10%:90%)": true,
+		"PR(:300)": true, "PR(100:2000)": true,
+		"average": false, "p": false, "p101": false, "p99.": false, "P99": false, "iqm": false, "TM": false, "TM(:)": false,
+		"TM(%:)": false, "TM(10%:90)": false, "TM(1.2.3:4)": false, "PR(10%:90%)": false, "PR(1:2": false, "xTM(1:2)": false, "": false,
+	} {
+		if got := isStatistic(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}
+
+func TestStatisticsAreInColumnOrder(t *testing.T) {
+	got := sortStatistics([]string{"p99", "SampleCount", "IQM", "Sum", "Maximum", "p50", "Average", "Minimum"})
+	want := []string{"Average", "Maximum", "Minimum", "Sum", "SampleCount", "IQM", "p50", "p99"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestEntries(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		defaults   Account
+		account    Account
+		role, id   string
+		externalID string
+	}{
+		{"role by name", Account{RoleName: "r", ExternalID: "x1"}, Account{ID: "111122223333"}, "arn:aws:iam::111122223333:role/r", "111122223333", "x1"},
+		{"own role", Account{RoleName: "r"}, Account{RoleARN: "arn:aws:iam::111122223333:role/o", ExternalID: "x2"}, "arn:aws:iam::111122223333:role/o", "111122223333", "x2"},
+		{"default role", Account{RoleARN: "arn:aws:iam::111122223333:role/d"}, Account{}, "arn:aws:iam::111122223333:role/d", "111122223333", ""},
+		{"default role, id", Account{RoleARN: "arn:aws:iam::111122223333:role/d"}, Account{ID: "111122223333"}, "arn:aws:iam::111122223333:role/d", "111122223333", ""},
+		{"profile", Account{RoleName: "r", RoleARN: "arn:aws:iam::111122223333:role/d"}, Account{Profile: "dev"}, "", "", ""},
+		{"China", Account{RoleName: "r", Regions: []string{"cn-north-1"}}, Account{ID: "111122223333"}, "arn:aws-cn:iam::111122223333:role/r", "111122223333", ""},
+		{"GovCloud", Account{RoleName: "r"}, Account{ID: "111122223333", Regions: []string{"us-gov-west-1"}}, "arn:aws-us-gov:iam::111122223333:role/r", "111122223333", ""},
+	} {
+		s := Default()
+		c.defaults.SessionDuration = time.Hour
+		s.Defaults, s.Accounts = c.defaults, []Account{c.account}
+		got := s.Entries()
+		if len(got) != 1 || got[0].RoleARN != c.role || got[0].ID != c.id || got[0].ExternalID != c.externalID || got[0].SessionDuration != time.Hour {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
