@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"cwharvest/pipeline/flat"
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
@@ -443,6 +444,6 @@ func (t *target) connect(ctx context.Context) error {
 		return err
 	}
 	t.pages = t.run.enumeration(t.key, cfg)
-	t.fetcher = &fetcher{client: cloudwatch.NewFromConfig(cfg), target: t.key, series: t.run.series}
+	t.fetcher = &fetcher{client: cloudwatch.NewFromConfig(cfg, flat.Use), target: t.key, series: t.run.series}
 	return nil
 }

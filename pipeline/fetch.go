@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"cwharvest/pipeline/flat"
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,6 +39,10 @@ type fetcher struct {
 	client *cloudwatch.Client
 	target store.Target
 	series []store.Series
+
+	// plain has the SDK decode this target's answers: one of them had a form
+	// that the flat decoder gave up on too late.
+	plain atomic.Bool
 }
 
 // fetch sends a request and reads every page of its answer.
@@ -43,17 +50,38 @@ func (f *fetcher) fetch(ctx context.Context, r *request) answer {
 	c := newCollector(r, f.series)
 	input := f.input(r)
 	for calls := 0; ; calls++ {
-		out, err := f.client.GetMetricData(ctx, input)
+		token, err := f.page(ctx, input, c)
 		if err != nil {
 			c.release()
 			return answer{again: r.items, err: err, calls: calls}
 		}
-		c.page(out.MetricDataResults)
-		if aws.ToString(out.NextToken) == "" {
+		if token == "" {
 			return f.answer(c, calls+1)
 		}
-		input.NextToken = out.NextToken
+		input.NextToken = &token
 	}
+}
+
+// page has the collector take one page and returns the next one's token.
+func (f *fetcher) page(ctx context.Context, input *cloudwatch.GetMetricDataInput, c *collector) (string, error) {
+	plain := f.plain.Load()
+	if !plain {
+		ctx = flat.WithSink(ctx, c.take)
+	}
+	out, err := f.client.GetMetricData(ctx, input)
+	if err != nil {
+		if errors.Is(err, flat.ErrUnexpected) {
+			f.plain.Store(true)
+		}
+		return "", err
+	}
+	if plain {
+		for i := range out.MetricDataResults {
+			r := flat.FromSDK(&out.MetricDataResults[i])
+			c.take(&r)
+		}
+	}
+	return aws.ToString(out.NextToken), nil
 }
 
 func (f *fetcher) input(r *request) *cloudwatch.GetMetricDataInput {
@@ -67,7 +95,7 @@ func (f *fetcher) input(r *request) *cloudwatch.GetMetricDataInput {
 		}
 		for i := range s.Statistics {
 			queries = append(queries, types.MetricDataQuery{
-				Id: aws.String("q" + strconv.Itoa(len(queries))),
+				Id: aws.String(queryID + strconv.Itoa(len(queries))),
 				MetricStat: &types.MetricStat{
 					Metric: metric,
 					Period: aws.Int32(int32(r.window.Period)),
@@ -135,11 +163,14 @@ func (f *fetcher) answer(c *collector, calls int) answer {
 	return a
 }
 
+// queryID and a number is a query's id.
+const queryID = "q"
+
 // collector merges the pages of one answer by query id.
 type collector struct {
 	request *request
-	points  int // of each query's grid
-	buffer  *[]float64
+	points  int        // of each query's grid
+	buffer  *[]float64 // nil until the first result
 	queries []queryState
 	stray   error // the answer names a query that was not asked
 }
@@ -153,62 +184,71 @@ type queryState struct {
 }
 
 func newCollector(r *request, series []store.Series) *collector {
-	c := &collector{request: r, points: r.window.Points(), queries: make([]queryState, r.queries)}
+	return &collector{request: r, points: r.window.Points(), queries: make([]queryState, r.queries)}
+}
+
+// open gets the buffer, when the first result is there: a call may be long in
+// flight before.
+func (c *collector) open() {
 	c.buffer = buffers.Get().(*[]float64)
-	if cap(*c.buffer) < r.points {
-		*c.buffer = make([]float64, r.points)
+	if cap(*c.buffer) < c.request.points {
+		*c.buffer = make([]float64, c.request.points)
 	}
-	*c.buffer = (*c.buffer)[:r.points]
+	*c.buffer = (*c.buffer)[:c.request.points]
 	for i := range *c.buffer {
 		(*c.buffer)[i] = math.NaN()
 	}
-	return c
 }
 
-func (c *collector) release() { buffers.Put(c.buffer) }
+func (c *collector) release() {
+	if c.buffer != nil {
+		buffers.Put(c.buffer)
+	}
+}
 
 func (c *collector) column(query int) []float64 {
 	return (*c.buffer)[query*c.points : (query+1)*c.points]
 }
 
-// page takes one page's results. The same id may return on several pages.
-func (c *collector) page(results []types.MetricDataResult) {
-	for i := range results {
-		r := &results[i]
-		id := aws.ToString(r.Id)
-		query, err := strconv.Atoi(id[min(1, len(id)):])
-		if err != nil || query < 0 || query >= len(c.queries) {
-			c.stray = fmt.Errorf("answer holds a result for query %q, which was not asked", id)
-			return
-		}
-		q := &c.queries[query]
-		q.status = r.StatusCode
-		for _, m := range r.Messages {
-			q.message = aws.ToString(m.Value)
-		}
-		if err := c.store(q, c.column(query), r); err != nil && q.err == nil {
-			q.err = fmt.Errorf("query %s: %w", id, err)
-		}
+// take merges one result. The same id may return on several pages.
+func (c *collector) take(r *flat.Result) {
+	if c.buffer == nil {
+		c.open()
+	}
+	query, err := strconv.Atoi(strings.TrimPrefix(r.ID, queryID))
+	if err != nil || query < 0 || query >= len(c.queries) {
+		c.stray = fmt.Errorf("answer holds a result for query %q, which was not asked", r.ID)
+		return
+	}
+	q := &c.queries[query]
+	q.status = r.Status
+	if r.Message != "" {
+		q.message = r.Message
+	}
+	if err := c.store(q, c.column(query), r); err != nil && q.err == nil {
+		q.err = fmt.Errorf("query %s: %w", r.ID, err)
 	}
 }
 
 // store puts a result's datapoints on the grid of the window. Whatever cannot
 // be a datapoint of the window is an error of the answer, never data.
-func (c *collector) store(q *queryState, column []float64, r *types.MetricDataResult) error {
-	if len(r.Timestamps) != len(r.Values) {
-		return fmt.Errorf("%d timestamps for %d values", len(r.Timestamps), len(r.Values))
+func (c *collector) store(q *queryState, column []float64, r *flat.Result) error {
+	if len(r.Times) != len(r.Values) {
+		return fmt.Errorf("%d timestamps for %d values", len(r.Times), len(r.Values))
 	}
-	w := c.request.window
-	for i, ts := range r.Timestamps {
-		offset := ts.Unix() - w.Start
-		index := int(offset / w.Period)
+	start, step := c.request.window.Start*1000, c.request.window.Period*1000
+	for i, at := range r.Times {
+		index, offset := q.next, at-start
+		if offset != int64(index)*step { // not the next of its grid: some are missing
+			index = int(offset / step)
+		}
 		switch v := r.Values[i]; {
-		case offset < 0 || index >= len(column) || offset%w.Period != 0 || ts.Nanosecond() != 0:
-			return fmt.Errorf("datapoint at %s is not on the grid asked for", ts.UTC().Format(time.RFC3339))
+		case offset < 0 || index >= len(column) || offset != int64(index)*step:
+			return fmt.Errorf("datapoint at %s is not on the grid asked for", formatMillis(at))
 		case index < q.next:
-			return fmt.Errorf("datapoint at %s is a duplicate or out of order", ts.UTC().Format(time.RFC3339))
-		case math.IsNaN(v) || math.IsInf(v, 0):
-			return fmt.Errorf("datapoint at %s is not a number", ts.UTC().Format(time.RFC3339))
+			return fmt.Errorf("datapoint at %s is a duplicate or out of order", formatMillis(at))
+		case v-v != 0:
+			return fmt.Errorf("datapoint at %s is not a number", formatMillis(at))
 		default:
 			column[index] = v
 			q.next = index + 1
@@ -217,6 +257,8 @@ func (c *collector) store(q *queryState, column []float64, r *types.MetricDataRe
 	}
 	return nil
 }
+
+func formatMillis(at int64) string { return time.UnixMilli(at).UTC().Format(time.RFC3339) }
 
 var errForbidden = errors.New("GetMetricData: result is Forbidden")
 

@@ -15,9 +15,10 @@ var mayImport = map[string]struct {
 }{
 	"cwharvest/cmd/awssim":      {[]string{"cwharvest/pipeline/awssim"}, "serves the simulated AWS, nothing else"},
 	"cwharvest/cmd/cwharvest":   {[]string{"cwharvest/creds", "cwharvest/pipeline", "cwharvest/pipeline/awssim", "cwharvest/pipeline/spec", "cwharvest/store"}, "wires everything"},
-	"cwharvest/pipeline":        {[]string{"cwharvest/store"}, "gets clients whose configuration carries the credentials; never sees the manager"},
+	"cwharvest/pipeline":        {[]string{"cwharvest/pipeline/flat", "cwharvest/store"}, "gets clients whose configuration carries the credentials; never sees the manager"},
 	"cwharvest/pipeline/spec":   {[]string{"cwharvest/store"}, "freezes what was asked into the store's specification"},
 	"cwharvest/pipeline/awssim": {nil, "a leaf, like net/http/httptest"},
+	"cwharvest/pipeline/flat":   {nil, "decodes one kind of answer"},
 	"cwharvest/creds":           {nil, "knows AWS credentials and nothing of harvesting"},
 	"cwharvest/store":           {[]string{"cwharvest/store/encode"}, "keeps the harvest directory; knows nothing of AWS"},
 	"cwharvest/store/encode":    {nil, "file formats; knows runs of datapoints and nothing of jobs"},
