@@ -61,6 +61,7 @@ type runner struct {
 }
 
 func (r *runner) run(ctx context.Context) (err error) {
+	limitMemory(r.spec.MaxInFlight)
 	if r.dir, err = store.Open(r.spec.Dir); err != nil {
 		return err
 	}

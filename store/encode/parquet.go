@@ -25,23 +25,45 @@ const rowGroup = 128 << 10
 var textColumns = []string{"account", "region", "namespace", "metric", "instance_id", "dimensions"}
 
 // parquetFile gathers rows in columns that it reuses from row group to row
-// group. Text is kept as indices into a dictionary of the row group, written
-// run by run: no string is hashed or copied for a row.
+// group. Text is kept as runs of indices into a dictionary of the row group: no
+// string is hashed or copied for a row.
 type parquetFile struct {
 	file *file.Writer
 	rows int
 
 	texts      []textColumn
 	timestamps []int64 // milliseconds
-	periods    []int32
+	periods    runs    // seconds
 	values     []valueColumn
+	expanded   []int32 // one column's runs, row by row
+}
+
+// runs is a column of equal numbers in a row.
+type runs []struct{ value, rows int32 }
+
+func (r *runs) add(value int32, rows int) {
+	if last := len(*r) - 1; last >= 0 && (*r)[last].value == value {
+		(*r)[last].rows += int32(rows)
+		return
+	}
+	*r = append(*r, struct{ value, rows int32 }{value, int32(rows)})
+}
+
+// appendTo appends the column row by row.
+func (r runs) appendTo(rows []int32) []int32 {
+	for _, run := range r {
+		for range run.rows {
+			rows = append(rows, run.value)
+		}
+	}
+	return rows
 }
 
 // textColumn is one dictionary column of the row group in the making.
 type textColumn struct {
 	known   map[string]int32
 	words   []string // by index
-	indices []int32  // by row
+	indices runs
 }
 
 // valueColumn is one statistic: def is 1 where the row has a value.
@@ -57,6 +79,7 @@ func newParquet(w io.Writer, statistics []string, kv map[string]string) (*parque
 	}
 	properties := []parquet.WriterProperty{
 		parquet.WithCreatedBy("cwharvest"),
+		parquet.WithAllocator(new(recycler)),
 		parquet.WithCompression(compress.Codecs.Zstd),
 		parquet.WithDictionaryDefault(false),
 		parquet.WithEncodingFor("timestamp", parquet.Encodings.DeltaBinaryPacked),
@@ -113,13 +136,13 @@ func (p *parquetFile) WriteRun(r *Run) error {
 			continue
 		}
 		p.timestamps = append(p.timestamps, (r.Start+int64(i)*r.Period)*1000)
-		p.periods = append(p.periods, int32(r.Period))
 		p.rows++
 		for s, column := range r.Columns {
 			p.values[s].add(column, i)
 		}
 	}
 	n := p.rows - before
+	p.periods.add(int32(r.Period), n)
 	for i, word := range []string{r.Account, r.Region, r.Namespace, r.Metric, r.InstanceID, r.Dimensions} {
 		p.texts[i].add(word, n)
 	}
@@ -145,9 +168,7 @@ func (t *textColumn) add(word string, rows int) {
 		t.words = append(t.words, word)
 		t.known[word] = index
 	}
-	for range rows {
-		t.indices = append(t.indices, index)
-	}
+	t.indices.add(index, rows)
 }
 
 func (p *parquetFile) Close() error {
@@ -189,11 +210,13 @@ func (p *parquetFile) writeColumn(w file.ColumnChunkWriter, column int) (err err
 	texts := len(p.texts)
 	switch {
 	case column < texts:
-		err = p.texts[column].write(w)
+		p.expanded = p.texts[column].indices.appendTo(p.expanded[:0])
+		err = p.texts[column].write(w, p.expanded)
 	case column == texts:
 		_, err = w.(*file.Int64ColumnChunkWriter).WriteBatch(p.timestamps, nil, nil)
 	case column == texts+1:
-		_, err = w.(*file.Int32ColumnChunkWriter).WriteBatch(p.periods, nil, nil)
+		p.expanded = p.periods.appendTo(p.expanded[:0])
+		_, err = w.(*file.Int32ColumnChunkWriter).WriteBatch(p.expanded, nil, nil)
 	default:
 		v := &p.values[column-texts-2]
 		_, err = w.(*file.Float64ColumnChunkWriter).WriteBatch(v.values, v.def, nil)
@@ -209,7 +232,7 @@ type dictionaryWriter interface {
 }
 
 // write hands the dictionary and the indices over as they are.
-func (t *textColumn) write(w file.ColumnChunkWriter) error {
+func (t *textColumn) write(w file.ColumnChunkWriter, indices []int32) error {
 	encoder, ok := w.CurrentEncoder().(dictionaryWriter)
 	if !ok {
 		return fmt.Errorf("column %s has no dictionary", w.Descr().Name())
@@ -225,13 +248,13 @@ func (t *textColumn) write(w file.ColumnChunkWriter) error {
 		return err
 	}
 	if stats := w.PageStatistics(); stats != nil {
-		stats.IncNumValues(int64(len(t.indices)))
+		stats.IncNumValues(int64(len(indices)))
 		if err := stats.UpdateFromArrow(normal, false); err != nil {
 			return err
 		}
 	}
-	data := array.NewData(arrow.PrimitiveTypes.Int32, len(t.indices),
-		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(t.indices))}, nil, 0, 0)
+	data := array.NewData(arrow.PrimitiveTypes.Int32, len(indices),
+		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(indices))}, nil, 0, 0)
 	return w.WriteDictIndices(array.NewInt32Data(data), nil, nil)
 }
 
