@@ -17,9 +17,13 @@ type Error struct {
 
 	refused, person bool
 	hint            string // what to do
+	fallbacks       bool   // Err tells of every link itself
 }
 
 func (e *Error) Error() string {
+	if e.fallbacks {
+		return strings.ReplaceAll(e.Err.Error(), "\n", "; fallback: ")
+	}
 	text := fmt.Sprintf("%s: %s", e.Source, oneLine(e.Err))
 	if e.hint != "" {
 		text += "; " + e.hint
@@ -91,9 +95,9 @@ func skewed(err error) bool {
 	return false
 }
 
-// refusal puts a failed AssumeRole into an Error.
-func refusal(src Source, err error) *Error {
-	e := &Error{Source: src, Err: err}
+// refusal puts a failed call of STS into an Error.
+func (s *session) refusal(err error) *Error {
+	e := &Error{Source: s.src, Err: err}
 	switch c := code(err); {
 	case errors.As(err, new(*wrongAccount)):
 		e.refused = true
@@ -103,16 +107,9 @@ func refusal(src Source, err error) *Error {
 		e.hint = "check that the role exists, trusts this caller, and that external_id is right"
 	case over(err), doubtful(err):
 		e.person = true
-		e.hint = "the credentials that assume the role are over: renew them" + loginHint(src)
+		e.hint = s.base.source.String() + " is over: " + s.base.remedy()
 	case c == "ValidationError", c == "MalformedPolicyDocument", c == "RegionDisabledException":
 		e.refused = true
 	}
 	return e
-}
-
-func loginHint(src Source) string {
-	if src.Profile != "" {
-		return " (aws sso login --profile " + src.Profile + ", or rotate its keys); the run goes on by itself"
-	}
-	return " (aws sso login, or rotate the keys); the run goes on by itself"
 }

@@ -17,7 +17,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -32,8 +31,15 @@ type Config struct {
 // Source names where a target's credentials come from. Targets with equal
 // sources share one session.
 type Source struct {
-	Profile     string        // shared-config profile; empty: the SDK's default chain
-	RoleARN     string        // assumed from the profile or chain; empty: that principal itself
+	Profile      string // shared-config profile; empty: the SDK's default chain
+	InstanceRole bool   // the machine's own role, instead of a profile or the chain
+
+	// Via is a role to assume first, that may assume RoleARN. AWS lets a
+	// session that comes of a session live an hour at most (STS API reference,
+	// AssumeRole).
+	Via, ViaExternalID string
+
+	RoleARN     string        // to assume; empty: the principal itself
 	ExternalID  string        // sent with AssumeRole
 	SessionName string        // default "cwharvest"
 	Duration    time.Duration // asked of AssumeRole, 15m..12h; default 1h
@@ -44,12 +50,26 @@ type Source struct {
 // and stays out of it.
 func (s Source) String() string {
 	switch {
+	case s.Via != "":
+		return "role " + s.RoleARN + " via " + s.Via
 	case s.RoleARN != "":
 		return "role " + s.RoleARN
+	case s.InstanceRole:
+		return "the instance role"
 	case s.Profile != "":
 		return "profile " + s.Profile
 	}
 	return "the default credential chain"
+}
+
+// principal is what signs the first AssumeRole.
+func (s Source) principal() Source { return Source{Profile: s.Profile, InstanceRole: s.InstanceRole} }
+
+// first is the source of the role on the way, if there is one.
+func (s Source) first() Source {
+	p := s.principal()
+	p.RoleARN, p.ExternalID, p.SessionName, p.Duration = s.Via, s.ViaExternalID, s.SessionName, s.Duration
+	return p
 }
 
 // LogValue is String, so that no log shows the external id.
@@ -65,10 +85,11 @@ type Manager struct {
 
 	mu       sync.Mutex
 	closed   bool
-	http     aws.HTTPClient // of all clients, once the first source is loaded
-	bases    map[string]*base
+	http     aws.HTTPClient   // of all clients, once the first source is loaded
+	bases    map[Source]*base // by principal
 	sessions map[Source]*session
-	probes   map[string]probe // by access key
+	keyrings map[string]*keyring // by their sources
+	probes   map[string]probe    // by access key
 	stats    Stats
 }
 
@@ -79,6 +100,8 @@ type Stats struct {
 	RefusedExpired int64     // sessions that a service refused as expired
 	Waits          int64     // calls that waited for a refresh after their source's first session
 	NextRefresh    time.Time // zero when none is due
+	Switches       int64     // between sources and their fallbacks
+	Fallbacks      int       // in use now
 }
 
 // NewManager returns a manager without any session yet.
@@ -89,7 +112,7 @@ func NewManager(cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Manager{cfg: cfg, bases: map[string]*base{}, sessions: map[Source]*session{}, probes: map[string]probe{}}
+	m := &Manager{cfg: cfg, bases: map[Source]*base{}, sessions: map[Source]*session{}, keyrings: map[string]*keyring{}, probes: map[string]probe{}}
 	m.life, m.cancel = context.WithCancel(context.Background())
 	return m
 }
@@ -103,19 +126,18 @@ func (m *Manager) Close() {
 	m.work.Wait()
 }
 
-// Config returns the configuration for clients of a source in a region: the
-// manager's credentials, the repair of refused sessions, one attempt a call
-// and no retry quota. It calls nothing.
-func (m *Manager) Config(ctx context.Context, src Source, region string) (aws.Config, error) {
-	s, err := m.session(ctx, src)
+// Config returns the configuration for clients in a region: the credentials of
+// the first source, or of the first fallback that works while it does not, the
+// repair of refused sessions, one attempt a call and no retry quota. It calls
+// nothing. At least one source is needed.
+func (m *Manager) Config(ctx context.Context, region string, sources ...Source) (aws.Config, error) {
+	k, err := m.keyring(ctx, sources)
 	if err != nil {
 		return aws.Config{}, err
 	}
-	cfg := s.base.config().Copy()
+	cfg := k.links[0].base.config()
 	cfg.Region = region
-	// Set after loading: passed as an option, the SDK wraps it in its own cache.
-	cfg.Credentials = s
-	cfg.APIOptions = append(cfg.APIOptions, s.repair)
+	k.carry(&cfg)
 	return cfg, nil
 }
 
@@ -124,7 +146,7 @@ type Identity struct{ Account, ARN string }
 
 // Identity asks STS who a source is.
 func (m *Manager) Identity(ctx context.Context, src Source, region string) (Identity, error) {
-	cfg, err := m.Config(ctx, src, region)
+	cfg, err := m.Config(ctx, region, src)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -144,7 +166,7 @@ func (m *Manager) Stats() Stats {
 	stats := m.stats
 	now := time.Now()
 	for _, s := range m.sessions {
-		if s.lease == nil || !s.lease.valid(now) || s.src.RoleARN == "" {
+		if s.lease == nil || !s.lease.valid(now) {
 			continue
 		}
 		stats.Open++
@@ -152,7 +174,36 @@ func (m *Manager) Stats() Stats {
 			stats.NextRefresh = s.lease.refresh
 		}
 	}
+	for _, k := range m.keyrings {
+		if k.active > 0 {
+			stats.Fallbacks++
+		}
+	}
 	return stats
+}
+
+// keyring returns the one keyring of a list of sources.
+func (m *Manager) keyring(ctx context.Context, sources []Source) (*keyring, error) {
+	k := &keyring{manager: m}
+	for i, src := range sources {
+		s, err := m.session(ctx, src)
+		if err != nil && i == 0 {
+			return nil, err
+		}
+		if err != nil {
+			m.cfg.Log.Warn("fallback cannot be used", "source", src, "error", err)
+			continue
+		}
+		k.links = append(k.links, s)
+	}
+	name := fmt.Sprintf("%q", sources)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.keyrings[name]; known != nil {
+		return known, nil
+	}
+	m.keyrings[name] = k
+	return k, nil
 }
 
 func (m *Manager) session(ctx context.Context, src Source) (*session, error) {
@@ -162,7 +213,10 @@ func (m *Manager) session(ctx context.Context, src Source) (*session, error) {
 	if src.Duration == 0 {
 		src.Duration = time.Hour
 	}
-	b, err := m.base(ctx, src.Profile)
+	if src.Via != "" {
+		src.Duration = min(src.Duration, time.Hour)
+	}
+	b, err := m.base(ctx, src.principal())
 	if err != nil {
 		return nil, err
 	}
@@ -174,61 +228,6 @@ func (m *Manager) session(ctx context.Context, src Source) (*session, error) {
 		m.sessions[src] = s
 	}
 	return s, nil
-}
-
-// base is what signs AssumeRole: a profile or the default chain, loaded once
-// and shared by all sources on it.
-type base struct {
-	manager *Manager
-	profile string
-
-	mu     sync.Mutex
-	loaded aws.Config
-}
-
-func (m *Manager) base(ctx context.Context, profile string) (*base, error) {
-	m.mu.Lock()
-	b := m.bases[profile]
-	if b == nil {
-		b = &base{manager: m, profile: profile}
-		m.bases[profile] = b
-	}
-	m.mu.Unlock()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.loaded.Credentials != nil {
-		return b, nil
-	}
-	var err error
-	b.loaded, err = b.load(ctx)
-	return b, err
-}
-
-func (b *base) config() aws.Config {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.loaded
-}
-
-// load reads environment and files; it calls no service.
-func (b *base) load(ctx context.Context) (aws.Config, error) {
-	options := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(b.manager.transport()),
-		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
-	}
-	if b.profile != "" {
-		options = append(options, config.WithSharedConfigProfile(b.profile))
-	}
-	if url := b.manager.cfg.EndpointURL; url != "" {
-		options = append(options, config.WithBaseEndpoint(url))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
-	if err != nil {
-		return cfg, &Error{Source: Source{Profile: b.profile}, Err: err, person: true,
-			hint: "check AWS_PROFILE, AWS_CONFIG_FILE and the files they name"}
-	}
-	cfg.HTTPClient = b.manager.client(cfg.HTTPClient)
-	return cfg, nil
 }
 
 func (m *Manager) transport() aws.HTTPClient {
@@ -247,23 +246,6 @@ func (m *Manager) client(loaded aws.HTTPClient) aws.HTTPClient {
 		m.http = plainBody{loaded}
 	}
 	return m.http
-}
-
-// reload reads the source anew after its key was refused, and reports whether
-// that gave another key.
-func (b *base) reload(ctx context.Context, refused string) bool {
-	fresh, err := b.load(ctx)
-	if err != nil {
-		return false
-	}
-	keys, err := fresh.Credentials.Retrieve(ctx)
-	if err != nil || keys.AccessKeyID == refused {
-		return false
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.loaded = fresh
-	return true
 }
 
 // newTransport is the SDK's own client, which knows AWS_CA_BUNDLE, with room

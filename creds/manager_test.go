@@ -32,6 +32,8 @@ type fakeSTS struct {
 	life    time.Duration
 	assumed int
 	account string
+	calls   []url.Values                               // of AssumeRole, with the key that signed them
+	denied  map[string]bool                            // role ARNs
 	assume  func() error                               // before a session is granted; nil: granted
 	refuse  func(key string) (status int, body string) // of other calls; nil: answered
 }
@@ -54,11 +56,12 @@ func (s *fakeSTS) Do(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if form.Get("Action") == "AssumeRole" {
-		return s.assumeRole(r)
-	}
 	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	key, _, _ := strings.Cut(scope, "/")
+	if form.Get("Action") == "AssumeRole" {
+		form.Set("key", key)
+		return s.assumeRole(r, form)
+	}
 	if s.refuse != nil {
 		if status, body := s.refuse(key); status != 0 {
 			return answer(r, status, body), nil
@@ -67,11 +70,16 @@ func (s *fakeSTS) Do(r *http.Request) (*http.Response, error) {
 	return answer(r, 200, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::111122223333:assumed-role/r/s</Arn><Account>111122223333</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`), nil
 }
 
-func (s *fakeSTS) assumeRole(r *http.Request) (*http.Response, error) {
+func (s *fakeSTS) assumeRole(r *http.Request, form url.Values) (*http.Response, error) {
 	s.mu.Lock()
 	s.assumed++
 	n, assume := s.assumed, s.assume
+	s.calls = append(s.calls, form)
+	refused := s.denied[form.Get("RoleArn")]
 	s.mu.Unlock()
+	if refused {
+		return answer(r, 403, errorBody("AccessDenied", "not authorized to perform sts:AssumeRole")), nil
+	}
 	if assume != nil {
 		var f fault
 		if err := assume(); errors.As(err, &f) {
@@ -84,7 +92,7 @@ func (s *fakeSTS) assumeRole(r *http.Request) (*http.Response, error) {
 	}
 	account := s.account
 	if account == "" {
-		account = "111122223333"
+		account = strings.Split(form.Get("RoleArn"), ":")[4]
 	}
 	return answer(r, 200, fmt.Sprintf(`<AssumeRoleResponse><AssumeRoleResult><AssumedRoleUser><Arn>arn:aws:sts::%s:assumed-role/r/s</Arn><AssumedRoleId>A:s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>ASIA%012d</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
 		account, n, secretCanary, tokenCanary, time.Now().Add(s.life).UTC().Format(time.RFC3339Nano))), nil
@@ -128,7 +136,7 @@ func inBubble(t *testing.T, s *fakeSTS, test func(t *testing.T, m *Manager)) {
 
 func provider(t *testing.T, m *Manager, src Source) aws.CredentialsProvider {
 	t.Helper()
-	cfg, err := m.Config(t.Context(), src, "us-east-1")
+	cfg, err := m.Config(t.Context(), "us-east-1", src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,19 +358,12 @@ func TestBaseIsReadAnew(t *testing.T) {
 		p := provider(t, m, testSource)
 		_, err := p.Retrieve(t.Context())
 		var e *Error
-		if !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(err.Error(), "aws sso login") {
+		if !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(err.Error(), "put fresh keys into profile default of "+path) {
 			t.Fatalf("%v", err)
 		}
 		write("AKIANEWNEWNEWNEWNEW0")
-		first := true
-		s.assume = func() error {
-			if first {
-				first = false
-				return fault{status: 403, code: "ExpiredToken"}
-			}
-			return nil
-		}
-		time.Sleep(longestBackoff)
+		dead = false
+		time.Sleep(lookEvery)
 		if _, err := p.Retrieve(t.Context()); err != nil {
 			t.Fatalf("after the file was rewritten: %v", err)
 		}
@@ -378,7 +379,7 @@ func TestDisabledRegionKeepsTheSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.rejected(context.Background(), p.(*session), keys.AccessKeyID) {
+		if m.rejected(context.Background(), p.(*keyring), keys.AccessKeyID) {
 			t.Error("a key that STS accepts counts as rejected")
 		}
 		if s.assumed != 1 {

@@ -17,10 +17,10 @@ import (
 // goes up, where the target pauses.
 const repairs = 3
 
-// repair adds two steps to an operation: the outermost repeats it when its
+// addRepair adds two steps to an operation: the outermost repeats it when its
 // session was refused, the innermost notes which key signed it.
-func (s *session) repair(stack *middleware.Stack) error {
-	err := stack.Initialize.Add(middleware.InitializeMiddlewareFunc("cwharvest.Repair", s.repeat), middleware.Before)
+func addRepair(stack *middleware.Stack, k *keyring) error {
+	err := stack.Initialize.Add(middleware.InitializeMiddlewareFunc("cwharvest.Repair", k.repeat), middleware.Before)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ type usedKey struct{}
 
 // repeat runs the whole operation again, so that its input is serialised and
 // signed anew.
-func (s *session) repeat(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+func (k *keyring) repeat(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
 	out middleware.InitializeOutput, metadata middleware.Metadata, err error,
 ) {
 	skew := false
@@ -42,8 +42,8 @@ func (s *session) repeat(ctx context.Context, in middleware.InitializeInput, nex
 			return out, metadata, err
 		}
 		switch {
-		case over(err), doubtful(err) && s.manager.rejected(ctx, s, *key):
-			if renewErr := s.drop(ctx, *key); renewErr != nil {
+		case over(err), doubtful(err) && k.manager.rejected(ctx, k, *key):
+			if renewErr := k.drop(ctx, *key); renewErr != nil {
 				return out, metadata, errors.Join(err, renewErr)
 			}
 		case skewed(err) && !skew:
@@ -72,12 +72,14 @@ func noteKey(ctx context.Context, in middleware.FinalizeInput, next middleware.F
 // and again would not help.
 func (s *session) drop(ctx context.Context, key string) error {
 	if s.src.RoleARN == "" {
-		return s.dropBase(ctx, key)
+		if s.base.refused(ctx, key) {
+			return nil
+		}
+		return &Error{Source: s.src, Err: errors.New("the credentials have expired"), person: true, hint: s.base.remedy()}
 	}
 	m := s.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.stats.RefusedExpired++
 	l := s.lease
 	if l == nil || l.keys.AccessKeyID != key {
 		return nil
@@ -99,33 +101,22 @@ func masked(key string) string {
 	return key[:4] + "..." + key[len(key)-4:]
 }
 
+// retrieveBase returns the principal's own credentials.
 func (s *session) retrieveBase(ctx context.Context) (aws.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.manager.cfg.RefreshTimeout)
 	defer cancel()
-	keys, err := s.base.config().Credentials.Retrieve(ctx)
-	if err != nil {
-		return keys, &Error{Source: s.src, Err: err, person: !isTimeout(err), hint: "no credentials" + loginHint(s.src)}
+	keys, err := s.base.keys(ctx)
+	if err != nil || s.src.Account == "" {
+		return keys, err
 	}
-	if s.src.Account != "" && keys.AccountID != "" && keys.AccountID != s.src.Account {
-		return aws.Credentials{}, refusal(s.src, &wrongAccount{want: s.src.Account, arn: "account " + keys.AccountID})
+	if err := s.base.checkAccount(ctx, keys, s.src.Account); err != nil {
+		e := s.refusal(err)
+		if e.person {
+			s.base.refused(ctx, keys.AccessKeyID)
+		}
+		return aws.Credentials{}, e
 	}
 	return keys, nil
-}
-
-// dropBase reads the principal's own source anew: files and environment may
-// have changed.
-func (s *session) dropBase(ctx context.Context, key string) error {
-	m := s.manager
-	m.mu.Lock()
-	m.stats.RefusedExpired++
-	m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.RefreshTimeout)
-	defer cancel()
-	keys, err := s.base.config().Credentials.Retrieve(ctx)
-	if err == nil && keys.AccessKeyID != key || s.base.reload(ctx, key) {
-		return nil
-	}
-	return &Error{Source: s.src, Err: errors.New("the credentials have expired"), person: true, hint: "renew them" + loginHint(s.src)}
 }
 
 // probe remembers whether STS knows a key.
@@ -140,14 +131,14 @@ const rememberProbe = 30 * time.Second
 // rejected asks STS whether a key that a service called invalid is bad
 // everywhere: if not, the region is not enabled, and the session is good. One
 // question serves all who ask about the key.
-func (m *Manager) rejected(ctx context.Context, s *session, key string) bool {
+func (m *Manager) rejected(ctx context.Context, k *keyring, key string) bool {
 	m.mu.Lock()
 	p, known := m.probes[key]
 	if !known || time.Since(p.at) > rememberProbe {
 		p = probe{done: make(chan struct{}), at: time.Now()}
 		m.probes[key] = p
 		m.mu.Unlock()
-		p.rejected = m.ask(s, key)
+		p.rejected = m.ask(k, key)
 		m.mu.Lock()
 		m.probes[key] = p
 		m.mu.Unlock()
@@ -167,14 +158,14 @@ func (m *Manager) rejected(ctx context.Context, s *session, key string) bool {
 
 // ask calls GetCallerIdentity with the key, if it is still the session's. What
 // is no answer of STS is no rejection.
-func (m *Manager) ask(s *session, key string) bool {
-	keys, ok := s.held(key)
-	if !ok {
-		return true // replaced meanwhile: repeating the call is right
-	}
+func (m *Manager) ask(k *keyring, key string) bool {
 	ctx, cancel := context.WithTimeout(m.life, m.cfg.RefreshTimeout)
 	defer cancel()
-	cfg := s.base.config().Copy()
+	keys, s := k.held(ctx, key)
+	if s == nil {
+		return true // replaced meanwhile: repeating the call is right
+	}
+	cfg := s.base.config()
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1"
 	}
@@ -183,9 +174,10 @@ func (m *Manager) ask(s *session, key string) bool {
 	return over(err) || doubtful(err)
 }
 
-func (s *session) held(key string) (aws.Credentials, bool) {
+// held returns the session's credentials if they are those with the key.
+func (s *session) held(ctx context.Context, key string) (aws.Credentials, bool) {
 	if s.src.RoleARN == "" {
-		keys, err := s.base.config().Credentials.Retrieve(s.manager.life)
+		keys, err := s.base.config().Credentials.Retrieve(ctx)
 		return keys, err == nil && keys.AccessKeyID == key
 	}
 	s.manager.mu.Lock()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 )
@@ -66,15 +67,17 @@ func (l *lease) valid(now time.Time) bool {
 	return now.Sub(l.born) < l.life && now.Round(0).Before(l.expires)
 }
 
-// Retrieve returns valid credentials: at once while there are any, after a
-// refresh otherwise. The caller may leave by its own context; the refresh goes
-// on for the others.
-func (s *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
+// retrieve returns valid credentials, after a refresh if need be.
+func (s *session) retrieve(ctx context.Context) (aws.Credentials, error) {
 	if s.src.RoleARN == "" {
 		return s.retrieveBase(ctx)
 	}
+	mended := s.lastError() != nil && s.base.changed(ctx)
 	m := s.manager
 	m.mu.Lock()
+	if mended {
+		s.retry = time.Time{}
+	}
 	now := time.Now()
 	if l := s.lease; l != nil && l.valid(now) {
 		if now.After(l.refresh) && s.flight == nil && now.After(s.retry) {
@@ -118,6 +121,35 @@ func (s *session) outcome(now time.Time) (aws.Credentials, error) {
 		return aws.Credentials{}, &Error{Source: s.src, Err: errors.New("the session ended while it was renewed")}
 	}
 	return aws.Credentials{}, s.err
+}
+
+// ready returns valid credentials if there are any, and has a due refresh begin
+// in the background.
+func (s *session) ready(ctx context.Context) (aws.Credentials, bool) {
+	if s.src.RoleARN == "" {
+		keys, err := s.retrieveBase(ctx)
+		return keys, err == nil
+	}
+	mended := s.base.changed(ctx)
+	m := s.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if l := s.lease; l != nil && l.valid(now) && now.Before(l.urgent) {
+		keys, err := s.outcome(now)
+		return keys, err == nil
+	}
+	if s.flight == nil && (mended || now.After(s.retry)) {
+		s.startFlight()
+	}
+	return aws.Credentials{}, false
+}
+
+// lastError is why the last refresh failed, nil if it did not.
+func (s *session) lastError() error {
+	s.manager.mu.Lock()
+	defer s.manager.mu.Unlock()
+	return s.err
 }
 
 // startFlight begins a refresh in the background. The mutex is held.
@@ -186,25 +218,54 @@ func (s *session) land(l *lease, err error) {
 	s.flight = nil
 }
 
-// assume gains a session, reading the base anew once if STS calls it dead.
+// assume gains a session, reading the principal anew once if STS calls it dead.
 func (s *session) assume(ctx context.Context) (*lease, error) {
 	for again := false; ; again = true {
-		base := s.base.config()
-		keys, err := base.Credentials.Retrieve(ctx)
+		signer, key, err := s.signer(ctx)
 		if err != nil {
-			return nil, &Error{Source: s.src, Err: err, person: !isTimeout(err), hint: "no credentials to assume the role with" + loginHint(s.src)}
+			return nil, s.explain(err)
 		}
-		l, err := s.assumeWith(ctx, base)
+		l, err := s.assumeWith(ctx, signer)
 		if err == nil {
 			return l, nil
 		}
-		e := refusal(s.src, err)
-		if e.person && !again && s.base.reload(ctx, keys.AccessKeyID) {
-			s.manager.cfg.Log.Info("base credentials were read anew", "source", s.src)
+		e := s.refusal(err)
+		if e.person && !again && key != "" && s.base.refused(ctx, key) {
 			continue
 		}
 		return nil, e
 	}
+}
+
+// signer is the configuration that AssumeRole is called with, and its key: the
+// principal's, or that of the role on the way.
+func (s *session) signer(ctx context.Context) (aws.Config, string, error) {
+	cfg := s.base.config()
+	if s.src.Via != "" {
+		k, err := s.manager.keyring(ctx, []Source{s.src.first()})
+		if err != nil {
+			return cfg, "", err
+		}
+		k.carry(&cfg)
+		_, err = k.Retrieve(ctx)
+		return cfg, "", err
+	}
+	keys, err := s.base.keys(ctx)
+	if err != nil {
+		return cfg, "", err
+	}
+	cfg.Credentials = credentials.StaticCredentialsProvider{Value: keys}
+	return cfg, keys.AccessKeyID, nil
+}
+
+// explain puts an error of the link before into one of this source, as final
+// as that was.
+func (s *session) explain(err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return &Error{Source: s.src, Err: err}
+	}
+	return &Error{Source: s.src, Err: e, refused: e.refused, person: e.person}
 }
 
 func isTimeout(err error) bool {

@@ -118,7 +118,7 @@ func (r *runner) connector(accounts []account) func(context.Context, store.Targe
 		if !known {
 			return aws.Config{}, goneError{t}
 		}
-		return r.creds.Config(ctx, src, t.Region)
+		return r.creds.Config(ctx, t.Region, src)
 	}
 }
 

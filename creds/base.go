@@ -1,0 +1,267 @@
+package creds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// base is a principal: a profile, the default chain or the instance's role,
+// loaded once and shared by all sources on it. The SDK reads files and
+// environment just once; a base reads them anew when the files have changed
+// and when its key was refused.
+type base struct {
+	manager *Manager
+	source  Source // only the principal
+
+	mu      sync.Mutex // held while files are read, and never across the network
+	loaded  aws.Config
+	files   string    // what the files looked like when they were read
+	looked  time.Time // at the files
+	dead    string    // the access key that was refused as expired
+	died    time.Time
+	account map[string]string // by access key
+}
+
+// deadFor is how long a refused key is not tried again: it may have been a
+// mistake, or the key may have been activated.
+const deadFor = time.Minute
+
+// lookEvery bounds how often the files are looked at.
+const lookEvery = time.Second
+
+func (m *Manager) base(ctx context.Context, principal Source) (*base, error) {
+	m.mu.Lock()
+	b := m.bases[principal]
+	if b == nil {
+		b = &base{manager: m, source: principal, account: map[string]string{}}
+		m.bases[principal] = b
+	}
+	m.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.loaded.Credentials != nil {
+		return b, nil
+	}
+	return b, b.read(ctx)
+}
+
+// read loads environment and files; it calls no service. The lock is held.
+func (b *base) read(ctx context.Context) error {
+	files := fileState()
+	cfg, err := b.load(ctx)
+	if err != nil {
+		return err
+	}
+	b.loaded, b.files = cfg, files
+	return nil
+}
+
+func (b *base) load(ctx context.Context) (aws.Config, error) {
+	options := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(b.manager.transport()),
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
+	}
+	if b.source.Profile != "" {
+		options = append(options, config.WithSharedConfigProfile(b.source.Profile))
+	}
+	if url := b.manager.cfg.EndpointURL; url != "" {
+		options = append(options, config.WithBaseEndpoint(url))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return cfg, &Error{Source: b.source, Err: err, person: true, hint: loadHint(err)}
+	}
+	if b.source.InstanceRole {
+		cfg.Credentials = aws.NewCredentialsCache(ec2rolecreds.New(func(o *ec2rolecreds.Options) {
+			o.Client = imds.NewFromConfig(cfg)
+		}))
+	}
+	cfg.HTTPClient = b.manager.client(cfg.HTTPClient)
+	return cfg, nil
+}
+
+func loadHint(err error) string {
+	var mfa config.AssumeRoleTokenProviderNotSetError
+	if errors.As(err, &mfa) {
+		return "it needs an MFA code, and nobody is there at night to type one: " +
+			"use a role without MFA for this job, an SSO profile or the instance's role"
+	}
+	return "check AWS_PROFILE, AWS_CONFIG_FILE and the files they name"
+}
+
+// config returns a copy of what was read.
+func (b *base) config() aws.Config {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.loaded.Copy()
+}
+
+// fileState tells one state of the shared files from another.
+func fileState() (state string) {
+	for _, name := range sharedFiles() {
+		if info, err := os.Stat(name); err == nil {
+			state += fmt.Sprintf("%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return state
+}
+
+func sharedFiles() []string {
+	files := []string{os.Getenv("AWS_CONFIG_FILE"), os.Getenv("AWS_SHARED_CREDENTIALS_FILE")}
+	for i, usual := range []func() string{config.DefaultSharedConfigFilename, config.DefaultSharedCredentialsFilename} {
+		if files[i] == "" {
+			files[i] = usual()
+		}
+	}
+	return files
+}
+
+// changed reports that the files are not what was read, and reads them.
+func (b *base) changed(ctx context.Context) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.looked) < lookEvery {
+		return false
+	}
+	b.looked = time.Now()
+	if fileState() == b.files {
+		return false
+	}
+	return b.readAgain(ctx)
+}
+
+// readAgain keeps what it has when the files are broken, as they are while
+// somebody writes them. The lock is held.
+func (b *base) readAgain(ctx context.Context) bool {
+	if err := b.read(ctx); err != nil {
+		b.manager.cfg.Log.Debug("credentials could not be read anew", "source", b.source, "error", err)
+		return false
+	}
+	b.manager.cfg.Log.Info("credentials were read anew", "source", b.source)
+	return true
+}
+
+// keys returns the principal's credentials, or an Error.
+func (b *base) keys(ctx context.Context) (aws.Credentials, error) {
+	b.changed(ctx)
+	keys, err := b.config().Credentials.Retrieve(ctx)
+	if err != nil && !isTimeout(err) {
+		b.refresh(ctx)
+		keys, err = b.config().Credentials.Retrieve(ctx)
+	}
+	if err != nil {
+		return keys, &Error{Source: b.source, Err: err, person: !isTimeout(err), hint: b.remedy()}
+	}
+	if b.isDead(keys.AccessKeyID) {
+		return keys, &Error{Source: b.source, Err: errors.New("the credentials have expired"), person: true, hint: b.remedy()}
+	}
+	return keys, nil
+}
+
+func (b *base) refresh(ctx context.Context) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.readAgain(ctx)
+}
+
+func (b *base) isDead(key string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.dead == key && time.Since(b.died) < deadFor
+}
+
+// refused notes that a key was refused as expired, and reports whether reading
+// the source anew gave another.
+func (b *base) refused(ctx context.Context, key string) bool {
+	if keys, err := b.config().Credentials.Retrieve(ctx); err == nil && keys.AccessKeyID != key {
+		return true
+	}
+	b.mu.Lock()
+	b.dead, b.died = key, time.Now()
+	b.mu.Unlock()
+	b.refresh(ctx)
+	keys, err := b.config().Credentials.Retrieve(ctx)
+	return err == nil && keys.AccessKeyID != key
+}
+
+// checkAccount refuses keys of another account: they would harvest emptiness.
+// STS is asked once for each key.
+func (b *base) checkAccount(ctx context.Context, keys aws.Credentials, want string) error {
+	b.mu.Lock()
+	is := b.account[keys.AccessKeyID]
+	b.mu.Unlock()
+	if is == "" {
+		is = keys.AccountID
+	}
+	if is == "" {
+		cfg := b.config()
+		if cfg.Region == "" {
+			cfg.Region = "us-east-1"
+		}
+		cfg.Credentials = credentials.StaticCredentialsProvider{Value: keys}
+		out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+		if err != nil {
+			return err
+		}
+		is = aws.ToString(out.Account)
+	}
+	b.mu.Lock()
+	b.account[keys.AccessKeyID] = is
+	b.mu.Unlock()
+	if is != want {
+		return &wrongAccount{want: want, arn: "of account " + is}
+	}
+	return nil
+}
+
+// remedy is what a person must do to bring the principal back.
+func (b *base) remedy() string {
+	const goesOn = "; the run goes on by itself"
+	profile := b.source.Profile
+	if profile == "" {
+		profile = cmpOr(os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE"), "default")
+	}
+	var sources []aws.CredentialSource
+	if cache, ok := b.config().Credentials.(*aws.CredentialsCache); ok {
+		sources = cache.ProviderSources()
+	}
+	is := func(any ...aws.CredentialSource) bool {
+		return slices.ContainsFunc(any, func(s aws.CredentialSource) bool { return slices.Contains(sources, s) })
+	}
+	switch {
+	case b.source.InstanceRole, is(aws.CredentialSourceIMDS):
+		return "check the role attached to this instance" + goesOn
+	case is(aws.CredentialSourceSSO, aws.CredentialSourceSSOLegacy, aws.CredentialSourceProfileSSO, aws.CredentialSourceProfileSSOLegacy):
+		return "run: aws sso login --profile " + profile + goesOn
+	case is(aws.CredentialSourceProcess, aws.CredentialSourceProfileProcess):
+		return "check the credential_process of profile " + profile + goesOn
+	case is(aws.CredentialSourceEnvVars):
+		return "a running process cannot see new AWS_* variables: export fresh ones and start again, or put them into " + sharedFiles()[1]
+	case is(aws.CredentialSourceProfile):
+		return "put fresh keys into profile " + profile + " of " + sharedFiles()[1] + goesOn
+	case is(aws.CredentialSourceHTTP):
+		return "check the container's role" + goesOn
+	}
+	return "run: aws sso login --profile " + profile + ", or put keys into " + sharedFiles()[1] + goesOn
+}
+
+func cmpOr(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

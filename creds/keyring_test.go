@@ -1,0 +1,176 @@
+package creds
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// profiles writes a credentials file and has the SDK read it instead of the
+// environment.
+func profiles(t *testing.T, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "credentials")
+	rewrite(t, path, text)
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+	return path
+}
+
+func rewrite(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "SECRET", secretCanary)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *fakeSTS) deny(role string, denied bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.denied = map[string]bool{role: denied}
+}
+
+// callWith asks who the first of the sources that works is.
+func callWith(t *testing.T, m *Manager, sources ...Source) error {
+	t.Helper()
+	cfg, err := m.Config(t.Context(), "us-east-1", sources...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = cfg.Credentials.Retrieve(t.Context())
+	return err
+}
+
+// A role that is denied in mid-run gives way to the fallback when its session
+// is over, and takes over again when it works.
+func TestFallsBackAndReturns(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	second := testSource
+	second.RoleARN = "arn:aws:iam::111122223333:role/second"
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		expect := func(when string, switches int64, fallbacks int) {
+			t.Helper()
+			if err := callWith(t, m, testSource, second); err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			if stats := m.Stats(); stats.Switches != switches || stats.Fallbacks != fallbacks {
+				t.Errorf("%s: %d switches, %d fallbacks in use; want %d, %d", when, stats.Switches, stats.Fallbacks, switches, fallbacks)
+			}
+		}
+		expect("at the start", 0, 0)
+		s.deny(testSource.RoleARN, true)
+		time.Sleep(55 * time.Minute)
+		expect("denied, but not over", 0, 0)
+		time.Sleep(10 * time.Minute)
+		expect("over", 1, 1)
+		s.deny(testSource.RoleARN, false)
+		time.Sleep(rememberRefusal + time.Second)
+		expect("works again, in the background", 1, 1)
+		time.Sleep(time.Second)
+		expect("back", 2, 0)
+	})
+}
+
+// What all links say decides: refused only when every one is.
+func TestErrorsOfAllLinks(t *testing.T) {
+	s := &fakeSTS{life: time.Hour, denied: map[string]bool{testSource.RoleARN: true}}
+	elsewhere := Source{Profile: "elsewhere", Account: testSource.Account}
+	stranger := Source{RoleARN: "arn:aws:iam::999999999999:role/r", Account: testSource.Account}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		path := profiles(t, "[default]\naws_access_key_id = AKIADEFAULTDEFAULT00\naws_secret_access_key = SECRET\n")
+		var e *Error
+		if err := callWith(t, m, testSource, stranger); !errors.As(err, &e) || !e.Refused() || !strings.Contains(err.Error(), "; fallback: ") {
+			t.Errorf("a fallback to another account: %v", err)
+		}
+		if err := callWith(t, m, testSource, elsewhere); !errors.As(err, &e) || !e.Refused() {
+			t.Errorf("a profile that does not exist: %v", err)
+		}
+		rewrite(t, path, "[default]\naws_access_key_id = AKIADEFAULTDEFAULT00\naws_secret_access_key = SECRET\n"+
+			"[elsewhere]\naws_access_key_id = AKIAELSEWHERE0000000\naws_secret_access_key = SECRET\n")
+		s.account = "" // GetCallerIdentity tells 111122223333
+		other := elsewhere
+		other.Account = "444455556666"
+		if err := callWith(t, m, other); !errors.As(err, &e) || !e.Refused() || !strings.Contains(err.Error(), "not of account 444455556666") {
+			t.Errorf("a profile of another account: %v", err)
+		}
+	})
+}
+
+// A role on the way is assumed by the principal and assumes the other, for an
+// hour at most.
+func TestRoleChain(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	src := testSource
+	src.Via, src.ViaExternalID, src.Duration = "arn:aws:iam::000000000001:role/hub", "CANARYVIA", 4*time.Hour
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		if err := callWith(t, m, src); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.calls) != 2 {
+			t.Fatalf("%d AssumeRole calls", len(s.calls))
+		}
+		hub, role := s.calls[0], s.calls[1]
+		if hub.Get("RoleArn") != src.Via || hub.Get("ExternalId") != "CANARYVIA" || hub.Get("key") != "AKIABASEBASEBASEBASE" {
+			t.Errorf("first call: %v", hub)
+		}
+		if role.Get("RoleArn") != src.RoleARN || role.Get("key") != "ASIA000000000001" || role.Get("DurationSeconds") != "3600" {
+			t.Errorf("second call: %v", role)
+		}
+		s.deny(src.Via, true)
+		time.Sleep(3 * time.Hour)
+		var e *Error
+		if err := callWith(t, m, src); !errors.As(err, &e) || !e.Refused() || !strings.Contains(err.Error(), src.Via) {
+			t.Errorf("the role on the way is denied: %v", err)
+		}
+	})
+}
+
+// A principal whose keys have expired is asked no more until its files change.
+func TestFilesAreReadWhenTheyChange(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	const old, fresh = "AKIAOLDOLDOLDOLDOLD0", "AKIANEWNEWNEWNEWNEW0"
+	refusals := 0
+	s.refuse = func(key string) (int, string) {
+		if key == old {
+			refusals++
+			return 403, errorBody("ExpiredToken", "The security token included in the request is expired")
+		}
+		return 0, ""
+	}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		path := profiles(t, "[night]\naws_access_key_id = "+old+"\naws_secret_access_key = SECRET\n")
+		src := Source{Profile: "night"}
+		for range 20 {
+			var e *Error
+			if err := call(t, m, src); !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(err.Error(), "profile night of "+path) {
+				t.Fatalf("%v", err)
+			}
+			time.Sleep(time.Second)
+		}
+		if refusals != 1 {
+			t.Errorf("an expired key was used %d times", refusals)
+		}
+		rewrite(t, path, "[night]\naws_access_key_id = "+fresh+"\naws_secret_access_key = SECRET\n# longer\n")
+		time.Sleep(lookEvery)
+		if err := call(t, m, src); err != nil {
+			t.Errorf("after the file was rewritten: %v", err)
+		}
+	})
+}
+
+// A profile that asks for an MFA code is of no use at night, and says so.
+func TestMFAIsRefused(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		profiles(t, "[keys]\naws_access_key_id = AKIAKEYSKEYSKEYSKEYS\naws_secret_access_key = SECRET\n"+
+			"[human]\nrole_arn = arn:aws:iam::111122223333:role/r\nsource_profile = keys\nmfa_serial = arn:aws:iam::111122223333:mfa/me\n")
+		_, err := m.Config(t.Context(), "us-east-1", Source{Profile: "human"})
+		if err == nil || !strings.Contains(err.Error(), "MFA code") {
+			t.Errorf("%v", err)
+		}
+	})
+}
