@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
@@ -206,12 +207,7 @@ func (b *base) checkAccount(ctx context.Context, keys aws.Credentials, want stri
 		is = keys.AccountID
 	}
 	if is == "" {
-		cfg := b.config()
-		if cfg.Region == "" {
-			cfg.Region = "us-east-1"
-		}
-		cfg.Credentials = credentials.StaticCredentialsProvider{Value: keys}
-		out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+		out, err := b.identify(ctx, keys)
 		if err != nil {
 			return err
 		}
@@ -264,4 +260,56 @@ func cmpOr(values ...string) string {
 		}
 	}
 	return ""
+}
+
+// Principal is who signs: where its credentials come from and until when they
+// are good.
+type Principal struct {
+	Name    string // as in the configuration
+	Source  string // where the SDK found the credentials
+	Key     string // its access key id, masked
+	Account string
+	ARN     string
+	Expires time.Time     // zero: no end is known
+	Offset  time.Duration // of AWS's clock from ours
+}
+
+// Principal asks STS who signs for a source before any role is assumed. What is
+// known comes back even with an error.
+func (m *Manager) Principal(ctx context.Context, src Source) (Principal, error) {
+	p := Principal{Name: src.principal().String()}
+	b, err := m.base(ctx, src.principal())
+	if err != nil {
+		return p, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.RefreshTimeout)
+	defer cancel()
+	keys, err := b.keys(ctx)
+	p.Source, p.Key = keys.Source, masked(keys.AccessKeyID)
+	if keys.CanExpire {
+		p.Expires = keys.Expires
+	}
+	if err != nil {
+		return p, err
+	}
+	out, err := b.identify(ctx, keys)
+	if err != nil {
+		e := (&session{manager: m, src: b.source, base: b}).refusal(err)
+		return p, e
+	}
+	p.Account, p.ARN = aws.ToString(out.Account), aws.ToString(out.Arn)
+	if date, ok := awsmiddleware.GetServerTime(out.ResultMetadata); ok {
+		p.Offset = time.Until(date).Round(time.Second)
+	}
+	return p, nil
+}
+
+// identify asks STS whose keys these are.
+func (b *base) identify(ctx context.Context, keys aws.Credentials) (*sts.GetCallerIdentityOutput, error) {
+	cfg := b.config()
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	cfg.Credentials = credentials.StaticCredentialsProvider{Value: keys}
+	return sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
 }

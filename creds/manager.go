@@ -126,7 +126,8 @@ func (m *Manager) Close() {
 	m.work.Wait()
 }
 
-// Config returns the configuration for clients in a region: the credentials of
+// Config returns the configuration for clients in a region, or in that of the
+// profile or environment: the credentials of
 // the first source, or of the first fallback that works while it does not, the
 // repair of refused sessions, one attempt a call and no retry quota. It calls
 // nothing. At least one source is needed.
@@ -136,7 +137,9 @@ func (m *Manager) Config(ctx context.Context, region string, sources ...Source) 
 		return aws.Config{}, err
 	}
 	cfg := k.links[0].base.config()
-	cfg.Region = region
+	if region != "" {
+		cfg.Region = region
+	}
 	k.carry(&cfg)
 	return cfg, nil
 }

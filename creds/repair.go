@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -165,12 +163,7 @@ func (m *Manager) ask(k *keyring, key string) bool {
 	if s == nil {
 		return true // replaced meanwhile: repeating the call is right
 	}
-	cfg := s.base.config()
-	if cfg.Region == "" {
-		cfg.Region = "us-east-1"
-	}
-	cfg.Credentials = credentials.StaticCredentialsProvider{Value: keys}
-	_, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+	_, err := s.base.identify(ctx, keys)
 	return over(err) || doubtful(err)
 }
 

@@ -80,6 +80,7 @@ type TargetState struct {
 	Enumerated                   bool
 	Denied                       *Failure
 	Planned, Done, Empty, Failed int64 // instances
+	Points                       int64 // estimated datapoints of those planned
 }
 
 // Complete reports whether nothing is pending in the target.
@@ -93,7 +94,7 @@ func (j *Job) Targets() []TargetState {
 	defer j.mu.Unlock()
 	states := make([]TargetState, 0, len(j.targets))
 	for t, r := range j.targets {
-		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed})
+		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed, r.PointsPlanned})
 	}
 	slices.SortFunc(states, func(a, b TargetState) int { return compareTargets(a.Target, b.Target) })
 	return states

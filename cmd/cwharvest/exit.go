@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
+	"cwharvest/creds"
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/spec"
 	"cwharvest/store"
@@ -18,15 +20,45 @@ const (
 	exitUsage       = 2  // usage or configuration: nothing was created
 	exitIncomplete  = 3  // finished, with failed or denied instances or targets
 	exitCredentials = 4  // credentials need a person; resumable
+	exitBudget      = 5  // stopped by a budget; resumable
 	exitNoJob       = 10 // no job there
 	exitLocked      = 11 // another process works in the directory
 	exitPlanDiffers = 12 // the open job was planned otherwise
 	exitSignal      = 128
 )
 
-// exitCode is the one place that turns what happened into the exit code.
+// exitCode is the one place that turns what happened into the exit code. When
+// several things happened, the gravest counts.
 func exitCode(err error) int {
+	if several, joined := err.(interface{ Unwrap() []error }); joined && !errors.Is(err, pipeline.ErrCredentials) {
+		gravest := exitComplete
+		for _, e := range several.Unwrap() {
+			if code := exitCode(e); gravity(code) > gravity(gravest) {
+				gravest = code
+			}
+		}
+		return gravest
+	}
+	return exitCodeOfOne(err)
+}
+
+// gravity orders exit codes: fatal, interrupted, credentials, budget,
+// incomplete; the others come alone.
+func gravity(code int) int {
+	order := []int{exitComplete, exitIncomplete, exitBudget, exitCredentials}
+	switch at := slices.Index(order, code); {
+	case at >= 0:
+		return at
+	case code == exitFatal:
+		return len(order) + 1
+	default:
+		return len(order)
+	}
+}
+
+func exitCodeOfOne(err error) int {
 	var (
+		credentials *creds.Error
 		usage       usageError
 		config      *spec.Error
 		locked      *store.LockedError
@@ -40,6 +72,8 @@ func exitCode(err error) int {
 	case errors.As(err, &interrupted):
 		return exitSignal + int(interrupted.signal)
 	case errors.Is(err, pipeline.ErrCredentials):
+		return exitCredentials
+	case errors.As(err, &credentials) && credentials.NeedsPerson():
 		return exitCredentials
 	case errors.As(err, &outcome):
 		return outcome.code

@@ -27,6 +27,7 @@ type runFlags struct {
 	endpointURL                                   string
 	callTimeout, drainTimeout, waitForCredentials time.Duration
 	noRetry, verbose, allowUnknownMetric          bool
+	ignoreEnvCredentials                          bool
 }
 
 func (f *runFlags) register(c *cobra.Command) {
@@ -44,7 +45,7 @@ func (f *runFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.settle, "settle", "", "ask for nothing younger than this (default 30m)")
 	fs.StringVar(&f.roleARN, "role-arn", "", "role to assume")
 	fs.StringVar(&f.externalID, "external-id", "", "external id that the role demands")
-	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h (default 1h)")
+	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h, or auto (default 1h)")
 	fs.StringVar(&f.profile, "profile", "", "shared-config profile to call with")
 	fs.StringSliceVar(&f.regions, "region", nil, "regions (default AWS_REGION)")
 	fs.StringVar(&f.namespace, "namespace", "AWS/EC2", "namespace of --metric")
@@ -59,6 +60,7 @@ func (f *runFlags) register(c *cobra.Command) {
 	fs.DurationVar(&f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "how long to wait for a person when nothing else can go on")
 	fs.BoolVar(&f.noRetry, "no-retry", false, "leave alone what failed or was denied in the last job")
 	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "ask for AWS/EC2 metrics this version does not know")
+	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "drop the credentials in the environment, for this process only")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log every failed call")
 	c.MarkFlagsMutuallyExclusive("range", "last", "from")
 	c.MarkFlagsRequiredTogether("from", "to")
@@ -112,7 +114,7 @@ func (f *runFlags) override(s *spec.Spec, c *cobra.Command) error {
 		flag string
 		to   *time.Duration
 		from string
-	}{{"period", &s.Period, f.period}, {"settle", &s.Settle, f.settle}, {"session-duration", &s.Defaults.SessionDuration, f.sessionDuration}} {
+	}{{"period", &s.Period, f.period}, {"settle", &s.Settle, f.settle}} {
 		if d.from == "" {
 			continue
 		}
@@ -121,6 +123,13 @@ func (f *runFlags) override(s *spec.Spec, c *cobra.Command) error {
 			return fmt.Errorf("--%s: %w", d.flag, err)
 		}
 		*d.to = v
+	}
+	if f.sessionDuration != "" {
+		v, err := spec.ParseSessionDuration(f.sessionDuration)
+		if err != nil {
+			return fmt.Errorf("--session-duration: %w", err)
+		}
+		s.Defaults.SessionDuration = v
 	}
 	if f.regions != nil {
 		s.Defaults.Regions = f.regions

@@ -58,10 +58,17 @@ type runner struct {
 	log   *slog.Logger
 	creds *creds.Manager
 	dir   *store.Dir
+
+	points int64 // estimated datapoints of the largest target, as far as known
 }
 
 func (r *runner) run(ctx context.Context) (err error) {
 	limitMemory(r.spec.MaxInFlight)
+	if r.flags.ignoreEnvCredentials {
+		if err := dropEnvironmentCredentials(); err != nil {
+			return err
+		}
+	}
 	if r.dir, err = store.Open(r.spec.Dir); err != nil {
 		return err
 	}
@@ -197,19 +204,22 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 	if err := job.Begin(); err != nil {
 		return err
 	}
-	entries, err := r.accounts(ctx)
-	if err != nil {
-		return err
-	}
 	var targets []store.Target
 	for _, t := range job.Targets() {
 		targets = append(targets, t.Target)
+		r.points = max(r.points, t.Points)
+	}
+	entries, err := r.accounts(ctx)
+	if err != nil {
+		return err
 	}
 	listed, err := r.listed(targets)
 	if err != nil {
 		return err
 	}
 	r.announce(job, retry)
+	introduced := r.introduce(ctx, entries)
+	defer introduced.Wait()
 	runErr := pipeline.Run(ctx, pipeline.Config{
 		Job:         job,
 		Discovery:   r.discovery(listed),

@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Values[simulationKey{}] = &simulation{}
-			today := time.Now().UTC().Truncate(24 * time.Hour)
+			today := time.Now().UTC().Add(-30 * time.Minute).Truncate(24 * time.Hour) // once settled
 			for n, name := range []string{"TODAY", "YESTERDAY", "DAYBEFORE"} {
 				env.Setenv(name, today.AddDate(0, 0, -n).Format(time.DateOnly))
 			}
@@ -223,10 +223,10 @@ func counted(ts *testscript.TestScript, _ bool, args []string) {
 // yesterday, or the days before: rows CPUUtilization,NetworkIn [days].
 func rows(ts *testscript.TestScript, _ bool, args []string) {
 	c := simulationOf(ts).config
-	today := time.Now().UTC().Truncate(24 * time.Hour)
+	today, err := time.Parse(time.DateOnly, ts.Getenv("TODAY"))
+	ts.Check(err)
 	days := 1
 	if len(args) > 1 {
-		var err error
 		days, err = strconv.Atoi(args[1])
 		ts.Check(err)
 	}

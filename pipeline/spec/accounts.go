@@ -43,11 +43,23 @@ func (a Account) withDefaults(d *Account) Account {
 	if len(a.Regions) == 0 {
 		a.Regions = d.Regions
 	}
+	if a.Via == (Via{}) {
+		a.Via = d.Via
+	}
+	if a.Fallbacks == nil {
+		a.Fallbacks = d.Fallbacks
+	}
 	if a.RoleARN == "" && a.RoleName != "" && a.ID != "" {
 		a.RoleARN = "arn:" + partition(a.Regions) + ":iam::" + a.ID + ":role/" + a.RoleName
 	}
 	if m := roleForm.FindStringSubmatch(a.RoleARN); m != nil && a.ID == "" {
 		a.ID = m[2]
+	}
+	a.Fallbacks = slices.Clone(a.Fallbacks) // the default's are everybody's
+	for i := range a.Fallbacks {
+		if f := &a.Fallbacks[i]; f.RoleARN == "" && f.RoleName != "" && a.ID != "" {
+			f.RoleARN = "arn:" + partition(a.Regions) + ":iam::" + a.ID + ":role/" + f.RoleName
+		}
 	}
 	return a
 }
@@ -75,7 +87,7 @@ func (s *Spec) checkAccounts() error {
 			own = s.Accounts[i]
 		}
 		path := fmt.Sprintf("$.accounts[%d]", i)
-		for _, err := range append(s.checkRole(&own, &a, path), s.checkAccount(&own, &a, path)...) {
+		for _, err := range slices.Concat(s.checkRole(&own, &a, path), s.checkAccount(&own, &a, path), s.checkWays(&own, &a, path)) {
 			if !slices.ContainsFunc(all, func(e error) bool { return e.Error() == err.Error() }) {
 				all = append(all, err)
 			}
@@ -140,10 +152,12 @@ func (s *Spec) checkAccount(own, a *Account, path string) (errs []error) {
 	add := func(inherited bool, field, format string, args ...any) {
 		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
 	}
-	if n := len(a.ExternalID); n > 0 && (n < 2 || n > 1224 || !externalIDForm.MatchString(a.ExternalID)) {
-		add(own.ExternalID == "", ".external_id", "external_id must be 2 to 1224 letters, digits or any of _+=,.@:/\\-")
+	if badExternalID(a.ExternalID) {
+		add(own.ExternalID == "", ".external_id", "%s", externalIDRule)
 	}
-	if a.SessionDuration < 15*time.Minute || a.SessionDuration > 12*time.Hour {
+	if a.SessionDuration == Auto {
+		// follows from the job
+	} else if a.SessionDuration < 15*time.Minute || a.SessionDuration > 12*time.Hour {
 		add(own.SessionDuration == 0, ".session_duration", "session_duration %s is out of range: 15m to 12h", formatDuration(a.SessionDuration))
 	}
 	for i, region := range a.Regions {
@@ -155,6 +169,50 @@ func (s *Spec) checkAccount(own, a *Account, path string) (errs []error) {
 			add(len(own.Regions) == 0, at, "region %q is malformed: such as us-east-1", region)
 		case partition(a.Regions) != partition([]string{region}):
 			add(len(own.Regions) == 0, at, "region %s is not in partition %s as the others are: give it an account entry of its own", region, partition(a.Regions))
+		}
+	}
+	return errs
+}
+
+const externalIDRule = "external_id must be 2 to 1224 letters, digits or any of _+=,.@:/\\-"
+
+func badExternalID(id string) bool {
+	return id != "" && (len(id) < 2 || len(id) > 1224 || !externalIDForm.MatchString(id))
+}
+
+// checkWays checks the role on the way and the fallbacks.
+func (s *Spec) checkWays(own, a *Account, path string) (errs []error) {
+	add := func(inherited bool, field, format string, args ...any) {
+		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
+	}
+	if a.Via != (Via{}) {
+		inherited := own.Via == (Via{})
+		switch {
+		case roleForm.FindStringSubmatch(a.Via.RoleARN) == nil:
+			add(inherited, ".via", "via needs the role_arn of the role to assume first, such as arn:aws:iam::111122223333:role/hub")
+		case badExternalID(a.Via.ExternalID):
+			add(inherited, ".via", "%s", externalIDRule)
+		case a.RoleARN == "":
+			add(inherited, ".via", "via leads to a role: add role_arn or role_name")
+		}
+	}
+	for i, f := range a.Fallbacks {
+		at := fmt.Sprintf(".fallbacks[%d]", i)
+		inherited := own.Fallbacks == nil
+		role := roleForm.FindStringSubmatch(f.RoleARN)
+		switch {
+		case f.Profile != "" && f.InstanceRole:
+			add(inherited, at, "a fallback is a profile or the instance's role, not both")
+		case f.Profile == "" && !f.InstanceRole && f.RoleARN == "" && f.RoleName == "":
+			add(inherited, at, "a fallback needs role_arn, role_name, profile or instance_role: true")
+		case f.RoleARN == "" && f.RoleName != "":
+			add(inherited, at, "role_name %q needs the account's id: add id, or write role_arn", f.RoleName)
+		case f.RoleARN != "" && role == nil:
+			add(inherited, at, "role_arn %q is malformed: such as arn:aws:iam::111122223333:role/metrics-reader", f.RoleARN)
+		case role != nil && a.ID != "" && role[2] != a.ID:
+			add(inherited, at, "fallback %s is not of account %s: it would harvest another account's metrics", f.RoleARN, a.ID)
+		case badExternalID(f.ExternalID):
+			add(inherited, at, "%s", externalIDRule)
 		}
 	}
 	return errs

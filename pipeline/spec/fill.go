@@ -56,6 +56,26 @@ func (s *Spec) duration(to *time.Duration, path string, text *string) error {
 	return nil
 }
 
+func (s *Spec) sessionDuration(to *time.Duration, path string, text *string) error {
+	if text == nil {
+		return nil
+	}
+	d, err := ParseSessionDuration(*text)
+	if err != nil {
+		return s.bad(path, "%v", err)
+	}
+	*to = d
+	return nil
+}
+
+// ParseSessionDuration reads a duration, or auto.
+func ParseSessionDuration(text string) (time.Duration, error) {
+	if text == "auto" {
+		return Auto, nil
+	}
+	return ParseDuration(text)
+}
+
 func (s *Spec) size(text *string) (err error) {
 	if text == nil {
 		return nil
@@ -151,7 +171,13 @@ func (s *Spec) fillAccounts(doc *document) error {
 
 func (s *Spec) account(doc *documentAccount, path string) (Account, error) {
 	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID}
-	err := s.duration(&a.SessionDuration, path+".session_duration", doc.SessionDuration)
+	err := s.sessionDuration(&a.SessionDuration, path+".session_duration", doc.SessionDuration)
+	if doc.Via != nil {
+		a.Via = Via{RoleARN: doc.Via.RoleARN, ExternalID: doc.Via.ExternalID}
+	}
+	for _, f := range doc.Fallbacks {
+		a.Fallbacks = append(a.Fallbacks, Fallback(f))
+	}
 	switch v := doc.Regions.(type) {
 	case nil:
 	case string:

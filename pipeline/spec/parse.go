@@ -55,6 +55,18 @@ type documentAccount struct {
 	Regions         any     `yaml:"regions"` // a list, or enabled
 	Organization    any     `yaml:"organization"`
 	File            any     `yaml:"file"`
+
+	Via *struct {
+		RoleARN    string `yaml:"role_arn"`
+		ExternalID string `yaml:"external_id"`
+	} `yaml:"via"`
+	Fallbacks []struct {
+		Profile      string `yaml:"profile"`
+		InstanceRole bool   `yaml:"instance_role"`
+		RoleARN      string `yaml:"role_arn"`
+		RoleName     string `yaml:"role_name"`
+		ExternalID   string `yaml:"external_id"`
+	} `yaml:"fallbacks"`
 }
 
 // ReadFile reads a specification from a file; relative paths in it are

@@ -70,8 +70,27 @@ type Account struct {
 	RoleARN         string
 	RoleName        string // makes RoleARN with ID
 	ExternalID      string
-	SessionDuration time.Duration
+	SessionDuration time.Duration // Auto: as long as the job, up to 12h
 	Regions         []string
+
+	Via       Via        // a role to assume first
+	Fallbacks []Fallback // in order, while the account's own credentials cannot be had
+}
+
+// Auto is the session duration that follows from the length of the job.
+const Auto time.Duration = -1
+
+// Via is a role that is assumed first and may assume the account's role.
+type Via struct{ RoleARN, ExternalID string }
+
+// Fallback is another way into an account: a profile or the instance's role,
+// or a role assumed from it; a role alone is assumed as the account's is.
+type Fallback struct {
+	Profile      string
+	InstanceRole bool
+	RoleARN      string
+	RoleName     string // makes RoleARN with the account's id
+	ExternalID   string
 }
 
 // Instances says where instances come from.
