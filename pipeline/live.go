@@ -11,7 +11,7 @@ func (r *run) live() store.Live {
 	l := store.Live{InFlight: int(r.inFlight.Load()), Targets: map[store.Target]store.LiveTarget{}}
 	if r.Sessions != nil {
 		s := r.Sessions()
-		l.OpenSessions, l.NextRefresh = s.Open, s.NextRefresh
+		l.OpenSessions, l.NextRefresh, l.Fallbacks = s.Open, s.NextRefresh, s.Fallbacks
 	}
 	for _, t := range r.targets {
 		if at, started := t.live(); started {

@@ -55,6 +55,8 @@ type Sessions struct {
 	Assumed        int64
 	RefusedExpired int64 // calls refused because their session was over
 	Waits          int64 // calls that waited for a refresh after the first session
+	Switches       int64 // between credentials and their fallbacks
+	Fallbacks      int   // in use
 }
 
 // ErrCredentials ends a run that cannot go on before a person has mended

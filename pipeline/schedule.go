@@ -3,6 +3,7 @@ package pipeline
 import (
 	"container/heap"
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -35,7 +36,7 @@ func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 			return
 		}
 		if s.active == 0 && s.needsPerson(time.Now()) {
-			stop(ErrCredentials)
+			stop(fmt.Errorf("%w: %s", ErrCredentials, s.idle[0].target.pausedFor().reason))
 			return
 		}
 		if v, back := s.wait(ctx); back {

@@ -167,6 +167,7 @@ func (m *meter) take() store.Counters {
 		c.SessionsAssumed = s.Assumed - m.taken.Assumed
 		c.RefusedExpired = s.RefusedExpired - m.taken.RefusedExpired
 		c.SessionWaits = s.Waits - m.taken.Waits
+		c.FallbackSwitches = s.Switches - m.taken.Switches
 		m.taken = s
 	}
 	return c

@@ -86,6 +86,7 @@ func (a *Counters) add(b Counters) {
 	a.SessionsAssumed += b.SessionsAssumed
 	a.RefusedExpired += b.RefusedExpired
 	a.SessionWaits += b.SessionWaits
+	a.FallbackSwitches += b.FallbackSwitches
 	a.CostUSD += b.CostUSD
 	a.CostWorstUSD += b.CostWorstUSD
 }

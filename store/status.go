@@ -103,7 +103,9 @@ type StatusSessions struct {
 	NextRefresh    time.Time `json:"next_refresh,omitzero"`
 	Assumed        int64     `json:"assumed"`
 	RefusedExpired int64     `json:"refused_expired"`
-	Waits          int64     `json:"waits"` // calls that waited for a refresh after the first
+	Waits          int64     `json:"waits"`     // calls that waited for a refresh after the first
+	Switches       int64     `json:"switches"`  // between credentials and their fallbacks
+	Fallbacks      int       `json:"fallbacks"` // in use now
 }
 
 type StatusCost struct {
@@ -117,6 +119,7 @@ type Live struct {
 	InFlight     int
 	OpenSessions int
 	NextRefresh  time.Time
+	Fallbacks    int                   // in use instead of the credentials they stand in for
 	Targets      map[Target]LiveTarget // active and waiting ones
 }
 
@@ -226,7 +229,7 @@ func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetR
 		Written:     time.Now().UTC(),
 		Rows:        r.Rows, Datapoints: r.Datapoints,
 		Requests: StatusRequests{r.Counters.RequestsSent, r.Counters.RequestsRepeated, r.Counters.Throttled},
-		Sessions: StatusSessions{live.OpenSessions, live.NextRefresh, r.Counters.SessionsAssumed, r.Counters.RefusedExpired, r.Counters.SessionWaits},
+		Sessions: StatusSessions{live.OpenSessions, live.NextRefresh, r.Counters.SessionsAssumed, r.Counters.RefusedExpired, r.Counters.SessionWaits, r.Counters.FallbackSwitches, live.Fallbacks},
 		InFlight: live.InFlight,
 		Parts:    tx.Bucket(bucketParts).Stats().KeyN,
 		Attempts: slices.Clone(r.Attempts),

@@ -145,9 +145,10 @@ type Counters struct {
 	Throttled        int64   `json:"throttled"`
 	SessionsAssumed  int64   `json:"sessions_assumed"`
 	RefusedExpired   int64   `json:"refused_expired"`
-	SessionWaits     int64   `json:"session_waits"`  // calls that waited for a refresh after the first
-	CostUSD          float64 `json:"cost_usd"`       // five statistics of a metric billed once
-	CostWorstUSD     float64 `json:"cost_worst_usd"` // every statistic billed
+	SessionWaits     int64   `json:"session_waits"`     // calls that waited for a refresh after the first
+	FallbackSwitches int64   `json:"fallback_switches"` // between credentials and their fallbacks
+	CostUSD          float64 `json:"cost_usd"`          // five statistics of a metric billed once
+	CostWorstUSD     float64 `json:"cost_worst_usd"`    // every statistic billed
 }
 
 // Batch is what one group commit makes durable, in this order.

@@ -30,7 +30,7 @@ func run(ctx context.Context) error {
 	regions := flag.String("regions", "us-east-1", "regions, separated by commas")
 	c := awssim.Config{}
 	flag.IntVar(&c.Instances, "instances", 100, "instances per account and region")
-	flag.StringVar(&c.RoleName, "role-name", "metrics-reader", "role that can be assumed in every account")
+	flag.StringVar(&c.RoleName, "role-name", "metrics-reader", "roles that can be assumed in every account, separated by commas")
 	flag.StringVar(&c.ExternalID, "external-id", "", "external id that AssumeRole demands")
 	flag.DurationVar(&c.SessionLife, "session-life", 0, "life of a session, whatever is asked (0: as asked)")
 	flag.DurationVar(&c.MaxSession, "max-session", 12*time.Hour, "MaxSessionDuration of the roles")
@@ -38,9 +38,11 @@ func run(ctx context.Context) error {
 	flag.Float64Var(&c.DatapointsPerSecond, "datapoints", 0, "quota of estimated datapoints per second (0: none)")
 	flag.DurationVar(&c.Latency, "latency", 0, "added to every answer")
 	flag.DurationVar(&c.Jitter, "jitter", 0, "random part of the latency")
+	clock := flag.Duration("clock", 0, "what its clock is ahead of this machine's")
 	flag.Uint64Var(&c.Seed, "seed", 0, "of every random choice")
 	flag.BoolVar(&c.TrackRepeats, "track-repeats", false, "remember every series-window answered")
 	flag.Parse()
+	c.Now = func() time.Time { return time.Now().Add(*clock) }
 	c.Accounts, c.Regions = strings.Split(*accounts, ","), strings.Split(*regions, ",")
 	fmt.Fprintln(os.Stderr, strings.Join(awssim.Environment(c, "http://ADDRESS"), "\n"))
 	return awssim.Serve(ctx, c, *address, os.Stdout)

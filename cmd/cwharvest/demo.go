@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
+	"cwharvest/pipeline/spec"
 	"cwharvest/store"
 
 	"github.com/spf13/cobra"
@@ -94,7 +95,7 @@ func newDemoIn(dir string, out io.Writer) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	today := time.Now().UTC().Truncate(24 * time.Hour)
+	today := lastSettled(time.Now())
 	d := &demo{out: out, dir: dir, binary: binary}
 	d.truth = truth{
 		aws: awssim.Config{
@@ -307,4 +308,9 @@ func (d *demo) leastRequests() int {
 	perRequest := min(500/len(t.statistics), 100_800/(points*len(t.statistics)))
 	perTarget := (t.aws.Instances*len(t.metrics) + perRequest - 1) / perRequest
 	return perTarget * len(t.aws.Accounts) * len(t.aws.Regions)
+}
+
+// lastSettled is the midnight UTC before which everything has settled.
+func lastSettled(now time.Time) time.Time {
+	return now.UTC().Add(-spec.Default().Settle).Truncate(24 * time.Hour)
 }

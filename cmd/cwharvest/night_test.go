@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func newNight(t *testing.T, c awssim.Config, period time.Duration, days int, met
 	server := httptest.NewServer(n.sim)
 	t.Cleanup(server.Close)
 	n.env = append(os.Environ(), awssim.Environment(c, server.URL)...)
-	end := time.Now().UTC().Truncate(24 * time.Hour)
+	end := lastSettled(time.Now())
 	n.truth = truth{
 		aws: c, namespace: "AWS/EC2", metrics: metrics, statistics: map[string]string{},
 		start: end.Add(-time.Duration(days) * 24 * time.Hour), end: end, period: period,
@@ -302,6 +303,65 @@ func TestShortSessionsManyWorkers(t *testing.T) {
 		t.Errorf("%d requests in flight at most, want about 64", stats.MostInFlight)
 	}
 	t.Logf("%v, %d requests, %d in flight, AssumeRole calls %v, at most %d each", took, stats.Answered, stats.MostInFlight, stats.Roles, most)
+}
+
+// A minute of sessions that live two seconds, with sixty-four requests in
+// flight: no instance fails, and no call waits after the first session.
+func TestMinuteOfTwoSecondSessions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	accounts := []string{"111122223333", "222233334444", "333344445555", "444455556666"}
+	n := newNight(t, awssim.Config{
+		Accounts: accounts, Regions: []string{"us-east-1", "us-west-2", "eu-west-1", "eu-central-1"}, Instances: 5000,
+		SessionLife: 2 * time.Second,
+	}, time.Hour, 1, []string{"CPUUtilization", "NetworkIn", "NetworkOut", "EBSReadOps", "EBSWriteOps", "EBSReadBytes", "EBSWriteBytes",
+		"CPUCreditBalance"}, []string{"Average"}, "concurrency: 4\nmax_in_flight: 64\n")
+	n.build()
+	if err := n.sim.Inject(awssim.Fault{Kind: "latency", Operation: "GetMetricData", Millis: 3000}); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	n.run()
+	took := time.Since(started)
+	n.verify()
+	stats, status := n.sim.Stats(), n.status()
+	if status.Sessions.Waits > 0 || stats.ExpiredInTime > 0 || stats.Repeated > 0 {
+		t.Errorf("%d calls waited, %d ExpiredToken, %d fetched again", status.Sessions.Waits, stats.ExpiredInTime, stats.Repeated)
+	}
+	if stats.MostInFlight < 60 || took < 50*time.Second {
+		t.Errorf("%d requests in flight at most, for %v: too easy", stats.MostInFlight, took)
+	}
+	t.Logf("%v, %d requests, %d in flight, AssumeRole calls %v", took, stats.Answered, stats.MostInFlight, stats.Roles)
+}
+
+// A machine that is suspended until after its sessions' end goes on when it
+// wakes, and fetches nothing twice.
+func TestSuspendedPastExpiry(t *testing.T) {
+	n := newNight(t, awssim.Config{
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 300,
+		Latency: 10 * time.Millisecond, SessionLife: 2 * time.Second, TrackRepeats: true,
+	}, 5*time.Minute, 1, []string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "quota_share: 0.1\n")
+	c, output := n.command("run", "-c", "harvest.yaml")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	signal := func(s syscall.Signal) {
+		if err := c.Process.Signal(s); err != nil {
+			t.Errorf("%v: %v", s, err)
+		}
+	}
+	stop := time.AfterFunc(time.Second, func() { signal(syscall.SIGSTOP) })
+	defer stop.Stop()
+	wake := time.AfterFunc(4*time.Second, func() { signal(syscall.SIGCONT) })
+	defer wake.Stop()
+	if err := c.Wait(); err != nil {
+		t.Fatalf("run: %v\n%s", err, output)
+	}
+	n.check()
+	if stats := n.sim.Stats(); stats.Repeated > 0 || stats.ExpiredInTime > 1 {
+		t.Errorf("%d fetched again, %d ExpiredToken", stats.Repeated, stats.ExpiredInTime)
+	}
 }
 
 // Memory is bounded by requests in flight, not by instances; status answers

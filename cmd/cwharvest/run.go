@@ -269,7 +269,10 @@ func (r *runner) conclude(job *store.Job, started time.Time, runErr error) error
 // sessions adapts the manager's counts to the pipeline's.
 func (r *runner) sessions() pipeline.Sessions {
 	s := r.creds.Stats()
-	return pipeline.Sessions{Open: s.Open, NextRefresh: s.NextRefresh, Assumed: s.Assumed, RefusedExpired: s.RefusedExpired, Waits: s.Waits}
+	return pipeline.Sessions{
+		Open: s.Open, NextRefresh: s.NextRefresh, Assumed: s.Assumed, RefusedExpired: s.RefusedExpired, Waits: s.Waits,
+		Switches: s.Switches, Fallbacks: s.Fallbacks,
+	}
 }
 
 func (r *runner) discovery(listed map[store.Target][]string) pipeline.Discovery {

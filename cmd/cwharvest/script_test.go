@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -30,7 +31,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Values[simulationKey{}] = &simulation{}
-			today := time.Now().UTC().Add(-30 * time.Minute).Truncate(24 * time.Hour) // once settled
+			today := lastSettled(time.Now())
 			for n, name := range []string{"TODAY", "YESTERDAY", "DAYBEFORE"} {
 				env.Setenv(name, today.AddDate(0, 0, -n).Format(time.DateOnly))
 			}
@@ -48,6 +49,10 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"until":    until,
 	"counted":  counted,
 	"rows":     rows,
+	"profile":  profile,
+	"revoke": func(ts *testscript.TestScript, _ bool, _ []string) {
+		ts.Check(simulationOf(ts).server.Inject(awssim.Fault{Kind: "revoke_all"}))
+	},
 }
 
 // simulation is the simulated AWS of one script.
@@ -55,6 +60,8 @@ type simulation struct {
 	config awssim.Config
 	server *awssim.Server
 	http   *httptest.Server
+
+	profiles map[string]string // sections of the credentials file
 }
 
 type simulationKey struct{}
@@ -100,12 +107,44 @@ func setConfig(c *awssim.Config, arg string) (err error) {
 		c.SessionLife, err = time.ParseDuration(value)
 	case "latency":
 		c.Latency, err = time.ParseDuration(value)
+	case "roles":
+		c.RoleName = value
+	case "max":
+		c.MaxSession, err = time.ParseDuration(value)
+	case "clock":
+		var ahead time.Duration
+		ahead, err = time.ParseDuration(value)
+		c.Now = func() time.Time { return time.Now().Add(ahead) }
 	case "datapoints":
 		c.DatapointsPerSecond, err = strconv.ParseFloat(value, 64)
 	default:
 		err = fmt.Errorf("simulate: unknown setting %q", name)
 	}
 	return err
+}
+
+// profile writes a profile with a simulated AWS's numbered key into the
+// credentials file, instead of keys in the environment: profile default 1.
+func profile(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs("credentials")
+	ts.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+	ts.Setenv("AWS_ACCESS_KEY_ID", "")
+	ts.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	key := awssim.NumberedKey(n)
+	sections := simulationOf(ts).profiles
+	if sections == nil {
+		sections = map[string]string{}
+		simulationOf(ts).profiles = sections
+	}
+	sections[args[0]] = fmt.Sprintf("[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", args[0], key.ID, key.Secret)
+	var text strings.Builder
+	for _, section := range sections {
+		text.WriteString(section)
+	}
+	ts.Check(os.WriteFile(path+".new", []byte(text.String()), 0o600))
+	ts.Check(os.Rename(path+".new", path))
 }
 
 // fault makes trouble: fault throttle count=5 operation=GetMetricData
@@ -131,6 +170,10 @@ func fault(ts *testscript.TestScript, _ bool, args []string) {
 			f.Region = value
 		case "spelling":
 			f.Spelling = value
+		case "role":
+			f.Role = value
+		case "key":
+			f.Key = value
 		case "instance": // by its place in the fleet's first target
 			var i int
 			i, err = strconv.Atoi(value)
@@ -188,7 +231,7 @@ func reached(s *store.Status, what, value string) bool {
 	n, err := strconv.ParseInt(value, 10, 64)
 	return err == nil && map[string]int64{
 		"done": s.Instances.Done, "planned": s.Instances.Planned, "denied": s.Targets.Denied, "waiting": s.Targets.Waiting,
-		"refused": s.Sessions.RefusedExpired,
+		"refused": s.Sessions.RefusedExpired, "switches": s.Sessions.Switches,
 	}[what] >= n
 }
 

@@ -61,6 +61,9 @@ func printStatus(w io.Writer, s *store.Status) {
 	line("rows       %s   %s requests, %s repeated, %s throttled", number(s.Rows), number(s.Requests.Sent), number(s.Requests.Repeated), number(s.Requests.Throttled))
 	line("cost       $%.4f of $%.4f   (worst case $%.4f so far)", s.CostUSD.Spent, s.CostUSD.Planned, s.CostUSD.WorstCase)
 	line("sessions   %s assumed%s, %s calls refused as expired", number(s.Sessions.Assumed), open(s), number(s.Sessions.RefusedExpired))
+	if s.Sessions.Switches > 0 {
+		line("fallback   %d in use, %s switches", s.Sessions.Fallbacks, number(s.Sessions.Switches))
+	}
 	line("parts      %d", s.Parts)
 	printTrouble(w, s)
 }

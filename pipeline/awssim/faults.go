@@ -18,6 +18,8 @@ type Fault struct {
 	Account   string `json:"account,omitempty"`
 	Region    string `json:"region,omitempty"`
 	Instance  string `json:"instance,omitempty"` // of poison, partial: the id that causes it
+	Role      string `json:"role,omitempty"`     // of role_denied
+	Key       string `json:"key,omitempty"`      // of base_expired: the access key id
 
 	Probability float64 `json:"probability,omitempty"` // 0: always
 	Count       int     `json:"count,omitempty"`       // 0: until cleared
@@ -144,12 +146,16 @@ func (f *faults) has(match func(*Fault) bool) bool {
 	return slices.ContainsFunc(f.active, match)
 }
 
-func (f *faults) baseExpired(*call) bool {
-	return f.has(func(a *Fault) bool { return a.Kind == "base_expired" })
+func (f *faults) baseExpired(key string) bool {
+	return f.has(func(a *Fault) bool {
+		return a.Kind == "base_expired" && (a.Key == "" || a.Key == key)
+	})
 }
 
-func (f *faults) roleDenied(account string) bool {
-	return f.has(func(a *Fault) bool { return a.Kind == "role_denied" && (a.Account == "" || a.Account == account) })
+func (f *faults) roleDenied(account, role string) bool {
+	return f.has(func(a *Fault) bool {
+		return a.Kind == "role_denied" && (a.Account == "" || a.Account == account) && (a.Role == "" || a.Role == role)
+	})
 }
 
 // interfere plays the faults that replace a whole answer. Done means that

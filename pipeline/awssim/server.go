@@ -178,7 +178,7 @@ func (s *Server) authenticate(c *call) *apiError {
 			message: "The request signature we calculated does not match the signature you provided."}
 	}
 	c.principal = p
-	if p.base && s.faults.baseExpired(c) {
+	if p.base && s.faults.baseExpired(p.key.ID) {
 		s.stats.expired(true)
 		return errExpired(c.service)
 	}

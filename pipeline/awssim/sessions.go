@@ -19,6 +19,16 @@ func BaseKey() Key {
 	return Key{ID: "AKIASIMULATEDBASEKEY", Secret: "simulated/base/secret/that/opens/nothing"}
 }
 
+// BaseKeys is the number of long-lived keys that a simulated AWS knows beside
+// BaseKey.
+const BaseKeys = 10
+
+// NumberedKey is the n-th long-lived key, from 1; it belongs to the n-th
+// account, counted round.
+func NumberedKey(n int) Key {
+	return Key{ID: fmt.Sprintf("AKIASIMULATEDBASE%03d", n), Secret: fmt.Sprintf("simulated/base/secret/number/%03d/of/nothing", n)}
+}
+
 // Environment returns what makes the AWS SDK call a simulated AWS with the
 // base key, as NAME=value.
 func Environment(c Config, url string) []string {
@@ -56,11 +66,15 @@ type sessions struct {
 
 func newSessions(c Config) *sessions {
 	s := &sessions{secret: fmt.Appendf(nil, "seed %d", c.Seed), known: map[string]*principal{}}
-	s.known[BaseKey().ID] = &principal{
-		key: BaseKey(), account: c.Accounts[0], base: true,
-		arn: "arn:aws:iam::" + c.Accounts[0] + ":user/harvester",
+	s.user(BaseKey(), c.Accounts[0])
+	for n := 1; n <= BaseKeys; n++ {
+		s.user(NumberedKey(n), c.Accounts[(n-1)%len(c.Accounts)])
 	}
 	return s
+}
+
+func (s *sessions) user(key Key, account string) {
+	s.known[key.ID] = &principal{key: key, account: account, base: true, arn: "arn:aws:iam::" + account + ":user/harvester"}
 }
 
 // issue makes a session of a role.

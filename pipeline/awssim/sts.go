@@ -25,9 +25,9 @@ func (s *Server) assumeRole(w http.ResponseWriter, c *call, _ activeFaults) *api
 		return fail
 	case !sessionName.MatchString(c.form.Get("RoleSessionName")):
 		return errInvalid("Value at 'roleSessionName' failed to satisfy constraint")
-	case role != s.cfg.RoleName, !slices.Contains(s.cfg.Accounts, account),
+	case !slices.Contains(strings.Split(s.cfg.RoleName, ","), role), !slices.Contains(s.cfg.Accounts, account),
 		s.cfg.ExternalID != "" && c.form.Get("ExternalId") != s.cfg.ExternalID,
-		s.faults.roleDenied(account):
+		s.faults.roleDenied(account, role):
 		return &apiError{status: 403, code: "AccessDenied", message: fmt.Sprintf(
 			"User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.principal.arn, arn)}
 	}
