@@ -23,7 +23,7 @@ type session struct {
 	src     Source
 
 	lease    *lease
-	used     bool      // since the lease began
+	idle     int       // leases in a row that nobody used, this one included
 	flight   *flight   // the refresh under way
 	failures int       // refreshes in a row
 	retry    time.Time // no refresh before
@@ -114,7 +114,7 @@ func (s *session) retrieve(ctx context.Context) (aws.Credentials, error) {
 // still valid even if its renewal failed.
 func (s *session) outcome(now time.Time) (aws.Credentials, error) {
 	if s.lease != nil && s.lease.valid(now) {
-		s.used = true
+		s.idle = 0
 		return s.lease.keys, nil
 	}
 	if s.err == nil {
@@ -171,12 +171,16 @@ func (s *session) startFlight() {
 	})
 }
 
-// refreshAhead renews a lease that was used, so that callers who come rarely
-// find the session renewed as well. One that nobody used is left to end.
+// mostIdle is how many leases in a row are renewed though nobody used them:
+// calls may take longer than a short session lives.
+const mostIdle = 2
+
+// refreshAhead renews a lease by the clock, so that callers who come rarely
+// find it renewed as well, until nobody has used the last few.
 func (s *session) refreshAhead(l *lease) {
 	s.manager.mu.Lock()
 	defer s.manager.mu.Unlock()
-	if s.lease != l || !s.used || s.flight != nil || s.manager.closed {
+	if s.lease != l || s.idle > mostIdle || s.flight != nil || s.manager.closed {
 		return
 	}
 	s.startFlight()
@@ -196,7 +200,7 @@ func (s *session) land(l *lease, err error) {
 	if err == nil {
 		s.lease, s.err, s.failures, s.retry = l, nil, 0, time.Time{}
 		s.manager.stats.Assumed++
-		s.used = false
+		s.idle++
 		time.AfterFunc(time.Until(l.refresh), func() { s.refreshAhead(l) })
 		log.Info("credentials refreshed", "source", s.src, "valid_until", l.expires.UTC().Format(time.RFC3339), "life", l.life)
 	} else {
