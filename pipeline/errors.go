@@ -124,6 +124,10 @@ func failure(c class, err error) store.Failure {
 	return f
 }
 
+// Explain says in words what an error of a call means for its target, as a
+// denial would: its class, and one line.
+func Explain(err error) store.Failure { return failure(classify(err), err) }
+
 // shortError is an error without the SDK's layers: "GetMetricData: code: message".
 func shortError(err error) string {
 	var cred credentialError

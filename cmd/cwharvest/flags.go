@@ -31,8 +31,8 @@ type runFlags struct {
 }
 
 func (f *runFlags) register(c *cobra.Command) {
+	f.registerAccess(c)
 	fs := c.Flags()
-	fs.StringVarP(&f.file, "config", "c", "", "read the specification from this file")
 	fs.StringVar(&f.dir, "dir", "", "harvest directory (default ./harvest)")
 	fs.StringVar(&f.out, "out", "", "where parts go (default data/ in the harvest directory)")
 	fs.StringVar(&f.format, "format", "", "parquet or jsonl (default parquet)")
@@ -43,27 +43,34 @@ func (f *runFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.to, "to", "", "harvest to this time, exclusive")
 	fs.StringVar(&f.period, "period", "", "period of the datapoints (default 5m)")
 	fs.StringVar(&f.settle, "settle", "", "ask for nothing younger than this (default 30m)")
-	fs.StringVar(&f.roleARN, "role-arn", "", "role to assume")
-	fs.StringVar(&f.externalID, "external-id", "", "external id that the role demands")
-	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h, or auto (default 1h)")
-	fs.StringVar(&f.profile, "profile", "", "shared-config profile to call with")
-	fs.StringSliceVar(&f.regions, "region", nil, "regions (default AWS_REGION)")
 	fs.StringVar(&f.namespace, "namespace", "AWS/EC2", "namespace of --metric")
 	fs.StringSliceVar(&f.metrics, "metric", nil, "metrics (default: the usual eight of AWS/EC2)")
 	fs.StringSliceVar(&f.statistics, "stat", nil, "statistics (default Average,Maximum)")
 	fs.StringVar(&f.instancesFrom, "instances-from", "", "read instance ids from this file instead of asking EC2")
 	fs.StringVar(&f.partSize, "part-size", "", "bytes of data per part, about (default 128MB)")
 	fs.IntVar(&f.concurrency, "concurrency", 0, "requests in flight per target (default 8)")
-	fs.StringVar(&f.endpointURL, "endpoint-url", "", "call this instead of AWS")
 	fs.DurationVar(&f.callTimeout, "call-timeout", time.Minute, "deadline of every call")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 20*time.Second, "how long calls in flight may go on after an interrupt")
 	fs.DurationVar(&f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "how long to wait for a person when nothing else can go on")
 	fs.BoolVar(&f.noRetry, "no-retry", false, "leave alone what failed or was denied in the last job")
 	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "ask for AWS/EC2 metrics this version does not know")
-	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "drop the credentials in the environment, for this process only")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log every failed call")
 	c.MarkFlagsMutuallyExclusive("range", "last", "from")
 	c.MarkFlagsRequiredTogether("from", "to")
+}
+
+// registerAccess registers what says which accounts are meant and how to get
+// into them.
+func (f *runFlags) registerAccess(c *cobra.Command) {
+	fs := c.Flags()
+	fs.StringVarP(&f.file, "config", "c", "", "read the specification from this file")
+	fs.StringVar(&f.roleARN, "role-arn", "", "role to assume")
+	fs.StringVar(&f.externalID, "external-id", "", "external id that the role demands")
+	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h, or auto (default 1h)")
+	fs.StringVar(&f.profile, "profile", "", "shared-config profile to call with")
+	fs.StringSliceVar(&f.regions, "region", nil, "regions (default: the profile's or AWS_REGION)")
+	fs.StringVar(&f.endpointURL, "endpoint-url", "", "call this instead of AWS")
+	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "drop the credentials in the environment, for this process only")
 }
 
 // specification is the file's, or the default, with the flags over it.

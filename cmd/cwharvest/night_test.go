@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/http/httptest"
 	"os"
@@ -333,6 +334,74 @@ func TestMinuteOfTwoSecondSessions(t *testing.T) {
 		t.Errorf("%d requests in flight at most, for %v: too easy", stats.MostInFlight, took)
 	}
 	t.Logf("%v, %d requests, %d in flight, AssumeRole calls %v", took, stats.Answered, stats.MostInFlight, stats.Roles)
+}
+
+// No secret reaches a disk, a log, a status or the trace of a crash, whatever
+// goes wrong: every byte is searched for every key and token there was.
+func TestSecretsStayInside(t *testing.T) {
+	n := newNight(t, awssim.Config{
+		Accounts: []string{"111122223333", "444455556666"}, Regions: []string{"us-east-1"}, Instances: 200,
+		Latency: 10 * time.Millisecond, SessionLife: 2 * time.Second,
+	}, 5*time.Minute, 1, []string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "quota_share: 0.2\n")
+	for _, f := range []awssim.Fault{
+		{Kind: "expired", Operation: "GetMetricData", Count: 2}, {Kind: "error500", Count: 3}, {Kind: "truncate", Count: 2},
+		{Kind: "access_denied", Account: "444455556666"}, {Kind: "expired", Operation: "GetMetricData", Count: 1, Spelling: "xml"},
+	} {
+		if err := n.sim.Inject(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var printed bytes.Buffer
+	print := func(args ...string) {
+		c, output := n.command(args...)
+		err := c.Run()
+		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		printed.Write(output.Bytes())
+	}
+	c, output := n.command("run", "-c", "harvest.yaml", "--verbose")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	crash := time.AfterFunc(1500*time.Millisecond, func() {
+		if err := c.Process.Signal(syscall.SIGQUIT); err != nil {
+			t.Errorf("crash: %v", err)
+		}
+	})
+	defer crash.Stop()
+	if err := c.Wait(); err == nil || !strings.Contains(output.String(), "goroutine ") {
+		t.Fatalf("the run was to crash with a trace: %v\n%s", err, output)
+	}
+	printed.Write(output.Bytes())
+	print("status", "harvest", "--json")
+	print("doctor", "-c", "harvest.yaml", "--json")
+	if err := n.sim.Inject(awssim.Fault{Kind: "base_expired"}); err != nil {
+		t.Fatal(err)
+	}
+	print("run", "-c", "harvest.yaml", "--verbose", "--wait-for-credentials", "1s")
+	n.sim.Clear("")
+	print("run", "-c", "harvest.yaml", "--verbose")
+	print("status", "harvest")
+	places := map[string][]byte{"output": printed.Bytes()}
+	err := filepath.WalkDir(filepath.Join(n.dir, "harvest"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			places[path], err = os.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := n.sim.Secrets()
+	for place, data := range places {
+		for _, secret := range secrets {
+			if bytes.Contains(data, []byte(secret)) {
+				t.Errorf("%s holds a secret", place)
+			}
+		}
+	}
+	t.Logf("%d secrets, %d files, %d bytes of output", len(secrets), len(places)-1, printed.Len())
 }
 
 // A machine that is suspended until after its sessions' end goes on when it

@@ -96,6 +96,20 @@ func (s *sessions) issue(account, role, name string, expires time.Time) *princip
 	return p
 }
 
+// Secrets returns the secrets and tokens of all keys, for tests that search for
+// them where they must not be.
+func (s *Server) Secrets() (all []string) {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	for _, p := range s.sessions.known {
+		all = append(all, p.key.Secret)
+		if p.key.Token != "" {
+			all = append(all, p.key.Token)
+		}
+	}
+	return all
+}
+
 func (s *sessions) find(id string) (principal, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

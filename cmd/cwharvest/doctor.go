@@ -1,0 +1,363 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"cwharvest/creds"
+	"cwharvest/pipeline"
+	"cwharvest/pipeline/spec"
+	"cwharvest/store"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+func newDoctor() *cobra.Command {
+	f := &runFlags{}
+	asJSON := false
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Try every account, region and permission that the specification needs",
+		Long: `Tries, for every account and region, each link of the way in and each permission that
+the job needs, and looks at the environment, the clock and the directory. It creates
+nothing and costs one metric ($0.00001) for each account and region. Exit code 0 when
+all is well, 4 when credentials need a person, 3 when something else would fail.`,
+		Example: "  cwharvest doctor -c harvest.yaml",
+		Args:    usage(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := f.specification(c)
+			if err != nil {
+				return err
+			}
+			d := &doctor{runner: runner{spec: s, flags: f, log: newLogger(io.Discard, false)}}
+			report, err := d.examine(c.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				e := json.NewEncoder(c.OutOrStdout())
+				e.SetIndent("", "  ")
+				err = e.Encode(report)
+			} else {
+				report.print(c.OutOrStdout())
+			}
+			if code := report.exitCode(); err == nil && code != exitComplete {
+				return &outcomeError{code}
+			}
+			return err
+		},
+	}
+	f.register(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return c
+}
+
+// doctor probes what a run would need.
+type doctor struct{ runner }
+
+// checkup is what the doctor found. Version counts changes of its form.
+type checkup struct {
+	Version     int                `json:"version"`
+	Environment []string           `json:"environment"` // settings without effect
+	Principals  []checkedPrincipal `json:"principals"`
+	Directory   checkedDirectory   `json:"directory"`
+	Targets     []checkedTarget    `json:"targets"`
+}
+
+type checkedPrincipal struct {
+	Name        string    `json:"name"`
+	From        string    `json:"from,omitempty"`
+	Key         string    `json:"key,omitempty"` // masked
+	Account     string    `json:"account,omitempty"`
+	ARN         string    `json:"arn,omitempty"`
+	ValidUntil  time.Time `json:"valid_until,omitzero"`
+	ClockOffset float64   `json:"clock_offset_seconds"` // of AWS's clock from ours
+	Finding
+}
+
+// Finding is how a probe ended: Class and Message are empty when all is well.
+type Finding struct {
+	Class   string `json:"class,omitempty"`
+	Message string `json:"message,omitempty"`
+	person  bool
+}
+
+type checkedTarget struct {
+	store.Target
+	Links  []checkedLink  `json:"links"`
+	Probes []checkedProbe `json:"probes"`
+}
+
+// checkedLink is one way into an account.
+type checkedLink struct {
+	Source string `json:"source"`
+	ARN    string `json:"arn,omitempty"`
+	Finding
+}
+
+type checkedProbe struct {
+	Permission string `json:"permission"`
+	Finding
+}
+
+type checkedDirectory struct {
+	Path      string `json:"path"`
+	FreeBytes uint64 `json:"free_bytes"`
+	Finding
+}
+
+// mostProbes bounds the probes in flight, over hundreds of accounts.
+const mostProbes = 64
+
+func (d *doctor) examine(ctx context.Context) (*checkup, error) {
+	if d.flags.ignoreEnvCredentials {
+		if err := dropEnvironmentCredentials(); err != nil {
+			return nil, err
+		}
+	}
+	d.creds = creds.NewManager(creds.Config{EndpointURL: d.flags.endpointURL})
+	defer d.creds.Close()
+	report := &checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.spec)}
+	var pool errgroup.Group
+	pool.SetLimit(mostProbes)
+	var mu sync.Mutex // guards report
+	entries := d.spec.Entries()
+	var ways []account
+	for i := range entries {
+		ways = append(ways, account{id: entries[i].ID, sources: d.sources(&entries[i]), regions: entries[i].Regions})
+	}
+	for _, p := range principalsOf(ways) {
+		for _, line := range creds.Conflicts(p.Profile, os.Getenv) {
+			if !slices.Contains(report.Environment, line) {
+				report.Environment = append(report.Environment, line)
+			}
+		}
+		pool.Go(func() error {
+			c := d.principal(ctx, p)
+			mu.Lock()
+			defer mu.Unlock()
+			report.Principals = append(report.Principals, c)
+			return nil
+		})
+	}
+	for _, a := range ways {
+		if len(a.regions) == 0 {
+			region, err := d.defaultRegion(ctx, a.sources[0])
+			if err != nil {
+				return nil, errors.Join(err, pool.Wait())
+			}
+			a.regions = []string{region}
+		}
+		for _, region := range a.regions {
+			pool.Go(func() error {
+				c := d.target(ctx, a, region)
+				mu.Lock()
+				defer mu.Unlock()
+				report.Targets = append(report.Targets, c)
+				return nil
+			})
+		}
+	}
+	if err := pool.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(report.Principals, func(a, b checkedPrincipal) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(report.Targets, func(a, b checkedTarget) int { return strings.Compare(a.String(), b.String()) })
+	return report, context.Cause(ctx)
+}
+
+func (d *doctor) principal(ctx context.Context, src creds.Source) checkedPrincipal {
+	p, err := d.creds.Principal(ctx, src)
+	return checkedPrincipal{
+		Name: p.Name, From: p.Source, Key: p.Key, Account: p.Account, ARN: p.ARN, ValidUntil: p.Expires.UTC(),
+		ClockOffset: p.Offset.Seconds(), Finding: finding(err),
+	}
+}
+
+// target tries each link, then each permission with the first link that works.
+func (d *doctor) target(ctx context.Context, a account, region string) checkedTarget {
+	t := checkedTarget{Target: store.Target{Account: a.id, Region: region}}
+	for _, src := range a.sources {
+		who, err := d.creds.Identity(ctx, src, region)
+		if t.Account == "" {
+			t.Account = who.Account
+		}
+		t.Links = append(t.Links, checkedLink{Source: src.String(), ARN: who.ARN, Finding: finding(err)})
+	}
+	if !slices.ContainsFunc(t.Links, func(l checkedLink) bool { return l.Class == "" }) {
+		return t
+	}
+	cfg, err := d.creds.Config(ctx, region, a.sources...)
+	if err != nil {
+		t.Probes = append(t.Probes, checkedProbe{"credentials", finding(err)})
+		return t
+	}
+	for _, p := range d.probes() {
+		call, cancel := context.WithTimeout(ctx, d.flags.callTimeout)
+		t.Probes = append(t.Probes, checkedProbe{p.permission, finding(p.call(call, cfg))})
+		cancel()
+	}
+	return t
+}
+
+type permissionProbe struct {
+	permission string
+	call       func(context.Context, aws.Config) error
+}
+
+// probes are the smallest calls that need the permissions of the job.
+func (d *doctor) probes() []permissionProbe {
+	probes := []permissionProbe{{"cloudwatch:GetMetricData", d.probeMetrics}}
+	if slices.Contains(d.spec.Instances.Sources, "ec2") {
+		probes = append(probes, permissionProbe{"ec2:DescribeInstances", func(ctx context.Context, cfg aws.Config) error {
+			_, err := ec2.NewFromConfig(cfg).DescribeInstances(ctx, &ec2.DescribeInstancesInput{MaxResults: aws.Int32(5)})
+			return err
+		}})
+	}
+	return probes
+}
+
+func (d *doctor) probeMetrics(ctx context.Context, cfg aws.Config) error {
+	m := &d.spec.Metrics[0]
+	end := time.Now().Truncate(time.Hour)
+	_, err := cloudwatch.NewFromConfig(cfg).GetMetricData(ctx, &cloudwatch.GetMetricDataInput{
+		StartTime: aws.Time(end.Add(-time.Hour)), EndTime: &end,
+		MetricDataQueries: []types.MetricDataQuery{{Id: aws.String("doctor"), MetricStat: &types.MetricStat{
+			Metric: &types.Metric{Namespace: &m.Namespace, MetricName: &m.Names[0]}, Period: aws.Int32(3600), Stat: &m.Statistics[0],
+		}}},
+	})
+	return err
+}
+
+func finding(err error) Finding {
+	if err == nil {
+		return Finding{}
+	}
+	f := pipeline.Explain(err)
+	var e *creds.Error
+	return Finding{Class: f.Class, Message: f.Message, person: errors.As(err, &e) && e.NeedsPerson()}
+}
+
+// checkDirectory looks where the harvest directory is or would be.
+func checkDirectory(s *spec.Spec) checkedDirectory {
+	const least = 4 << 30 // twice the spool limit
+	d := checkedDirectory{Path: s.Dir}
+	there := s.Dir
+	for _, err := os.Stat(there); err != nil && filepath.Dir(there) != there; _, err = os.Stat(there) {
+		there = filepath.Dir(there)
+	}
+	probe, err := os.CreateTemp(there, ".cwharvest-doctor-*")
+	if err != nil {
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("cannot write: %v", err)}
+		return d
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		d.Finding = Finding{Class: "directory", Message: err.Error()}
+		return d
+	}
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(there, &disk); err != nil {
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("free space unknown: %v", err)}
+		return d
+	}
+	if d.FreeBytes = disk.Bavail * uint64(disk.Bsize); d.FreeBytes < least {
+		d.Finding = Finding{Class: "directory", Message: "less than 4 GiB are free: a job may hold twice its spool limit of 2 GiB, and its parts"}
+	}
+	return d
+}
+
+func (c *checkup) exitCode() int {
+	code := exitComplete
+	note := func(f Finding) {
+		switch {
+		case f.Class == "":
+		case f.person:
+			code = exitCredentials
+		case code == exitComplete:
+			code = exitIncomplete
+		}
+	}
+	note(c.Directory.Finding)
+	for _, p := range c.Principals {
+		note(p.Finding)
+	}
+	for _, t := range c.Targets {
+		for _, l := range t.Links {
+			note(l.Finding)
+		}
+		for _, p := range t.Probes {
+			note(p.Finding)
+		}
+	}
+	return code
+}
+
+// print shows the checkup to people: what is wrong in full, what is right in a
+// line.
+func (c *checkup) print(w io.Writer) {
+	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	for _, e := range c.Environment {
+		line("ENVIRONMENT  %s", e)
+	}
+	for _, p := range c.Principals {
+		text := fmt.Sprintf("%s from %s, key %s: %s", p.Name, p.From, p.Key, p.ARN)
+		if !p.ValidUntil.IsZero() {
+			text += ", valid until " + p.ValidUntil.Format("2006-01-02 15:04 UTC")
+		}
+		line("%-4s %s", verdict(p.Finding), describe(text, p.Name, p.Finding))
+		if offset := time.Duration(p.ClockOffset * float64(time.Second)); offset.Abs() > time.Minute {
+			line("     AWS's clock is %v ahead of this machine's: signatures are corrected, ranges are not", offset)
+		}
+	}
+	line("%-4s %s", verdict(c.Directory.Finding), describe(fmt.Sprintf("directory %s: writable, %s GB free", c.Directory.Path,
+		number(int64(c.Directory.FreeBytes/1e9))), "directory "+c.Directory.Path, c.Directory.Finding))
+	for _, t := range c.Targets {
+		var well []string
+		for _, l := range t.Links {
+			if l.Class == "" {
+				well = append(well, l.ARN)
+				continue
+			}
+			line("FAIL %s  %s", t, describe("", l.Source, l.Finding))
+		}
+		for _, p := range t.Probes {
+			if p.Class == "" {
+				well = append(well, p.Permission)
+				continue
+			}
+			line("FAIL %s  %s", t, describe("", p.Permission, p.Finding))
+		}
+		if len(well) > 0 {
+			line("ok   %s  %s", t, strings.Join(well, ", "))
+		}
+	}
+}
+
+func verdict(f Finding) string {
+	if f.Class == "" {
+		return "ok"
+	}
+	return "FAIL"
+}
+
+func describe(well, what string, f Finding) string {
+	if f.Class == "" {
+		return well
+	}
+	return what + ": " + f.Class + ": " + f.Message
+}

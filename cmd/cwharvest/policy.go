@@ -1,0 +1,172 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"cwharvest/pipeline/spec"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+)
+
+func newPolicy() *cobra.Command {
+	f := &runFlags{}
+	var format, principal string
+	c := &cobra.Command{
+		Use:   "policy",
+		Short: "Print the least IAM policy that the specification needs, and the roles' trust policies",
+		Long: `Prints what the harvested accounts must allow: the least IAM policy for the metrics and
+instance sources of the specification, and for every role a trust policy with its
+external id. It calls nothing. --format cloudformation prints a template that makes
+the role in one account, or by a StackSet in every account of an organization.`,
+		Example: `  cwharvest policy -c harvest.yaml --principal arn:aws:iam::999988887777:role/harvester
+  cwharvest policy -c harvest.yaml --format cloudformation > metrics-reader.yaml`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := f.specification(c)
+			if err != nil {
+				return err
+			}
+			switch format {
+			case "json":
+				return printPolicies(c.OutOrStdout(), s, principal)
+			case "cloudformation":
+				return printTemplate(c.OutOrStdout(), s, principal)
+			}
+			return usageError{fmt.Errorf("--format %q: json or cloudformation", format)}
+		},
+	}
+	f.registerAccess(c)
+	c.Flags().StringVar(&format, "format", "json", "json or cloudformation")
+	c.Flags().StringVar(&principal, "principal", "", "ARN of who assumes the roles (default: a placeholder to fill in)")
+	return c
+}
+
+// document is an IAM policy document.
+type document struct {
+	Version   string      `json:"Version" yaml:"Version"`
+	Statement []statement `json:"Statement" yaml:"Statement"`
+}
+
+type statement struct {
+	Sid       string         `json:"Sid,omitempty" yaml:"Sid,omitempty"`
+	Effect    string         `json:"Effect" yaml:"Effect"`
+	Principal map[string]any `json:"Principal,omitempty" yaml:"Principal,omitempty"`
+	Action    []string       `json:"Action" yaml:"Action"`
+	Resource  any            `json:"Resource,omitempty" yaml:"Resource,omitempty"`
+	Condition map[string]any `json:"Condition,omitempty" yaml:"Condition,omitempty"`
+}
+
+const policyVersion = "2012-10-17" // of the policy language; there is no later one
+
+// permissions are the actions that harvesting takes. None of them knows
+// resources (service authorization reference of CloudWatch and EC2).
+func permissions(s *spec.Spec) document {
+	actions := []string{"cloudwatch:GetMetricData"}
+	if slices.Contains(s.Instances.Sources, "ec2") {
+		actions = append(actions, "ec2:DescribeInstances")
+	}
+	return document{policyVersion, []statement{{Sid: "Harvest", Effect: "Allow", Action: actions, Resource: "*"}}}
+}
+
+// trust lets a principal assume a role, with the external id that it needs.
+func trust(principal, externalID any) document {
+	t := statement{Effect: "Allow", Principal: map[string]any{"AWS": principal}, Action: []string{"sts:AssumeRole"}}
+	if externalID != nil && externalID != "" {
+		t.Condition = map[string]any{"StringEquals": map[string]any{"sts:ExternalId": externalID}}
+	}
+	return document{policyVersion, []statement{t}}
+}
+
+// rolePolicy is what one role must look like.
+type rolePolicy struct {
+	Role        string   `json:"Role"`
+	TrustPolicy document `json:"TrustPolicy"`
+}
+
+type policies struct {
+	Policy document     `json:"Policy"`           // of every role, or of the caller's own identity
+	Caller *document    `json:"Caller,omitempty"` // what who assumes the roles needs
+	Roles  []rolePolicy `json:"Roles,omitempty"`
+}
+
+func printPolicies(w io.Writer, s *spec.Spec, principal string) error {
+	principal = cmp.Or(principal, "FILL IN: the ARN of who runs cwharvest")
+	p := policies{Policy: permissions(s)}
+	caller := statement{Sid: "AssumeReaders", Effect: "Allow", Action: []string{"sts:AssumeRole"}}
+	var direct []string
+	for _, e := range s.Entries() {
+		if e.RoleARN == "" {
+			continue
+		}
+		by := principal
+		if e.Via.RoleARN != "" {
+			by = e.Via.RoleARN
+		} else {
+			direct = append(direct, e.RoleARN)
+		}
+		p.Roles = append(p.Roles, rolePolicy{e.RoleARN, trust(by, e.ExternalID)})
+		for _, f := range e.Fallbacks {
+			if f.RoleARN != "" {
+				p.Roles = append(p.Roles, rolePolicy{f.RoleARN, trust(principal, f.ExternalID)})
+				direct = append(direct, f.RoleARN)
+			}
+		}
+		if e.Via.RoleARN != "" && !slices.ContainsFunc(p.Roles, func(r rolePolicy) bool { return r.Role == e.Via.RoleARN }) {
+			p.Roles = append(p.Roles, rolePolicy{e.Via.RoleARN, trust(principal, e.Via.ExternalID)})
+			direct = append(direct, e.Via.RoleARN)
+		}
+	}
+	if slices.Sort(direct); len(direct) > 0 {
+		caller.Resource = slices.Compact(direct)
+		p.Caller = &document{policyVersion, []statement{caller}}
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(p)
+}
+
+// printTemplate prints a CloudFormation template of the role. Who assumes it
+// and the external id are parameters, so that one template serves all.
+func printTemplate(w io.Writer, s *spec.Spec, principal string) error {
+	name := "cwharvest-metrics-reader"
+	for _, e := range s.Entries() {
+		if _, role, found := strings.Cut(e.RoleARN, ":role/"); found {
+			name = role[strings.LastIndex(role, "/")+1:]
+			break
+		}
+	}
+	parameter := func(description, value string) map[string]any {
+		p := map[string]any{"Type": "String", "Description": description}
+		if value != "" {
+			p["Default"] = value
+		}
+		return p
+	}
+	template := map[string]any{
+		"AWSTemplateFormatVersion": "2010-09-09",
+		"Description":              "Role that lets cwharvest read metrics, with the least permissions",
+		"Parameters": map[string]any{
+			"Principal":  parameter("ARN of who runs cwharvest", principal),
+			"ExternalId": parameter("external_id of the specification", ""),
+			"RoleName":   parameter("name of the role", name),
+		},
+		"Resources": map[string]any{"Reader": map[string]any{
+			"Type": "AWS::IAM::Role",
+			"Properties": map[string]any{
+				"RoleName":                 map[string]any{"Ref": "RoleName"},
+				"MaxSessionDuration":       43200,
+				"AssumeRolePolicyDocument": trust(map[string]any{"Ref": "Principal"}, map[string]any{"Ref": "ExternalId"}),
+				"Policies":                 []any{map[string]any{"PolicyName": "harvest", "PolicyDocument": permissions(s)}},
+			},
+		}},
+		"Outputs": map[string]any{"RoleArn": map[string]any{"Value": map[string]any{"Fn::GetAtt": []string{"Reader", "Arn"}}}},
+	}
+	return yaml.NewEncoder(w, yaml.Indent(2)).Encode(template)
+}
