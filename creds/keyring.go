@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go/middleware"
@@ -127,5 +128,8 @@ func (k *keyring) held(ctx context.Context, key string) (aws.Credentials, *sessi
 	return aws.Credentials{}, nil
 }
 
-// String keeps the SDK's and everybody's formatting away from the sessions.
-func (k *keyring) String() string { return fmt.Sprintf("credentials of %s", k.links[0].src) }
+// Format keeps everybody's formatting away from the sessions.
+func (k *keyring) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "credentials of %s", k.links[0].src) }
+
+// LogValue is what Format shows.
+func (k *keyring) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(k)) }

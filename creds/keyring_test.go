@@ -2,6 +2,7 @@ package creds
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -172,5 +173,45 @@ func TestMFAIsRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "MFA code") {
 			t.Errorf("%v", err)
 		}
+	})
+}
+
+// Sources that differ in anything, be it only the account that is demanded, do
+// not share a keyring.
+func TestKeyringsAreApart(t *testing.T) {
+	s := &fakeSTS{life: time.Hour, account: "999999999999"}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		anybody := testSource
+		anybody.Account = ""
+		if err := callWith(t, m, anybody); err != nil {
+			t.Fatal(err)
+		}
+		var e *Error
+		if err := callWith(t, m, testSource); !errors.As(err, &e) || !e.Refused() {
+			t.Errorf("a session of another account: %v", err)
+		}
+	})
+}
+
+// Whatever somebody prints, no verb shows more than a masked key.
+func TestNothingPrintsSecrets(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		cfg, err := m.Config(t.Context(), "us-east-1", testSource)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cfg.Credentials.Retrieve(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k := cfg.Credentials.(*keyring)
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			for _, value := range []any{k, k.links[0], k.links[0].lease} {
+				if text := fmt.Sprintf(verb, value); strings.Contains(text, "CANARY") {
+					t.Errorf("%s of %T: %s", verb, value, text)
+				}
+			}
+		}
+		m.cfg.Log.Info("all of them", "keyring", k, "session", k.links[0], "lease", k.links[0].lease, "source", testSource)
 	})
 }

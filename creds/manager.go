@@ -199,7 +199,7 @@ func (m *Manager) keyring(ctx context.Context, sources []Source) (*keyring, erro
 		}
 		k.links = append(k.links, s)
 	}
-	name := fmt.Sprintf("%q", sources)
+	name := fmt.Sprintf("%#v", sources) // every field counts
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if known := m.keyrings[name]; known != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -62,6 +63,20 @@ func newLease(keys aws.Credentials, born time.Time, life time.Duration) *lease {
 		expires: born.Round(0).Add(life),
 	}
 }
+
+// Format shows the key masked and nothing else, whatever the verb.
+func (l *lease) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "session %s until %s", masked(l.keys.AccessKeyID), l.expires.UTC().Format(time.RFC3339))
+}
+
+// LogValue is what Format shows.
+func (l *lease) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(l)) }
+
+// Format shows whose session it is.
+func (s *session) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.src.String()) }
+
+// LogValue is what Format shows.
+func (s *session) LogValue() slog.Value { return slog.StringValue(s.src.String()) }
 
 func (l *lease) valid(now time.Time) bool {
 	return now.Sub(l.born) < l.life && now.Round(0).Before(l.expires)

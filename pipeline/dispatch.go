@@ -18,9 +18,10 @@ const (
 	halfPoisoned  = 3                      // of these, what the halves of a poisoned request start with
 	firstPause    = 250 * time.Millisecond // doubles with every failure in a row
 	longestPause  = 60 * time.Second
-	controlAfter  = 2               // pauses in a row, before a control call probes the target
-	outageAfter   = 3               // pauses in a row, before people are told: the control call failed too
-	yieldForPause = 2 * time.Second // a longer pause gives the dispatcher's place to another target
+	personPause   = 10 * time.Second // credentials that somebody may be mending: asks no service
+	controlAfter  = 2                // pauses in a row, before a control call probes the target
+	outageAfter   = 3                // pauses in a row, before people are told: the control call failed too
+	yieldForPause = 2 * time.Second  // a longer pause gives the dispatcher's place to another target
 )
 
 // target is one account and region in this run, and the dispatcher that works
@@ -368,7 +369,11 @@ func (t *target) pause(sent time.Time, c class, err error) {
 	if p.failures == 0 || p.class != c {
 		p.since, p.class = now, c
 	}
-	longest := min(firstPause<<min(p.failures, 16), longestPause)
+	most := longestPause
+	if c == person {
+		most = personPause
+	}
+	longest := min(firstPause<<min(p.failures, 16), most)
 	p.failures++
 	p.until = now.Add(time.Duration(rand.Int64N(int64(longest))))
 	if reason := shortError(err); p.failures == outageAfter || p.failures > outageAfter && reason != p.reason {
