@@ -32,12 +32,13 @@ type base struct {
 	looked  time.Time // at the files
 	dead    string    // the access key that was refused as expired
 	died    time.Time
+	deaths  int               // of that key
 	account map[string]string // by access key
 }
 
-// deadFor is how long a refused key is not tried again: it may have been a
-// mistake, or the key may have been activated.
-const deadFor = time.Minute
+// deadFor is how long a refused key is not tried again, since it may have been
+// a mistake: twice as long every time, to an hour.
+const deadFor, deadMost = time.Minute, time.Hour
 
 // lookEvery bounds how often the files are looked at.
 const lookEvery = time.Second
@@ -180,7 +181,7 @@ func (b *base) refresh(ctx context.Context) {
 func (b *base) isDead(key string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.dead == key && time.Since(b.died) < deadFor
+	return b.dead == key && time.Since(b.died) < min(deadFor<<min(b.deaths-1, 10), deadMost)
 }
 
 // refused notes that a key was refused as expired, and reports whether reading
@@ -190,7 +191,11 @@ func (b *base) refused(ctx context.Context, key string) bool {
 		return true
 	}
 	b.mu.Lock()
+	if b.dead != key {
+		b.deaths = 0
+	}
 	b.dead, b.died = key, time.Now()
+	b.deaths++
 	b.mu.Unlock()
 	b.refresh(ctx)
 	keys, err := b.config().Credentials.Retrieve(ctx)

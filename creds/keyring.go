@@ -39,11 +39,12 @@ func (k *keyring) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		}
 		return k.fallBack(ctx, err)
 	}
-	if keys, ok := first.ready(ctx); ok {
-		k.use(0, nil)
-		return keys, nil
+	keys, err := first.ready(ctx)
+	if err != nil {
+		return k.fallBack(ctx, err)
 	}
-	return k.fallBack(ctx, first.lastError())
+	k.use(0, nil)
+	return keys, nil
 }
 
 func (k *keyring) inUse() int {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // profiles writes a credentials file and has the SDK read it instead of the
@@ -73,6 +75,47 @@ func TestFallsBackAndReturns(t *testing.T) {
 		expect("works again, in the background", 1, 1)
 		time.Sleep(time.Second)
 		expect("back", 2, 0)
+	})
+}
+
+// A profile whose keys have expired gives way too, and is seldom tried again
+// until its file changes.
+func TestProfileFallsBack(t *testing.T) {
+	const old, fresh = "AKIAOLDOLDOLDOLDOLD0", "AKIANEWNEWNEWNEWNEW0"
+	s := &fakeSTS{life: time.Hour}
+	refusals := 0
+	s.refuse = func(key string) (int, string) {
+		if key != old {
+			return 0, ""
+		}
+		refusals++
+		return 403, errorBody("ExpiredToken", "The security token included in the request is expired")
+	}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		keys := "[spare]\naws_access_key_id = AKIASPARE00000000000\naws_secret_access_key = SECRET\n[night]\naws_secret_access_key = SECRET\naws_access_key_id = "
+		path := profiles(t, keys+old+"\n")
+		ask := func() error {
+			cfg, err := m.Config(t.Context(), "us-east-1", Source{Profile: "night"}, Source{Profile: "spare"})
+			if err != nil {
+				return err
+			}
+			_, err = sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), nil)
+			return err
+		}
+		for range 60 {
+			if err := ask(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if refusals > 8 {
+			t.Errorf("an expired key was used %d times in an hour", refusals)
+		}
+		rewrite(t, path, keys+fresh+"\n# mended\n")
+		time.Sleep(lookEvery)
+		if err := ask(); err != nil || m.Stats().Fallbacks != 0 {
+			t.Errorf("after the file was rewritten: %d fallbacks in use, %v", m.Stats().Fallbacks, err)
+		}
 	})
 }
 

@@ -139,25 +139,20 @@ func (s *session) outcome(now time.Time) (aws.Credentials, error) {
 }
 
 // ready returns valid credentials if there are any, and has a due refresh begin
-// in the background.
-func (s *session) ready(ctx context.Context) (aws.Credentials, bool) {
+// in the background; nobody waits for it.
+func (s *session) ready(ctx context.Context) (aws.Credentials, error) {
 	if s.src.RoleARN == "" {
-		keys, err := s.retrieveBase(ctx)
-		return keys, err == nil
+		return s.retrieveBase(ctx)
 	}
 	mended := s.base.changed(ctx)
 	m := s.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if l := s.lease; l != nil && l.valid(now) && now.Before(l.urgent) {
-		keys, err := s.outcome(now)
-		return keys, err == nil
-	}
-	if s.flight == nil && (mended || now.After(s.retry)) {
+	if s.flight == nil && (mended || now.After(s.retry)) && (s.lease == nil || now.After(s.lease.refresh)) {
 		s.startFlight()
 	}
-	return aws.Credentials{}, false
+	return s.outcome(now)
 }
 
 // lastError is why the last refresh failed, nil if it did not.
