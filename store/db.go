@@ -212,7 +212,17 @@ func (db *database) info() (info JobInfo, err error) {
 			return err
 		}
 		info.State = record.State
-		return getJSON(tx.Bucket(bucketMeta), keySpec, &info.Spec)
+		if err := getJSON(tx.Bucket(bucketMeta), keySpec, &info.Spec); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketTargets).ForEach(func(_, value []byte) error {
+			var t targetRecord
+			if err := json.Unmarshal(value, &t); err != nil {
+				return fmt.Errorf("target: %w", err)
+			}
+			info.MostPoints = max(info.MostPoints, t.PointsPlanned)
+			return nil
+		})
 	})
 	return info, err
 }

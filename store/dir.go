@@ -26,8 +26,9 @@ var ErrNoJob = errors.New("no job there")
 
 // JobInfo is what the directory knows of one job.
 type JobInfo struct {
-	Spec  Spec
-	State State
+	Spec       Spec
+	State      State
+	MostPoints int64 // estimated datapoints of its largest target, as far as enumerated
 }
 
 // Open takes the harvest directory at path, making it if need be. It waits at

@@ -80,7 +80,6 @@ type TargetState struct {
 	Enumerated                   bool
 	Denied                       *Failure
 	Planned, Done, Empty, Failed int64 // instances
-	Points                       int64 // estimated datapoints of those planned
 }
 
 // Complete reports whether nothing is pending in the target.
@@ -94,7 +93,7 @@ func (j *Job) Targets() []TargetState {
 	defer j.mu.Unlock()
 	states := make([]TargetState, 0, len(j.targets))
 	for t, r := range j.targets {
-		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed, r.PointsPlanned})
+		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed})
 	}
 	slices.SortFunc(states, func(a, b TargetState) int { return compareTargets(a.Target, b.Target) })
 	return states

@@ -79,6 +79,9 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if n := len(jobs); n > 0 {
+		r.points = jobs[n-1].MostPoints
+	}
 	again, err := r.finishEarlier(ctx, jobs)
 	if err != nil && exitCode(err) != exitIncomplete {
 		return err
@@ -207,7 +210,6 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 	var targets []store.Target
 	for _, t := range job.Targets() {
 		targets = append(targets, t.Target)
-		r.points = max(r.points, t.Points)
 	}
 	entries, err := r.accounts(ctx)
 	if err != nil {
