@@ -82,6 +82,9 @@ func (b *base) load(ctx context.Context) (aws.Config, error) {
 		options = append(options, config.WithBaseEndpoint(url))
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if b.source.Profile == "" && dropProfileThatIsNot(err) {
+		cfg, err = config.LoadDefaultConfig(ctx, options...)
+	}
 	if err != nil {
 		return cfg, &Error{Source: b.source, Err: err, person: true, hint: loadHint(err)}
 	}
@@ -91,7 +94,24 @@ func (b *base) load(ctx context.Context) (aws.Config, error) {
 		}))
 	}
 	cfg.HTTPClient = b.manager.client(cfg.HTTPClient)
+	cfg.APIOptions = append(cfg.APIOptions, addClock)
 	return cfg, nil
+}
+
+// dropProfileThatIsNot takes AWS_PROFILE out of this process's environment when
+// no such profile exists and keys in the environment come first anyway: the SDK
+// would refuse to load at all. It reports whether it did.
+func dropProfileThatIsNot(err error) bool {
+	var missing config.SharedConfigProfileNotExistError
+	if !errors.As(err, &missing) || !(conflicts{env: os.Getenv}).keys() {
+		return false
+	}
+	for _, name := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
+		if os.Unsetenv(name) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func loadHint(err error) string {

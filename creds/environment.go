@@ -9,9 +9,8 @@ import "strings"
 // config package (resolve_credentials.go).
 func Conflicts(profile string, env func(name string) string) []string {
 	c := conflicts{env: env}
-	key, secret := c.first("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"), c.first("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY")
-	keys := key != "" && secret != ""
-	c.pair(key, secret, keys)
+	keys := c.keys()
+	c.pair(keys)
 	switch {
 	case profile != "":
 		c.shadowed("the configuration names profile "+profile, "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE")
@@ -45,7 +44,13 @@ type conflicts struct {
 
 func (c *conflicts) add(line string) { c.lines = append(c.lines, line) }
 
-func (c *conflicts) first(names ...string) string {
+func (c conflicts) key() string    { return c.first("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY") }
+func (c conflicts) secret() string { return c.first("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY") }
+
+// keys reports whether the environment holds a pair of keys.
+func (c conflicts) keys() bool { return c.key() != "" && c.secret() != "" }
+
+func (c conflicts) first(names ...string) string {
 	for _, name := range names {
 		if v := c.env(name); v != "" {
 			return v
@@ -65,7 +70,8 @@ func (c *conflicts) shadowed(why string, names ...string) {
 // pair looks at key, secret and token: half-set pairs, and tokens that do not
 // belong to the key. Keys that begin with ASIA are temporary, with AKIA not
 // (IAM user guide, unique identifiers).
-func (c *conflicts) pair(key, secret string, keys bool) {
+func (c *conflicts) pair(keys bool) {
+	key, secret := c.key(), c.secret()
 	token := c.env("AWS_SESSION_TOKEN") != ""
 	switch {
 	case key != "" && secret == "":

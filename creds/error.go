@@ -89,7 +89,7 @@ func doubtful(err error) bool {
 // skewed are the answers to a request whose signing time is off.
 func skewed(err error) bool {
 	switch code(err) {
-	case "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidSignatureException", "RequestExpired":
+	case "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidSignatureException":
 		return true
 	}
 	return false

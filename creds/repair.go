@@ -25,6 +25,21 @@ func addRepair(stack *middleware.Stack, k *keyring) error {
 	return stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("cwharvest.NoteKey", noteKey), middleware.After)
 }
 
+// addClock adds a step to an operation that signs it once more when AWS refused
+// the time of the signature: by then the SDK's client knows AWS's clock from the
+// answer.
+func addClock(stack *middleware.Stack) error {
+	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("cwharvest.Clock", func(
+		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+	) (middleware.InitializeOutput, middleware.Metadata, error) {
+		out, metadata, err := next.HandleInitialize(ctx, in)
+		if skewed(err) && ctx.Err() == nil {
+			return next.HandleInitialize(ctx, in)
+		}
+		return out, metadata, err
+	}), middleware.Before)
+}
+
 type usedKey struct{}
 
 // repeat runs the whole operation again, so that its input is serialised and
@@ -32,7 +47,6 @@ type usedKey struct{}
 func (k *keyring) repeat(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
 	out middleware.InitializeOutput, metadata middleware.Metadata, err error,
 ) {
-	skew := false
 	for try := 0; ; try++ {
 		key := new(string)
 		out, metadata, err = next.HandleInitialize(context.WithValue(ctx, usedKey{}, key), in)
@@ -44,8 +58,6 @@ func (k *keyring) repeat(ctx context.Context, in middleware.InitializeInput, nex
 			if renewErr := k.drop(ctx, *key); renewErr != nil {
 				return out, metadata, errors.Join(err, renewErr)
 			}
-		case skewed(err) && !skew:
-			skew = true // the client now knows the server's clock
 		default:
 			return out, metadata, err
 		}

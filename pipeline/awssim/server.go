@@ -83,6 +83,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.admin(w, r)
 		return
 	}
+	w.Header().Set("Date", s.cfg.Now().UTC().Format(http.TimeFormat))
 	s.stats.enter(s.inFlight.Add(1))
 	defer s.inFlight.Add(-1)
 	c, fail := s.read(r)

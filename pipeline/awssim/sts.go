@@ -77,7 +77,6 @@ func (s *Server) callerIdentity(w http.ResponseWriter, c *call, _ activeFaults) 
 }
 
 func (s *Server) answerSTS(w http.ResponseWriter, operation, result string) {
-	w.Header().Set("Date", s.cfg.Now().UTC().Format(http.TimeFormat))
 	writeXML(w, 200, fmt.Sprintf(`<%sResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><%sResult>%s</%sResult><ResponseMetadata><RequestId>sim</RequestId></ResponseMetadata></%sResponse>`,
 		operation, operation, result, operation, operation))
 }
