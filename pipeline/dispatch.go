@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -33,6 +34,8 @@ type target struct {
 	log    *slog.Logger
 
 	enumerated bool
+	regions    []string     // that the target, a pattern, turned out to stand for
+	finished   bool         // nothing is left to do
 	pages      *enumeration // nil until connected
 	fetcher    *fetcher     // nil until connected
 	plan       planner
@@ -57,7 +60,8 @@ type target struct {
 // next success it sends one call at a time.
 type pause struct {
 	failures int // in a row, counted once per flight
-	since    time.Time
+	began    time.Time
+	since    time.Time // of this class
 	until    time.Time
 	class    class
 	reason   string
@@ -85,6 +89,7 @@ func (t *target) work(ctx context.Context) (again time.Time, err error) {
 	for ctx.Err() == nil && !t.denied {
 		wait, done, err := t.step(ctx)
 		if done || err != nil {
+			t.finished = done && !t.run.listing
 			return time.Time{}, err
 		}
 		if wait > yieldForPause && t.flying == 0 {
@@ -107,16 +112,24 @@ const untilOutcome = time.Hour // a wait that only an outcome ends, since one is
 
 // step does the next thing that can be done now, or says how long to wait.
 func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err error) {
+	if t.run.listing && t.paused.failures > outageAfter {
+		return 0, true, nil // others need not wait for it to know the price
+	}
 	if wait := time.Until(t.paused.until); wait > 0 {
 		return wait, false, nil
+	}
+	if t.key.IsPattern() {
+		return 0, t.resolve(ctx), nil
 	}
 	if err := t.connect(ctx); err != nil {
 		t.listingFailed(err)
 		return 0, false, nil
 	}
 	if !t.enumerated {
-		t.enumerate(ctx)
-		return 0, false, nil
+		return 0, false, t.enumerate(ctx)
+	}
+	if t.run.listing {
+		return 0, true, nil
 	}
 	if t.flying >= t.window() {
 		return untilOutcome, false, nil
@@ -132,8 +145,17 @@ func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err e
 		t.control(r)
 		return 0, false, nil
 	}
-	if wait := t.limits.wait(time.Now(), r); wait > 0 {
+	now := time.Now()
+	if wait := t.limits.wait(now, r); wait > 0 {
 		return wait, false, nil
+	}
+	if now.After(r.window.AskableUntil()) {
+		t.remove(r)
+		t.ageOut(r.items)
+		return 0, false, nil
+	}
+	if _, worst := r.price(t.run.series); !t.run.budget.reserve(worst) {
+		return 0, false, t.run.overspent()
 	}
 	t.launch(r)
 	return 0, false, nil
@@ -171,17 +193,24 @@ func (t *target) next() (*request, error) {
 			return nil, err
 		}
 		t.head, t.planned = r, r == nil
+		t.ageOut(t.plan.gone)
+		t.plan.gone = nil
 	}
 	return t.head, nil
 }
 
-// launch sends r, which next has returned, through the pool.
-func (t *target) launch(r *request) {
+// remove takes r, which next has returned, off what is to be sent.
+func (t *target) remove(*request) {
 	if len(t.repeats) > 0 {
 		t.repeats = t.repeats[1:]
 	} else {
 		t.head = nil
 	}
+}
+
+// launch sends r, which next has returned, through the pool.
+func (t *target) launch(r *request) {
+	t.remove(r)
 	if r.sent == 0 {
 		r.successes = t.successes
 	} else {
@@ -191,8 +220,10 @@ func (t *target) launch(r *request) {
 	t.limits.take(time.Now(), r)
 	t.fly(func(ctx context.Context) outcome {
 		a := t.fetcher.fetch(ctx, r)
-		if a.calls > 0 {
-			t.run.meter.bill(r, t.fetcher.series)
+		if cost, worst := r.price(t.run.series); a.calls > 0 {
+			t.run.meter.charge(cost, worst)
+		} else {
+			t.run.budget.refund(worst)
 		}
 		if a.buffer != nil {
 			t.run.out <- entry{results: a.results, buffer: a.buffer}
@@ -207,8 +238,7 @@ func (t *target) control(r *request) {
 	t.fly(func(ctx context.Context) outcome {
 		err := t.fetcher.control(ctx, r)
 		if err == nil {
-			t.run.meter.metrics.Add(1)
-			t.run.meter.worst.Add(1)
+			t.run.meter.charge(t.run.ControlUSD, t.run.ControlUSD)
 		}
 		return outcome{err: err}
 	})
@@ -263,6 +293,7 @@ func (t *target) settle(o outcome) {
 		t.repeat(r)
 		t.pause(o.sent, c, o.err)
 	}
+	t.giveUp()
 }
 
 func (t *target) repeat(r *request) {
@@ -340,7 +371,8 @@ func (t *target) deny(f store.Failure) {
 	}
 	t.denied = true
 	t.log.Warn("target denied", "class", f.Class, "error", f.Message)
-	t.run.out <- entry{denial: &store.Denial{Target: t.key, Failure: f}}
+	tolerated := t.run.Tolerated != nil && t.run.Tolerated(t.key)
+	t.run.out <- entry{denial: &store.Denial{Target: t.key, Failure: f, Tolerated: tolerated}}
 }
 
 func (t *target) succeed() {
@@ -366,6 +398,9 @@ func (t *target) pause(sent time.Time, c class, err error) {
 		return
 	}
 	now := time.Now()
+	if p.failures == 0 {
+		p.began = now
+	}
 	if p.failures == 0 || p.class != c {
 		p.since, p.class = now, c
 	}
@@ -382,6 +417,27 @@ func (t *target) pause(sent time.Time, c class, err error) {
 	p.reason = shortError(err)
 }
 
+// giveUp denies a target that has been out for too long.
+func (t *target) giveUp() {
+	p, most := t.pausedFor(), t.run.GiveUpAfter
+	if most > 0 && p.failures > outageAfter && time.Since(p.began) > most {
+		t.deny(store.Failure{Class: "gave_up", Message: fmt.Sprintf("out for %v, longer than --give-up-after: %s", time.Since(p.began).Round(time.Second), p.reason)})
+	}
+}
+
+// ageOut fails items of windows that CloudWatch no longer keeps at their period:
+// it would answer with nothing, and no error.
+func (t *target) ageOut(items []item) {
+	for _, it := range items {
+		w := t.run.series[it.series].Windows[it.window]
+		f := store.Failure{Class: "retention_passed", Message: fmt.Sprintf("CloudWatch keeps no datapoints by %ds from %s any more",
+			w.Period, time.Unix(w.Start, 0).UTC().Format(time.RFC3339))}
+		t.run.out <- entry{results: []store.Result{{
+			Target: t.key, Instance: it.instance, Series: it.series, Window: it.window, Failure: &f,
+		}}}
+	}
+}
+
 func (t *target) pausedFor() pause {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -390,12 +446,12 @@ func (t *target) pausedFor() pause {
 
 // enumerate lists the target's instances, hands them on page by page, and
 // counts the target as enumerated only when every page is durable.
-func (t *target) enumerate(ctx context.Context) {
+func (t *target) enumerate(ctx context.Context) error {
 	for ctx.Err() == nil {
 		page, last, err := t.list()
 		if err != nil {
 			t.listingFailed(err)
-			return
+			return nil
 		}
 		t.succeed()
 		durable := make(chan struct{})
@@ -409,9 +465,52 @@ func (t *target) enumerate(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		if last {
-			return
+			return t.checkPlan()
 		}
 	}
+	return nil
+}
+
+// checkPlan holds the budget against what is known now, once paying has begun.
+func (t *target) checkPlan() error {
+	if t.run.listing {
+		return nil
+	}
+	return t.run.checkPlan()
+}
+
+// resolve asks what a pattern stands for, and reports whether that is durable:
+// then the target's work is done by those it stands for.
+func (t *target) resolve(ctx context.Context) bool {
+	regions, err := t.askRegions()
+	switch {
+	case err != nil:
+		t.listingFailed(err)
+		return false
+	case len(regions) == 0:
+		t.deny(store.Failure{Class: "no_region", Message: "none of the account's enabled regions is " + t.key.Region})
+		return false
+	}
+	t.succeed()
+	durable := make(chan struct{})
+	t.run.out <- entry{resolution: &store.Resolution{Target: t.key, Regions: regions}, committed: durable}
+	select {
+	case <-durable:
+		t.regions, t.finished = regions, true
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (t *target) askRegions() ([]string, error) {
+	ctx, cancel := context.WithTimeout(t.run.calls, t.run.CallTimeout)
+	defer cancel()
+	cfg, err := t.run.Connect(ctx, t.key)
+	if err != nil {
+		return nil, err
+	}
+	return EnabledRegions(ctx, cfg, t.key, &t.run.Discovery)
 }
 
 func (t *target) list() ([]store.Instance, bool, error) {
@@ -437,6 +536,7 @@ func (t *target) listingFailed(err error) {
 	default:
 		t.pause(time.Now(), c, err)
 	}
+	t.giveUp()
 }
 
 // connect makes the target's clients, once.
@@ -449,6 +549,8 @@ func (t *target) connect(ctx context.Context) error {
 		return err
 	}
 	t.pages = t.run.enumeration(t.key, cfg)
-	t.fetcher = &fetcher{client: cloudwatch.NewFromConfig(cfg, flat.Use), target: t.key, series: t.run.series}
+	t.fetcher = &fetcher{
+		client: cloudwatch.NewFromConfig(cfg, flat.Use), target: t.key, series: t.run.series, statistics: t.run.Statistics,
+	}
 	return nil
 }

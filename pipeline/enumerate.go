@@ -9,6 +9,8 @@ import (
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
@@ -16,10 +18,21 @@ import (
 // Discovery says where a target's instances come from: the union of its
 // sources.
 type Discovery struct {
-	EC2    bool                      // DescribeInstances
-	States []string                  // of EC2 instances; none: all states
-	Tags   map[string]string         // EC2 instances must carry all of them; the value "*" stands for any
-	Listed map[store.Target][]string // instance ids from a file
+	EC2        bool              // DescribeInstances, for metrics by InstanceId
+	States     []string          // of EC2 instances; none: all states
+	Tags       map[string]string // EC2 instances must carry all of them; the value "*" stands for any
+	Monitoring string            // enabled or disabled; empty: both
+
+	CloudWatch []Listing                         // ListMetrics
+	Listed     map[store.Target][]store.Instance // from a file; an empty namespace stands for all that fit
+}
+
+// Listing is what ListMetrics is asked for: metrics of a namespace with exactly
+// these dimensions.
+type Listing struct {
+	Namespace  string
+	Dimensions []string // names, sorted
+	Metrics    []string
 }
 
 // ec2Page is the number of instances asked of one DescribeInstances call, its
@@ -29,65 +42,131 @@ const ec2Page = 1000
 // enumeration walks one target's instances page by page. Its state outlives
 // an outage: the page that failed is asked again, not the ones before it.
 type enumeration struct {
-	discovery  *Discovery
-	target     store.Target
-	namespaces []string // of the plan: an EC2 instance is an instance in each
-	client     *ec2.Client
+	discovery *Discovery
+	target    store.Target
+	groups    []Listing // of the plan: what is an instance in which namespace
+	ec2       *ec2.Client
+	metrics   *cloudwatch.Client
+	charged   func() // is called for every call that CloudWatch charges for
 
-	listed bool   // the file's instances have been handed on
-	token  string // of the next page
+	sources []source // those not finished
+	token   string   // of the first source's next page
+}
+
+// source returns the page with a token, and the next one's.
+type source func(ctx context.Context, token string) (page []store.Instance, next string, err error)
+
+// newEnumeration begins with the first page of the first source.
+func newEnumeration(d *Discovery, t store.Target, groups []Listing, cfg aws.Config, charged func()) *enumeration {
+	e := &enumeration{
+		discovery: d, target: t, groups: groups, ec2: ec2.NewFromConfig(cfg), metrics: cloudwatch.NewFromConfig(cfg), charged: charged,
+	}
+	if len(e.discovery.Listed[e.target]) > 0 {
+		e.sources = append(e.sources, e.listed)
+	}
+	if e.discovery.EC2 {
+		e.sources = append(e.sources, e.describeInstances)
+	}
+	for _, l := range e.discovery.CloudWatch {
+		for _, metric := range l.Metrics {
+			e.sources = append(e.sources, func(ctx context.Context, token string) ([]store.Instance, string, error) {
+				return e.listMetrics(ctx, &l, metric, token)
+			})
+		}
+	}
+	return e
 }
 
 // next returns the next page and whether it is the last.
 func (e *enumeration) next(ctx context.Context) ([]store.Instance, bool, error) {
-	if !e.listed {
-		page := e.fromList()
-		e.listed = true
-		return page, !e.discovery.EC2, nil
+	if len(e.sources) == 0 {
+		return nil, true, nil
 	}
-	out, err := e.client.DescribeInstances(ctx, e.input())
+	page, next, err := e.sources[0](ctx, e.token)
 	if err != nil {
 		return nil, false, fmt.Errorf("list instances of %s: %w", e.target, err)
 	}
-	e.token = aws.ToString(out.NextToken)
-	var page []store.Instance
+	if e.token = next; next == "" {
+		e.sources = e.sources[1:]
+	}
+	return page, len(e.sources) == 0, nil
+}
+
+// restart goes back to the source's first page after a page token was refused.
+// It reports false when there is no token to blame.
+func (e *enumeration) restart() bool {
+	if e.token == "" {
+		return false
+	}
+	e.token = ""
+	return true
+}
+
+func (e *enumeration) listed(context.Context, string) (page []store.Instance, _ string, _ error) {
+	for _, in := range e.discovery.Listed[e.target] {
+		var names []string
+		for _, d := range in.Dimensions {
+			names = append(names, d.Name)
+		}
+		page = append(page, e.inGroups(in, names)...)
+	}
+	return page, "", nil
+}
+
+// inGroups returns the instance for each namespace that has metrics by the
+// dimensions.
+func (e *enumeration) inGroups(in store.Instance, names []string) (all []store.Instance) {
+	for _, g := range e.groups {
+		if (in.Namespace == "" || in.Namespace == g.Namespace) && slices.Equal(g.Dimensions, names) {
+			each := in
+			each.Namespace = g.Namespace
+			all = append(all, each)
+		}
+	}
+	return all
+}
+
+func (e *enumeration) describeInstances(ctx context.Context, token string) (page []store.Instance, next string, err error) {
+	out, err := e.ec2.DescribeInstances(ctx, e.input(token))
+	if err != nil {
+		return nil, "", err
+	}
 	for _, reservation := range out.Reservations {
 		for i := range reservation.Instances {
 			page = append(page, e.fromEC2(&reservation.Instances[i])...)
 		}
 	}
-	return page, e.token == "", nil
+	return page, aws.ToString(out.NextToken), nil
 }
 
-func (e *enumeration) input() *ec2.DescribeInstancesInput {
+func (e *enumeration) input(token string) *ec2.DescribeInstancesInput {
 	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(ec2Page)}
-	if e.token != "" {
-		in.NextToken = &e.token
+	if token != "" {
+		in.NextToken = &token
+	}
+	filter := func(name string, values ...string) {
+		in.Filters = append(in.Filters, types.Filter{Name: &name, Values: values})
 	}
 	if len(e.discovery.States) > 0 {
-		in.Filters = append(in.Filters, types.Filter{Name: aws.String("instance-state-name"), Values: e.discovery.States})
+		filter("instance-state-name", e.discovery.States...)
+	}
+	if e.discovery.Monitoring != "" {
+		filter("monitoring-state", e.discovery.Monitoring)
 	}
 	for key, value := range e.discovery.Tags {
-		in.Filters = append(in.Filters, types.Filter{Name: aws.String("tag:" + key), Values: []string{value}})
+		filter("tag:"+key, value)
 	}
 	slices.SortFunc(in.Filters, func(a, b types.Filter) int { return strings.Compare(*a.Name, *b.Name) })
 	return in
 }
 
-func (e *enumeration) fromList() []store.Instance {
-	var page []store.Instance
-	for _, id := range e.discovery.Listed[e.target] {
-		page = append(page, e.perNamespace(id, store.Instance{Sources: []string{"file"}})...)
-	}
-	return page
-}
-
 func (e *enumeration) fromEC2(i *types.Instance) []store.Instance {
 	in := store.Instance{
-		Type:     string(i.InstanceType),
-		Platform: aws.ToString(i.PlatformDetails),
-		Launched: aws.ToTime(i.LaunchTime),
-		Sources:  []string{"ec2"},
+		Dimensions: []store.Dimension{{Name: "InstanceId", Value: aws.ToString(i.InstanceId)}},
+		Type:       string(i.InstanceType),
+		Platform:   aws.ToString(i.PlatformDetails),
+		Launched:   aws.ToTime(i.LaunchTime),
+		Sources:    []string{"ec2"},
 	}
 	if i.State != nil {
 		in.State = string(i.State.Name)
@@ -101,25 +180,57 @@ func (e *enumeration) fromEC2(i *types.Instance) []store.Instance {
 			in.Tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 		}
 	}
-	return e.perNamespace(aws.ToString(i.InstanceId), in)
+	return e.inGroups(in, []string{"InstanceId"})
 }
 
-func (e *enumeration) perNamespace(id string, in store.Instance) []store.Instance {
-	page := make([]store.Instance, 0, len(e.namespaces))
-	for _, namespace := range e.namespaces {
-		in.Namespace = namespace
-		in.Dimensions = []store.Dimension{{Name: "InstanceId", Value: id}}
-		page = append(page, in)
+// listMetrics returns a page of the dimension sets that a metric has. Metrics
+// without data in the last two weeks are not listed, and RecentlyActive would
+// narrow that to three hours (API reference of ListMetrics).
+func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token string) (page []store.Instance, next string, err error) {
+	in := &cloudwatch.ListMetricsInput{Namespace: &l.Namespace, MetricName: &metric}
+	if token != "" {
+		in.NextToken = &token
 	}
-	return page
+	for _, name := range l.Dimensions {
+		in.Dimensions = append(in.Dimensions, cwtypes.DimensionFilter{Name: &name})
+	}
+	out, err := e.metrics.ListMetrics(ctx, in)
+	if err != nil {
+		return nil, "", err
+	}
+	e.charged()
+	for i := range out.Metrics {
+		in := store.Instance{Namespace: l.Namespace, Sources: []string{"cloudwatch"}}
+		for _, d := range out.Metrics[i].Dimensions {
+			in.Dimensions = append(in.Dimensions, store.Dimension{Name: aws.ToString(d.Name), Value: aws.ToString(d.Value)})
+		}
+		slices.SortFunc(in.Dimensions, func(a, b store.Dimension) int { return strings.Compare(a.Name, b.Name) })
+		if slices.EqualFunc(in.Dimensions, l.Dimensions, func(d store.Dimension, name string) bool { return d.Name == name }) {
+			page = append(page, in) // the filter lets through what has more dimensions, too
+		}
+	}
+	return page, aws.ToString(out.NextToken), nil
 }
 
-// restart goes back to the first page after a page token was refused. It
-// reports false when there is no token to blame.
-func (e *enumeration) restart() bool {
-	if e.token == "" {
-		return false
+// EnabledRegions returns what a target's pattern stands for: those of the
+// account's enabled regions that it covers, and listed ones, which are then
+// refused in their own name.
+func EnabledRegions(ctx context.Context, cfg aws.Config, pattern store.Target, d *Discovery) ([]string, error) {
+	out, err := ec2.NewFromConfig(cfg).DescribeRegions(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list the regions of %s: %w", pattern.Account, err)
 	}
-	e.token = ""
-	return true
+	var regions []string
+	for _, r := range out.Regions {
+		if name := aws.ToString(r.RegionName); pattern.Covers(name) {
+			regions = append(regions, name)
+		}
+	}
+	for t := range d.Listed {
+		if t.Account == pattern.Account && pattern.Covers(t.Region) {
+			regions = append(regions, t.Region)
+		}
+	}
+	slices.Sort(regions)
+	return slices.Compact(regions), nil
 }

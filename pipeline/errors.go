@@ -46,6 +46,8 @@ var classByCode = map[string]class{
 
 	"ExpiredToken": expired, "ExpiredTokenException": expired, "RequestExpired": expired,
 
+	"AccountNotRegisteredException": refused, "AWSOrganizationsNotInUseException": refused, "ParentNotFoundException": refused,
+
 	"AccessDenied": refused, "AccessDeniedException": refused, "UnauthorizedOperation": refused,
 	"OptInRequired": refused, "AuthFailure": refused, "InvalidClientTokenId": refused,
 	"UnrecognizedClientException": refused, "SignatureDoesNotMatch": refused, "Forbidden": refused,
@@ -127,6 +129,9 @@ func failure(c class, err error) store.Failure {
 // Explain says in words what an error of a call means for its target, as a
 // denial would: its class, and one line.
 func Explain(err error) store.Failure { return failure(classify(err), err) }
+
+// IsRefused reports whether a call that failed would fail again.
+func IsRefused(err error) bool { c := classify(err); return c == refused || c == unfit }
 
 // shortError is an error without the SDK's layers: "GetMetricData: code: message".
 func shortError(err error) string {

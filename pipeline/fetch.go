@@ -36,9 +36,10 @@ var buffers = sync.Pool{New: func() any { return new([]float64) }}
 
 // fetcher asks one target for datapoints.
 type fetcher struct {
-	client *cloudwatch.Client
-	target store.Target
-	series []store.Series
+	client     *cloudwatch.Client
+	target     store.Target
+	series     []store.Series
+	statistics bool // asks GetMetricStatistics
 
 	// plain has the SDK decode this target's answers: one of them had a form
 	// that the flat decoder gave up on too late.
@@ -47,6 +48,9 @@ type fetcher struct {
 
 // fetch sends a request and reads every page of its answer.
 func (f *fetcher) fetch(ctx context.Context, r *request) answer {
+	if f.statistics {
+		return f.fetchStatistics(ctx, r)
+	}
 	c := newCollector(r, f.series)
 	input := f.input(r)
 	for calls := 0; ; calls++ {
@@ -116,6 +120,14 @@ func (f *fetcher) input(r *request) *cloudwatch.GetMetricDataInput {
 // answers at all. It costs one metric.
 func (f *fetcher) control(ctx context.Context, r *request) error {
 	s := &f.series[r.items[0].series]
+	if f.statistics {
+		_, err := f.client.GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
+			Namespace: &s.Namespace, MetricName: &s.Metric, Statistics: []types.Statistic{types.StatisticAverage},
+			StartTime: aws.Time(time.Unix(r.window.End-r.window.Period, 0)), EndTime: aws.Time(time.Unix(r.window.End, 0)),
+			Period: aws.Int32(int32(r.window.Period)),
+		})
+		return err
+	}
 	_, err := f.client.GetMetricData(ctx, &cloudwatch.GetMetricDataInput{
 		StartTime: aws.Time(time.Unix(r.window.End-r.window.Period, 0)),
 		EndTime:   aws.Time(time.Unix(r.window.End, 0)),

@@ -1,19 +1,22 @@
 package pipeline
 
 import (
+	"math"
 	"sync"
 	"time"
 )
 
-// GetMetricData quotas per account and region (CloudWatch service quotas,
-// general reference cw_region). CloudWatch counts estimated datapoints, so
-// sparse metrics cost as much as full ones; the rate depends on the age of
-// StartTime. At most quotas: what is granted may be less.
+// Quotas per account and region (CloudWatch service quotas, general reference
+// cw_region). Of GetMetricData CloudWatch counts estimated datapoints, so sparse
+// metrics cost as much as full ones; the rate depends on the age of StartTime.
+// At most quotas: what is granted may be less.
 const (
 	quotaRequests  = 500     // per second
 	quotaOldPoints = 396_000 // per second, StartTime more than 3 h ago
 	quotaNewPoints = 180_000 // per second, StartTime within the last 3 h
 	quotaRecent    = 3 * time.Hour
+
+	quotaStatistics = 400 // GetMetricStatistics calls per second; datapoints do not count
 )
 
 const (
@@ -49,6 +52,11 @@ func newLimiter(quotaShare float64) *limiter {
 	}
 }
 
+// newStatisticsLimiter is one for GetMetricStatistics.
+func newStatisticsLimiter(quotaShare float64) *limiter {
+	return &limiter{requests: quotaStatistics * quotaShare, old: math.Inf(1), recent: math.Inf(1), share: 1, ceiling: 1}
+}
+
 // wait returns how long the next call must wait; the two datapoint budgets
 // are apart because CloudWatch keeps them apart.
 func (l *limiter) wait(now time.Time, r *request) time.Duration {
@@ -64,7 +72,7 @@ func (l *limiter) take(now time.Time, r *request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	budget, rate := l.budget(now, r)
-	l.spend(0, now, 1/l.requests)
+	l.spend(0, now, float64(max(r.calls, 1))/l.requests)
 	l.spend(budget, now, float64(r.points)/rate)
 }
 

@@ -13,7 +13,7 @@ func (r *run) live() store.Live {
 		s := r.Sessions()
 		l.OpenSessions, l.NextRefresh, l.Fallbacks = s.Open, s.NextRefresh, s.Fallbacks
 	}
-	for _, t := range r.targets {
+	for _, t := range r.all() {
 		if at, started := t.live(); started {
 			l.Targets[t.key] = at
 		}
@@ -35,6 +35,5 @@ func (t *target) live() (at store.LiveTarget, started bool) {
 
 // printable is an instance key for people: its dimensions.
 func printable(key string) string {
-	_, dimensions, _ := strings.Cut(key, "\x00")
-	return dimensions
+	return key[strings.LastIndexByte(key, 0)+1:]
 }

@@ -1,15 +1,18 @@
 package pipeline
 
 import (
-	"cwharvest/store"
 	"fmt"
+
+	"cwharvest/store"
 )
 
 // Limits of one GetMetricData request (CloudWatch quotas; API reference of
-// GetMetricData). Every statistic of a metric is a query of its own.
+// GetMetricData). Every statistic of a metric is a query of its own. The size of
+// a request is not documented: this bound keeps long dimensions from finding out.
 const (
 	maxQueries    = 500
 	maxDatapoints = 100_800
+	maxBytes      = 768 << 10
 )
 
 // item is one series-window of one instance: what a request asks for and what
@@ -28,6 +31,7 @@ type request struct {
 	items   []item
 	queries int
 	points  int // estimated datapoints, as CloudWatch's quota counts them
+	calls   int // that answer it: more than one only of GetMetricStatistics
 
 	sent      int   // times this request or the one it was cut from was sent
 	suspicion int   // failures while siblings succeeded
@@ -40,57 +44,13 @@ func (r *request) add(it item, s *store.Series) {
 	r.points += len(s.Statistics) * r.window.Points()
 }
 
-func (r *request) fits(s *store.Series) bool {
-	n := len(s.Statistics)
-	return r.queries+n <= maxQueries && r.points+n*r.window.Points() <= maxDatapoints
-}
-
 // part returns a request for some of r's items, with r's history.
 func (r *request) part(items []item, series []store.Series) *request {
-	p := &request{window: r.window, sent: r.sent, suspicion: r.suspicion, successes: r.successes}
+	p := &request{window: r.window, calls: r.calls, sent: r.sent, suspicion: r.suspicion, successes: r.successes}
 	for _, it := range items {
 		p.add(it, &series[it.series])
 	}
 	return p
-}
-
-// packer fills requests with items in the order they come, one open request
-// for each window. It is pure: equal items give equal requests.
-type packer struct {
-	series []store.Series
-	open   []*request // by first use, so that flushing keeps the order
-}
-
-// add packs an item and returns a request that it filled, if any.
-func (p *packer) add(it item) *request {
-	s := &p.series[it.series]
-	w := s.Windows[it.window]
-	for i, r := range p.open {
-		if r.window != w {
-			continue
-		}
-		if r.fits(s) {
-			r.add(it, s)
-			return nil
-		}
-		p.open[i] = &request{window: w}
-		p.open[i].add(it, s)
-		return r
-	}
-	r := &request{window: w}
-	r.add(it, s)
-	p.open = append(p.open, r)
-	return nil
-}
-
-// flush returns the oldest request not yet full, nil when there is none.
-func (p *packer) flush() *request {
-	if len(p.open) == 0 {
-		return nil
-	}
-	r := p.open[0]
-	p.open = p.open[1:]
-	return r
 }
 
 // planner yields the requests for all that is pending in one target, in
@@ -101,13 +61,15 @@ type planner struct {
 	pack    packer
 
 	ready []*request
+	gone  []item // of windows that CloudWatch does not answer any more
 	after string // the last instance read
 	read  bool   // all instances have been read
 }
 
 const planPage = 512 // instances per read of the store
 
-// next returns the next request, nil after the last one.
+// next returns the next request, nil after the last one. Items that cannot be
+// asked for any more are added to gone.
 func (p *planner) next() (*request, error) {
 	for len(p.ready) == 0 {
 		if p.read {
@@ -131,6 +93,10 @@ func (p *planner) readPage() error {
 		p.after = in.Instance.Key()
 		for _, m := range in.Missing {
 			it := item{instance: p.after, dimensions: in.Instance.Dimensions, series: m.Series, window: m.Window}
+			if p.pack.window(it).Gone() {
+				p.gone = append(p.gone, it)
+				continue
+			}
 			if full := p.pack.add(it); full != nil {
 				p.ready = append(p.ready, full)
 			}

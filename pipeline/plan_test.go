@@ -92,7 +92,7 @@ func TestPlanAsksEverythingOnce(t *testing.T) {
 				for w := range series[s].Windows {
 					if rng.IntN(4) > 0 {
 						missing = append(missing, store.SeriesWindow{Series: s, Window: w})
-						want[fmt.Sprintf("AWS/EC2\x00InstanceId=i-%017d %d %d", i, s, w)]++
+						want[fmt.Sprintf("AWS/EC2\x00InstanceId\x00InstanceId=i-%017d %d %d", i, s, w)]++
 					}
 				}
 			}

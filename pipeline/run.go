@@ -11,13 +11,13 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -30,6 +30,20 @@ type Config struct {
 	// credentials and region. It may be called again after a failure. Errors
 	// that implement Refused and NeedsPerson are understood.
 	Connect func(context.Context, store.Target) (aws.Config, error)
+
+	// Statistics asks GetMetricStatistics instead of GetMetricData.
+	Statistics bool
+	// Only selects targets; nil: all. The job stays open while others are pending.
+	Only func(store.Target) bool
+	// Tolerated says which targets may be denied without harm; nil: none.
+	Tolerated func(store.Target) bool
+	// MaxCostUSD bounds what the job may cost at worst, over all runs; 0: no
+	// bound. It is held against the plan before anything is paid for.
+	MaxCostUSD float64
+	// CallUSD is the price of a call of ListMetrics, ControlUSD of a control call.
+	CallUSD, ControlUSD float64
+	// GiveUpAfter is how long a target may be out before it is denied; 0: for ever.
+	GiveUpAfter time.Duration
 
 	Concurrency int           // requests in flight per target; default 8
 	MaxInFlight int           // requests in flight over all targets, and targets worked at a time; default 64
@@ -63,6 +77,10 @@ type Sessions struct {
 // credentials. Everything fetched is committed.
 var ErrCredentials = errors.New("no target can go on: credentials need a person")
 
+// ErrBudget ends a run that would exceed what it may cost or how long it may
+// take. Everything fetched is committed.
+var ErrBudget = errors.New("stopped by a budget")
+
 func (c Config) withDefaults() Config {
 	setDefault(&c.Concurrency, 8)
 	setDefault(&c.MaxInFlight, 64)
@@ -86,14 +104,17 @@ func setDefault[T comparable](field *T, value T) {
 // run is what the dispatchers of one run share.
 type run struct {
 	Config
-	series     []store.Series
-	namespaces []string
-	targets    []*target
-	pool       errgroup.Group  // the calls in flight; its members never fail
-	calls      context.Context // of every call: outlives the run's by DrainTimeout
-	inFlight   atomic.Int64
-	meter      meter
-	out        chan<- entry // to the writer
+	series   []store.Series
+	groups   []Listing // what the plan asks of instances, by namespace and dimensions
+	listing  bool      // nothing is fetched yet; changes between schedules only
+	budget   budget
+	mu       sync.Mutex // guards targets
+	targets  []*target
+	pool     errgroup.Group  // the calls in flight; its members never fail
+	calls    context.Context // of every call: outlives the run's by DrainTimeout
+	inFlight atomic.Int64
+	meter    meter
+	out      chan<- entry // to the writer
 }
 
 // Run works the job until nothing is pending that can be fetched, then
@@ -103,21 +124,20 @@ type run struct {
 func Run(ctx context.Context, cfg Config) error {
 	r := &run{Config: cfg.withDefaults()}
 	r.series = r.Job.Spec().Series
-	for _, s := range r.series {
-		if !slices.Contains(r.namespaces, s.Namespace) {
-			r.namespaces = append(r.namespaces, s.Namespace)
-		}
-	}
+	r.groups = groupsOf(r.series)
 	r.meter.sessions = r.Sessions
 	r.pool.SetLimit(r.MaxInFlight)
 	for _, state := range r.Job.Targets() {
-		if state.Denied == nil && !state.Complete() {
+		if state.Denied == nil && !state.Complete() && r.selects(state.Target) {
 			r.targets = append(r.targets, r.newTarget(state))
 		}
 	}
 	r.Job.SetLive(r.live)
 	if err := r.harvest(ctx); err != nil {
 		return err
+	}
+	if r.Only != nil && slices.ContainsFunc(r.Job.Targets(), func(t store.TargetState) bool { return t.Denied == nil && !t.Complete() }) {
+		return nil
 	}
 	if err := r.Job.Finish(); err != nil {
 		return fmt.Errorf("publish job %s: %w", r.Job.Spec().ID, err)
@@ -140,6 +160,17 @@ func (r *run) harvest(ctx context.Context) error {
 	written := make(chan error, 1) // the writer's goroutine sends its one result
 	go func() { written <- w.loop() }()
 
+	if err := r.openBudget(); err != nil {
+		stop(err)
+	}
+	if r.MaxCostUSD > 0 {
+		r.listing = true
+		r.schedule(ctx, stop)
+		r.listing = false
+		if err := r.checkPlan(); err != nil {
+			stop(err)
+		}
+	}
 	r.schedule(ctx, stop)
 	if err := r.pool.Wait(); err != nil {
 		return err
@@ -153,8 +184,10 @@ func (r *run) harvest(ctx context.Context) error {
 
 func (r *run) schedule(ctx context.Context, stop context.CancelCauseFunc) {
 	s := schedule{run: r, back: make(chan visit)}
-	for _, t := range r.targets {
-		s.idle = append(s.idle, visit{target: t})
+	for _, t := range r.all() {
+		if !t.finished {
+			s.idle = append(s.idle, visit{target: t})
+		}
 	}
 	s.work(ctx, stop)
 }
@@ -163,11 +196,11 @@ func (r *run) newTarget(state store.TargetState) *target {
 	key := state.Target
 	return &target{
 		run: r, key: key, enumerated: state.Enumerated,
-		limits:   newLimiter(r.QuotaShare),
+		limits:   r.newLimiter(),
 		log:      r.Log.With("target", key.String()),
 		outcomes: make(chan outcome, r.Concurrency),
 		plan: planner{
-			pack: packer{series: r.series},
+			pack: packer{series: r.series, single: r.Statistics},
 			pending: func(after string, limit int) ([]store.Pending, error) {
 				return r.Job.Pending(key, after, limit)
 			},
@@ -175,8 +208,43 @@ func (r *run) newTarget(state store.TargetState) *target {
 	}
 }
 
-func (r *run) enumeration(key store.Target, cfg aws.Config) *enumeration {
-	return &enumeration{
-		discovery: &r.Discovery, target: key, namespaces: r.namespaces, client: ec2.NewFromConfig(cfg),
+func (r *run) newLimiter() *limiter {
+	if r.Statistics {
+		return newStatisticsLimiter(r.QuotaShare)
 	}
+	return newLimiter(r.QuotaShare)
+}
+
+func (r *run) selects(t store.Target) bool { return r.Only == nil || r.Only(t) }
+
+// all returns the targets of this run, which grow when patterns are resolved.
+func (r *run) all() []*target {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.targets)
+}
+
+func (r *run) addTarget(t *target) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.targets = append(r.targets, t)
+}
+
+// groupsOf tells the series of a plan by what instances they are of.
+func groupsOf(series []store.Series) (groups []Listing) {
+	for _, s := range series {
+		i := slices.IndexFunc(groups, func(g Listing) bool {
+			return g.Namespace == s.Namespace && slices.Equal(g.Dimensions, s.Dimensions)
+		})
+		if i < 0 {
+			groups = append(groups, Listing{Namespace: s.Namespace, Dimensions: s.Dimensions})
+			i = len(groups) - 1
+		}
+		groups[i].Metrics = append(groups[i].Metrics, s.Metric)
+	}
+	return groups
+}
+
+func (r *run) enumeration(key store.Target, cfg aws.Config) *enumeration {
+	return newEnumeration(&r.Discovery, key, r.groups, cfg, func() { r.meter.charge(r.CallUSD, r.CallUSD) })
 }

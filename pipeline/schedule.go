@@ -4,7 +4,10 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"cwharvest/store"
 )
 
 // schedule works targets, at most MaxInFlight at a time. A target that must
@@ -47,8 +50,23 @@ func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 			case !v.at.IsZero():
 				heap.Push(&s.idle, v)
 			}
+			s.found(v.target)
 		}
 	}
+}
+
+// found takes up the targets that a pattern stood for.
+func (s *schedule) found(t *target) {
+	for _, region := range t.regions {
+		key := store.Target{Account: t.key.Account, Region: region}
+		if known := slices.ContainsFunc(s.run.all(), func(o *target) bool { return o.key == key }); known || !s.run.selects(key) {
+			continue
+		}
+		n := s.run.newTarget(store.TargetState{Target: key})
+		s.run.addTarget(n)
+		heap.Push(&s.idle, visit{target: n})
+	}
+	t.regions = nil
 }
 
 func (s *schedule) startDue(ctx context.Context) {

@@ -17,11 +17,12 @@ const (
 
 // entry is one thing to make durable.
 type entry struct {
-	results   []store.Result
-	buffer    *[]float64 // that the results' columns live in
-	discovery *store.Discovery
-	denial    *store.Denial
-	committed chan<- struct{} // closed once durable; nil when nobody waits
+	results    []store.Result
+	buffer     *[]float64 // that the results' columns live in
+	resolution *store.Resolution
+	discovery  *store.Discovery
+	denial     *store.Denial
+	committed  chan<- struct{} // closed once durable; nil when nobody waits
 }
 
 // writer is the one goroutine that commits.
@@ -113,6 +114,9 @@ func (w *writer) commit(entries []entry) error {
 	b := store.Batch{Counters: w.meter.take()}
 	for _, e := range entries {
 		b.Results = append(b.Results, e.results...)
+		if e.resolution != nil {
+			b.Resolved = append(b.Resolved, *e.resolution)
+		}
 		if e.discovery != nil {
 			b.Discovered = append(b.Discovered, *e.discovery)
 		}
@@ -126,31 +130,28 @@ func (w *writer) commit(entries []entry) error {
 	return nil
 }
 
-// Prices of GetMetricData in USD per metric requested (CloudWatch pricing,
-// us-east-1). Up to five statistics of one metric in one request count once;
-// the worst case bills every statistic, as some bills have shown.
-const (
-	pricePerMetric      = 0.01 / 1000
-	statisticsPerMetric = 5
-)
-
 // meter counts what a run spends between commits. Safe for concurrent use.
 type meter struct {
 	sent, repeated, throttled atomic.Int64
-	metrics, worst            atomic.Int64
+	cost, worst               atomic.Int64 // billionths of a USD
 	sessions                  func() Sessions
 	taken                     Sessions // counted already; the writer's own
 }
 
-// bill counts a request that CloudWatch answered.
-func (m *meter) bill(r *request, series []store.Series) {
-	var metrics int64
+// charge counts what CloudWatch bills, in USD: as it should, and at worst.
+func (m *meter) charge(cost, worst float64) {
+	m.cost.Add(int64(cost*1e9 + 0.5))
+	m.worst.Add(int64(worst*1e9 + 0.5))
+}
+
+// price is what a request costs once it is answered.
+func (r *request) price(series []store.Series) (cost, worst float64) {
 	for _, it := range r.items {
-		n := len(series[it.series].Statistics)
-		metrics += int64((n + statisticsPerMetric - 1) / statisticsPerMetric)
+		s := &series[it.series]
+		cost += s.CostUSD / float64(len(s.Windows))
+		worst += s.WorstUSD / float64(len(s.Windows))
 	}
-	m.metrics.Add(metrics)
-	m.worst.Add(int64(r.queries))
+	return cost, worst
 }
 
 // take returns what was counted since the last take.
@@ -159,8 +160,8 @@ func (m *meter) take() store.Counters {
 		RequestsSent:     m.sent.Swap(0),
 		RequestsRepeated: m.repeated.Swap(0),
 		Throttled:        m.throttled.Swap(0),
-		CostUSD:          float64(m.metrics.Swap(0)) * pricePerMetric,
-		CostWorstUSD:     float64(m.worst.Swap(0)) * pricePerMetric,
+		CostUSD:          float64(m.cost.Swap(0)) / 1e9,
+		CostWorstUSD:     float64(m.worst.Swap(0)) / 1e9,
 	}
 	if m.sessions != nil {
 		s := m.sessions()

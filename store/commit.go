@@ -39,20 +39,29 @@ func (j *Job) Commit(b *Batch) error {
 	for t, record := range c.touched {
 		j.targets[t] = *record
 	}
+	for _, t := range c.resolved {
+		delete(j.targets, t)
+	}
 	j.builder.committed(c.spooled, sealed)
 	return nil
 }
 
 // commit is one transaction in the making.
 type commit struct {
-	job     *Job
-	tx      *bolt.Tx
-	record  *jobRecord
-	touched map[Target]*targetRecord
-	spooled int64
+	job      *Job
+	tx       *bolt.Tx
+	record   *jobRecord
+	touched  map[Target]*targetRecord
+	resolved []Target // patterns: no longer targets
+	spooled  int64
 }
 
 func (c *commit) apply(b *Batch) error {
+	for i := range b.Resolved {
+		if err := c.resolve(&b.Resolved[i]); err != nil {
+			return err
+		}
+	}
 	for i := range b.Discovered {
 		if err := c.discover(&b.Discovered[i]); err != nil {
 			return err
@@ -68,7 +77,7 @@ func (c *commit) apply(b *Batch) error {
 		if err != nil {
 			return err
 		}
-		t.Denied = &b.Denied[i].Failure
+		t.Denied, t.Tolerated = &b.Denied[i].Failure, b.Denied[i].Tolerated
 	}
 	c.record.Counters.add(b.Counters)
 	for t, record := range c.touched {
@@ -103,6 +112,22 @@ func (c *commit) target(t Target) (*targetRecord, error) {
 	return &record, nil
 }
 
+// resolve replaces a pattern by the targets it stands for.
+func (c *commit) resolve(r *Resolution) error {
+	if _, err := c.target(r.Target); err != nil {
+		return err
+	}
+	delete(c.touched, r.Target)
+	c.resolved = append(c.resolved, r.Target)
+	for _, region := range r.Regions {
+		t := Target{r.Target.Account, region}
+		if _, known := c.job.targets[t]; !known && c.touched[t] == nil {
+			c.touched[t] = &targetRecord{}
+		}
+	}
+	return c.tx.Bucket(bucketTargets).Delete(targetKey(r.Target))
+}
+
 // discover adds a page of instances. What is known already stays counted once.
 func (c *commit) discover(d *Discovery) error {
 	t, err := c.target(d.Target)
@@ -126,6 +151,8 @@ func (c *commit) discover(d *Discovery) error {
 		} else {
 			t.Planned++
 			t.PointsPlanned += sh.points
+			t.CostPlanned += sh.cost
+			t.WorstPlanned += sh.worst
 		}
 		if err := putJSON(bucket, key, in); err != nil {
 			return err
@@ -246,6 +273,7 @@ func (c *commit) spool(r *Result, p *progress) error {
 			return err
 		}
 		c.count(day, len(key)+len(value), rows)
+		c.record.SeriesRows[r.Series] += int64(rows)
 		p.rows += uint64(rows)
 	}
 	c.record.Datapoints += countValues(r.Columns)

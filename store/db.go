@@ -127,6 +127,8 @@ type jobRecord struct {
 	Repeated   int64     `json:"repeated"` // series-windows that came again and were dropped
 	Counters   Counters  `json:"counters"`
 	Attempts   []Attempt `json:"attempts"`
+	Replans    []Replan  `json:"replans,omitempty"` // in the order they were made
+	SeriesRows []int64   `json:"series_rows"`       // rows of each of the plan's series
 }
 
 // Attempt is one process that worked on a job.
@@ -145,12 +147,15 @@ type Attempt struct {
 type targetRecord struct {
 	Enumerated    bool     `json:"enumerated"`
 	Denied        *Failure `json:"denied,omitempty"`
-	Planned       int64    `json:"planned"` // instances
+	Tolerated     bool     `json:"tolerated,omitempty"` // the denial is
+	Planned       int64    `json:"planned"`             // instances
 	Done          int64    `json:"done"`
 	Empty         int64    `json:"empty"`
 	Failed        int64    `json:"failed"`
 	PointsPlanned int64    `json:"points_planned"` // estimated datapoints
 	PointsDone    int64    `json:"points_done"`
+	CostPlanned   float64  `json:"cost_planned"` // USD
+	WorstPlanned  float64  `json:"worst_planned"`
 }
 
 func (r *targetRecord) pending() int64 { return r.Planned - r.Done - r.Empty - r.Failed }
@@ -180,7 +185,7 @@ func initialise(path string, spec Spec, targets []Target) error {
 		if err := putJSON(meta, keySpec, spec); err != nil {
 			return err
 		}
-		return putJSON(meta, keyJob, jobRecord{Version: schemaVersion, State: Unfinished, Segment: 1})
+		return putJSON(meta, keyJob, jobRecord{Version: schemaVersion, State: Unfinished, Segment: 1, SeriesRows: make([]int64, len(spec.Series))})
 	})
 	return errors.Join(err, db.Close())
 }

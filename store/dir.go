@@ -58,6 +58,10 @@ func (d *Dir) jobFile(id, suffix string) string { return filepath.Join(d.jobs(),
 // Jobs returns all jobs of the directory by start of their range.
 func (d *Dir) Jobs() ([]JobInfo, error) { return readJobs(d.path) }
 
+// ReadJobs returns the jobs of a directory without taking it; none when there is
+// no directory.
+func ReadJobs(dir string) ([]JobInfo, error) { return readJobs(dir) }
+
 func readJobs(dir string) ([]JobInfo, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "jobs", "[^_]*.db"))
 	if err != nil {

@@ -26,7 +26,7 @@ func (j *Job) Finish() error {
 	return j.changeRecord(func(r *jobRecord) {
 		r.State = Finished
 		for _, t := range j.targets {
-			if t.Denied != nil || t.Failed > 0 {
+			if t.Denied != nil && !t.Tolerated || t.Failed > 0 {
 				r.State = FinishedWithFailures
 			}
 		}

@@ -55,8 +55,61 @@ func (j *Job) load() error {
 		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &j.record); err != nil {
 			return err
 		}
+		j.spec.replan(j.record.Replans)
 		return readTargets(tx, j.targets)
 	})
+}
+
+// replan puts windows in the place of those that CloudWatch cannot answer any
+// more. What was fetched of them stays as it is.
+func (s *Spec) replan(all []Replan) {
+	for _, r := range all {
+		for i := range s.Series {
+			for w := range s.Series[i].Windows {
+				if s.Series[i].Windows[w] == r.Window {
+					s.Series[i].Windows[w] = r.Now
+				}
+			}
+		}
+	}
+}
+
+// Replan records windows to ask for instead of those that have aged out, in one
+// transaction. Call it before Begin.
+func (j *Job) Replan(replans []Replan) error {
+	err := j.changeRecord(func(r *jobRecord) { r.Replans = append(r.Replans, replans...) })
+	if err != nil {
+		return fmt.Errorf("replan: %w", err)
+	}
+	j.spec.replan(replans)
+	j.shapes = newShapes(j.spec.Series)
+	return nil
+}
+
+// Rediscover has all targets enumerated anew, and adds those that are not in
+// the job yet.
+func (j *Job) Rediscover(targets []Target) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	records := maps.Clone(j.targets)
+	for _, t := range targets {
+		records[t] = records[t]
+	}
+	err := j.save(func(_ *jobRecord, tx *bolt.Tx) error {
+		for t, record := range records {
+			record.Enumerated = false
+			records[t] = record
+			if err := putJSON(tx.Bucket(bucketTargets), targetKey(t), record); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("rediscover: %w", err)
+	}
+	j.targets = records
+	return nil
 }
 
 func readTargets(tx *bolt.Tx, into map[Target]targetRecord) error {
@@ -79,7 +132,8 @@ type TargetState struct {
 	Target
 	Enumerated                   bool
 	Denied                       *Failure
-	Planned, Done, Empty, Failed int64 // instances
+	Planned, Done, Empty, Failed int64   // instances
+	WorstUSD                     float64 // that its instances cost, with every statistic billed
 }
 
 // Complete reports whether nothing is pending in the target.
@@ -93,7 +147,7 @@ func (j *Job) Targets() []TargetState {
 	defer j.mu.Unlock()
 	states := make([]TargetState, 0, len(j.targets))
 	for t, r := range j.targets {
-		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed})
+		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed, r.WorstPlanned})
 	}
 	slices.SortFunc(states, func(a, b TargetState) int { return compareTargets(a.Target, b.Target) })
 	return states
@@ -150,6 +204,7 @@ func (j *Job) save(change func(*jobRecord, *bolt.Tx) error) error {
 	record := j.record
 	record.Attempts = slices.Clone(record.Attempts)
 	record.Days = slices.Clone(record.Days)
+	record.SeriesRows = slices.Clone(record.SeriesRows)
 	err := j.db.update(func(tx *bolt.Tx) error {
 		if err := change(&record, tx); err != nil {
 			return err
@@ -246,10 +301,9 @@ func (j *Job) missing(key, value []byte) ([]SeriesWindow, error) {
 }
 
 func (j *Job) shapeOf(instance []byte) (*shape, error) {
-	namespace, _, _ := bytes.Cut(instance, []byte{0})
-	sh := j.shapes[string(namespace)]
+	sh := j.shapes[groupOf(instance)]
 	if sh == nil {
-		return nil, fmt.Errorf("instance %q: the plan has no metric in its namespace", instance)
+		return nil, fmt.Errorf("instance %q: the plan has no metric in its namespace with its dimensions", instance)
 	}
 	return sh, nil
 }
@@ -268,7 +322,7 @@ func (j *Job) Retry() error {
 					return err
 				}
 			}
-			record.Denied = nil
+			record.Denied, record.Tolerated = nil, false
 			targets[t] = record
 			if err := putJSON(tx.Bucket(bucketTargets), targetKey(t), record); err != nil {
 				return err

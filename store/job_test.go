@@ -43,8 +43,8 @@ func newFixture(t *testing.T, seed uint64) *fixture {
 		Name: "night", Start: start, End: start.Add(30 * time.Hour), Created: start, Format: "jsonl",
 		Out: filepath.Join(f.path, "data"), PartSize: 20_000, Plan: json.RawMessage(`{}`),
 		Series: []Series{
-			{Namespace: "AWS/EC2", Metric: "CPUUtilization", Statistics: []string{"Average", "Maximum"}, Windows: windows},
-			{Namespace: "AWS/EC2", Metric: "NetworkIn", Statistics: []string{"Sum"}, Windows: windows},
+			{Namespace: "AWS/EC2", Dimensions: []string{"InstanceId"}, Metric: "CPUUtilization", Statistics: []string{"Average", "Maximum"}, Windows: windows},
+			{Namespace: "AWS/EC2", Dimensions: []string{"InstanceId"}, Metric: "NetworkIn", Statistics: []string{"Sum"}, Windows: windows},
 		},
 	}
 	for _, target := range testTargets {
@@ -104,7 +104,7 @@ func (f *fixture) expect(r *Result) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		_, dims, _ := strings.Cut(r.Instance, "\x00")
+		dims := r.Instance[strings.LastIndexByte(r.Instance, 0)+1:]
 		f.want[strings.Join([]string{r.Target.Account, r.Target.Region, series.Metric, dims, at, fmt.Sprint(w.Period)}, " ")] = string(text)
 	}
 }
@@ -367,7 +367,7 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 	if err := job.Begin(); err != nil {
 		t.Fatal(err)
 	}
-	b := Batch{Denied: []Denial{{testTargets[1], Failure{"refused", "no"}}}}
+	b := Batch{Denied: []Denial{{Target: testTargets[1], Failure: Failure{"refused", "no"}}}}
 	for i, target := range testTargets {
 		b.Discovered = append(b.Discovered, Discovery{Target: target, Instances: f.instances[4*i : 4*i+4], Complete: true})
 	}

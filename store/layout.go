@@ -58,10 +58,10 @@ func parseSpoolKey(k []byte) (n spoolName, err error) {
 	n.series = int(binary.BigEndian.Uint16(k[len(k)-6:]))
 	n.window = int(binary.BigEndian.Uint32(k[len(k)-4:]))
 	fields := strings.Split(string(k[4:len(k)-tail]), "\x00")
-	if len(fields) != 4 {
-		return n, fmt.Errorf("spool key %x has %d fields, want 4", k, len(fields))
+	if len(fields) != 5 {
+		return n, fmt.Errorf("spool key %x has %d fields, want 5", k, len(fields))
 	}
-	n.account, n.region, n.ns, n.dims = fields[0], fields[1], fields[2], fields[3]
+	n.account, n.region, n.ns, n.dims = fields[0], fields[1], fields[2], fields[4]
 	return n, nil
 }
 

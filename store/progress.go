@@ -5,23 +5,28 @@ import (
 	"fmt"
 )
 
-// shape maps the series-windows of one namespace to bits of an instance's
+// shape maps the series-windows of one group to bits of an instance's
 // progress: ascending by series, then window. It is frozen with the job.
 type shape struct {
 	bits   []SeriesWindow       // by bit
 	index  map[SeriesWindow]int // the inverse
 	points int64                // estimated datapoints of one instance
+
+	cost, worst float64 // USD of one instance
 }
 
-// newShapes returns the shape of every namespace of the plan.
+// newShapes returns the shape of every group of the plan.
 func newShapes(series []Series) map[string]*shape {
 	shapes := map[string]*shape{}
 	for s := range series {
-		sh := shapes[series[s].Namespace]
+		group := series[s].group()
+		sh := shapes[group]
 		if sh == nil {
 			sh = &shape{index: map[SeriesWindow]int{}}
-			shapes[series[s].Namespace] = sh
+			shapes[group] = sh
 		}
+		sh.cost += series[s].CostUSD
+		sh.worst += series[s].WorstUSD
 		for w := range series[s].Windows {
 			sw := SeriesWindow{Series: s, Window: w}
 			sh.index[sw] = len(sh.bits)

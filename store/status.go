@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ type Status struct {
 	ETASeconds *float64       `json:"eta_seconds"` // null while unknown
 	Parts      int            `json:"parts"`
 	Attempts   []Attempt      `json:"attempts"`
+
+	// EmptyMetrics are those that gave no row at all, once the job is finished.
+	EmptyMetrics []string `json:"empty_metrics"`
 }
 
 // StatusVersion is the version of Status's JSON form.
@@ -71,6 +75,8 @@ type TargetCounts struct {
 	Pending int64 `json:"pending"`
 	Waiting int64 `json:"waiting"`
 	Denied  int64 `json:"denied"`
+
+	Tolerated int64 `json:"tolerated"` // of those denied
 }
 
 // TargetDetail is one target. A target that could not be enumerated has
@@ -81,6 +87,7 @@ type TargetDetail struct {
 	State     string          `json:"state"` // done, active, pending, waiting, denied
 	Class     string          `json:"class,omitempty"`
 	Reason    string          `json:"reason"`
+	Tolerated bool            `json:"tolerated"` // the denial is
 	Since     time.Time       `json:"since,omitzero"`
 	RetryAt   time.Time       `json:"retry_at,omitzero"`
 	Instances *InstanceCounts `json:"instances"`
@@ -108,10 +115,13 @@ type StatusSessions struct {
 	Fallbacks      int       `json:"fallbacks"` // in use now
 }
 
+// StatusCost is in USD: as billed when five statistics of a metric count once,
+// and at worst, when every statistic counts.
 type StatusCost struct {
-	Spent     float64 `json:"spent"`
-	Planned   float64 `json:"planned"`
-	WorstCase float64 `json:"worst_case"` // of what was spent, every statistic billed
+	Spent        float64 `json:"spent"`
+	Planned      float64 `json:"planned"` // of the whole job, as far as enumerated, without repeats
+	WorstCase    float64 `json:"worst_case"`
+	WorstPlanned float64 `json:"worst_planned"`
 }
 
 // Live is what only the running process knows.
@@ -244,7 +254,11 @@ func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetR
 	slices.SortFunc(s.TargetDetails, func(a, b TargetDetail) int {
 		return compareTargets(Target{a.Account, a.Region}, Target{b.Account, b.Region})
 	})
-	s.cost(r)
+	s.CostUSD.Spent, s.CostUSD.WorstCase = r.Counters.CostUSD, r.Counters.CostWorstUSD
+	s.EmptyMetrics = []string{}
+	if r.State != Unfinished && s.Instances.Done+s.Instances.Empty > 0 {
+		s.EmptyMetrics = emptyMetrics(spec, r)
+	}
 	s.ETASeconds = s.eta()
 	return s
 }
@@ -255,9 +269,12 @@ func (s *Status) addTarget(t Target, r *targetRecord, live LiveTarget, isLive bo
 	s.Targets.Planned++
 	switch {
 	case r.Denied != nil:
-		d.State, d.Class, d.Reason = "denied", r.Denied.Class, r.Denied.Message
+		d.State, d.Class, d.Reason, d.Tolerated = "denied", r.Denied.Class, r.Denied.Message, r.Tolerated
 		counts.Denied, counts.Pending = counts.Pending, 0
 		s.Targets.Denied++
+		if r.Tolerated {
+			s.Targets.Tolerated++
+		}
 	case r.Enumerated && counts.Pending == 0:
 		d.State = "done"
 		s.Targets.Done++
@@ -276,6 +293,8 @@ func (s *Status) addTarget(t Target, r *targetRecord, live LiveTarget, isLive bo
 	s.Instances.add(counts)
 	s.Estimated.Planned += r.PointsPlanned
 	s.Estimated.Done += r.PointsDone
+	s.CostUSD.Planned += r.CostPlanned
+	s.CostUSD.WorstPlanned += r.WorstPlanned
 	s.TargetDetails = append(s.TargetDetails, d)
 }
 
@@ -288,12 +307,17 @@ func (a *InstanceCounts) add(b InstanceCounts) {
 	a.Pending += b.Pending
 }
 
-// cost extrapolates what was spent for what is done to what is planned.
-func (s *Status) cost(r *jobRecord) {
-	s.CostUSD = StatusCost{Spent: r.Counters.CostUSD, Planned: r.Counters.CostUSD, WorstCase: r.Counters.CostWorstUSD}
-	if s.Estimated.Done > 0 {
-		s.CostUSD.Planned = r.Counters.CostUSD * float64(s.Estimated.Planned) / float64(s.Estimated.Done)
+// emptyMetrics names the series without a row: misspelt names and dimensions
+// give nothing, and no error.
+func emptyMetrics(spec *Spec, r *jobRecord) []string {
+	empty := []string{}
+	for i, rows := range r.SeriesRows {
+		if rows == 0 {
+			s := &spec.Series[i]
+			empty = append(empty, s.Namespace+" "+s.Metric+" by "+strings.Join(s.Dimensions, ","))
+		}
 	}
+	return empty
 }
 
 // eta goes by the rate of the running attempt. Nil while there is none.

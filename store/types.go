@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
+	"path"
 	"sort"
 	"strings"
 	"time"
@@ -14,6 +16,28 @@ type Target struct {
 }
 
 func (t Target) String() string { return t.Account + "/" + t.Region }
+
+// IsPattern reports that the region stands for those of the account's enabled
+// regions that it matches: "enabled", or patterns like "us-*,eu-*".
+func (t Target) IsPattern() bool {
+	return t.Region == AllRegions || strings.ContainsAny(t.Region, "*?,")
+}
+
+// AllRegions is the pattern of every enabled region.
+const AllRegions = "enabled"
+
+// Covers reports whether the target's region is or matches a region.
+func (t Target) Covers(region string) bool {
+	if t.Region == AllRegions {
+		return true
+	}
+	for pattern := range strings.SplitSeq(t.Region, ",") {
+		if ok, err := path.Match(pattern, region); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
 
 // Less orders targets as rows are sorted: by account, then region.
 func (t Target) Less(o Target) bool {
@@ -44,9 +68,25 @@ type Instance struct {
 	Sources  []string          `json:"sources,omitempty"` // ec2, cloudwatch, file
 }
 
-// Key identifies the instance within its target and sorts as output does.
+// Key identifies the instance within its target and sorts as output does: its
+// group, then its dimensions.
 func (i Instance) Key() string {
-	return i.Namespace + "\x00" + FormatDimensions(i.Dimensions)
+	names := make([]string, len(i.Dimensions))
+	for n, d := range i.Dimensions {
+		names[n] = d.Name
+	}
+	return group(i.Namespace, names) + "\x00" + FormatDimensions(i.Dimensions)
+}
+
+// group is what decides which series an instance has: its namespace and the
+// names of its dimensions, sorted.
+func group(namespace string, names []string) string {
+	return namespace + "\x00" + strings.Join(names, ",")
+}
+
+// groupOf returns the group of an instance's key.
+func groupOf(key []byte) string {
+	return string(key[:max(bytes.LastIndexByte(key, 0), 0)])
 }
 
 // FormatDimensions returns the set as "Name=Value,Name=Value", sorted by name:
@@ -74,18 +114,46 @@ type Window struct {
 	Period int64 `json:"period"` // seconds
 }
 
+// AskableUntil is when CloudWatch ceases to answer the window: it then returns
+// nothing, and no error (API reference of GetMetricData, retention by period).
+func (w Window) AskableUntil() time.Time {
+	const day = 24 * time.Hour
+	keep := 455 * day
+	switch {
+	case w.Period%60 != 0:
+		keep = 3 * time.Hour
+	case w.Period%300 != 0:
+		keep = 15 * day
+	case w.Period%3600 != 0:
+		keep = 63 * day
+	}
+	return time.Unix(w.Start, 0).UTC().Add(keep)
+}
+
+// Gone reports that nothing is left to be asked for: the window was replanned
+// after CloudWatch had dropped its data.
+func (w Window) Gone() bool { return w.End <= w.Start }
+
 // Points is the number of timestamps of the window's grid.
-func (w Window) Points() int { return int((w.End - w.Start) / w.Period) }
+func (w Window) Points() int { return int(max(w.End-w.Start, 0) / w.Period) }
 
 // Series is one metric with all statistics asked of it, for every instance of
-// its namespace, and the windows its range is split into. A series-window is
-// the unit of progress.
+// its namespace with its dimensions, and the windows its range is split into. A
+// series-window is the unit of progress.
 type Series struct {
 	Namespace  string   `json:"namespace"`
 	Metric     string   `json:"metric"`
+	Dimensions []string `json:"dimensions"` // names, sorted: instances have exactly these
 	Statistics []string `json:"statistics"` // as CloudWatch spells them: Average, p99, ...
 	Windows    []Window `json:"windows"`    // ascending, disjoint
+
+	// What one instance costs over all windows, in USD: with five statistics
+	// of a metric billed once, and with every statistic billed.
+	CostUSD  float64 `json:"cost_usd"`
+	WorstUSD float64 `json:"worst_usd"`
 }
+
+func (s *Series) group() string { return group(s.Namespace, s.Dimensions) }
 
 // Spec is the frozen plan of a job as far as the store needs it. Plan holds
 // the whole frozen specification; the store keeps it and never looks inside.
@@ -131,11 +199,26 @@ type Discovery struct {
 	Complete  bool // the last page: the target is now enumerated
 }
 
+// Resolution replaces a target whose region is a pattern by the regions that it
+// stands for. Those that the job has already stay as they are.
+type Resolution struct {
+	Target  Target
+	Regions []string
+}
+
 // Denial records that a target refuses: what is pending in it counts as
 // denied, what was never enumerated as unknown.
 type Denial struct {
-	Target  Target
-	Failure Failure
+	Target    Target
+	Failure   Failure
+	Tolerated bool // it does not make the job one with failures
+}
+
+// Replan replaces a window by one that CloudWatch can still answer.
+type Replan struct {
+	Window Window    `json:"window"` // as it was, in every series that has it
+	Now    Window    `json:"now"`    // Gone when nothing is left
+	At     time.Time `json:"at"`
 }
 
 // Counters are what a job has spent, over all its attempts.
@@ -153,6 +236,7 @@ type Counters struct {
 
 // Batch is what one group commit makes durable, in this order.
 type Batch struct {
+	Resolved   []Resolution
 	Discovered []Discovery
 	Results    []Result
 	Denied     []Denial

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -201,10 +200,9 @@ func recount(tx *bolt.Tx, t Target, shapes map[string]*shape) (counted targetRec
 		return counted, err
 	}
 	err = b.ForEach(func(key, value []byte) error {
-		namespace, _, _ := bytes.Cut(key, []byte{0})
-		sh := shapes[string(namespace)]
+		sh := shapes[groupOf(key)]
 		if sh == nil {
-			return fmt.Errorf("instance %q has a namespace that is not in the plan", key)
+			return fmt.Errorf("instance %q has a namespace or dimensions that are not in the plan", key)
 		}
 		p, err := decodeProgress(value, len(sh.bits))
 		if p.complete {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"time"
 
@@ -20,35 +21,96 @@ import (
 type account struct {
 	id      string
 	sources []creds.Source // the account's own, then its fallbacks
-	regions []string
+	targets []store.Target // some may be patterns
+	home    string         // the region to ask in which regions are enabled
 }
 
 // accounts resolves the entries of the specification. STS is asked only who a
 // profile or the caller is; roles name their account themselves.
 func (r *runner) accounts(ctx context.Context) ([]account, error) {
+	entries, err := r.entries(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var all []account
-	for _, e := range r.spec.Entries() {
-		a := account{id: e.ID, regions: e.Regions, sources: r.sources(&e)}
-		if len(a.regions) == 0 {
-			region, err := r.defaultRegion(ctx, a.sources[0])
-			if err != nil {
-				return nil, err
-			}
-			a.regions = []string{region}
-		}
-		if a.id == "" {
-			id, err := r.identify(ctx, a.sources[0], a.regions[0])
-			if err != nil {
-				return nil, err
-			}
-			a.id = id
-			for i := range a.sources {
-				a.sources[i].Account = id
-			}
+	for _, e := range entries {
+		a, err := r.account(ctx, e)
+		if err != nil {
+			return nil, err
 		}
 		all = append(all, a)
 	}
 	return all, nil
+}
+
+// entries are those of the specification, with the members of files and
+// organizations in their place.
+func (r *runner) entries(ctx context.Context) ([]spec.Account, error) {
+	if r.expanded != nil {
+		return r.expanded, nil
+	}
+	for i := range r.spec.Accounts {
+		if o := r.spec.Accounts[i].Organization; o != nil {
+			var err error
+			if r.members[i], err = r.organization(ctx, o); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var err error
+	r.expanded, err = r.spec.Expand(r.members)
+	return r.expanded, err
+}
+
+func readAccounts(path string) ([]spec.Account, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("read accounts: %w", err)}
+	}
+	defer file.Close()
+	return spec.ReadAccounts(path, file)
+}
+
+func (r *runner) account(ctx context.Context, e spec.Account) (account, error) {
+	a := account{id: e.ID, sources: r.sources(&e)}
+	if len(e.Regions) == 0 {
+		region, err := r.defaultRegion(ctx, a.sources[0])
+		if err != nil {
+			return a, err
+		}
+		e.Regions = []string{region}
+	}
+	a.home = home(&e)
+	if a.id == "" {
+		id, err := r.identify(ctx, a.sources[0], a.home)
+		if err != nil {
+			return a, err
+		}
+		a.id, e.ID = id, id
+		for i := range a.sources {
+			a.sources[i].Account = id
+		}
+	}
+	a.targets = e.Targets()
+	return a, nil
+}
+
+// home is a region of the account's partition that is always enabled, or one it
+// names.
+func home(e *spec.Account) string {
+	for _, region := range e.Regions {
+		if !(store.Target{Region: region}).IsPattern() {
+			return region
+		}
+	}
+	for region, covered := range map[string]string{"cn-north-1": "cn-", "us-gov-west-1": "us-gov-"} {
+		for _, pattern := range e.Regions {
+			if len(pattern) >= len(covered) && pattern[:len(covered)] == covered {
+				return region
+			}
+		}
+	}
+	return "us-east-1"
 }
 
 // sources are the ways into an account, its own first.
@@ -94,28 +156,39 @@ func (r *runner) defaultRegion(ctx context.Context, src creds.Source) (string, e
 	return cfg.Region, nil
 }
 
-// identify asks who a source is, and keeps asking through outages: a night
-// must not fail because STS was away when it began.
-func (r *runner) identify(ctx context.Context, src creds.Source, region string) (string, error) {
-	deadline := time.Now().Add(r.flags.waitForCredentials)
-	for failures := 0; ; failures++ {
+// identify asks who a source is.
+func (r *runner) identify(ctx context.Context, src creds.Source, region string) (id string, err error) {
+	err = r.persist(ctx, "identity unknown", func() error {
 		who, err := r.creds.Identity(ctx, src, region)
 		if err == nil {
 			r.log.Info("caller identity", "source", src, "arn", who.ARN)
-			return who.Account, nil
+			id = who.Account
 		}
+		return err
+	})
+	return id, err
+}
+
+// persist repeats what must be known before a job can begin, through outages: a
+// night must not fail because STS was away when it began. What is refused stays
+// refused.
+func (r *runner) persist(ctx context.Context, trouble string, ask func() error) error {
+	deadline := time.Now().Add(r.flags.waitForCredentials)
+	for failures := 0; ; failures++ {
+		err := ask()
 		var e *creds.Error
-		isCreds := errors.As(err, &e)
-		switch {
+		switch isCreds := errors.As(err, &e); {
+		case err == nil:
+			return nil
 		case ctx.Err() != nil:
-			return "", context.Cause(ctx)
-		case isCreds && e.Refused():
-			return "", err
+			return context.Cause(ctx)
+		case isCreds && e.Refused(), !isCreds && pipeline.IsRefused(err):
+			return err
 		case time.Now().After(deadline):
-			return "", fmt.Errorf("%w: %w", pipeline.ErrCredentials, err)
+			return fmt.Errorf("%w: %w", pipeline.ErrCredentials, err)
 		}
 		wait := time.Duration(rand.Int64N(int64(min(time.Second<<min(failures, 6), 30*time.Second))))
-		r.log.Warn("identity unknown; asking again", "error", err, "retry_in", wait.Round(time.Millisecond))
+		r.log.Warn(trouble+"; asking again", "error", err, "retry_in", wait.Round(time.Millisecond))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -126,9 +199,7 @@ func (r *runner) identify(ctx context.Context, src creds.Source, region string) 
 func targetsOf(accounts []account) []store.Target {
 	var targets []store.Target
 	for _, a := range accounts {
-		for _, region := range a.regions {
-			targets = append(targets, store.Target{Account: a.id, Region: region})
-		}
+		targets = append(targets, a.targets...)
 	}
 	slices.SortFunc(targets, func(a, b store.Target) int {
 		if a.Less(b) {
@@ -139,20 +210,35 @@ func targetsOf(accounts []account) []store.Target {
 	return slices.Compact(targets)
 }
 
-// connector returns clients' configuration by target.
+// connector returns clients' configuration by target. A target that no entry
+// names is one of a pattern's.
 func (r *runner) connector(accounts []account) func(context.Context, store.Target) (aws.Config, error) {
-	sources := map[store.Target][]creds.Source{}
-	for _, a := range accounts {
-		for _, region := range a.regions {
-			sources[store.Target{Account: a.id, Region: region}] = a.sources
+	named := map[store.Target]*account{}
+	patterns := map[string][]*account{} // by account id
+	for i := range accounts {
+		a := &accounts[i]
+		for _, t := range a.targets {
+			named[t] = a
+			if t.IsPattern() {
+				patterns[a.id] = append(patterns[a.id], a)
+			}
 		}
 	}
 	return func(ctx context.Context, t store.Target) (aws.Config, error) {
-		ways, known := sources[t]
-		if !known {
-			return aws.Config{}, goneError{t}
+		a := named[t]
+		for _, p := range patterns[t.Account] {
+			covers := slices.ContainsFunc(p.targets, func(o store.Target) bool { return o.IsPattern() && o.Covers(t.Region) })
+			if a == nil && covers {
+				a = p
+			}
 		}
-		return r.creds.Config(ctx, t.Region, ways...)
+		switch {
+		case a == nil:
+			return aws.Config{}, goneError{t}
+		case t.IsPattern():
+			return r.creds.Config(ctx, a.home, a.sources...)
+		}
+		return r.creds.Config(ctx, t.Region, a.sources...)
 	}
 }
 

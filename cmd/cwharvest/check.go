@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 type truth struct {
 	aws        awssim.Config
 	namespace  string
+	by         []string // names of dimensions; none: InstanceId of the whole fleet
+	beside     []string // names of dimensions of rows that are another truth's
 	metrics    []string
 	statistics map[string]string // by column name
 	start, end time.Time
@@ -36,8 +39,8 @@ type findings struct {
 
 func (f findings) bad() bool { return f.missing+f.duplicate+f.wrong > 0 }
 
-// seriesKey names one series of one instance.
-type seriesKey struct{ account, region, instance, metric string }
+// seriesKey names one series of one instance, which its dimensions tell.
+type seriesKey struct{ account, region, dimensions, metric string }
 
 // check reads every Parquet file below dir.
 func (t *truth) check(dir string) (findings, error) {
@@ -72,15 +75,25 @@ func (t *truth) expected() map[seriesKey][]bool {
 	ticks := int(t.end.Sub(t.start) / t.period)
 	for _, account := range t.aws.Accounts {
 		for _, region := range t.aws.Regions {
-			for i := range t.aws.Instances {
-				id := t.aws.Instance(account, region, i).ID
+			for _, dimensions := range t.instances(account, region) {
 				for _, metric := range t.metrics {
-					seen[seriesKey{account, region, id, metric}] = make([]bool, ticks)
+					seen[seriesKey{account, region, dimensions, metric}] = make([]bool, ticks)
 				}
 			}
 		}
 	}
 	return seen
+}
+
+// instances are all of the fleet, or those that publish what the truth is about.
+func (t *truth) instances(account, region string) (all []string) {
+	if len(t.by) > 0 {
+		return t.aws.Published(account, region, t.namespace, t.by)
+	}
+	for i := range t.aws.Instances {
+		all = append(all, "InstanceId="+t.aws.Instance(account, region, i).ID)
+	}
+	return all
 }
 
 // has reports whether any statistic has a datapoint there.
@@ -94,7 +107,7 @@ func (t *truth) has(key seriesKey, at time.Time) bool {
 }
 
 func (t *truth) datapoint(key seriesKey, statistic string, at time.Time) (float64, bool) {
-	return awssim.Datapoint(key.account, key.region, t.namespace, key.metric, "InstanceId="+key.instance, statistic, at)
+	return awssim.Datapoint(key.account, key.region, t.namespace, key.metric, key.dimensions, statistic, at)
 }
 
 func (t *truth) checkFile(path string, seen map[seriesKey][]bool, found *findings) error {
@@ -132,14 +145,18 @@ func (t *truth) checkFile(path string, seen map[seriesKey][]bool, found *finding
 func (t *truth) checkRow(row parquet.Row, columns map[string]int, seen map[seriesKey][]bool, found *findings) {
 	found.rows++
 	text := func(name string) string { return string(row[columns[name]].ByteArray()) }
-	key := seriesKey{text("account"), text("region"), text("instance_id"), text("metric")}
+	key := seriesKey{text("account"), text("region"), text("dimensions"), text("metric")}
 	at := time.UnixMilli(row[columns["timestamp"]].Int64()).UTC()
 	times, known := seen[key]
+	if !known && len(t.beside) > 0 && slices.Contains(t.aws.Published(key.account, key.region, t.namespace, t.beside), key.dimensions) {
+		found.rows--
+		return
+	}
 	tick := int(at.Sub(t.start) / t.period)
 	switch {
 	case !known, at.Before(t.start), tick >= len(times), at.Sub(t.start)%t.period != 0,
 		text("namespace") != t.namespace,
-		text("dimensions") != "InstanceId="+key.instance,
+		!strings.Contains(","+key.dimensions+",", "="+text("instance_id")+",") && len(t.by) < 2,
 		row[columns["period_s"]].Int64() != int64(t.period/time.Second):
 		found.wrong++
 		return

@@ -44,6 +44,7 @@ all is well, 4 when credentials need a person, 3 when something else would fail.
 			if err != nil {
 				return err
 			}
+			f.waitForCredentials = min(f.waitForCredentials, 30*time.Second)
 			d := &doctor{runner: runner{spec: s, flags: f, log: newLogger(io.Discard, false)}}
 			report, err := d.examine(c.Context())
 			if err != nil {
@@ -125,10 +126,8 @@ type checkedDirectory struct {
 const mostProbes = 64
 
 func (d *doctor) examine(ctx context.Context) (*checkup, error) {
-	if d.flags.ignoreEnvCredentials {
-		if err := dropEnvironmentCredentials(); err != nil {
-			return nil, err
-		}
+	if err := d.prepare(); err != nil {
+		return nil, err
 	}
 	d.creds = creds.NewManager(creds.Config{EndpointURL: d.flags.endpointURL})
 	defer d.creds.Close()
@@ -136,10 +135,23 @@ func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 	var pool errgroup.Group
 	pool.SetLimit(mostProbes)
 	var mu sync.Mutex // guards report
-	entries := d.spec.Entries()
+	entries, err := d.entries(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var ways []account
 	for i := range entries {
-		ways = append(ways, account{id: entries[i].ID, sources: d.sources(&entries[i]), regions: entries[i].Regions})
+		e := &entries[i]
+		a := account{id: e.ID, sources: d.sources(e)}
+		if len(e.Regions) == 0 {
+			region, err := d.defaultRegion(ctx, a.sources[0])
+			if err != nil {
+				return nil, err
+			}
+			e.Regions = []string{region}
+		}
+		a.targets, a.home = e.Targets(), home(e)
+		ways = append(ways, a)
 	}
 	for _, p := range principalsOf(ways) {
 		for _, line := range creds.Conflicts(p.Profile, os.Getenv) {
@@ -155,25 +167,27 @@ func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 			return nil
 		})
 	}
+	targets := errgroup.Group{}
+	targets.SetLimit(mostProbes)
+	add := func(c checkedTarget) {
+		mu.Lock()
+		defer mu.Unlock()
+		report.Targets = append(report.Targets, c)
+	}
+	only := d.flags.selects()
 	for _, a := range ways {
-		if len(a.regions) == 0 {
-			region, err := d.defaultRegion(ctx, a.sources[0])
-			if err != nil {
-				return nil, errors.Join(err, pool.Wait())
+		for _, t := range a.targets {
+			if only == nil || only(t) {
+				pool.Go(func() error {
+					for _, found := range d.resolve(ctx, a, t, add) {
+						targets.Go(func() error { add(d.target(ctx, a, found)); return nil })
+					}
+					return nil
+				})
 			}
-			a.regions = []string{region}
-		}
-		for _, region := range a.regions {
-			pool.Go(func() error {
-				c := d.target(ctx, a, region)
-				mu.Lock()
-				defer mu.Unlock()
-				report.Targets = append(report.Targets, c)
-				return nil
-			})
 		}
 	}
-	if err := pool.Wait(); err != nil {
+	if err := errors.Join(pool.Wait(), targets.Wait()); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(report.Principals, func(a, b checkedPrincipal) int { return strings.Compare(a.Name, b.Name) })
@@ -187,6 +201,24 @@ func (d *doctor) principal(ctx context.Context, src creds.Source) checkedPrincip
 		Name: p.Name, From: p.Source, Key: p.Key, Account: p.Account, ARN: p.ARN, ValidUntil: p.Expires.UTC(),
 		ClockOffset: p.Offset.Seconds(), Finding: finding(err),
 	}
+}
+
+// resolve returns the regions that a target stands for, and adds to the report
+// why it cannot.
+func (d *doctor) resolve(ctx context.Context, a account, t store.Target, add func(checkedTarget)) (regions []string) {
+	if !t.IsPattern() {
+		return []string{t.Region}
+	}
+	call, cancel := context.WithTimeout(ctx, d.flags.callTimeout)
+	defer cancel()
+	cfg, err := d.creds.Config(ctx, a.home, a.sources...)
+	if err == nil {
+		regions, err = pipeline.EnabledRegions(call, cfg, t, &pipeline.Discovery{})
+	}
+	if err != nil {
+		add(checkedTarget{Target: t, Probes: []checkedProbe{{"ec2:DescribeRegions", finding(err)}}})
+	}
+	return regions
 }
 
 // target tries each link, then each permission with the first link that works.
@@ -222,12 +254,32 @@ type permissionProbe struct {
 
 // probes are the smallest calls that need the permissions of the job.
 func (d *doctor) probes() []permissionProbe {
-	probes := []permissionProbe{{"cloudwatch:GetMetricData", d.probeMetrics}}
-	if slices.Contains(d.spec.Instances.Sources, "ec2") {
-		probes = append(probes, permissionProbe{"ec2:DescribeInstances", func(ctx context.Context, cfg aws.Config) error {
+	calls := map[string]func(context.Context, aws.Config) error{
+		"cloudwatch:GetMetricData": d.probeMetrics,
+		"cloudwatch:GetMetricStatistics": func(ctx context.Context, cfg aws.Config) error {
+			m, end := &d.spec.Metrics[0], time.Now().Truncate(time.Hour)
+			_, err := cloudwatch.NewFromConfig(cfg).GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
+				StartTime: aws.Time(end.Add(-time.Hour)), EndTime: &end, Period: aws.Int32(3600),
+				Namespace: &m.Namespace, MetricName: &m.Names[0], Statistics: []types.Statistic{types.StatisticAverage},
+			})
+			return err
+		},
+		"cloudwatch:ListMetrics": func(ctx context.Context, cfg aws.Config) error {
+			_, err := cloudwatch.NewFromConfig(cfg).ListMetrics(ctx, &cloudwatch.ListMetricsInput{Namespace: &d.spec.Metrics[0].Namespace})
+			return err
+		},
+		"ec2:DescribeInstances": func(ctx context.Context, cfg aws.Config) error {
 			_, err := ec2.NewFromConfig(cfg).DescribeInstances(ctx, &ec2.DescribeInstancesInput{MaxResults: aws.Int32(5)})
 			return err
-		}})
+		},
+		"ec2:DescribeRegions": func(ctx context.Context, cfg aws.Config) error {
+			_, err := ec2.NewFromConfig(cfg).DescribeRegions(ctx, nil)
+			return err
+		},
+	}
+	var probes []permissionProbe
+	for _, p := range permissionsOf(d.spec) {
+		probes = append(probes, permissionProbe{p.action, calls[p.action]})
 	}
 	return probes
 }

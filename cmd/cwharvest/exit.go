@@ -73,6 +73,8 @@ func exitCodeOfOne(err error) int {
 		return exitSignal + int(interrupted.signal)
 	case errors.Is(err, pipeline.ErrCredentials):
 		return exitCredentials
+	case errors.Is(err, pipeline.ErrBudget):
+		return exitBudget
 	case errors.As(err, &credentials) && credentials.NeedsPerson():
 		return exitCredentials
 	case errors.As(err, &outcome):

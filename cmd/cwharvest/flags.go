@@ -6,9 +6,13 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"cwharvest/pipeline/spec"
+	"cwharvest/store"
 
 	"github.com/spf13/cobra"
 )
@@ -27,7 +31,12 @@ type runFlags struct {
 	endpointURL                                   string
 	callTimeout, drainTimeout, waitForCredentials time.Duration
 	noRetry, verbose, allowUnknownMetric          bool
-	ignoreEnvCredentials                          bool
+	ignoreEnvCredentials, rediscover              bool
+
+	only                          []string
+	api, maxDuration, giveUpAfter string
+	maxCost                       float64
+	strictPeriod                  bool
 }
 
 func (f *runFlags) register(c *cobra.Command) {
@@ -52,11 +61,15 @@ func (f *runFlags) register(c *cobra.Command) {
 	fs.DurationVar(&f.callTimeout, "call-timeout", time.Minute, "deadline of every call")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 20*time.Second, "how long calls in flight may go on after an interrupt")
 	fs.DurationVar(&f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "how long to wait for a person when nothing else can go on")
+	fs.StringVar(&f.api, "api", "", "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier) (default data)")
+	fs.BoolVar(&f.strictPeriod, "strict-period", false, "rather nothing than datapoints by a coarser period")
+	fs.Float64Var(&f.maxCost, "max-cost", 0, "USD that a job may cost at worst, over all its runs; exit 5 instead (default no limit)")
+	fs.StringVar(&f.maxDuration, "max-duration", "", "stop resumably after so long, with exit 5 (default no limit)")
+	fs.StringVar(&f.giveUpAfter, "give-up-after", "", "deny a target that is out for so long (default never)")
+	fs.BoolVar(&f.rediscover, "rediscover", false, "list accounts, regions and instances of the open job anew")
 	fs.BoolVar(&f.noRetry, "no-retry", false, "leave alone what failed or was denied in the last job")
 	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "ask for AWS/EC2 metrics this version does not know")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log every failed call")
-	c.MarkFlagsMutuallyExclusive("range", "last", "from")
-	c.MarkFlagsRequiredTogether("from", "to")
 }
 
 // registerAccess registers what says which accounts are meant and how to get
@@ -69,6 +82,7 @@ func (f *runFlags) registerAccess(c *cobra.Command) {
 	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h, or auto (default 1h)")
 	fs.StringVar(&f.profile, "profile", "", "shared-config profile to call with")
 	fs.StringSliceVar(&f.regions, "region", nil, "regions (default: the profile's or AWS_REGION)")
+	fs.StringSliceVar(&f.only, "only", nil, "only these accounts or targets: ACCOUNT or ACCOUNT/REGION")
 	fs.StringVar(&f.endpointURL, "endpoint-url", "", "call this instead of AWS")
 	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "drop the credentials in the environment, for this process only")
 }
@@ -82,7 +96,7 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 			return nil, err
 		}
 	}
-	if err := errors.Join(f.override(&s, c), checkEndpoints(f.endpointURL)); err != nil {
+	if err := errors.Join(f.override(&s, c), f.checkOnly(), checkEndpoints(f.endpointURL)); err != nil {
 		return nil, usageError{err}
 	}
 	return &s, s.Validate()
@@ -92,7 +106,8 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 // this machine.
 func checkEndpoints(flag string) error {
 	named := map[string]string{"--endpoint-url": flag}
-	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_CLOUDWATCH"} {
+	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_CLOUDWATCH",
+		"AWS_ENDPOINT_URL_ORGANIZATIONS"} {
 		named[name] = os.Getenv(name)
 	}
 	for name, text := range named {
@@ -121,7 +136,8 @@ func (f *runFlags) override(s *spec.Spec, c *cobra.Command) error {
 		flag string
 		to   *time.Duration
 		from string
-	}{{"period", &s.Period, f.period}, {"settle", &s.Settle, f.settle}} {
+	}{{"period", &s.Period, f.period}, {"settle", &s.Settle, f.settle}, {"max-duration", &s.MaxDuration, f.maxDuration},
+		{"give-up-after", &s.GiveUpAfter, f.giveUpAfter}} {
 		if d.from == "" {
 			continue
 		}
@@ -143,6 +159,13 @@ func (f *runFlags) override(s *spec.Spec, c *cobra.Command) error {
 	}
 	if c.Flags().Changed("concurrency") {
 		s.Concurrency = f.concurrency
+	}
+	if c.Flags().Changed("max-cost") {
+		s.MaxCost = f.maxCost
+	}
+	s.StrictPeriod = s.StrictPeriod || f.strictPeriod
+	if f.api != "" {
+		s.API = spec.API(f.api)
 	}
 	s.AllowUnknownMetric = s.AllowUnknownMetric || f.allowUnknownMetric
 	return f.overrideRest(s)
@@ -166,6 +189,10 @@ func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
 		}
 	}
 	switch {
+	case f.rangeText != "" && f.last+f.from+f.to != "", f.last != "" && f.from+f.to != "":
+		return errors.New("--range, --last and --from with --to are three ways to say it: use one")
+	case (f.from == "") != (f.to == ""):
+		return errors.New("--from and --to go together")
 	case f.rangeText != "":
 		s.Range, err = spec.ParseRange(f.rangeText)
 	case f.last != "" || f.from != "":
@@ -175,4 +202,29 @@ func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
 		return fmt.Errorf("range: %w", err)
 	}
 	return nil
+}
+
+var onlyForm = regexp.MustCompile(`^\d{12}(/[a-z0-9-]+)?$`)
+
+func (f *runFlags) checkOnly() error {
+	for _, only := range f.only {
+		if !onlyForm.MatchString(only) {
+			return fmt.Errorf("--only %q: write ACCOUNT or ACCOUNT/REGION, such as 111122223333/us-east-1", only)
+		}
+	}
+	return nil
+}
+
+// selects is what --only says of a target, nil when it says nothing. Of a
+// pattern it is asked whether it may stand for something selected.
+func (f *runFlags) selects() func(store.Target) bool {
+	if len(f.only) == 0 {
+		return nil
+	}
+	return func(t store.Target) bool {
+		return slices.ContainsFunc(f.only, func(only string) bool {
+			account, region, _ := strings.Cut(only, "/")
+			return account == t.Account && (region == "" || t.Covers(region))
+		})
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cwharvest/pipeline/spec"
+	"cwharvest/store"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -64,13 +65,42 @@ type statement struct {
 
 const policyVersion = "2012-10-17" // of the policy language; there is no later one
 
+// permission is an action that a job takes, and why.
+type permission struct{ action, why string }
+
+// permissionsOf are those that a specification needs in each account.
+func permissionsOf(s *spec.Spec) []permission {
+	all := []permission{{"cloudwatch:GetMetricData", "the datapoints"}}
+	if s.API == spec.MetricStatistics {
+		all = []permission{{"cloudwatch:GetMetricStatistics", "the datapoints"}}
+	}
+	uses := func(source string) bool {
+		return slices.ContainsFunc(s.Metrics, func(m spec.Metric) bool { return s.Uses(source, &m) })
+	}
+	if uses("ec2") {
+		all = append(all, permission{"ec2:DescribeInstances", "source ec2"})
+	}
+	if uses("cloudwatch") {
+		all = append(all, permission{"cloudwatch:ListMetrics", "source cloudwatch"})
+	}
+	regions := slices.Clone(s.Defaults.Regions)
+	for i := range s.Accounts {
+		regions = append(regions, s.Accounts[i].Regions...)
+	}
+	if slices.ContainsFunc(regions, func(region string) bool { return store.Target{Region: region}.IsPattern() }) {
+		all = append(all, permission{"ec2:DescribeRegions", "patterns of regions"})
+	}
+	return all
+}
+
 // permissions are the actions that harvesting takes. None of them knows
 // resources (service authorization reference of CloudWatch and EC2).
 func permissions(s *spec.Spec) document {
-	actions := []string{"cloudwatch:GetMetricData"}
-	if slices.Contains(s.Instances.Sources, "ec2") {
-		actions = append(actions, "ec2:DescribeInstances")
+	var actions []string
+	for _, p := range permissionsOf(s) {
+		actions = append(actions, p.action)
 	}
+	slices.Sort(actions)
 	return document{policyVersion, []statement{{Sid: "Harvest", Effect: "Allow", Action: actions, Resource: "*"}}}
 }
 
@@ -100,7 +130,11 @@ func printPolicies(w io.Writer, s *spec.Spec, principal string) error {
 	p := policies{Policy: permissions(s)}
 	caller := statement{Sid: "AssumeReaders", Effect: "Allow", Action: []string{"sts:AssumeRole"}}
 	var direct []string
-	for _, e := range s.Entries() {
+	entries, err := policyEntries(s)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
 		if e.RoleARN == "" {
 			continue
 		}
@@ -132,11 +166,33 @@ func printPolicies(w io.Writer, s *spec.Spec, principal string) error {
 	return e.Encode(p)
 }
 
+// policyEntries are the specification's accounts without asking anybody: of an
+// organization, any account.
+func policyEntries(s *spec.Spec) ([]spec.Account, error) {
+	members := map[int][]spec.Account{}
+	for i := range s.Accounts {
+		switch a := &s.Accounts[i]; {
+		case a.File != "":
+			var err error
+			if members[i], err = readAccounts(a.File); err != nil {
+				return nil, err
+			}
+		case a.Organization != nil:
+			members[i] = []spec.Account{{ID: "*"}}
+		}
+	}
+	return s.Expand(members)
+}
+
 // printTemplate prints a CloudFormation template of the role. Who assumes it
 // and the external id are parameters, so that one template serves all.
 func printTemplate(w io.Writer, s *spec.Spec, principal string) error {
 	name := "cwharvest-metrics-reader"
-	for _, e := range s.Entries() {
+	entries, err := policyEntries(s)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
 		if _, role, found := strings.Cut(e.RoleARN, ":role/"); found {
 			name = role[strings.LastIndex(role, "/")+1:]
 			break

@@ -59,15 +59,19 @@ type runner struct {
 	creds *creds.Manager
 	dir   *store.Dir
 
+	members   map[int][]spec.Account            // of entries that stand for many
+	expanded  []spec.Account                    // what entries found, once
+	instances map[store.Target][]store.Instance // what listed read, once
+
 	points int64 // estimated datapoints of the largest target, as far as known
 }
 
 func (r *runner) run(ctx context.Context) (err error) {
 	limitMemory(r.spec.MaxInFlight)
-	if r.flags.ignoreEnvCredentials {
-		if err := dropEnvironmentCredentials(); err != nil {
-			return err
-		}
+	ctx, stop := r.limitDuration(ctx)
+	defer stop()
+	if err := r.prepare(); err != nil {
+		return err
 	}
 	if r.dir, err = store.Open(r.spec.Dir); err != nil {
 		return err
@@ -126,23 +130,25 @@ func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool,
 	return false, nil
 }
 
-// finished returns the ranges of all jobs of the directory.
-func (r *runner) finished() ([]spec.Interval, error) {
-	jobs, err := r.dir.Jobs()
-	var ranges []spec.Interval
+func rangesOf(jobs []store.JobInfo) (ranges []spec.Interval) {
 	for _, j := range jobs {
 		ranges = append(ranges, spec.Interval{Start: j.Spec.Start, End: j.Spec.End})
 	}
-	return ranges, err
+	return ranges
 }
 
 // due returns the frozen specification of the job that is due, nil when none
 // is; then next is when one will be.
 func (r *runner) due() (frozen *store.Spec, next time.Time, err error) {
-	finished, err := r.finished()
+	jobs, err := r.dir.Jobs()
 	if err != nil {
 		return nil, next, err
 	}
+	return r.dueAfter(rangesOf(jobs))
+}
+
+// dueAfter is due when these ranges are held.
+func (r *runner) dueAfter(finished []spec.Interval) (frozen *store.Spec, next time.Time, err error) {
 	now := time.Now()
 	interval, next, err := r.spec.Due(now, finished)
 	if err != nil || interval == nil {
@@ -204,16 +210,24 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 			return err
 		}
 	}
-	if err := job.Begin(); err != nil {
+	if err := r.replan(job); err != nil {
 		return err
 	}
-	var targets []store.Target
-	for _, t := range job.Targets() {
-		targets = append(targets, t.Target)
+	if err := job.Begin(); err != nil {
+		return err
 	}
 	entries, err := r.accounts(ctx)
 	if err != nil {
 		return err
+	}
+	if r.flags.rediscover {
+		if err := job.Rediscover(targetsOf(entries)); err != nil {
+			return err
+		}
+	}
+	var targets []store.Target
+	for _, t := range job.Targets() {
+		targets = append(targets, t.Target)
 	}
 	listed, err := r.listed(targets)
 	if err != nil {
@@ -222,14 +236,9 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 	r.announce(job, retry)
 	introduced := r.introduce(ctx, entries)
 	defer introduced.Wait()
-	runErr := pipeline.Run(ctx, pipeline.Config{
-		Job:         job,
-		Discovery:   r.discovery(listed),
-		Connect:     r.connector(entries),
-		Concurrency: r.spec.Concurrency, MaxInFlight: r.spec.MaxInFlight, QuotaShare: r.spec.QuotaShare,
-		CallTimeout: r.flags.callTimeout, DrainTimeout: r.flags.drainTimeout, WaitForCredentials: r.flags.waitForCredentials,
-		Sessions: r.sessions, Log: r.log,
-	})
+	cfg := r.pipelineConfig(entries, listed)
+	cfg.Job, cfg.Sessions = job, r.sessions
+	runErr := pipeline.Run(ctx, cfg)
 	return r.conclude(job, started, runErr)
 }
 
@@ -258,6 +267,9 @@ func (r *runner) conclude(job *store.Job, started time.Time, runErr error) error
 	} else if status.State == string(store.FinishedWithFailures) {
 		code = exitIncomplete
 	}
+	for _, metric := range status.EmptyMetrics {
+		r.log.Warn("a metric is empty everywhere: check its name, its dimensions, and whether anything publishes it", "metric", metric)
+	}
 	fmt.Fprintln(r.out, lastLine(status, time.Since(started), code))
 	switch {
 	case runErr != nil:
@@ -277,24 +289,86 @@ func (r *runner) sessions() pipeline.Sessions {
 	}
 }
 
-func (r *runner) discovery(listed map[store.Target][]string) pipeline.Discovery {
-	d := pipeline.Discovery{States: r.spec.Instances.States, Tags: r.spec.Instances.Tags, Listed: listed}
-	for _, source := range r.spec.Instances.Sources {
-		d.EC2 = d.EC2 || source == "ec2"
+// pipelineConfig is what a run and a survey have in common.
+func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]store.Instance) pipeline.Config {
+	s := r.spec
+	control := s.Prices.GetMetricData
+	if s.API == spec.MetricStatistics {
+		control = s.Prices.GetMetricStatistics
+	}
+	now := time.Now()
+	return pipeline.Config{
+		Discovery:   r.discovery(listed),
+		Connect:     r.connector(entries),
+		Statistics:  s.API == spec.MetricStatistics,
+		Only:        r.flags.selects(),
+		Tolerated:   func(t store.Target) bool { return s.Tolerated(t, now) },
+		Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight, QuotaShare: s.QuotaShare,
+		MaxCostUSD: s.MaxCost, CallUSD: s.Prices.ListMetrics / 1000, ControlUSD: control / 1000, GiveUpAfter: s.GiveUpAfter,
+		CallTimeout: r.flags.callTimeout, DrainTimeout: r.flags.drainTimeout, WaitForCredentials: r.flags.waitForCredentials,
+		Log: r.log,
+	}
+}
+
+// limitDuration ends the context when the run has taken as long as it may.
+func (r *runner) limitDuration(ctx context.Context) (context.Context, func()) {
+	if r.spec.MaxDuration == 0 {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(r.spec.MaxDuration, func() {
+		cancel(fmt.Errorf("%w: max_duration %v is over; the same command goes on", pipeline.ErrBudget, r.spec.MaxDuration))
+	})
+	return ctx, func() { timer.Stop(); cancel(nil) }
+}
+
+// replan asks for what CloudWatch has made coarser while the job lay still as it
+// is kept now.
+func (r *runner) replan(job *store.Job) error {
+	frozen := job.Spec()
+	replans := r.spec.Replans(&frozen, time.Now())
+	if len(replans) == 0 {
+		return nil
+	}
+	for _, p := range replans {
+		start := time.Unix(p.Window.Start, 0).UTC().Format(time.RFC3339)
+		if p.Now.Gone() {
+			r.log.Warn("CloudWatch no longer keeps a window; what is pending of it fails", "from", start, "period", p.Window.Period)
+			continue
+		}
+		r.log.Warn("CloudWatch keeps a window coarser by now", "from", start, "period", p.Window.Period, "now", p.Now.Period)
+	}
+	return job.Replan(replans)
+}
+
+func (r *runner) discovery(listed map[store.Target][]store.Instance) pipeline.Discovery {
+	in := &r.spec.Instances
+	d := pipeline.Discovery{States: in.States, Tags: in.Tags, Monitoring: in.Monitoring, Listed: listed}
+	for i := range r.spec.Metrics {
+		m := &r.spec.Metrics[i]
+		d.EC2 = d.EC2 || r.spec.Uses("ec2", m)
+		if r.spec.Uses("cloudwatch", m) {
+			d.CloudWatch = append(d.CloudWatch, pipeline.Listing{Namespace: m.Namespace, Dimensions: m.By(), Metrics: m.Names})
+		}
 	}
 	return d
 }
 
 // listed reads the instance file, if there is one.
-func (r *runner) listed(targets []store.Target) (map[store.Target][]string, error) {
+func (r *runner) listed(targets []store.Target) (map[store.Target][]store.Instance, error) {
 	path := r.spec.Instances.File
-	if path == "" {
-		return nil, nil
+	if path == "" || r.instances != nil {
+		return r.instances, nil
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, usageError{fmt.Errorf("read instances: %w", err)}
+	file := os.Stdin
+	if path != "-" {
+		var err error
+		if file, err = os.Open(path); err != nil {
+			return nil, usageError{fmt.Errorf("read instances: %w", err)}
+		}
+		defer file.Close()
 	}
-	defer file.Close()
-	return spec.ReadInstances(path, file, targets)
+	var err error
+	r.instances, err = r.spec.ReadInstances(path, file, targets)
+	return r.instances, err
 }

@@ -246,7 +246,9 @@ func counted(ts *testscript.TestScript, _ bool, args []string) {
 	got, known := map[string]int{
 		"total": s.Total(), "answered": s.Answered, "throttled": s.Throttled, "early": s.ExpiredEarly, "in_time": s.ExpiredInTime,
 		"sessions": s.Sessions, "assumed": roles, "repeated": s.Repeated, "data": s.Calls["monitoring.GetMetricData"],
-		"billed": int(s.BilledMetrics), "describe": s.Calls["ec2.DescribeInstances"],
+		"billed": int(s.BilledMetrics), "describe": s.Calls["ec2.DescribeInstances"], "listed": s.Calls["monitoring.ListMetrics"],
+		"statistics": s.Calls["monitoring.GetMetricStatistics"], "regions": s.Calls["ec2.DescribeRegions"],
+		"accounts": s.Calls["organizations.ListAccounts"] + s.Calls["organizations.ListAccountsForParent"],
 	}[args[0]]
 	if !known {
 		ts.Fatalf("counted: unknown count %q", args[0])
@@ -263,22 +265,48 @@ func counted(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // rows compares every row of the harvest with the simulator's function, for
-// yesterday, or the days before: rows CPUUtilization,NetworkIn [days].
+// yesterday: rows CPUUtilization,NetworkIn days=2 namespace=AWS/RDS
+// by=DBInstanceIdentifier statistics=average:Average,p99:p99.
 func rows(ts *testscript.TestScript, _ bool, args []string) {
 	c := simulationOf(ts).config
 	today, err := time.Parse(time.DateOnly, ts.Getenv("TODAY"))
 	ts.Check(err)
-	days := 1
-	if len(args) > 1 {
-		days, err = strconv.Atoi(args[1])
-		ts.Check(err)
-	}
 	t := truth{
 		aws: c, namespace: "AWS/EC2", metrics: strings.Split(args[0], ","),
 		statistics: map[string]string{"average": "Average", "maximum": "Maximum"},
-		start:      today.Add(-time.Duration(days) * 24 * time.Hour), end: today, period: 5 * time.Minute,
+		start:      today.AddDate(0, 0, -1), end: today, period: 5 * time.Minute,
 	}
-	found, err := t.check(ts.MkAbs("harvest/data"))
+	dir := "harvest"
+	for _, arg := range args[1:] {
+		name, value, _ := strings.Cut(arg, "=")
+		switch name {
+		case "days":
+			days, err := strconv.Atoi(value)
+			ts.Check(err)
+			t.start = today.AddDate(0, 0, -days)
+		case "namespace":
+			t.namespace = value
+		case "dir":
+			dir = value
+		case "beside":
+			t.beside = strings.Split(value, ",")
+		case "by":
+			t.by = strings.Split(value, ",")
+		case "statistics":
+			t.statistics = map[string]string{}
+			for column := range strings.SplitSeq(value, ",") {
+				column, statistic, _ := strings.Cut(column, ":")
+				t.statistics[column] = statistic
+			}
+		case "accounts":
+			t.aws.Accounts = strings.Split(value, ",")
+		case "regions":
+			t.aws.Regions = strings.Split(value, ",")
+		default:
+			ts.Fatalf("rows: unknown setting %q", name)
+		}
+	}
+	found, err := t.check(ts.MkAbs(dir+"/data"))
 	ts.Check(err)
 	if found.bad() || found.rows == 0 {
 		ts.Fatalf("rows missing/duplicate/wrong %d/%d/%d of %d", found.missing, found.duplicate, found.wrong, found.rows)

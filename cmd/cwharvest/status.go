@@ -59,7 +59,7 @@ func printStatus(w io.Writer, s *store.Status) {
 	line("targets    %s", counts(t.Planned, "done", t.Done, "active", t.Active, "waiting", t.Waiting, "pending", t.Pending, "denied", t.Denied))
 	line("instances  %s", counts(i.Planned, "done", i.Done, "empty", i.Empty, "failed", i.Failed, "denied", i.Denied, "pending", i.Pending))
 	line("rows       %s   %s requests, %s repeated, %s throttled", number(s.Rows), number(s.Requests.Sent), number(s.Requests.Repeated), number(s.Requests.Throttled))
-	line("cost       $%.4f of $%.4f   (worst case $%.4f so far)", s.CostUSD.Spent, s.CostUSD.Planned, s.CostUSD.WorstCase)
+	line("cost       $%.4f of $%.4f   (worst case $%.4f of $%.4f)", s.CostUSD.Spent, s.CostUSD.Planned, s.CostUSD.WorstCase, s.CostUSD.WorstPlanned)
 	line("sessions   %s assumed%s, %s calls refused as expired", number(s.Sessions.Assumed), open(s), number(s.Sessions.RefusedExpired))
 	if s.Sessions.Switches > 0 {
 		line("fallback   %d in use, %s switches", s.Sessions.Fallbacks, number(s.Sessions.Switches))
@@ -157,6 +157,9 @@ func printTrouble(w io.Writer, s *store.Status) {
 		if d.State == "denied" && d.Instances == nil {
 			unknown = " (instances unknown)"
 		}
+		if d.Tolerated {
+			unknown += " (tolerated)"
+		}
 		fmt.Fprintf(w, "%-8s %s/%s  %s: %s%s\n", strings.ToUpper(d.State), d.Account, d.Region, d.Class, d.Reason, unknown)
 	}
 	if shown > most {
@@ -167,7 +170,7 @@ func printTrouble(w io.Writer, s *store.Status) {
 // lastLine is what a run prints at its end.
 func lastLine(s *store.Status, took time.Duration, code int) string {
 	verdict := "COMPLETE"
-	if code != exitComplete {
+	if code != exitComplete || s.State == string(store.Unfinished) {
 		verdict = "INCOMPLETE"
 	}
 	text := fmt.Sprintf("%s %s %s  %s done %s empty %s failed", s.Name, s.Range.Start.UTC().Format(time.DateOnly), verdict,
@@ -175,8 +178,14 @@ func lastLine(s *store.Status, took time.Duration, code int) string {
 	if s.Instances.Pending > 0 {
 		text += " " + number(s.Instances.Pending) + " pending"
 	}
+	if n := s.Targets.Pending + s.Targets.Active + s.Targets.Waiting; n > 0 {
+		text += "; targets pending: " + number(n)
+	}
 	if s.Targets.Denied > 0 {
 		text += fmt.Sprintf("; targets denied: %d", s.Targets.Denied)
+		if s.Targets.Tolerated > 0 {
+			text += fmt.Sprintf(", %d of them tolerated", s.Targets.Tolerated)
+		}
 	}
 	return text + fmt.Sprintf("; %s rows, %d files, $%.4f-%.4f, %s, exit %d", number(s.Rows), s.Parts,
 		s.CostUSD.Spent, s.CostUSD.WorstCase, took.Round(100*time.Millisecond), code)

@@ -101,13 +101,13 @@ type source struct {
 
 // newSource hashes all that does not change over time.
 func newSource(account, region, namespace, metric, dimensions, statistic string) source {
-	id := ""
+	id := dimensions
 	for pair := range strings.SplitSeq(dimensions, ",") {
 		if value, found := strings.CutPrefix(pair, "InstanceId="); found {
 			id = value
 		}
 	}
-	if id == "" {
+	if id == "" || strings.HasPrefix(metric, "Unpublished") {
 		return source{fate: Silent}
 	}
 	series := hash(hash(hash(hash(hash(offset, account), region), namespace), metric), dimensions)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/aws/smithy-go/encoding/cbor"
@@ -84,54 +83,167 @@ func appendDatapoint(b []byte, sources map[string]source, at int64, extended boo
 	return b
 }
 
-// listed are the metrics that every instance with data publishes.
-var listed = []string{"CPUCreditBalance", "CPUUtilization", "EBSReadBytes", "EBSReadOps", "EBSWriteBytes", "EBSWriteOps", "NetworkIn", "NetworkOut"}
+// publisher publishes metrics of the things of a namespace, and of nothing in
+// the regions that the account has not.
+type publisher struct {
+	namespace string
+	metrics   []string
+	count     func(Config) int
+	// thing returns the dimensions of the i-th thing, sorted by name; empty when
+	// it has published nothing lately.
+	thing func(c Config, account, region string, i int) [][2]string
+}
 
-// listMetrics lists AWS/EC2 metrics of instances that are not silent.
+func oneIn(n int) func(Config) int { return func(c Config) int { return (c.Instances + n - 1) / n } }
+
+// named makes things with one dimension and a speaking value.
+func named(dimension, prefix string) func(Config, string, string, int) [][2]string {
+	return func(_ Config, account, region string, i int) [][2]string {
+		return [][2]string{{dimension, fmt.Sprintf("%s-%06x", prefix, mix(hash(hash(offset, account), region)+uint64(i))>>40)}}
+	}
+}
+
+// instance is an EC2 instance that has published lately.
+func instance(c Config, account, region string, i int) [][2]string {
+	id := c.Instance(account, region, i).ID
+	if fate := FateOf(id); fate == Silent || fate == Stopped {
+		return nil
+	}
+	return [][2]string{{"InstanceId", id}}
+}
+
+// publishers are what ListMetrics knows. Values hold commas, equals signs and
+// slashes, as real ones do.
+var publishers = []publisher{
+	{"AWS/EC2", []string{"CPUCreditBalance", "CPUUtilization", "EBSReadBytes", "EBSReadOps", "EBSWriteBytes", "EBSWriteOps", "NetworkIn", "NetworkOut"},
+		oneIn(1), instance},
+	{"CWAgent", []string{"mem_used_percent"}, oneIn(1), instance},
+	{"CWAgent", []string{"disk_used_percent"}, oneIn(1), func(c Config, account, region string, i int) [][2]string {
+		in := instance(c, account, region, i)
+		if in == nil {
+			return nil
+		}
+		return [][2]string{in[0], {"device", "nvme0n1p1"}, {"fstype", "ext4"}, {"path", "/srv,a=b"}}
+	}},
+	{"AWS/RDS", []string{"CPUUtilization", "FreeStorageSpace"}, oneIn(5), named("DBInstanceIdentifier", "orders")},
+	{"AWS/Lambda", []string{"Duration", "Errors", "Invocations"}, oneIn(2), named("FunctionName", "resize")},
+	{"AWS/EBS", []string{"VolumeReadOps", "VolumeWriteOps"}, oneIn(1), named("VolumeId", "vol")},
+	{"AWS/ApplicationELB", []string{"RequestCount", "TargetResponseTime"}, oneIn(10), named("LoadBalancer", "app/shop")},
+	{"AWS/ApplicationELB", []string{"RequestCount", "HealthyHostCount"}, oneIn(5), func(c Config, account, region string, i int) [][2]string {
+		return append(named("LoadBalancer", "app/shop")(c, account, region, i/2), named("TargetGroup", "targetgroup/shop")(c, account, region, i)...)
+	}},
+	{"Shop/Orders", []string{"Placed"}, oneIn(20), func(_ Config, _, _ string, i int) [][2]string {
+		return [][2]string{{"Service", fmt.Sprintf("checkout %d", i)}, {"Stage", "prod"}}
+	}},
+}
+
+// Published returns the dimension sets, in the form of Datapoint, that publish
+// metrics of a namespace by some dimensions in a target.
+func (c Config) Published(account, region, namespace string, names []string) (sets []string) {
+	for i := range publishers {
+		p := &publishers[i]
+		for n := range p.count(c) {
+			thing := p.thing(c, account, region, n)
+			same := slices.EqualFunc(thing, names, func(d [2]string, name string) bool { return d[0] == name })
+			if set := joined(thing); p.namespace == namespace && same && !slices.Contains(sets, set) {
+				sets = append(sets, set)
+			}
+		}
+	}
+	return sets
+}
+
+func joined(dimensions [][2]string) string {
+	var pairs []string
+	for _, d := range dimensions {
+		pairs = append(pairs, d[0]+"="+d[1])
+	}
+	return strings.Join(pairs, ",")
+}
+
+// listRequest is a ListMetrics request.
+type listRequest struct {
+	namespace, metric string
+	dimensions        [][2]string // name, and value or empty
+	publisher, thing  int         // to go on at
+}
+
+func parseListRequest(body []byte) (r listRequest, fail *apiError) {
+	f, fail := decodeFields(body)
+	if fail != nil {
+		return r, fail
+	}
+	r.namespace, r.metric = f.text("Namespace"), f.text("MetricName")
+	for _, v := range f.list("Dimensions") {
+		m, _ := v.(cbor.Map)
+		r.dimensions = append(r.dimensions, [2]string{fields(m).text("Name"), fields(m).text("Value")})
+	}
+	if token := f.text("NextToken"); token != "" {
+		if n, err := fmt.Sscanf(token, "p%d-%d", &r.publisher, &r.thing); err != nil || n != 2 || r.publisher < 0 || r.thing < 0 {
+			return r, &apiError{status: 400, code: "InvalidParameterValue", message: "The token is not valid."}
+		}
+	}
+	return r, nil
+}
+
+// wants reports whether a filter lets a thing through: it may have more
+// dimensions than the filter names.
+func (r *listRequest) wants(thing [][2]string) bool {
+	for _, d := range r.dimensions {
+		if !slices.ContainsFunc(thing, func(t [2]string) bool { return t[0] == d[0] && (d[1] == "" || t[1] == d[1]) }) {
+			return false
+		}
+	}
+	return len(thing) > 0
+}
+
+// listMetrics lists what is published, 500 metrics a page.
 func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
-	f, fail := decodeFields(c.body)
+	r, fail := parseListRequest(c.body)
 	if fail != nil {
 		return fail
 	}
-	names := listed
-	if name := f.text("MetricName"); name != "" {
-		names = slices.DeleteFunc(slices.Clone(listed), func(m string) bool { return m != name })
-	}
-	if ns := f.text("Namespace"); ns != "" && ns != "AWS/EC2" {
-		names = nil
-	}
-	want := ""
-	for _, v := range f.list("Dimensions") {
-		m, _ := v.(cbor.Map)
-		want = fields(m).text("Value")
-	}
-	first := 0
-	if token := f.text("NextToken"); token != "" {
-		var err error
-		if first, err = strconv.Atoi(strings.TrimPrefix(token, "m")); err != nil {
-			return &apiError{status: 400, code: "InvalidParameterValue", message: "The token is not valid."}
-		}
-	}
 	b := append(appendText([]byte{0xbf}, "Metrics"), 0x9f)
-	count, i := 0, first
-	for ; i < s.cfg.Instances && count+len(names) <= maxMetricsListed; i++ {
-		id := s.cfg.Instance(c.principal.account, c.region, i).ID
-		if fate := FateOf(id); fate == Silent || fate == Stopped || want != "" && want != id {
+	count, next := 0, ""
+	for ; r.publisher < len(publishers) && next == ""; r.publisher, r.thing = r.publisher+1, 0 {
+		p := &publishers[r.publisher]
+		names := p.metrics
+		if r.metric != "" {
+			names = slices.DeleteFunc(slices.Clone(names), func(m string) bool { return m != r.metric })
+		}
+		if r.namespace != "" && r.namespace != p.namespace || len(names) == 0 {
 			continue
 		}
-		for _, name := range names {
-			b = appendText(appendText(appendMap(b, 3), "Namespace"), "AWS/EC2")
-			b = appendText(appendText(b, "MetricName"), name)
-			b = appendMap(appendArray(appendText(b, "Dimensions"), 1), 2)
-			b = appendText(appendText(b, "Name"), "InstanceId")
-			b = appendText(appendText(b, "Value"), id)
-			count++
+		for i := r.thing; i < p.count(s.cfg); i++ {
+			thing := p.thing(s.cfg, c.principal.account, c.region, i)
+			if !r.wants(thing) {
+				continue
+			}
+			if count+len(names) > maxMetricsListed {
+				next = fmt.Sprintf("p%d-%d", r.publisher, i)
+				break
+			}
+			for _, name := range names {
+				b = appendMetric(b, p.namespace, name, thing)
+				count++
+			}
 		}
 	}
 	b = append(b, 0xff)
-	if i < s.cfg.Instances && len(names) > 0 {
-		b = appendText(appendText(b, "NextToken"), "m"+strconv.Itoa(i))
+	if next != "" {
+		b = appendText(appendText(b, "NextToken"), next)
 	}
 	writeCBOR(w, 200, append(b, 0xff))
 	return nil
+}
+
+func appendMetric(b []byte, namespace, name string, dimensions [][2]string) []byte {
+	b = appendText(appendText(appendMap(b, 3), "Namespace"), namespace)
+	b = appendText(appendText(b, "MetricName"), name)
+	b = appendArray(appendText(b, "Dimensions"), len(dimensions))
+	for _, d := range dimensions {
+		b = appendText(appendText(appendMap(b, 2), "Name"), d[0])
+		b = appendText(appendText(b, "Value"), d[1])
+	}
+	return b
 }

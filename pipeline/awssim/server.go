@@ -67,7 +67,7 @@ func Serve(ctx context.Context, c Config, address string, out io.Writer) error {
 type call struct {
 	*http.Request
 	body      []byte
-	service   string // sts, ec2, monitoring
+	service   string // sts, ec2, monitoring, organizations
 	operation string
 	region    string
 	principal principal
@@ -109,6 +109,8 @@ func (s *Server) read(r *http.Request) (*call, *apiError) {
 		c.codec = cborCodec{}
 	} else if c.service == "ec2" {
 		c.codec = ec2Codec{}
+	} else if c.service == "organizations" {
+		c.codec = jsonCodec{}
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil || len(body) > maxBody {
@@ -125,6 +127,10 @@ func (s *Server) read(r *http.Request) (*call, *apiError) {
 func operationOf(c *call) string {
 	if c.service == "monitoring" {
 		_, operation, _ := strings.Cut(c.URL.Path, "/operation/")
+		return operation
+	}
+	if c.service == "organizations" {
+		_, operation, _ := strings.Cut(c.Header.Get("X-Amz-Target"), ".")
 		return operation
 	}
 	form, err := url.ParseQuery(string(c.body))
@@ -162,6 +168,10 @@ var operations = map[string]func(*Server, http.ResponseWriter, *call, activeFaul
 	"monitoring.GetMetricData":       (*Server).getMetricData,
 	"monitoring.GetMetricStatistics": (*Server).getMetricStatistics,
 	"monitoring.ListMetrics":         (*Server).listMetrics,
+
+	"organizations.ListAccounts":                     (*Server).listAccounts,
+	"organizations.ListAccountsForParent":            (*Server).listAccountsForParent,
+	"organizations.ListOrganizationalUnitsForParent": (*Server).listUnits,
 }
 
 // authenticate finds whose key signed the request, and whether it may.

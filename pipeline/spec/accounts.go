@@ -1,25 +1,102 @@
 package spec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"cwharvest/store"
 )
 
 // Entries returns one account each, with defaults applied and role names made
-// ARNs; without accounts, the caller's own identity.
+// ARNs; without accounts, the caller's own identity. Entries that stand for many
+// accounts are not among them: Expand has those.
 func (s *Spec) Entries() []Account {
-	accounts := s.Accounts
-	if len(accounts) == 0 {
-		accounts = []Account{{}}
-	}
-	entries := make([]Account, 0, len(accounts))
-	for _, a := range accounts {
-		entries = append(entries, a.withDefaults(&s.Defaults))
+	var entries []Account
+	for _, a := range s.given() {
+		if !a.standsForMany() {
+			entries = append(entries, a.withDefaults(&s.Defaults))
+		}
 	}
 	return entries
+}
+
+// given are the accounts as they are written; without any, the caller's own.
+func (s *Spec) given() []Account {
+	if len(s.Accounts) == 0 {
+		return []Account{{}}
+	}
+	return s.Accounts
+}
+
+func (a *Account) standsForMany() bool { return a.Organization != nil || a.File != "" }
+
+// Expand returns Entries and the members of those that stand for many accounts,
+// by their place in Accounts. A member inherits from its entry; an account that
+// is named by itself, or by an earlier entry, is what it is there.
+func (s *Spec) Expand(members map[int][]Account) ([]Account, error) {
+	all := s.Entries()
+	named := map[string]bool{}
+	for _, a := range all {
+		named[a.ID] = a.ID != ""
+	}
+	var errs []error
+	for i := range s.Accounts {
+		inherited := s.Accounts[i]
+		inherited.Organization, inherited.File = nil, ""
+		inherited = inherited.withDefaults(&s.Defaults)
+		for _, m := range members[i] {
+			m = m.withDefaults(&inherited)
+			if named[m.ID] {
+				continue
+			}
+			named[m.ID] = m.ID != ""
+			errs = append(errs, s.checkMember(m)...)
+			all = append(all, m)
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// checkMember checks an account of a file, where its place is what people know.
+func (s *Spec) checkMember(m Account) []error {
+	if m.place == "" {
+		return nil
+	}
+	there := *s
+	there.where = func(string) string { return m.place }
+	return slices.Concat(there.checkRole(&m, &m, ""), there.checkAccount(&m, &m, ""), there.checkWays(&m, &m, ""))
+}
+
+// Targets returns the account's regions as targets; those that are patterns
+// together are one.
+func (a *Account) Targets() []store.Target {
+	var targets []store.Target
+	var patterns []string
+	for _, region := range a.Regions {
+		if t := (store.Target{Account: a.ID, Region: region}); t.IsPattern() {
+			patterns = append(patterns, region)
+		} else {
+			targets = append(targets, t)
+		}
+	}
+	if slices.Contains(patterns, store.AllRegions) {
+		patterns = []string{store.AllRegions}
+	}
+	if len(patterns) > 0 {
+		targets = append(targets, store.Target{Account: a.ID, Region: strings.Join(patterns, ",")})
+	}
+	return targets
+}
+
+// Tolerated reports whether a target may be denied at a time.
+func (s *Spec) Tolerated(t store.Target, now time.Time) bool {
+	return slices.ContainsFunc(s.Tolerate, func(o Toleration) bool {
+		return o.Account == t.Account && (o.Region == "" || o.Region == t.Region) && now.Before(o.Until)
+	})
 }
 
 // withDefaults fills what an account leaves open. A profile is an identity of
@@ -81,12 +158,19 @@ func partition(regions []string) string {
 // checkAccounts says the same thing once, though many accounts inherit it.
 func (s *Spec) checkAccounts() error {
 	var all []error
-	for i, a := range s.Entries() {
-		own := Account{}
-		if i < len(s.Accounts) {
-			own = s.Accounts[i]
-		}
+	for i, own := range s.given() {
 		path := fmt.Sprintf("$.accounts[%d]", i)
+		a := own.withDefaults(&s.Defaults)
+		if own.standsForMany() {
+			if err := s.checkMany(&own, path); err != nil {
+				all = append(all, err)
+				continue
+			}
+			sample := Account{ID: "000000000000"} // what its members inherit is checked once
+			own.Profile = cmp.Or(own.Profile, s.Defaults.Profile)
+			a = own.withDefaults(&s.Defaults)
+			a = sample.withDefaults(&a)
+		}
 		for _, err := range slices.Concat(s.checkRole(&own, &a, path), s.checkAccount(&own, &a, path), s.checkWays(&own, &a, path)) {
 			if !slices.ContainsFunc(all, func(e error) bool { return e.Error() == err.Error() }) {
 				all = append(all, err)
@@ -96,11 +180,30 @@ func (s *Spec) checkAccounts() error {
 	return errors.Join(append(all, s.checkTwice()...)...)
 }
 
+// checkMany checks an entry that stands for many accounts.
+func (s *Spec) checkMany(own *Account, path string) error {
+	switch o := own.Organization; {
+	case o != nil && own.File != "":
+		return s.bad(path, "organization and file are two entries: write one below the other")
+	case own.ID != "" || own.RoleARN != "":
+		return s.bad(path, "id and role_arn are of one account, and this entry stands for many: use role_name")
+	case o != nil && slices.ContainsFunc(o.Exclude, func(id string) bool { return !accountForm.MatchString(id) }):
+		return s.bad(path+".organization.exclude", "exclude takes account ids of 12 digits, in quotes")
+	case o != nil && slices.ContainsFunc(o.OUs, func(id string) bool { return !parentForm.MatchString(id) }):
+		return s.bad(path+".organization.ous", "ous takes ids of organizational units or roots, such as ou-ab12-cdefgh34 or r-ab12")
+	}
+	return nil
+}
+
 // checkTwice refuses what would harvest a target twice. Entries without regions
 // share the default one; which account a profile leads to only STS knows.
 func (s *Spec) checkTwice() (errs []error) {
 	first := map[string]int{}
-	for i, a := range s.Entries() {
+	for i, own := range s.given() {
+		if own.standsForMany() {
+			continue
+		}
+		a := own.withDefaults(&s.Defaults)
 		path, account, regions := fmt.Sprintf("$.accounts[%d]", i), a.ID, a.Regions
 		if account == "" {
 			account = "profile " + a.Profile
@@ -163,10 +266,9 @@ func (s *Spec) checkAccount(own, a *Account, path string) (errs []error) {
 	for i, region := range a.Regions {
 		at := fmt.Sprintf(".regions[%d]", i)
 		switch {
-		case region == "enabled" || strings.Contains(region, "*"):
-			add(len(own.Regions) == 0, at, "not supported yet: regions %q; list them, such as [us-east-1, eu-west-1]", region)
+		case region == store.AllRegions || patternForm.MatchString(region):
 		case !regionForm.MatchString(region):
-			add(len(own.Regions) == 0, at, "region %q is malformed: such as us-east-1", region)
+			add(len(own.Regions) == 0, at, "region %q is malformed: such as us-east-1, us-* or enabled", region)
 		case partition(a.Regions) != partition([]string{region}):
 			add(len(own.Regions) == 0, at, "region %s is not in partition %s as the others are: give it an account entry of its own", region, partition(a.Regions))
 		}

@@ -16,24 +16,53 @@ func (s *Spec) fill(doc *document) error {
 	set(&s.Concurrency, doc.Concurrency)
 	set(&s.MaxInFlight, doc.MaxInFlight)
 	set(&s.QuotaShare, doc.QuotaShare)
+	set(&s.MaxCost, doc.MaxCost)
+	set(&s.StrictPeriod, doc.StrictPeriod)
+	set((*string)(&s.API), doc.API)
+	set(&s.Prices.GetMetricData, doc.Prices.GetMetricData)
+	set(&s.Prices.GetMetricStatistics, doc.Prices.GetMetricStatistics)
+	set(&s.Prices.ListMetrics, doc.Prices.ListMetrics)
 	errs := errors.Join(
 		s.duration(&s.Settle, "$.settle", doc.Settle),
 		s.duration(&s.Period, "$.period", doc.Period),
 		s.size(doc.PartSize),
 		s.fillRange(doc.Range),
-		s.unsupported(doc),
+		s.duration(&s.MaxDuration, "$.max_duration", doc.MaxDuration),
+		s.giveUpAfter(doc.GiveUpAfter),
 		s.fillAccounts(doc),
+		s.fillTolerations(doc),
 	)
 	s.fillInstances(doc)
 	if doc.Metrics != nil {
 		s.Metrics = nil
 	}
-	for i, m := range doc.Metrics {
-		if m.Dimensions != nil && (len(m.Dimensions) != 1 || m.Dimensions[0] != "InstanceId") {
-			errs = errors.Join(errs, s.bad(fmt.Sprintf("$.metrics[%d].dimensions", i),
-				"not supported yet: dimensions other than [InstanceId]; leave the metric out"))
+	for _, m := range doc.Metrics {
+		s.Metrics = append(s.Metrics, Metric{Namespace: m.Namespace, Names: m.Names, Statistics: m.Statistics, Dimensions: m.Dimensions})
+	}
+	return errs
+}
+
+func (s *Spec) giveUpAfter(text *string) error {
+	if text != nil && *text == "never" {
+		s.GiveUpAfter = 0
+		return nil
+	}
+	return s.duration(&s.GiveUpAfter, "$.give_up_after", text)
+}
+
+func (s *Spec) fillTolerations(doc *document) (errs error) {
+	for i, t := range doc.Tolerate {
+		path := fmt.Sprintf("$.tolerate[%d]", i)
+		until, err := ParseTime(t.Until)
+		switch {
+		case !accountForm.MatchString(t.Account):
+			errs = errors.Join(errs, s.bad(path, "tolerate needs an account of 12 digits, in quotes"))
+		case t.Until == "":
+			errs = errors.Join(errs, s.bad(path, "tolerate needs an end: until: 2027-01-31"))
+		case err != nil:
+			errs = errors.Join(errs, s.bad(path+".until", "%v", err))
 		}
-		s.Metrics = append(s.Metrics, Metric{Namespace: m.Namespace, Names: m.Names, Statistics: m.Statistics})
+		s.Tolerate = append(s.Tolerate, Toleration{Account: t.Account, Region: t.Region, Until: until})
 	}
 	return errs
 }
@@ -136,25 +165,6 @@ func NewRange(last, from, to string) (r Range, err error) {
 	return r, err
 }
 
-// unsupported refuses what the format has and this version cannot do, so that
-// nothing is ignored silently.
-func (s *Spec) unsupported(doc *document) (errs error) {
-	refuse := func(path string, given bool) {
-		if given {
-			errs = errors.Join(errs, s.bad(path, "not supported yet: %s; leave it out", path[2:]))
-		}
-	}
-	refuse("$.tolerate", doc.Tolerate != nil)
-	refuse("$.max_cost", doc.MaxCost != nil)
-	refuse("$.defaults.organization", doc.Defaults.Organization != nil)
-	refuse("$.defaults.file", doc.Defaults.File != nil)
-	for i := range doc.Accounts {
-		refuse(fmt.Sprintf("$.accounts[%d].organization", i), doc.Accounts[i].Organization != nil)
-		refuse(fmt.Sprintf("$.accounts[%d].file", i), doc.Accounts[i].File != nil)
-	}
-	return errs
-}
-
 func (s *Spec) fillAccounts(doc *document) error {
 	defaults, errs := s.account(&doc.Defaults, "$.defaults")
 	if defaults.SessionDuration == 0 {
@@ -170,7 +180,10 @@ func (s *Spec) fillAccounts(doc *document) error {
 }
 
 func (s *Spec) account(doc *documentAccount, path string) (Account, error) {
-	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID}
+	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID, File: doc.File}
+	if o := doc.Organization; o != nil {
+		a.Organization = &Organization{Profile: o.Profile, OUs: o.OUs, Exclude: o.Exclude}
+	}
 	err := s.sessionDuration(&a.SessionDuration, path+".session_duration", doc.SessionDuration)
 	if doc.Via != nil {
 		a.Via = Via{RoleARN: doc.Via.RoleARN, ExternalID: doc.Via.ExternalID}
@@ -199,5 +212,5 @@ func (s *Spec) fillInstances(doc *document) {
 	} else if in.File != "" {
 		s.Instances.Sources = []string{"file"}
 	}
-	s.Instances.File, s.Instances.Tags, s.Instances.States = in.File, in.Tags, in.States
+	s.Instances.File, s.Instances.Tags, s.Instances.States, s.Instances.Monitoring = in.File, in.Tags, in.States, in.Monitoring
 }

@@ -50,6 +50,15 @@ func (s *Spec) Freeze(i Interval, now time.Time) (store.Spec, error) {
 	if err != nil {
 		return store.Spec{}, fmt.Errorf("place of the output: %w", err)
 	}
+	if s.StrictPeriod {
+		for _, w := range spans {
+			if w.Period != s.seconds() {
+				return store.Spec{}, s.bad("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
+					time.Unix(w.Start, 0).UTC().Format(time.RFC3339), time.Unix(w.End, 0).UTC().Format(time.RFC3339),
+					formatDuration(time.Duration(w.Period)*time.Second), formatDuration(s.Period), time.Unix(w.End, 0).UTC().Format(time.RFC3339))
+			}
+		}
+	}
 	plan, err := json.Marshal(s.frozen())
 	if err != nil {
 		return store.Spec{}, fmt.Errorf("encode plan: %w", err)
@@ -112,19 +121,57 @@ func (s *Spec) series(spans []store.Window) []store.Series {
 	var all []store.Series
 	for _, m := range s.Metrics {
 		for _, name := range m.Names {
-			all = append(all, store.Series{
-				Namespace: m.Namespace, Metric: name, Statistics: sortStatistics(m.Statistics),
-				Windows: windows(spans, len(m.Statistics)),
-			})
+			series := store.Series{
+				Namespace: m.Namespace, Metric: name, Dimensions: m.By(), Statistics: sortStatistics(m.Statistics),
+				Windows: windows(spans, s.most(len(m.Statistics))),
+			}
+			each, worst := s.price(m.Statistics)
+			series.CostUSD, series.WorstUSD = each*float64(len(series.Windows)), worst*float64(len(series.Windows))
+			all = append(all, series)
 		}
 	}
 	slices.SortFunc(all, func(a, b store.Series) int {
 		if c := strings.Compare(a.Namespace, b.Namespace); c != 0 {
 			return c
 		}
-		return strings.Compare(a.Metric, b.Metric)
+		if c := strings.Compare(a.Metric, b.Metric); c != 0 {
+			return c
+		}
+		return slices.Compare(a.Dimensions, b.Dimensions)
 	})
 	return all
+}
+
+// most is how many timestamps one call has room for.
+func (s *Spec) most(statistics int) int64 {
+	if s.API == MetricStatistics {
+		return 1440 // whatever the statistics (API reference of GetMetricStatistics)
+	}
+	return int64(maxDatapoints / statistics)
+}
+
+// price is what CloudWatch bills for one series-window in USD: of GetMetricData
+// metrics, where five statistics count once, and at worst every one; of
+// GetMetricStatistics calls.
+func (s *Spec) price(statistics []string) (each, worst float64) {
+	if s.API == MetricStatistics {
+		calls := float64(CallsOf(statistics))
+		return calls * s.Prices.GetMetricStatistics / 1000, calls * s.Prices.GetMetricStatistics / 1000
+	}
+	n := len(statistics)
+	return float64((n+4)/5) * s.Prices.GetMetricData / 1000, float64(n) * s.Prices.GetMetricData / 1000
+}
+
+// CallsOf is how many GetMetricStatistics calls statistics need: five basic ones
+// in one, ten extended ones in another (API reference).
+func CallsOf(statistics []string) int {
+	basic := 0
+	for _, name := range statistics {
+		if slices.Contains(basicStatistics, name) {
+			basic++
+		}
+	}
+	return (basic+4)/5 + (len(statistics)-basic+9)/10
 }
 
 func sortStatistics(statistics []string) []string {
@@ -139,13 +186,12 @@ func sortStatistics(statistics []string) []string {
 	return sorted
 }
 
-// windows splits spans in time, so that one series with so many statistics
-// fits a request: as few windows as possible, about equally long.
-func windows(spans []store.Window, statistics int) []store.Window {
+// windows splits spans in time, so that none has more than so many timestamps:
+// as few windows as possible, about equally long.
+func windows(spans []store.Window, most int64) []store.Window {
 	var all []store.Window
 	for _, span := range spans {
 		points := int64(span.Points())
-		most := int64(maxDatapoints / statistics)
 		n := (points + most - 1) / most
 		each := (points + n - 1) / n * span.Period
 		for from := span.Start; from < span.End; from += each {
@@ -166,23 +212,83 @@ type frozen struct {
 	Sources     []string            `json:"instances.sources"`
 	Tags        map[string]string   `json:"instances.tags,omitempty"`
 	States      []string            `json:"instances.states,omitempty"`
-	Metrics     map[string][]string `json:"metrics"` // statistics by namespace/name
+	Monitoring  string              `json:"instances.monitoring,omitempty"`
+	API         API                 `json:"api"`
+	Metrics     map[string][]string `json:"metrics"` // statistics by namespace/name by dimensions
 }
 
 func (s *Spec) frozen() frozen {
 	f := frozen{
 		Job: s.Job, Range: s.Range.String(), Period: formatDuration(s.Period), Format: s.Format, Out: s.Out,
-		Sources: s.Instances.Sources, Tags: s.Instances.Tags, States: s.Instances.States, Metrics: map[string][]string{},
+		Sources: s.sources(), Tags: s.Instances.Tags, States: s.Instances.States, Monitoring: s.Instances.Monitoring,
+		API: s.API, Metrics: map[string][]string{},
 	}
 	if s.Compression != "none" {
 		f.Compression = s.Compression
 	}
 	for _, m := range s.Metrics {
 		for _, name := range m.Names {
-			f.Metrics[m.Namespace+"/"+name] = sortStatistics(m.Statistics)
+			f.Metrics[m.Namespace+"/"+name+" by "+strings.Join(m.By(), ",")] = sortStatistics(m.Statistics)
 		}
 	}
 	return f
+}
+
+// sources are those that any metric's instances come from.
+func (s *Spec) sources() []string {
+	var all []string
+	for _, source := range []string{"ec2", "cloudwatch", "file"} {
+		if slices.ContainsFunc(s.Metrics, func(m Metric) bool { return s.Uses(source, &m) }) {
+			all = append(all, source)
+		}
+	}
+	return all
+}
+
+// Replans returns what must be asked instead of a job's windows that have aged
+// out: coarser, whole periods of it, or nothing.
+func (s *Spec) Replans(job *store.Spec, now time.Time) []store.Replan {
+	var all []store.Replan
+	seen := map[store.Window]bool{}
+	for i := range job.Series {
+		for _, w := range job.Series[i].Windows {
+			if seen[w] || w.Gone() {
+				continue
+			}
+			seen[w] = true
+			if is := s.answerable(w, now); is != w {
+				all = append(all, store.Replan{Window: w, Now: is, At: now.UTC()})
+			}
+		}
+	}
+	return all
+}
+
+// soon is what a run of an older job is given at least before its windows age
+// out. What ages out during the run nevertheless fails, and is replanned by the
+// next one.
+const soon = time.Hour
+
+// answerable is the window as CloudWatch can still answer it, at least soon.
+func (s *Spec) answerable(w store.Window, now time.Time) store.Window {
+	now = now.Add(min(soon, time.Duration(w.Period)*time.Minute))
+	age := now.Sub(time.Unix(w.Start, 0))
+	gone := store.Window{Start: w.Start, End: w.Start, Period: w.Period}
+	if age > oldest {
+		return gone
+	}
+	for _, c := range retention {
+		if age <= c.age || w.Period%c.period == 0 {
+			continue
+		}
+		coarse := roundUp(w.Period, c.period)
+		is := store.Window{Start: roundUp(w.Start, coarse), End: w.End - w.End%coarse, Period: coarse}
+		if s.StrictPeriod || is.Gone() {
+			return gone
+		}
+		return is
+	}
+	return w
 }
 
 // Diff returns in words how a specification differs from a job's frozen plan;

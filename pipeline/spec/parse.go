@@ -25,12 +25,17 @@ type document struct {
 	Period      *string           `yaml:"period"`
 	Defaults    documentAccount   `yaml:"defaults"`
 	Accounts    []documentAccount `yaml:"accounts"`
-	Tolerate    any               `yaml:"tolerate"`
-	Instances   struct {
-		Sources []string          `yaml:"sources"`
-		File    string            `yaml:"file"`
-		Tags    map[string]string `yaml:"tags"`
-		States  []string          `yaml:"states"`
+	Tolerate    []struct {
+		Account string `yaml:"account"`
+		Region  string `yaml:"region"`
+		Until   string `yaml:"until"`
+	} `yaml:"tolerate"`
+	Instances struct {
+		Sources    []string          `yaml:"sources"`
+		File       string            `yaml:"file"`
+		Tags       map[string]string `yaml:"tags"`
+		States     []string          `yaml:"states"`
+		Monitoring string            `yaml:"monitoring"`
 	} `yaml:"instances"`
 	Metrics []struct {
 		Namespace  string   `yaml:"namespace"`
@@ -42,7 +47,17 @@ type document struct {
 	MaxInFlight *int     `yaml:"max_in_flight"`
 	QuotaShare  *float64 `yaml:"quota_share"`
 	PartSize    *string  `yaml:"part_size"`
-	MaxCost     any      `yaml:"max_cost"`
+
+	MaxCost      *float64 `yaml:"max_cost"`
+	MaxDuration  *string  `yaml:"max_duration"`
+	GiveUpAfter  *string  `yaml:"give_up_after"`
+	StrictPeriod *bool    `yaml:"strict_period"`
+	API          *string  `yaml:"api"`
+	Prices       struct {
+		GetMetricData       *float64 `yaml:"get_metric_data"`
+		GetMetricStatistics *float64 `yaml:"get_metric_statistics"`
+		ListMetrics         *float64 `yaml:"list_metrics"`
+	} `yaml:"prices"`
 }
 
 type documentAccount struct {
@@ -53,8 +68,12 @@ type documentAccount struct {
 	ExternalID      string  `yaml:"external_id"`
 	SessionDuration *string `yaml:"session_duration"`
 	Regions         any     `yaml:"regions"` // a list, or enabled
-	Organization    any     `yaml:"organization"`
-	File            any     `yaml:"file"`
+	File            string  `yaml:"file"`
+	Organization    *struct {
+		Profile string   `yaml:"profile"`
+		OUs     []string `yaml:"ous"`
+		Exclude []string `yaml:"exclude"`
+	} `yaml:"organization"`
 
 	Via *struct {
 		RoleARN    string `yaml:"role_arn"`
@@ -81,8 +100,12 @@ func ReadFile(path string) (Spec, error) {
 		return s, err
 	}
 	dir := filepath.Dir(path)
-	for _, p := range []*string{&s.Dir, &s.Out, &s.Instances.File} {
-		if *p != "" && !filepath.IsAbs(*p) && !strings.Contains(*p, "://") {
+	paths := []*string{&s.Dir, &s.Out, &s.Instances.File}
+	for i := range s.Accounts {
+		paths = append(paths, &s.Accounts[i].File)
+	}
+	for _, p := range paths {
+		if *p != "" && *p != "-" && !filepath.IsAbs(*p) && !strings.Contains(*p, "://") {
 			*p = filepath.Join(dir, *p)
 		}
 	}

@@ -6,6 +6,7 @@ package spec
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -29,6 +30,14 @@ type Spec struct {
 	MaxInFlight int     // over all targets
 	QuotaShare  float64 // of CloudWatch's quotas, above 0 to 1
 	PartSize    int64   // bytes
+
+	API          API           // that datapoints are asked of
+	StrictPeriod bool          // rather nothing than a coarser period
+	MaxCost      float64       // USD at worst, over all attempts of a job; 0: no limit
+	MaxDuration  time.Duration // of one run; 0: no limit
+	GiveUpAfter  time.Duration // of a target's outage; 0: never
+	Tolerate     []Toleration
+	Prices       Prices
 
 	AllowUnknownMetric bool
 
@@ -71,11 +80,43 @@ type Account struct {
 	RoleName        string // makes RoleARN with ID
 	ExternalID      string
 	SessionDuration time.Duration // Auto: as long as the job, up to 12h
-	Regions         []string
+	Regions         []string      // with patterns: those of the account's enabled regions
+
+	// One of these stands for many accounts, which inherit the rest.
+	Organization *Organization
+	File         string // see ReadAccounts
+
+	place string // in a file of accounts
 
 	Via       Via        // a role to assume first
 	Fallbacks []Fallback // in order, while the account's own credentials cannot be had
 }
+
+// Organization lists the active accounts of an AWS organization.
+type Organization struct {
+	Profile string   // of the management account or a delegated administrator
+	OUs     []string // only accounts below them; none: all
+	Exclude []string // accounts
+}
+
+// Toleration is a target that may be denied without making a night incomplete.
+type Toleration struct {
+	Account string
+	Region  string // empty: all
+	Until   time.Time
+}
+
+// API is an operation of CloudWatch.
+type API string
+
+const (
+	MetricData       API = "data"       // GetMetricData: many series a call
+	MetricStatistics API = "statistics" // GetMetricStatistics: one series a call, 1,440 datapoints
+)
+
+// Prices are in USD per 1,000: metrics requested of GetMetricData, calls of the
+// others (CloudWatch pricing, us-east-1).
+type Prices struct{ GetMetricData, GetMetricStatistics, ListMetrics float64 }
 
 // Auto is the session duration that follows from the length of the job.
 const Auto time.Duration = -1
@@ -95,10 +136,11 @@ type Fallback struct {
 
 // Instances says where instances come from.
 type Instances struct {
-	Sources []string // ec2, file
-	File    string   // ids: one a line, or account,region,id
-	Tags    map[string]string
-	States  []string
+	Sources    []string // ec2, cloudwatch, file; none: what each metric needs
+	File       string   // see ReadInstances
+	Tags       map[string]string
+	States     []string
+	Monitoring string // enabled, disabled or empty
 }
 
 // Metric asks statistics of some metrics of a namespace.
@@ -106,6 +148,35 @@ type Metric struct {
 	Namespace  string
 	Names      []string
 	Statistics []string
+	Dimensions []string // names; none: InstanceId for AWS/EC2
+}
+
+// By returns the names of the metric's dimensions, sorted; none when there is
+// nothing to go by.
+func (m *Metric) By() []string {
+	if len(m.Dimensions) == 0 && m.Namespace == "AWS/EC2" {
+		return []string{"InstanceId"}
+	}
+	return slices.Sorted(slices.Values(m.Dimensions))
+}
+
+// byInstance reports whether EC2 instances have the metric.
+func (m *Metric) byInstance() bool {
+	names := m.By()
+	return len(names) == 1 && names[0] == "InstanceId"
+}
+
+// Uses reports whether a source is asked for the instances of a metric.
+func (s *Spec) Uses(source string, m *Metric) bool {
+	switch {
+	case source == "ec2" && !m.byInstance():
+		return false
+	case s.Instances.Sources != nil:
+		return slices.Contains(s.Instances.Sources, source)
+	case m.byInstance():
+		return source == "ec2"
+	}
+	return source == "cloudwatch"
 }
 
 // Default returns the specification before file and flags.
@@ -113,8 +184,7 @@ func Default() Spec {
 	return Spec{
 		Job: "harvest", Dir: "./harvest", Format: "parquet",
 		Range: Range{Kind: Yesterday}, Settle: 30 * time.Minute, Period: 5 * time.Minute,
-		Defaults:  Account{SessionDuration: time.Hour},
-		Instances: Instances{Sources: []string{"ec2"}},
+		Defaults: Account{SessionDuration: time.Hour},
 		Metrics: []Metric{{
 			Namespace: "AWS/EC2",
 			Names: []string{"CPUUtilization", "NetworkIn", "NetworkOut", "EBSReadOps", "EBSWriteOps",
@@ -122,6 +192,7 @@ func Default() Spec {
 			Statistics: []string{"Average", "Maximum"},
 		}},
 		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20,
+		API: MetricData, Prices: Prices{GetMetricData: 0.01, GetMetricStatistics: 0.01, ListMetrics: 0.01},
 	}
 }
 

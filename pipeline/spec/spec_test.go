@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,18 +16,16 @@ func noEnv(string) (string, bool) { return "", false }
 
 func TestParseRefusesWithPosition(t *testing.T) {
 	for text, want := range map[string]string{
-		"dir: h\nmetrcs: []\n":                             `f.yaml:2:1: unknown key "metrcs" (did you mean "metrics"?)`,
-		"accounts:\n  - {idd: x}\n":                        `f.yaml:2:6: unknown key "idd" (did you mean "id"?)`,
-		"dir: a\ndir: b\n":                                 `f.yaml:2:1: mapping key "dir" already defined`,
-		"period: 5 parsecs\n":                              `f.yaml:1:9: duration "5 parsecs": write 300, 5m, 24h or 7d`,
-		"dir: [\n":                                         `f.yaml:1:`,
-		"defaults: {external_id: \"${NOPE}\"}\n":           `f.yaml:1:25: ${NOPE} is not set in the environment`,
-		"max_cost: 25\n":                                   `f.yaml:1:11: not supported yet: max_cost; leave it out`,
-		"range: {last: 24h, from: 2026-11-01}\n":           `a range has either last, or from and to`,
-		"dir: a\n---\ndir: b\n":                            `f.yaml:3:4: more than one YAML document`,
-		"defaults: {regions: [\"${NOPE}\"]}\n":             `f.yaml:1:22: ${NOPE} is not set in the environment`,
-		"range: {lst: 24h}\n":                              `unknown key "lst" in range`,
-		"accounts:\n  - {organization: {profile: mgmt}}\n": `not supported yet: accounts[0].organization`,
+		"dir: h\nmetrcs: []\n":                   `f.yaml:2:1: unknown key "metrcs" (did you mean "metrics"?)`,
+		"accounts:\n  - {idd: x}\n":              `f.yaml:2:6: unknown key "idd" (did you mean "id"?)`,
+		"dir: a\ndir: b\n":                       `f.yaml:2:1: mapping key "dir" already defined`,
+		"period: 5 parsecs\n":                    `f.yaml:1:9: duration "5 parsecs": write 300, 5m, 24h or 7d`,
+		"dir: [\n":                               `f.yaml:1:`,
+		"defaults: {external_id: \"${NOPE}\"}\n": `f.yaml:1:25: ${NOPE} is not set in the environment`,
+		"range: {last: 24h, from: 2026-11-01}\n": `a range has either last, or from and to`,
+		"dir: a\n---\ndir: b\n":                  `f.yaml:3:4: more than one YAML document`,
+		"defaults: {regions: [\"${NOPE}\"]}\n":   `f.yaml:1:22: ${NOPE} is not set in the environment`,
+		"range: {lst: 24h}\n":                    `unknown key "lst" in range`,
 	} {
 		_, err := Parse("f.yaml", []byte(text), noEnv)
 		if err == nil || !strings.Contains(err.Error(), want) || !IsError(err) {
@@ -194,7 +193,7 @@ func TestDiffNamesEveryChange(t *testing.T) {
 	s.Period, s.Format, s.Instances.Tags = time.Hour, "jsonl", map[string]string{"env": "prod"}
 	s.Metrics[0].Names = s.Metrics[0].Names[1:]
 	d, err := s.Diff(frozen.Plan)
-	want := "format: parquet -> jsonl; instances.tags: none -> env=prod; metrics AWS/EC2/CPUUtilization: Average,Maximum -> none; period: 5m -> 1h"
+	want := "format: parquet -> jsonl; instances.tags: none -> env=prod; metrics AWS/EC2/CPUUtilization by InstanceId: Average,Maximum -> none; period: 5m -> 1h"
 	if got := strings.Join(d, "; "); err != nil || got != want {
 		t.Errorf("%s, %v", got, err)
 	}
@@ -202,16 +201,155 @@ func TestDiffNamesEveryChange(t *testing.T) {
 
 func TestReadInstances(t *testing.T) {
 	one := []store.Target{{Account: "111122223333", Region: "us-east-1"}}
-	listed, err := ReadInstances("ids", strings.NewReader("# fleet\n\ni-0123456789abcdef0\ni-0123456789abcdef0\n 111122223333, us-east-1, i-11111111\n"), one)
-	if err != nil || len(listed[one[0]]) != 2 {
-		t.Errorf("%v, %v", listed, err)
+	many := []store.Target{{Account: "111122223333", Region: "us-*,eu-*"}, {Account: "444455556666", Region: "us-east-1"}}
+	s := Default()
+	s.Metrics = append(s.Metrics, Metric{Namespace: "AWS/RDS", Dimensions: []string{"DBInstanceIdentifier"}},
+		Metric{Namespace: "CWAgent", Dimensions: []string{"path", "InstanceId"}})
+	for _, c := range []struct {
+		text    string
+		targets []store.Target
+		want    string // keys with targets, or part of the error
+	}{
+		{"# fleet\n\ni-0123456789abcdef0\ni-0123456789abcdef0\n 111122223333, us-east-1, i-11111111\n", one,
+			"111122223333/us-east-1 InstanceId=i-0123456789abcdef0; 111122223333/us-east-1 InstanceId=i-11111111"},
+		{"account,region,namespace,instance_id,path\n111122223333,us-west-2,CWAgent,i-11111111,\"/a,b\"\n444455556666,us-east-1,,i-11111111,\n", many,
+			"111122223333/us-west-2 InstanceId=i-11111111,path=/a,b; 444455556666/us-east-1 InstanceId=i-11111111"},
+		{`{"account": "444455556666", "region": "us-east-1", "namespace": "AWS/RDS", "dimensions": {"DBInstanceIdentifier": "orders"}}`, many,
+			"444455556666/us-east-1 DBInstanceIdentifier=orders"},
+		{"x", one, `ids:1: "x" is not an instance id`},
+		{"1,i-11111111", one, "ids:1:"},
+		{"999999999999,us-east-1,i-11111111", one, "is not a target of the job"},
+		{"111122223333,ap-south-1,i-11111111", many, "is not a target of the job"},
+		{"i-11111111", many, "account and region are needed"},
+		{`{"dimensions": {"VolumeId": "vol-1"}}`, one, "no metric is asked by VolumeId"},
+		{`{"namespace": "AWS/EC2", "dimensions": {"DBInstanceIdentifier": "a"}}`, one, "no metric is asked of AWS/EC2 by DBInstanceIdentifier"},
+		{`{"regon": "x"}`, one, "unknown field"},
+	} {
+		got, err := s.ReadInstances("ids", strings.NewReader(c.text), c.targets)
+		var keys []string
+		for target, list := range got {
+			for _, in := range list {
+				keys = append(keys, target.String()+" "+store.FormatDimensions(in.Dimensions))
+			}
+		}
+		slices.Sort(keys)
+		if text := strings.Join(keys, "; "); err == nil && text != c.want || err != nil && (!strings.Contains(err.Error(), c.want) || !IsError(err)) {
+			t.Errorf("%q: %s, %v; want %s", c.text, text, err, c.want)
+		}
+	}
+}
+
+func FuzzReadInstances(f *testing.F) {
+	for _, text := range []string{"i-11111111", "account,region,InstanceId\n111122223333,us-east-1,i-11111111", `{"instance_id": "i-11111111"}`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		s := Default()
+		one := store.Target{Account: "111122223333", Region: "us-east-1"}
+		got, err := s.ReadInstances("ids", strings.NewReader(text), []store.Target{one})
+		if err != nil && !IsError(err) {
+			t.Errorf("%v is not an *Error", err)
+		}
+		for target := range got {
+			if err == nil && target != one {
+				t.Errorf("%s is not a target", target)
+			}
+		}
+	})
+}
+
+func TestReadAccounts(t *testing.T) {
+	accounts, err := ReadAccounts("a.csv", strings.NewReader("# all\nid,role_arn,regions,session_duration\n111122223333,,us-east-1 eu-*,2h\n444455556666,arn:aws:iam::444455556666:role/x,,\n"))
+	if err != nil || len(accounts) != 2 || accounts[0].SessionDuration != 2*time.Hour || len(accounts[0].Regions) != 2 || accounts[1].RoleARN == "" {
+		t.Errorf("%+v, %v", accounts, err)
+	}
+	if accounts, err := ReadAccounts("a.csv", strings.NewReader("111122223333\n444455556666\n")); err != nil || len(accounts) != 2 {
+		t.Errorf("ids alone: %+v, %v", accounts, err)
 	}
 	for text, want := range map[string]string{
-		"x": "ids:1: \"x\" is not an instance id", "1,i-11111111": "ids:1:", "999999999999,us-east-1,i-11111111": "is not a target of the job",
+		"id,regon\n":                          `a.csv:1: unknown column "regon" (did you mean "regions"?)`,
+		"profile\nx\n":                        "a.csv:1: column id is missing",
+		"id\n1122223333\n":                    "a.csv:2: account id \"1122223333\" must be 12 digits (spreadsheets drop leading zeros)",
+		"id\n111122223333\n111122223333\n":    "a.csv:3: account 111122223333 is named twice: at a.csv:2 too",
+		"id,profile\n111122223333\n":          "a.csv: record on line 2: wrong number of fields",
+		"id,session_duration\n111122223333,x": "a.csv:2: duration",
 	} {
-		if _, err := ReadInstances("ids", strings.NewReader(text), one); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", text, err)
+		if _, err := ReadAccounts("a.csv", strings.NewReader(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
 		}
+	}
+}
+
+// Members inherit from their entry, it from the defaults; who is named by
+// himself is what he is there; a bad line is named.
+func TestExpand(t *testing.T) {
+	s, err := Parse("f.yaml", []byte(`defaults: {role_name: reader, regions: [us-east-1]}
+accounts:
+  - {id: "111122223333", role_name: own}
+  - {organization: {exclude: ["999999999999"]}, regions: [enabled], external_id: org}
+  - {file: accounts.csv}
+`), noEnv)
+	if err != nil || s.Validate() != nil {
+		t.Fatal(err, s.Validate())
+	}
+	members := map[int][]Account{
+		1: {{ID: "111122223333"}, {ID: "222233334444"}},
+		2: {{ID: "222233334444"}, {ID: "333344445555", RoleName: "mine", Regions: []string{"eu-*", "us-west-2", "eu-west-1"}}},
+	}
+	entries, err := s.Expand(members)
+	var got []string
+	for _, e := range entries {
+		got = append(got, fmt.Sprint(e.RoleARN, e.ExternalID, e.Targets()))
+	}
+	want := []string{
+		"arn:aws:iam::111122223333:role/own[111122223333/us-east-1]",
+		"arn:aws:iam::222233334444:role/readerorg[222233334444/enabled]",
+		"arn:aws:iam::333344445555:role/mine[333344445555/us-west-2 333344445555/eu-west-1 333344445555/eu-*]",
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+	members[2][1] = Account{ID: "333344445555", Regions: []string{"nowhere"}, place: "accounts.csv:7"}
+	if _, err := s.Expand(members); err == nil || !strings.HasPrefix(err.Error(), `accounts.csv:7: region "nowhere" is malformed`) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A window that has aged out is asked coarser, in whole periods of its own; one
+// that has not is left alone.
+func TestReplans(t *testing.T) {
+	s := Default()
+	s.Period = time.Minute
+	job, err := s.Freeze(Interval{at("2026-11-20T00:10"), at("2026-11-21T00:07")}, at("2026-11-22"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := job.Series[0].Windows[0]
+	for _, c := range []struct {
+		now  string
+		want store.Window
+	}{
+		{"2026-11-30", w},
+		{"2026-12-05T00:00", store.Window{Start: at("2026-11-20T00:10").Unix(), End: at("2026-11-21T00:05").Unix(), Period: 300}},
+		{"2027-02-01", store.Window{Start: at("2026-11-20T01:00").Unix(), End: at("2026-11-21T00:00").Unix(), Period: 3600}},
+		{"2028-06-01", store.Window{Start: w.Start, End: w.Start, Period: w.Period}},
+	} {
+		now := w
+		for _, r := range s.Replans(&job, at(c.now)) {
+			if r.Window == w {
+				now = r.Now
+			}
+		}
+		if now != c.want {
+			t.Errorf("%s: %+v, want %+v", c.now, now, c.want)
+		}
+	}
+	s.StrictPeriod = true
+	if r := s.Replans(&job, at("2026-12-06")); len(r) == 0 || !r[0].Now.Gone() {
+		t.Errorf("strict: %+v", r)
+	}
+	if _, err := s.Freeze(Interval{at("2026-10-20"), at("2026-10-21")}, at("2026-11-22")); err == nil || !strings.Contains(err.Error(), "strict_period wants 1m") {
+		t.Errorf("strict: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -14,6 +15,8 @@ var (
 	roleForm       = regexp.MustCompile(`^arn:(aws|aws-cn|aws-us-gov):iam::(\d{12}):role/[\w+=,.@/-]+$`)
 	roleNameForm   = regexp.MustCompile(`^[\w+=,.@/-]{1,576}$`)
 	regionForm     = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d{1,2}$`)
+	patternForm    = regexp.MustCompile(`^[a-z0-9-]*[*?][a-z0-9*?-]*$`)
+	parentForm     = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
 	externalIDForm = regexp.MustCompile(`^[\w+=,.@:\\/-]+$`)
 	percentForm    = regexp.MustCompile(`^(p|tm|wm|tc|ts)(\d{1,2}(\.\d{1,10})?|100)$`)
 	boundsForm     = regexp.MustCompile(`^(TM|WM|TC|TS|PR)\((\d+(?:\.\d{1,10})?%?)?:(\d+(?:\.\d{1,10})?%?)?\)$`)
@@ -110,21 +113,55 @@ func (s *Spec) checkMetrics() (errs error) {
 			errs = errors.Join(errs, s.bad(path, "no metric names for %s", m.Namespace))
 		}
 		for j, name := range m.Names {
-			errs = errors.Join(errs, s.checkName(m.Namespace, name, fmt.Sprintf("%s.names[%d]", path, j), seen))
+			errs = errors.Join(errs, s.checkName(m, name, fmt.Sprintf("%s.names[%d]", path, j), seen))
 		}
+		errs = errors.Join(errs, s.checkDimensions(m, path))
 		errs = errors.Join(errs, s.checkStatistics(m.Statistics, path+".statistics"))
 	}
 	return errs
 }
 
-func (s *Spec) checkName(namespace, name, path string, seen map[string]bool) error {
-	key := namespace + "/" + name
+// usualDimensions is what metrics of a namespace are mostly asked by (CloudWatch
+// user guide, services that publish metrics), for hints.
+var usualDimensions = map[string]string{
+	"AWS/RDS": "DBInstanceIdentifier", "AWS/Lambda": "FunctionName", "AWS/EBS": "VolumeId", "AWS/ELB": "LoadBalancerName",
+	"AWS/ApplicationELB": "LoadBalancer", "AWS/NetworkELB": "LoadBalancer", "AWS/DynamoDB": "TableName", "AWS/SQS": "QueueName",
+	"AWS/NATGateway": "NatGatewayId", "AWS/ElastiCache": "CacheClusterId", "AWS/Kinesis": "StreamName",
+}
+
+// checkDimensions checks by what a metric is asked, and that a source finds it.
+func (s *Spec) checkDimensions(m *Metric, path string) error {
+	names := m.By()
+	at := path + ".dimensions"
+	for i, name := range names {
+		if name == "" || len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) || name[0] == ':' {
+			return s.bad(at, "dimension name %q is not possible", name)
+		}
+		if i > 0 && names[i-1] == name {
+			return s.bad(at, "dimension %s is named twice", name)
+		}
+	}
+	switch {
+	case len(names) == 0:
+		usual := cmp.Or(usualDimensions[m.Namespace], "InstanceId")
+		return s.bad(path, "metrics of %s need the names of their dimensions, such as dimensions: [%s]", m.Namespace, usual)
+	case len(names) > 30:
+		return s.bad(at, "a metric has at most 30 dimensions")
+	case !m.byInstance() && len(s.Instances.Sources) > 0 && !slices.ContainsFunc(s.Instances.Sources, func(s string) bool { return s != "ec2" }):
+		return s.bad(at, "source ec2 finds EC2 instances only: add cloudwatch to instances.sources for metrics by %s", strings.Join(names, ","))
+	}
+	return nil
+}
+
+func (s *Spec) checkName(m *Metric, name, path string, seen map[string]bool) error {
+	namespace := m.Namespace
+	key := namespace + "/" + name + " by " + strings.Join(m.By(), ",")
 	switch {
 	case name == "" || len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }):
 		return s.bad(path, "metric name %q is not possible", name)
 	case seen[key]:
 		return s.bad(path, "metric %s of %s is named twice", name, namespace)
-	case namespace == "AWS/EC2" && !s.AllowUnknownMetric && !slices.Contains(ec2Metrics, name):
+	case namespace == "AWS/EC2" && m.byInstance() && !s.AllowUnknownMetric && !slices.Contains(ec2Metrics, name):
 		return s.bad(path, "AWS/EC2 has no metric %q%s; --allow-unknown-metric asks for it all the same", name, didYouMean(name, ec2Metrics))
 	}
 	seen[key] = true
@@ -164,21 +201,22 @@ func isStatistic(name string) bool {
 }
 
 func (s *Spec) checkInstances() (errs error) {
-	if len(s.Instances.Sources) == 0 {
-		return s.bad("$.instances.sources", "no sources: use ec2, file or both")
+	if s.Instances.Sources != nil && len(s.Instances.Sources) == 0 {
+		return s.bad("$.instances.sources", "no sources: use ec2, cloudwatch or file")
+	}
+	if m := s.Instances.Monitoring; m != "" && m != "enabled" && m != "disabled" {
+		errs = errors.Join(errs, s.bad("$.instances.monitoring", "monitoring %q: use enabled (detailed, 1 min) or disabled (basic, 5 min)", m))
 	}
 	for i, source := range s.Instances.Sources {
 		at := fmt.Sprintf("$.instances.sources[%d]", i)
 		switch source {
-		case "ec2":
+		case "ec2", "cloudwatch":
 		case "file":
 			if s.Instances.File == "" {
 				errs = errors.Join(errs, s.bad(at, "source file needs instances.file (or --instances-from)"))
 			}
-		case "cloudwatch":
-			errs = errors.Join(errs, s.bad(at, "not supported yet: source cloudwatch; use ec2, file or both"))
 		default:
-			errs = errors.Join(errs, s.bad(at, "unknown source %q: use ec2, file or both", source))
+			errs = errors.Join(errs, s.bad(at, "unknown source %q: use ec2, cloudwatch or file", source))
 		}
 	}
 	return errs
@@ -192,6 +230,15 @@ func (s *Spec) checkLimits() (errs error) {
 		if limit.value < 1 || limit.value > 1024 {
 			errs = errors.Join(errs, s.bad("$."+limit.name, "%s %d is out of range: 1 to 1024", limit.name, limit.value))
 		}
+	}
+	if s.API != MetricData && s.API != MetricStatistics {
+		errs = errors.Join(errs, s.bad("$.api", "unknown api %q: use data (GetMetricData) or statistics (GetMetricStatistics)", s.API))
+	}
+	if s.MaxCost < 0 {
+		errs = errors.Join(errs, s.bad("$.max_cost", "max_cost %g is negative", s.MaxCost))
+	}
+	if p := s.Prices; min(p.GetMetricData, p.GetMetricStatistics, p.ListMetrics) < 0 {
+		errs = errors.Join(errs, s.bad("$.prices", "prices are in USD per 1,000 and not negative"))
 	}
 	if s.QuotaShare <= 0 || s.QuotaShare > 1 {
 		errs = errors.Join(errs, s.bad("$.quota_share", "quota_share %g is out of range: above 0, at most 1", s.QuotaShare))

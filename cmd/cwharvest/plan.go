@@ -1,0 +1,306 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"cwharvest/creds"
+	"cwharvest/pipeline"
+	"cwharvest/pipeline/spec"
+	"cwharvest/store"
+
+	"github.com/spf13/cobra"
+)
+
+func newPlan() *cobra.Command {
+	f := &runFlags{}
+	asJSON := false
+	c := &cobra.Command{
+		Use:   "plan",
+		Short: "Tell what the job that is due would ask, cost and take; fetch and create nothing",
+		Long: `Lists the instances of every target and tells what the job that is due would do:
+requests, datapoints, dollars, how long at the speed of the quotas, what CloudWatch
+keeps only coarser, and which targets are out of reach. It makes discovery calls only
+(DescribeInstances and DescribeRegions are free, a thousand ListMetrics cost one cent)
+and creates nothing. Without faults a run does exactly this. Exit code 3 when a target
+is out of reach that is not tolerated, 5 when the job would cost more than max_cost.`,
+		Example: "  cwharvest plan -c harvest.yaml",
+		Args:    usage(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := f.specification(c)
+			if err != nil {
+				return err
+			}
+			f.waitForCredentials = min(f.waitForCredentials, 30*time.Second)
+			p := &planner{runner{spec: s, flags: f, log: newLogger(c.ErrOrStderr(), f.verbose)}}
+			report, err := p.plan(c.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				e := json.NewEncoder(c.OutOrStdout())
+				e.SetIndent("", "  ")
+				err = e.Encode(report)
+			} else {
+				report.print(c.OutOrStdout())
+			}
+			if code := report.exitCode(); err == nil && code != exitComplete {
+				return &outcomeError{code}
+			}
+			return err
+		},
+	}
+	f.register(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return c
+}
+
+// planner tells what a run would do.
+type planner struct{ runner }
+
+// planReport is what `plan --json` prints. Version counts changes of its form.
+type planReport struct {
+	Version int               `json:"version"`
+	Job     string            `json:"job"`
+	OpenJob string            `json:"open_job,omitempty"` // that a run would finish first
+	Due     bool              `json:"due"`
+	Next    time.Time         `json:"next,omitzero"` // when something is due, if nothing is
+	Range   store.StatusRange `json:"range,omitzero"`
+	API     spec.API          `json:"api"`
+
+	Targets     int     `json:"targets"`
+	OutOfReach  int     `json:"out_of_reach"` // of these
+	Instances   int64   `json:"instances"`
+	Series      int64   `json:"series"`
+	Datapoints  int64   `json:"datapoints"` // estimated, as quotas count them
+	Rows        int64   `json:"rows"`       // at most
+	Requests    int64   `json:"requests"`
+	CostUSD     float64 `json:"cost_usd"`
+	WorstUSD    float64 `json:"worst_usd"`
+	MaxCostUSD  float64 `json:"max_cost_usd"`
+	Discovery   int64   `json:"discovery_calls"` // that were charged for now, and would be again
+	DiscoverUSD float64 `json:"discovery_usd"`
+	Seconds     float64 `json:"seconds_at_quota"`
+	OutputBytes int64   `json:"output_bytes"` // about
+
+	AskableUntil time.Time       `json:"askable_until,omitzero"`
+	Degraded     []degraded      `json:"degraded"`
+	Sessions     []string        `json:"sessions_ending"` // principals whose session ends too soon
+	Details      []plannedTarget `json:"target_details"`
+}
+
+// degraded is a part of the range that CloudWatch keeps only coarser.
+type degraded struct {
+	Start  time.Time `json:"start"`
+	End    time.Time `json:"end"`
+	Period int64     `json:"period_s"`
+}
+
+type plannedTarget struct {
+	store.Target
+	Failure   *store.Failure `json:"failure,omitempty"`
+	Tolerated bool           `json:"tolerated,omitempty"`
+	Instances int64          `json:"instances"`
+	Requests  int64          `json:"requests"`
+	CostUSD   float64        `json:"cost_usd"`
+	Seconds   float64        `json:"seconds_at_quota"`
+}
+
+func (p *planner) plan(ctx context.Context) (*planReport, error) {
+	if err := p.prepare(); err != nil {
+		return nil, err
+	}
+	p.creds = creds.NewManager(creds.Config{EndpointURL: p.flags.endpointURL, Log: p.log})
+	defer p.creds.Close()
+	jobs, err := store.ReadJobs(p.spec.Dir)
+	if err != nil {
+		return nil, err
+	}
+	report := &planReport{
+		Version: 1, Job: p.spec.Job, API: p.spec.API, MaxCostUSD: p.spec.MaxCost,
+		Degraded: []degraded{}, Sessions: []string{}, Details: []plannedTarget{},
+	}
+	for _, j := range jobs {
+		if j.State == store.Unfinished {
+			report.OpenJob = j.Spec.ID
+		}
+	}
+	frozen, next, err := p.dueAfter(rangesOf(jobs))
+	if err != nil {
+		return nil, err
+	}
+	if report.Next = next; frozen == nil {
+		return report, nil
+	}
+	report.Due, report.Next = true, time.Time{}
+	report.Range = store.StatusRange{Start: frozen.Start, End: frozen.End}
+	report.windows(frozen, int64(p.spec.Period/time.Second))
+	return report, p.survey(ctx, frozen, report)
+}
+
+func (p *planner) survey(ctx context.Context, frozen *store.Spec, report *planReport) error {
+	entries, err := p.accounts(ctx)
+	if err != nil {
+		return err
+	}
+	targets := targetsOf(entries)
+	listed, err := p.listed(targets)
+	if err != nil {
+		return err
+	}
+	surveys, err := pipeline.SurveyTargets(ctx, p.pipelineConfig(entries, listed), frozen.Series, targets)
+	if err != nil {
+		return err
+	}
+	for i := range surveys {
+		report.add(&surveys[i], p.spec)
+	}
+	report.DiscoverUSD = float64(report.Discovery) * p.spec.Prices.ListMetrics / 1000
+	report.CostUSD += report.DiscoverUSD
+	report.WorstUSD += report.DiscoverUSD
+	report.OutputBytes = report.Rows * bytesPerRow[p.spec.Format]
+	length := max(time.Duration(report.Seconds*float64(time.Second)), time.Minute)
+	for _, src := range principalsOf(entries) {
+		if who, err := p.creds.Principal(ctx, src); err == nil && !who.Expires.IsZero() && time.Until(who.Expires) < length {
+			report.Sessions = append(report.Sessions, fmt.Sprintf("%s: its session ends at %s, before the job", who.Name, who.Expires.UTC().Format(time.RFC3339)))
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// bytesPerRow is about what a row takes: measured with two statistics of values
+// that do not repeat; real ones compress better.
+var bytesPerRow = map[string]int64{"parquet": 11, "jsonl": 240}
+
+func (r *planReport) add(v *pipeline.Survey, s *spec.Spec) {
+	t := plannedTarget{
+		Target: v.Target, Failure: v.Failure, Instances: v.Instances, Requests: v.Requests, CostUSD: v.CostUSD, Seconds: v.Duration.Seconds(),
+	}
+	r.Targets++
+	if v.Failure != nil {
+		r.OutOfReach++
+		t.Tolerated = s.Tolerated(v.Target, time.Now())
+	}
+	r.Instances += v.Instances
+	r.Series += v.Series
+	r.Datapoints += v.Datapoints
+	r.Rows += v.Rows
+	r.Requests += v.Requests
+	r.CostUSD += v.CostUSD
+	r.WorstUSD += v.WorstUSD
+	r.Discovery += v.Charged
+	r.Seconds = max(r.Seconds, v.Duration.Seconds()) // targets have quotas of their own
+	r.Details = append(r.Details, t)
+}
+
+// windows tells what of the range is degraded, and until when it can be asked.
+func (r *planReport) windows(frozen *store.Spec, period int64) {
+	for i := range frozen.Series {
+		for _, w := range frozen.Series[i].Windows {
+			if until := w.AskableUntil(); r.AskableUntil.IsZero() || until.Before(r.AskableUntil) {
+				r.AskableUntil = until
+			}
+			if w.Period == period || i > 0 {
+				continue
+			}
+			d := degraded{time.Unix(w.Start, 0).UTC(), time.Unix(w.End, 0).UTC(), w.Period}
+			if n := len(r.Degraded); n > 0 && r.Degraded[n-1].End.Equal(d.Start) && r.Degraded[n-1].Period == d.Period {
+				r.Degraded[n-1].End = d.End
+				continue
+			}
+			r.Degraded = append(r.Degraded, d)
+		}
+	}
+}
+
+func (r *planReport) overBudget() bool {
+	return r.MaxCostUSD > 0 && r.WorstUSD-r.DiscoverUSD > r.MaxCostUSD*(1+1e-9)
+}
+
+func (r *planReport) exitCode() int {
+	code := exitComplete
+	for i := range r.Details {
+		if t := &r.Details[i]; t.Failure != nil && !t.Tolerated {
+			code = exitIncomplete
+		}
+	}
+	if r.overBudget() {
+		code = exitBudget
+	}
+	return code
+}
+
+func (r *planReport) print(w io.Writer) {
+	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	if r.OpenJob != "" {
+		line("job %s is open: a run finishes it first; cwharvest status tells how far it is", r.OpenJob)
+	}
+	if !r.Due {
+		text := "nothing due"
+		if !r.Next.IsZero() {
+			text += "; next at " + r.Next.UTC().Format("2006-01-02 15:04 UTC")
+		}
+		line("%s", text)
+		return
+	}
+	line("%s  %s  PLAN  (nothing was fetched or created)", r.Job, rangeText(r.Range))
+	line("")
+	line("targets     %s", counts(int64(r.Targets), "out of reach", int64(r.OutOfReach)))
+	line("instances   %s   %s series", number(r.Instances), number(r.Series))
+	line("datapoints  %s estimated, %s rows at most", number(r.Datapoints), number(r.Rows))
+	operation := map[spec.API]string{spec.MetricData: "GetMetricData", spec.MetricStatistics: "GetMetricStatistics"}[r.API]
+	line("requests    %s %s, %s ListMetrics", number(r.Requests), operation, number(r.Discovery))
+	limit := ""
+	if r.MaxCostUSD > 0 {
+		limit = fmt.Sprintf("; limit $%.4f", r.MaxCostUSD)
+	}
+	line("cost        $%.4f   (worst case $%.4f%s)", r.CostUSD, r.WorstUSD, limit)
+	line("duration    %s at the speed of the quotas", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second/10))
+	line("output      about %s MB", number((r.OutputBytes+999_999)/1e6))
+	line("askable     until %s", r.AskableUntil.Format("2006-01-02 15:04 UTC"))
+	r.printTrouble(line)
+}
+
+func (r *planReport) printTrouble(line func(string, ...any)) {
+	for _, d := range r.Degraded {
+		line("DEGRADED    %s to %s: kept by %ds only", d.Start.Format(time.RFC3339), d.End.Format(time.RFC3339), d.Period)
+	}
+	for _, s := range r.Sessions {
+		line("SESSION     %s", s)
+	}
+	for i := range r.Details {
+		t := &r.Details[i]
+		if t.Failure == nil {
+			continue
+		}
+		line("%-11s %s  %s: %s", cmp.Or(map[bool]string{true: "TOLERATED"}[t.Tolerated], "OUT"), t.Target, t.Failure.Class, t.Failure.Message)
+	}
+	if r.overBudget() {
+		line("BUDGET      the job costs up to $%.4f, and max_cost is $%.4f: a run would fetch nothing and exit %d", r.WorstUSD-r.DiscoverUSD, r.MaxCostUSD, exitBudget)
+	}
+}
+
+// prepare does what needs neither the directory nor the network: whatever is
+// wrong there has then cost nothing.
+func (r *runner) prepare() error {
+	if r.flags.ignoreEnvCredentials {
+		if err := dropEnvironmentCredentials(); err != nil {
+			return err
+		}
+	}
+	r.members = map[int][]spec.Account{}
+	var errs []error
+	for i := range r.spec.Accounts {
+		if path := r.spec.Accounts[i].File; path != "" {
+			var err error
+			r.members[i], err = readAccounts(path)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

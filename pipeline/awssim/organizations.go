@@ -1,0 +1,122 @@
+package awssim
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// The simulated organization: its accounts by turns in the root and three
+// organizational units, of which one lies in another, and a suspended account.
+const (
+	RootID      = "r-sim0"
+	ProdUnit    = "ou-sim0-prod0000"
+	NestedUnit  = "ou-sim0-nested00" // in ProdUnit
+	DevUnit     = "ou-sim0-dev00000"
+	Suspended   = "999988887777"
+	orgPageSize = 20 // the most of ListAccounts (API reference)
+)
+
+// parentOf is where the i-th account lies.
+func parentOf(i int) string { return []string{ProdUnit, NestedUnit, DevUnit, RootID}[i%4] }
+
+var unitsIn = map[string][]string{RootID: {ProdUnit, DevUnit}, ProdUnit: {NestedUnit}, NestedUnit: nil, DevUnit: nil}
+
+// jsonCodec answers in AWS JSON 1.1.
+type jsonCodec struct{}
+
+func (jsonCodec) fail(w http.ResponseWriter, e *apiError) {
+	writeAWSJSON(w, e.status, map[string]string{"__type": e.code, "Message": e.message})
+}
+
+func writeAWSJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // maps of strings encode
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	write(w, body)
+}
+
+// orgRequest is what the listing operations take.
+type orgRequest struct{ NextToken, ParentID string }
+
+func (s *Server) parseOrg(c *call) (r orgRequest, first int, fail *apiError) {
+	if c.principal.account != s.cfg.Accounts[0] {
+		return r, 0, &apiError{status: 400, code: "AccessDeniedException", message: "You don't have permissions to access this resource."}
+	}
+	var in struct{ NextToken, ParentId string }
+	if err := json.Unmarshal(c.body, &in); err != nil {
+		return r, 0, &apiError{status: 400, code: "SerializationException", message: err.Error()}
+	}
+	r = orgRequest{in.NextToken, in.ParentId}
+	if r.NextToken != "" {
+		n, err := strconv.Atoi(strings.TrimPrefix(r.NextToken, "o"))
+		if err != nil || n < 0 {
+			return r, 0, &apiError{status: 400, code: "InvalidInputException", message: "You specified an invalid value."}
+		}
+		first = n
+	}
+	return r, first, nil
+}
+
+func (s *Server) listAccounts(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
+	return s.answerAccounts(w, c, func(int) bool { return true })
+}
+
+func (s *Server) listAccountsForParent(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
+	r, _, fail := s.parseOrg(c)
+	if fail != nil {
+		return fail
+	}
+	if _, known := unitsIn[r.ParentID]; !known {
+		return &apiError{status: 400, code: "ParentNotFoundException", message: "You specified parent that doesn't exist."}
+	}
+	return s.answerAccounts(w, c, func(i int) bool { return parentOf(i) == r.ParentID })
+}
+
+func (s *Server) answerAccounts(w http.ResponseWriter, c *call, wanted func(i int) bool) *apiError {
+	_, first, fail := s.parseOrg(c)
+	if fail != nil {
+		return fail
+	}
+	ids := append(append([]string{}, s.cfg.Accounts...), Suspended)
+	page, next := []map[string]string{}, ""
+	for i := first; i < len(ids); i++ {
+		if len(page) == orgPageSize {
+			next = fmt.Sprintf("o%d", i)
+			break
+		}
+		if !wanted(i) {
+			continue
+		}
+		state := "ACTIVE"
+		if ids[i] == Suspended {
+			state = "SUSPENDED"
+		}
+		page = append(page, map[string]string{"Id": ids[i], "Name": "account-" + ids[i], "Status": state, "State": state})
+	}
+	answer := map[string]any{"Accounts": page}
+	if next != "" {
+		answer["NextToken"] = next
+	}
+	writeAWSJSON(w, 200, answer)
+	return nil
+}
+
+func (s *Server) listUnits(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
+	r, _, fail := s.parseOrg(c)
+	if fail != nil {
+		return fail
+	}
+	units := []map[string]string{}
+	for _, id := range unitsIn[r.ParentID] {
+		units = append(units, map[string]string{"Id": id, "Name": id})
+	}
+	writeAWSJSON(w, 200, map[string]any{"OrganizationalUnits": units})
+	return nil
+}

@@ -1,0 +1,240 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"cwharvest/store"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/sync/errgroup"
+)
+
+// Survey is what a job would do in one target, without faults.
+type Survey struct {
+	Target        store.Target
+	Failure       *store.Failure // why the target is out of reach; the rest is then zero
+	Instances     int64
+	Series        int64
+	SeriesWindows int64
+	Rows          int64 // at most
+	Datapoints    int64 // estimated, as quotas count them
+	Requests      int64
+	CostUSD       float64
+	WorstUSD      float64
+	Duration      time.Duration // at the speed of the quota
+	Charged       int64         // discovery calls that CloudWatch charges for
+}
+
+// surveyTries is how often a call is tried that an outage or throttling refuses.
+const surveyTries = 5
+
+// SurveyTargets lists the instances of targets and plans their requests as Run
+// would. It fetches nothing and writes nothing. Patterns are replaced by what
+// they stand for. It needs Discovery, Connect and the limits of a Config.
+func SurveyTargets(ctx context.Context, cfg Config, series []store.Series, targets []store.Target) ([]Survey, error) {
+	s := &surveyor{cfg: cfg.withDefaults(), series: series, seen: map[store.Target]bool{}}
+	s.pool.SetLimit(s.cfg.MaxInFlight)
+	var patterns errgroup.Group
+	patterns.SetLimit(s.cfg.MaxInFlight)
+	for _, t := range targets {
+		if !t.IsPattern() {
+			s.begin(ctx, t)
+			continue
+		}
+		patterns.Go(func() error {
+			for _, found := range s.resolve(ctx, t) {
+				s.begin(ctx, found)
+			}
+			return nil
+		})
+	}
+	if err := patterns.Wait(); err != nil {
+		return nil, err
+	}
+	if err := s.pool.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(s.done, func(a, b Survey) int {
+		return cmp.Or(cmp.Compare(a.Target.Account, b.Target.Account), cmp.Compare(a.Target.Region, b.Target.Region))
+	})
+	return s.done, context.Cause(ctx)
+}
+
+type surveyor struct {
+	cfg    Config
+	series []store.Series
+	pool   errgroup.Group // its members never fail
+
+	mu   sync.Mutex // guards what is below
+	seen map[store.Target]bool
+	done []Survey
+}
+
+func (s *surveyor) begin(ctx context.Context, t store.Target) {
+	if s.cfg.Only != nil && !s.cfg.Only(t) {
+		return
+	}
+	s.mu.Lock()
+	known := s.seen[t]
+	s.seen[t] = true
+	s.mu.Unlock()
+	if !known {
+		s.pool.Go(func() error { s.add(s.survey(ctx, t)); return nil })
+	}
+}
+
+func (s *surveyor) add(v Survey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done = append(s.done, v)
+}
+
+func (s *surveyor) resolve(ctx context.Context, pattern store.Target) (targets []store.Target) {
+	var regions []string
+	err := s.try(ctx, func(ctx context.Context) error {
+		cfg, err := s.cfg.Connect(ctx, pattern)
+		if err == nil {
+			regions, err = EnabledRegions(ctx, cfg, pattern, &s.cfg.Discovery)
+		}
+		return err
+	})
+	if err != nil {
+		f := Explain(err)
+		s.add(Survey{Target: pattern, Failure: &f})
+	}
+	for _, region := range regions {
+		targets = append(targets, store.Target{Account: pattern.Account, Region: region})
+	}
+	return targets
+}
+
+// try repeats a call through throttling and short outages.
+func (s *surveyor) try(ctx context.Context, call func(context.Context) error) (err error) {
+	for failures := range surveyTries {
+		callCtx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+		err = call(callCtx)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if c := classify(err); c != transient && c != throttled && c != expired {
+			return err
+		}
+		timer := time.NewTimer(time.Duration(rand.Int64N(int64(firstPause << (failures + 1)))))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+	return err
+}
+
+func (s *surveyor) survey(ctx context.Context, t store.Target) Survey {
+	v := Survey{Target: t}
+	instances, err := s.instances(ctx, t, &v)
+	if err != nil {
+		f := Explain(err)
+		v.Failure = &f
+		return v
+	}
+	s.plan(instances, &v)
+	return v
+}
+
+// instances returns a target's instances by key, each once.
+func (s *surveyor) instances(ctx context.Context, t store.Target, v *Survey) (map[string]store.Instance, error) {
+	var cfg aws.Config
+	err := s.try(ctx, func(ctx context.Context) (err error) {
+		cfg, err = s.cfg.Connect(ctx, t)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	pages := newEnumeration(&s.cfg.Discovery, t, groupsOf(s.series), cfg, func() { v.Charged++ })
+	all := map[string]store.Instance{}
+	for last := false; !last; {
+		err := s.try(ctx, func(ctx context.Context) (err error) {
+			var page []store.Instance
+			page, last, err = pages.next(ctx)
+			for _, in := range page {
+				all[in.Key()] = store.Instance{Namespace: in.Namespace, Dimensions: in.Dimensions}
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// plan packs the requests for instances as a run's planner does.
+func (s *surveyor) plan(instances map[string]store.Instance, v *Survey) {
+	pack := packer{series: s.series, single: s.cfg.Statistics}
+	clock := newSurveyClock(&s.cfg)
+	count := func(r *request) {
+		if r == nil {
+			return
+		}
+		v.Requests += int64(r.calls)
+		v.Datapoints += int64(r.points)
+		v.SeriesWindows += int64(len(r.items))
+		v.Rows += int64(len(r.items) * r.window.Points())
+		cost, worst := r.price(s.series)
+		v.CostUSD, v.WorstUSD = v.CostUSD+cost, v.WorstUSD+worst
+		clock.add(r)
+	}
+	for _, key := range slices.Sorted(maps.Keys(instances)) {
+		in := instances[key]
+		v.Instances++
+		for i := range s.series {
+			if !isOf(&in, &s.series[i]) {
+				continue
+			}
+			v.Series++
+			for w := range s.series[i].Windows {
+				count(pack.add(item{instance: key, dimensions: in.Dimensions, series: i, window: w}))
+			}
+		}
+	}
+	for r := pack.flush(); r != nil; r = pack.flush() {
+		count(r)
+	}
+	v.Duration = clock.total()
+}
+
+func isOf(in *store.Instance, s *store.Series) bool {
+	return in.Namespace == s.Namespace && slices.EqualFunc(in.Dimensions, s.Dimensions, func(d store.Dimension, name string) bool { return d.Name == name })
+}
+
+// surveyClock adds up what requests take of a target's quotas.
+type surveyClock struct {
+	limits *limiter
+	now    time.Time
+	taken  [3]time.Duration
+}
+
+func newSurveyClock(cfg *Config) *surveyClock {
+	c := &surveyClock{limits: newLimiter(cfg.QuotaShare), now: time.Now()}
+	if cfg.Statistics {
+		c.limits = newStatisticsLimiter(cfg.QuotaShare)
+	}
+	return c
+}
+
+func (c *surveyClock) add(r *request) {
+	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+	c.taken[0] += seconds(float64(r.calls) / c.limits.requests)
+	budget, rate := c.limits.budget(c.now, r)
+	c.taken[budget] += seconds(float64(r.points) / rate)
+}
+
+func (c *surveyClock) total() time.Duration { return max(c.taken[0], c.taken[1], c.taken[2]) }
