@@ -30,7 +30,8 @@ type base struct {
 	loaded  aws.Config
 	files   string    // what the files looked like when they were read
 	looked  time.Time // at the files
-	dead    string    // the access key that was refused as expired
+	dead    string    // the access key that was refused
+	reason  string    // with which it was
 	died    time.Time
 	deaths  int               // of that key
 	account map[string]string // by access key
@@ -187,7 +188,7 @@ func (b *base) keys(ctx context.Context) (aws.Credentials, error) {
 		return keys, &Error{Source: b.source, Err: err, person: !isTimeout(err), hint: b.remedy()}
 	}
 	if b.isDead(keys.AccessKeyID) {
-		return keys, &Error{Source: b.source, Err: errors.New("the credentials have expired"), person: true, hint: b.remedy()}
+		return keys, &Error{Source: b.source, Err: errors.New(b.obituary()), person: true, hint: b.remedy()}
 	}
 	return keys, nil
 }
@@ -204,9 +205,19 @@ func (b *base) isDead(key string) bool {
 	return b.dead == key && time.Since(b.died) < min(deadFor<<min(b.deaths-1, 10), deadMost)
 }
 
-// refused notes that a key was refused as expired, and reports whether reading
-// the source anew gave another.
-func (b *base) refused(ctx context.Context, key string) bool {
+// obituary is why the key is not used any more.
+func (b *base) obituary() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reason == "InvalidClientTokenId" {
+		return "AWS does not know the access key (InvalidClientTokenId): it is wrong, or over"
+	}
+	return "the credentials have expired"
+}
+
+// refused notes that a key was refused, with which code, and reports whether
+// reading the source anew gave another.
+func (b *base) refused(ctx context.Context, key, reason string) bool {
 	if keys, err := b.config().Credentials.Retrieve(ctx); err == nil && keys.AccessKeyID != key {
 		return true
 	}
@@ -214,7 +225,7 @@ func (b *base) refused(ctx context.Context, key string) bool {
 	if b.dead != key {
 		b.deaths = 0
 	}
-	b.dead, b.died = key, time.Now()
+	b.dead, b.died, b.reason = key, time.Now(), reason
 	b.deaths++
 	b.mu.Unlock()
 	b.refresh(ctx)

@@ -102,13 +102,13 @@ func (k *keyring) use(link int, why error) {
 
 // drop gives up the session with a refused key, whichever link's it is. That a
 // link cannot be renewed is no error while another may take its place.
-func (k *keyring) drop(ctx context.Context, key string) error {
+func (k *keyring) drop(ctx context.Context, key, reason string) error {
 	k.manager.mu.Lock()
 	k.manager.stats.RefusedExpired++
 	k.manager.mu.Unlock()
 	for _, link := range k.links {
 		if _, held := link.held(ctx, key); held {
-			err := link.drop(ctx, key)
+			err := link.drop(ctx, key, reason)
 			if err != nil && len(k.links) > 1 {
 				k.manager.cfg.Log.Debug("a session cannot be renewed", "source", link.src, "error", err)
 				return nil

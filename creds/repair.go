@@ -55,7 +55,7 @@ func (k *keyring) repeat(ctx context.Context, in middleware.InitializeInput, nex
 		}
 		switch {
 		case over(err), doubtful(err) && k.manager.rejected(ctx, k, *key):
-			if renewErr := k.drop(ctx, *key); renewErr != nil {
+			if renewErr := k.drop(ctx, *key, code(err)); renewErr != nil {
 				return out, metadata, errors.Join(err, renewErr)
 			}
 		default:
@@ -80,12 +80,12 @@ func noteKey(ctx context.Context, in middleware.FinalizeInput, next middleware.F
 // hundred refusals of one key cause one renewal. A lease that is refused
 // while it is young, after another was, is an error instead: asking STS again
 // and again would not help.
-func (s *session) drop(ctx context.Context, key string) error {
+func (s *session) drop(ctx context.Context, key, reason string) error {
 	if s.src.RoleARN == "" {
-		if s.base.refused(ctx, key) {
+		if s.base.refused(ctx, key, reason) {
 			return nil
 		}
-		return &Error{Source: s.src, Err: errors.New("the credentials have expired"), person: true, hint: s.base.remedy()}
+		return &Error{Source: s.src, Err: errors.New(s.base.obituary()), person: true, hint: s.base.remedy()}
 	}
 	m := s.manager
 	m.mu.Lock()
@@ -122,7 +122,7 @@ func (s *session) retrieveBase(ctx context.Context) (aws.Credentials, error) {
 	if err := s.base.checkAccount(ctx, keys, s.src.Account); err != nil {
 		e := s.refusal(err)
 		if e.person {
-			s.base.refused(ctx, keys.AccessKeyID)
+			s.base.refused(ctx, keys.AccessKeyID, code(err))
 		}
 		return aws.Credentials{}, e
 	}

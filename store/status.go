@@ -343,9 +343,6 @@ func ReadStatus(dir string) (*Status, error) {
 		return nil, err
 	}
 	lock, err := shareLock(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", dir, ErrNoJob)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -353,6 +350,9 @@ func ReadStatus(dir string) (*Status, error) {
 		return readSnapshot(dir)
 	}
 	s, err := readLatest(dir)
+	if errors.As(err, new(*LockedError)) {
+		s, err = readSnapshot(dir)
+	}
 	return s, errors.Join(err, lock.Close())
 }
 

@@ -163,7 +163,7 @@ type Spec struct {
 	Start       time.Time       `json:"start"`
 	End         time.Time       `json:"end"`
 	Created     time.Time       `json:"created"`
-	Out         string          `json:"out"` // absolute directory of the parts
+	Out         string          `json:"out"` // directory of the parts; absolute, or below the harvest directory
 	Format      string          `json:"format"`
 	Compression string          `json:"compression,omitempty"` // of text formats: none, gzip, zstd
 	PartSize    int64           `json:"part_size"`             // bytes of spool per segment, about those of its parts

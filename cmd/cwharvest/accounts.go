@@ -28,6 +28,9 @@ type account struct {
 // accounts resolves the entries of the specification. STS is asked only who a
 // profile or the caller is; roles name their account themselves.
 func (r *runner) accounts(ctx context.Context) ([]account, error) {
+	if r.resolved != nil {
+		return r.resolved, nil
+	}
 	entries, err := r.entries(ctx)
 	if err != nil {
 		return nil, err
@@ -40,7 +43,15 @@ func (r *runner) accounts(ctx context.Context) ([]account, error) {
 		}
 		all = append(all, a)
 	}
+	r.resolved = all
 	return all, nil
+}
+
+// configured reports whether an account of the specification has the target.
+func configured(accounts []account, t store.Target) bool {
+	return slices.ContainsFunc(targetsOf(accounts), func(o store.Target) bool {
+		return o == t || o.Account == t.Account && o.Covers(t.Region)
+	})
 }
 
 // entries are those of the specification, with the members of files and
@@ -250,3 +261,4 @@ func (e goneError) Error() string {
 }
 func (goneError) Refused() bool     { return true }
 func (goneError) NeedsPerson() bool { return false }
+func (goneError) Class() string     { return "not_configured" }

@@ -240,11 +240,27 @@ func (d *doctor) target(ctx context.Context, a account, region string) checkedTa
 		return t
 	}
 	for _, p := range d.probes() {
-		call, cancel := context.WithTimeout(ctx, d.flags.callTimeout)
-		t.Probes = append(t.Probes, checkedProbe{p.permission, finding(p.call(call, cfg))})
-		cancel()
+		t.Probes = append(t.Probes, checkedProbe{p.permission, finding(d.probe(ctx, p, cfg))})
 	}
 	return t
+}
+
+// probe repeats what is throttled: a run at work in the account may use up its
+// quotas, and that says nothing of the permission.
+func (d *doctor) probe(ctx context.Context, p permissionProbe, cfg aws.Config) error {
+	const tries, first = 6, 200 * time.Millisecond
+	for n := 0; ; n++ {
+		call, cancel := context.WithTimeout(ctx, d.flags.callTimeout)
+		err := p.call(call, cfg)
+		cancel()
+		if err == nil || n == tries || ctx.Err() != nil || pipeline.Explain(err).Class != "throttled" {
+			return err
+		}
+		select {
+		case <-time.After(first << n):
+		case <-ctx.Done():
+		}
+	}
 }
 
 type permissionProbe struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"cwharvest/creds"
@@ -300,6 +301,11 @@ func (r *runner) prepare() error {
 			var err error
 			r.members[i], err = readAccounts(path)
 			errs = append(errs, err)
+		}
+	}
+	if path := r.spec.Instances.File; path != "" && path != "-" {
+		if _, err := os.Stat(path); err != nil {
+			errs = append(errs, usageError{fmt.Errorf("read instances: %w", err)})
 		}
 	}
 	return errors.Join(errs...)

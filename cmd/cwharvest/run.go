@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"cwharvest/creds"
@@ -61,6 +63,8 @@ type runner struct {
 
 	members   map[int][]spec.Account            // of entries that stand for many
 	expanded  []spec.Account                    // what entries found, once
+	resolved  []account                         // what accounts found, once
+	jobs      []store.JobInfo                   // of the directory, when the run began
 	instances map[store.Target][]store.Instance // what listed read, once
 
 	points int64 // estimated datapoints of the largest target, as far as known
@@ -83,6 +87,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	r.jobs = jobs
 	if n := len(jobs); n > 0 {
 		r.points = jobs[n-1].MostPoints
 	}
@@ -121,13 +126,31 @@ func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool,
 		return true, r.work(ctx, job, false)
 	}
 	if n := len(jobs); n > 0 && jobs[n-1].State == store.FinishedWithFailures && !r.flags.noRetry {
-		job, err := r.dir.OpenJob(jobs[n-1].Spec.ID)
-		if err != nil {
-			return false, err
-		}
-		return true, r.work(ctx, job, true)
+		return r.tryAgain(ctx, &jobs[n-1])
 	}
 	return false, nil
+}
+
+// tryAgain works what a finished job has left failed or denied, as far as the
+// specification still has it. The job keeps its plan.
+func (r *runner) tryAgain(ctx context.Context, info *store.JobInfo) (bool, error) {
+	accounts, err := r.accounts(ctx)
+	if err != nil {
+		return false, err
+	}
+	job, err := r.dir.OpenJob(info.Spec.ID)
+	if err != nil {
+		return false, err
+	}
+	if !slices.ContainsFunc(job.Targets(), func(t store.TargetState) bool {
+		return (t.Denied != nil || t.Failed > 0) && configured(accounts, t.Target)
+	}) {
+		return false, job.Discard()
+	}
+	if differences, err := r.spec.Diff(info.Spec.Plan); err != nil || len(differences) > 0 {
+		r.log.Warn("the finished job keeps its plan; what changed counts from the next one", "job", info.Spec.ID, "changed", strings.Join(differences, "; "))
+	}
+	return true, r.work(ctx, job, true)
 }
 
 func rangesOf(jobs []store.JobInfo) (ranges []spec.Interval) {
@@ -188,11 +211,34 @@ func (r *runner) nothingDue() error {
 		return err
 	}
 	text := "nothing due: " + r.spec.Range.String() + " is finished"
+	if changed := r.changedSince(); changed != "" {
+		text += ", by another plan (" + changed + "), which counts from the next job on; another --dir begins now"
+	}
 	if !next.IsZero() {
 		text += "; next at " + next.UTC().Format("2006-01-02 15:04 UTC")
 	}
 	fmt.Fprintln(r.out, text)
 	return nil
+}
+
+// changedSince says how the specification differs from the latest job.
+func (r *runner) changedSince() string {
+	n := len(r.jobs)
+	if n == 0 {
+		return ""
+	}
+	changes, err := r.spec.Diff(r.jobs[n-1].Spec.Plan)
+	if err != nil {
+		return ""
+	}
+	for _, e := range r.spec.Entries() {
+		for _, t := range e.Targets() {
+			if t.Account != "" && !t.IsPattern() && !slices.Contains(r.jobs[n-1].Targets, t) {
+				changes = append(changes, "target "+t.String()+" is new")
+			}
+		}
+	}
+	return strings.Join(changes, "; ")
 }
 
 // work runs one job to its end, and closes it with what came of it.
@@ -267,6 +313,9 @@ func (r *runner) conclude(job *store.Job, started time.Time, runErr error) error
 	} else if status.State == string(store.FinishedWithFailures) {
 		code = exitIncomplete
 	}
+	if n := withoutInstances(status); n > 0 {
+		r.log.Warn("targets without any instance that fits", "targets", n)
+	}
 	for _, metric := range status.EmptyMetrics {
 		r.log.Warn("a metric is empty everywhere: check its name, its dimensions, and whether anything publishes it", "metric", metric)
 	}
@@ -278,6 +327,15 @@ func (r *runner) conclude(job *store.Job, started time.Time, runErr error) error
 		return &outcomeError{code: exitIncomplete}
 	}
 	return nil
+}
+
+func withoutInstances(s *store.Status) (n int) {
+	for _, d := range s.TargetDetails {
+		if d.State == "done" && d.Instances != nil && d.Instances.Planned == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // sessions adapts the manager's counts to the pipeline's.
@@ -369,6 +427,8 @@ func (r *runner) listed(targets []store.Target) (map[store.Target][]store.Instan
 		defer file.Close()
 	}
 	var err error
-	r.instances, err = r.spec.ReadInstances(path, file, targets)
+	if r.instances, err = r.spec.ReadInstances(path, file, targets); err == nil && len(r.instances) == 0 {
+		err = usageError{fmt.Errorf("%s names no instance: what makes the list may be broken", path)}
+	}
 	return r.instances, err
 }

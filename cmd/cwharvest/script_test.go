@@ -306,7 +306,7 @@ func rows(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("rows: unknown setting %q", name)
 		}
 	}
-	found, err := t.check(ts.MkAbs(dir+"/data"))
+	found, err := t.check(ts.MkAbs(dir + "/data"))
 	ts.Check(err)
 	if found.bad() || found.rows == 0 {
 		ts.Fatalf("rows missing/duplicate/wrong %d/%d/%d of %d", found.missing, found.duplicate, found.wrong, found.rows)

@@ -78,13 +78,25 @@ func (s *Spec) dueFixed(now, settled time.Time, finished []Interval) (*Interval,
 	return &want, nil
 }
 
+// dueLast is what of the last so many hours no job holds, once that is worth a
+// job: half of them, or half a day. A run that is later than the last one was
+// goes on where that ended, so that nights which begin at different times leave
+// nothing out.
 func (s *Spec) dueLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
 	end := s.whole(settled)
 	want := Interval{end.Add(-s.Range.Last), end}
-	if overlapping(want, finished) != nil {
-		return nil, s.wholeAfter(latest(finished).End.Add(s.Range.Last)).Add(s.Settle)
+	worth := max(min(s.Range.Last/2, 12*time.Hour), s.Period)
+	if len(finished) > 0 {
+		if late := want.Start.Sub(latest(finished).End); late > 0 && late < s.Range.Last {
+			want.Start = latest(finished).End
+		}
 	}
-	return s.behind(want, now, finished), time.Time{}
+	for _, gap := range s.missing(want, now, finished) {
+		if gap.End.Sub(gap.Start) >= worth {
+			return &gap, time.Time{}
+		}
+	}
+	return nil, s.wholeAfter(latest(finished).End.Add(worth)).Add(s.Settle)
 }
 
 func (s *Spec) dueSinceLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {

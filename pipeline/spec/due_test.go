@@ -101,7 +101,7 @@ func TestNextIsWhenSomethingIsDue(t *testing.T) {
 	}{
 		{Range{Kind: Yesterday}, day("2026-11-21"), "2026-11-23T00:30"},
 		{Range{Kind: SinceLast}, Interval{at("2026-11-21"), at("2026-11-22T01:00")}, "2026-11-22T02:30"},
-		{Range{Kind: Last, Last: 90 * time.Minute}, Interval{at("2026-11-21"), at("2026-11-22T01:00")}, "2026-11-22T03:30"},
+		{Range{Kind: Last, Last: 90 * time.Minute}, Interval{at("2026-11-21"), at("2026-11-22T01:00")}, "2026-11-22T02:30"},
 	} {
 		s := Default()
 		s.Period, s.Range = time.Hour, c.r
@@ -116,6 +116,36 @@ func TestNextIsWhenSomethingIsDue(t *testing.T) {
 		if due, _, err := s.Due(next, []Interval{c.held}); due == nil || err != nil {
 			t.Errorf("%s: at next: %v, %v", c.r, due, err)
 		}
+	}
+}
+
+// Nights of "last 24h" that begin earlier or later than the one before leave
+// nothing out between them; a range that was widened gets what it lacks.
+func TestLastLeavesNothingOut(t *testing.T) {
+	s := Default()
+	s.Period, s.Range = 5*time.Minute, Range{Kind: Last, Last: 24 * time.Hour}
+	for seed := range uint64(50) {
+		rng := rand.New(rand.NewPCG(seed, 5))
+		now, held := at("2026-11-01T02:00"), []Interval{}
+		for range 20 {
+			due, _, err := s.Due(now, held)
+			if err != nil || due == nil {
+				t.Fatalf("seed %d at %v: %v, %v", seed, now, due, err)
+			}
+			if n := len(held); n > 0 && !due.Start.Equal(held[n-1].End) {
+				t.Fatalf("seed %d at %v: %v after %v", seed, now, due, held[n-1])
+			}
+			held = append(held, *due)
+			if again, _, err := s.Due(now.Add(10*time.Hour), held); again != nil || err != nil {
+				t.Fatalf("seed %d, ten hours later: %v, %v", seed, again, err)
+			}
+			now = now.Add(24*time.Hour + time.Duration(rng.Int64N(int64(10*time.Hour))-int64(5*time.Hour)))
+		}
+	}
+	s.Range.Last = 7 * 24 * time.Hour
+	due, _, err := s.Due(at("2026-11-24T02:30"), []Interval{day("2026-11-20"), day("2026-11-21"), day("2026-11-23")})
+	if want := (Interval{at("2026-11-17T02:00"), at("2026-11-20")}); err != nil || due == nil || *due != want {
+		t.Errorf("widened: %v, %v; want %v", due, err, want)
 	}
 }
 

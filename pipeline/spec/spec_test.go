@@ -96,7 +96,7 @@ func TestDue(t *testing.T) {
 		{"since last, missed night", Range{Kind: SinceLast}, "2026-11-22T02:00", []Interval{night("2026-11-18")}, ptr(Interval{at("2026-11-19"), at("2026-11-22T01:30")}), ""},
 		{"since last, too early", Range{Kind: SinceLast}, "2026-11-22T00:31", []Interval{night("2026-11-21")}, nil, "2026-11-22T00:35"},
 		{"last", Range{Kind: Last, Last: 24 * time.Hour}, "2026-11-22T02:02", nil, ptr(Interval{at("2026-11-21T01:30"), at("2026-11-22T01:30")}), ""},
-		{"last again", Range{Kind: Last, Last: 24 * time.Hour}, "2026-11-22T09:00", []Interval{{at("2026-11-21T01:30"), at("2026-11-22T01:30")}}, nil, "2026-11-23T02:00"},
+		{"last again", Range{Kind: Last, Last: 24 * time.Hour}, "2026-11-22T09:00", []Interval{{at("2026-11-21T01:30"), at("2026-11-22T01:30")}}, nil, "2026-11-22T14:00"},
 		{"fixed", Range{Kind: Fixed, From: at("2026-11-01"), To: at("2026-11-02")}, "2026-11-22", nil, ptr(night("2026-11-01")), ""},
 		{"fixed again", Range{Kind: Fixed, From: at("2026-11-01"), To: at("2026-11-02")}, "2026-11-22", []Interval{night("2026-11-01")}, nil, ""},
 	} {

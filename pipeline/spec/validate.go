@@ -200,9 +200,18 @@ func isStatistic(name string) bool {
 	return percents == 0 || m[1] != "PR" && (percents == 2 || m[2] == "" || m[3] == "")
 }
 
+// instanceStates are those of EC2 (API reference of InstanceState).
+var instanceStates = []string{"pending", "running", "shutting-down", "terminated", "stopping", "stopped"}
+
 func (s *Spec) checkInstances() (errs error) {
 	if s.Instances.Sources != nil && len(s.Instances.Sources) == 0 {
 		return s.bad("$.instances.sources", "no sources: use ec2, cloudwatch or file")
+	}
+	for i, state := range s.Instances.States {
+		if !slices.Contains(instanceStates, state) {
+			errs = errors.Join(errs, s.bad(fmt.Sprintf("$.instances.states[%d]", i), "unknown state %q%s: use %s", state,
+				didYouMean(state, instanceStates), strings.Join(instanceStates, ", ")))
+		}
 	}
 	if m := s.Instances.Monitoring; m != "" && m != "enabled" && m != "disabled" {
 		errs = errors.Join(errs, s.bad("$.instances.monitoring", "monitoring %q: use enabled (detailed, 1 min) or disabled (basic, 5 min)", m))

@@ -44,12 +44,13 @@ func TestValidateRefuses(t *testing.T) {
 		"metrics: [{namespace: AWS/EC2, names: [NetworkIn], statistics: [Sum, Sum]}]":                                           `statistic Sum is named twice`,
 		"metrics: [{namespace: AWS/RDS, names: [X], statistics: [Sum]}]":                                                        `f.yaml:1:11: metrics of AWS/RDS need the names of their dimensions, such as dimensions: [DBInstanceIdentifier]`,
 		"instances: {sources: [ec2]}\nmetrics: [{namespace: AWS/RDS, names: [X], statistics: [Sum], dimensions: [DBInstance]}]": `source ec2 finds EC2 instances only: add cloudwatch to instances.sources`,
-		"api: x":       `unknown api "x"`,
-		"max_cost: -1": `max_cost -1 is negative`,
-		"tolerate: [{account: \"111122223333\"}]":            `tolerate needs an end`,
-		"accounts: [{file: a.csv, id: \"111122223333\"}]":    `id and role_arn are of one account`,
-		"accounts: [{organization: {ous: [x]}}]":             `ous takes ids of organizational units`,
-		"accounts: [{organization: {}, regions: [nowhere]}]": `region "nowhere" is malformed`,
+		"instances: {states: [runing]}":                                                                                         `f.yaml:1:22: unknown state "runing" (did you mean "running"?)`,
+		"api: x":                                                                                                                `unknown api "x"`,
+		"max_cost: -1":                                                                                                          `max_cost -1 is negative`,
+		"tolerate: [{account: \"111122223333\"}]":                                                                               `tolerate needs an end`,
+		"accounts: [{file: a.csv, id: \"111122223333\"}]":                                                                       `id and role_arn are of one account`,
+		"accounts: [{organization: {ous: [x]}}]":                                                                                `ous takes ids of organizational units`,
+		"accounts: [{organization: {}, regions: [nowhere]}]":                                                                    `region "nowhere" is malformed`,
 	} {
 		checkRefusal(t, text, validate(text), want)
 	}
