@@ -74,20 +74,27 @@ func (p *packer) flush() *request {
 	return nil
 }
 
-// fill takes one request's items out of a bin: as many queries as fit, of the
-// largest items that make them up, the earliest first.
+// fill takes one request's items out of a bin: in the order they came, and at
+// the end those that leave the least room unused.
 func (p *packer) fill(b *bin) *request {
-	take := fillRoom(b.sizes, b.room)
+	const choice = 4 // the last so many items are chosen
+	whole, room := 0, b.room
+	for largest := slices.Max(b.sizes); whole < len(b.sizes) && room-b.sizes[whole] >= choice*largest; whole++ {
+		room -= b.sizes[whole]
+	}
+	take := fillRoom(b.sizes[whole:], room)
 	var items, left []item
 	var sizes []int
 	bytes := 0
 	for i, it := range b.items {
 		size := p.bytes(it) * b.sizes[i]
-		if take[b.sizes[i]] == 0 || len(items) > 0 && bytes+size > maxBytes {
+		if i >= whole && take[b.sizes[i]] == 0 || len(items) > 0 && bytes+size > maxBytes {
 			left, sizes = append(left, it), append(sizes, b.sizes[i])
 			continue
 		}
-		take[b.sizes[i]]--
+		if i >= whole {
+			take[b.sizes[i]]--
+		}
 		bytes += size
 		items = append(items, it)
 		b.queries -= b.sizes[i]
@@ -126,6 +133,9 @@ func fillRoom(sizes []int, room int) map[int]int {
 	counts := map[int]int{}
 	for _, n := range sizes {
 		counts[n]++
+	}
+	if len(sizes) == 0 {
+		return nil
 	}
 	kinds := make([]int, 0, len(counts))
 	for n := range counts {

@@ -1,0 +1,98 @@
+package store
+
+import (
+	"testing"
+	"time"
+)
+
+// A window that aged out between two attempts is asked coarser for what is
+// pending; what was fetched of it stays, every bit once, also after reopening.
+func TestReplanKeepsWhatIsDone(t *testing.T) {
+	fine := Window{Start: 1_763_000_100 - 1_763_000_100%86400, End: 1_763_000_100 - 1_763_000_100%86400 + 7200, Period: 60}
+	coarse := Window{Start: fine.Start, End: fine.End, Period: 300}
+	path := t.TempDir()
+	d, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := Spec{
+		Name: "aged", Start: time.Unix(fine.Start, 0), End: time.Unix(fine.End, 0), Out: path + "/data", Format: "jsonl", PartSize: 1 << 20,
+		Series: []Series{{Namespace: "AWS/EC2", Metric: "M", Dimensions: []string{"InstanceId"}, Statistics: []string{"Sum"}, Windows: []Window{fine}}},
+	}
+	target := Target{"111122223333", "us-east-1"}
+	job, err := d.Create(spec, []Target{target})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var instances []Instance
+	for _, id := range []string{"i-1", "i-2", "i-3"} {
+		instances = append(instances, Instance{Namespace: "AWS/EC2", Dimensions: []Dimension{{"InstanceId", id}}})
+	}
+	commit := func(b Batch) {
+		t.Helper()
+		if err := job.Commit(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result := func(i int, w Window) Result {
+		column := make([]float64, w.Points())
+		return Result{Target: target, Instance: instances[i].Key(), Columns: [][]float64{column}}
+	}
+	begin := func() {
+		t.Helper()
+		if err := job.Begin(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin()
+	commit(Batch{Discovered: []Discovery{{Target: target, Instances: instances, Complete: true}}, Results: []Result{result(0, fine)}})
+	if err := job.Close(143, "interrupted"); err != nil {
+		t.Fatal(err)
+	}
+	reopen := func() {
+		t.Helper()
+		if job, err = d.OpenJob(job.spec.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reopen()
+	if err := job.Replan([]Replan{{Window: fine, Now: coarse}}); err != nil {
+		t.Fatal(err)
+	}
+	begin()
+	commit(Batch{Results: []Result{result(1, coarse)}})
+	if err := job.Close(143, "interrupted"); err != nil {
+		t.Fatal(err)
+	}
+	reopen() // what was replanned is remembered
+	if w := job.Spec().Series[0].Windows[0]; w != coarse {
+		t.Fatalf("reopened with %+v", w)
+	}
+	gone := Window{Start: coarse.Start, End: coarse.Start, Period: coarse.Period}
+	if err := job.Replan([]Replan{{Window: coarse, Now: gone}}); err != nil {
+		t.Fatal(err)
+	}
+	begin()
+	pending, err := job.Pending(target, "", 10)
+	if err != nil || len(pending) != 1 {
+		t.Fatalf("pending %v, %v", pending, err)
+	}
+	commit(Batch{Results: []Result{{Target: target, Instance: instances[2].Key(), Failure: &Failure{"retention_passed", "too old"}}}})
+	if err := job.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	status, err := job.Status()
+	if err != nil || status.Rows != int64(fine.Points()+coarse.Points()) || status.Instances.Done != 2 || status.Instances.Failed != 1 {
+		t.Errorf("%d rows, %+v, %v", status.Rows, status.Instances, err)
+	}
+	if err := job.Close(3, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	report, err := Verify(path)
+	if err != nil || len(report.Problems) > 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
