@@ -23,8 +23,9 @@ const (
 	cutTo       = 0.7              // of the rate that was throttled
 	holdAt      = 0.98             // of the rate that was last good
 	climb       = 0.25             // of the way back to hold, per second
-	probeEvery  = 30 * time.Second // without a throttle, before trying more
-	probeBy     = 1.05
+	probeAfter  = 30 * time.Second // without a throttle, before trying more
+	probeAgain  = 5 * time.Second  // after a probe that went well
+	probeBy     = 0.05             // of the rate; twice as much with every probe that goes well
 	lowestShare = 0.01
 )
 
@@ -39,7 +40,9 @@ type limiter struct {
 
 	share   float64 // of the full rates in use, lowestShare..1
 	ceiling float64 // share not to exceed until the next probe
+	probe   float64 // that the next probe adds, as a part of the ceiling
 	cut     time.Time
+	probed  time.Time // or cut
 	changed time.Time // share was last adapted
 	next    [3]time.Time
 }
@@ -102,7 +105,7 @@ func (l *limiter) throttled(sent, now time.Time) {
 	l.adapt(now)
 	l.ceiling = l.share
 	l.share = max(l.share*cutTo, lowestShare)
-	l.cut = now
+	l.cut, l.probed, l.probe = now, now.Add(probeAfter-probeAgain), probeBy
 }
 
 // adapt moves the share towards what is believed to be good.
@@ -112,9 +115,10 @@ func (l *limiter) adapt(now time.Time) {
 	if l.cut.IsZero() {
 		return
 	}
-	if now.Sub(l.cut) > probeEvery && l.ceiling < 1 {
-		l.ceiling = min(l.ceiling*probeBy, 1)
-		l.cut = now
+	if now.Sub(l.probed) > probeAgain && l.ceiling < 1 {
+		l.ceiling = min(l.ceiling*(1+l.probe), 1)
+		l.probed = now
+		l.probe *= 2
 	}
 	hold := l.ceiling * holdAt
 	if l.ceiling == 1 {

@@ -89,6 +89,8 @@ func (s *Server) bill(target string, r *dataRequest, p *page) {
 	s.stats.count(func(st *Stats) {
 		st.Answered++
 		st.Datapoints += int64(p.buffer.datapoints)
+		st.Estimated += int64(r.estimate())
+		st.Points[target] += int64(r.estimate())
 		st.Repeated += repeated
 		if r.token != "" {
 			st.PagesContinued++

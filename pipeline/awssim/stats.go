@@ -7,13 +7,15 @@ import (
 
 // Stats is what a simulated AWS has counted.
 type Stats struct {
-	Calls   map[string]int `json:"calls"`   // by service.operation
-	Targets map[string]int `json:"targets"` // GetMetricData calls by account/region
-	Codes   map[string]int `json:"codes"`   // error answers by code
-	Roles   map[string]int `json:"roles"`   // AssumeRole calls by role ARN
+	Calls   map[string]int   `json:"calls"`   // by service.operation
+	Targets map[string]int   `json:"targets"` // GetMetricData calls by account/region
+	Points  map[string]int64 `json:"points"`  // estimated datapoints answered, by account/region
+	Codes   map[string]int   `json:"codes"`   // error answers by code
+	Roles   map[string]int   `json:"roles"`   // AssumeRole calls by role ARN
 
 	Answered       int   `json:"answered"`        // GetMetricData calls answered with data
 	Datapoints     int64 `json:"datapoints"`      // returned
+	Estimated      int64 `json:"estimated"`       // as the quota counts them, of answered calls
 	BilledMetrics  int64 `json:"billed_metrics"`  // five statistics of a metric count once
 	BilledWorst    int64 `json:"billed_worst"`    // every statistic counts
 	Throttled      int   `json:"throttled"`       // answers
@@ -40,6 +42,7 @@ type statistics struct {
 
 func (s *statistics) init() {
 	s.Calls, s.Targets, s.Codes, s.Roles = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
+	s.Points = map[string]int64{}
 }
 
 func (s *statistics) count(do func(*Stats)) {
@@ -90,6 +93,7 @@ func (s *Server) Stats() Stats {
 	defer s.stats.mu.Unlock()
 	c := s.stats.Stats
 	c.Calls, c.Targets = maps.Clone(c.Calls), maps.Clone(c.Targets)
+	c.Points = maps.Clone(c.Points)
 	c.Codes, c.Roles = maps.Clone(c.Codes), maps.Clone(c.Roles)
 	s.sessions.mu.Lock()
 	c.Sessions = int(s.sessions.issued)

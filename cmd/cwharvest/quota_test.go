@@ -1,0 +1,176 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"cwharvest/pipeline/awssim"
+)
+
+// steady is how long a quota is watched: CWHARVEST_STEADY=1m for the full
+// measure.
+func steady(t *testing.T) time.Duration {
+	text := os.Getenv("CWHARVEST_STEADY")
+	if text == "" {
+		return 12 * time.Second
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// quotaNight is a job that uses a share of the quotas, which the simulated AWS
+// enforces, so that the ratio says something of two cores.
+func quotaNight(t *testing.T, share float64, c awssim.Config, points int, metrics, statistics []string) *night {
+	c.Latency, c.Jitter = 20*time.Millisecond, 40*time.Millisecond
+	c.RequestsPerSecond, c.DatapointsPerSecond = 500*share, 396_000*share
+	n := newNight(t, c, 24*time.Hour/time.Duration(points), 1, metrics, statistics, fmt.Sprintf("quota_share: %g\n", share))
+	n.build()
+	return n
+}
+
+// start begins a run that ends with the test, and waits for its first answers.
+func (n *night) start(answered int) *exec.Cmd {
+	n.Helper()
+	c, output := n.command("run", "-c", "harvest.yaml")
+	if err := c.Start(); err != nil {
+		n.Fatal(err)
+	}
+	n.Cleanup(func() {
+		if err := c.Process.Kill(); err != nil {
+			n.Errorf("the run ended before it was stopped: %v\n%s", err, output)
+		}
+		_ = c.Wait() // it was killed
+	})
+	for deadline := time.Now().Add(time.Minute); n.sim.Stats().Answered < answered; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			n.Fatalf("%d answers within a minute", n.sim.Stats().Answered)
+		}
+	}
+	return c
+}
+
+// rates are what went on per second.
+type rates struct {
+	requests, points, throttled float64
+	targets                     map[string]float64 // datapoints
+}
+
+// measure watches for d. The sleep is the measure, not a synchronisation.
+func (n *night) measure(d time.Duration) rates {
+	before, began := n.sim.Stats(), time.Now()
+	time.Sleep(d)
+	after, seconds := n.sim.Stats(), time.Since(began).Seconds()
+	r := rates{
+		requests: float64(after.Answered-before.Answered) / seconds, points: float64(after.Estimated-before.Estimated) / seconds,
+		throttled: float64(after.Throttled-before.Throttled) / seconds, targets: map[string]float64{},
+	}
+	for t, points := range after.Points {
+		r.targets[t] = float64(points-before.Points[t]) / seconds
+	}
+	return r
+}
+
+var usualMetrics = []string{"CPUUtilization", "NetworkIn", "NetworkOut", "EBSReadOps", "EBSWriteOps", "EBSReadBytes", "EBSWriteBytes", "CPUCreditBalance"}
+
+// Whatever binds, requests or datapoints, a run goes at 97 % of the quota and is
+// hardly ever throttled.
+func TestQuotaIsReached(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for half a minute")
+	}
+	one := awssim.Config{Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}}
+	for _, c := range []struct {
+		name               string
+		share              float64
+		points             int
+		instancesPerSecond float64 // that the quota lets through
+		statistics         []string
+	}{
+		{"requests bind", 0.05, 1, 25 * 500 / 8, []string{"Average"}},
+		{"datapoints bind", 1, 288, 396_000 / 8 / 2 / 288, []string{"Average", "Maximum"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			watch := steady(t)
+			config := one
+			config.Instances = int(c.instancesPerSecond * (watch.Seconds() + 15))
+			n := quotaNight(t, c.share, config, c.points, usualMetrics, c.statistics)
+			n.start(8)
+			r := n.measure(watch)
+			ofRequests, ofPoints := r.requests/(500*c.share), r.points/(396_000*c.share)
+			t.Logf("%.3f of the request quota, %.3f of the datapoint quota, %.4f of the calls throttled", ofRequests, ofPoints, r.throttled/(r.requests+r.throttled))
+			if max(ofRequests, ofPoints) < 0.97 || r.throttled > 0.01*r.requests {
+				t.Errorf("%.1f requests, %.0f datapoints, %.2f throttles a second", r.requests, r.points, r.throttled)
+			}
+		})
+	}
+}
+
+// When the quota is halved in mid-run, the run settles below it within five
+// seconds, and goes back when it is restored.
+func TestQuotaIsHalvedAndRestored(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for two minutes")
+	}
+	const share, quota = 1, 396_000.0
+	n := quotaNight(t, share, awssim.Config{Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 18_000}, 96, usualMetrics, []string{"Average", "Maximum"})
+	n.start(8)
+	set := func(points float64) {
+		if err := n.sim.Inject(awssim.Fault{Kind: "quota", Requests: 500 * share, Datapoints: points}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(quota / 2)
+	n.measure(5 * time.Second)
+	halved := n.measure(10 * time.Second)
+	set(quota)
+	n.measure(45 * time.Second) // 30 s without a throttle, then a probe every 5 s
+	restored := n.measure(10 * time.Second)
+	t.Logf("halved: %.3f of the quota, %.4f of the calls throttled; restored: %.3f", halved.points/(quota/2),
+		halved.throttled/(halved.requests+halved.throttled), restored.points/quota)
+	if halved.points < 0.85*quota/2 || 10*halved.throttled > 1 {
+		t.Errorf("halved: %.0f of %.0f datapoints, %.2f throttles a second of %.2f requests", halved.points, quota/2, halved.throttled, halved.requests)
+	}
+	if restored.points < 0.95*quota {
+		t.Errorf("restored: %.0f of %.0f datapoints a second", restored.points, quota)
+	}
+}
+
+// Two targets that are down and one that is denied leave the others at speed.
+func TestQuotaOfManyTargets(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for a quarter of a minute")
+	}
+	const share, quota = 1, 396_000.0
+	watch := steady(t)
+	n := quotaNight(t, share, awssim.Config{
+		Accounts: []string{"111122223333", "222233334444", "333344445555", "444455556666"}, Regions: []string{"us-east-1", "eu-west-1"},
+		Instances: int(quota / 8 / 2 / 288 * (watch.Seconds() + 20)),
+	}, 288, usualMetrics, []string{"Average", "Maximum"})
+	for _, f := range []awssim.Fault{
+		{Kind: "error503", Account: "111122223333", Region: "eu-west-1"}, {Kind: "cut", Account: "222233334444", Region: "eu-west-1"},
+		{Kind: "access_denied", Account: "333344445555", Region: "eu-west-1"},
+	} {
+		if err := n.sim.Inject(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.start(20)
+	r := n.measure(watch)
+	served := 0
+	for target, points := range r.targets {
+		served++
+		t.Logf("%s: %.3f of the quota", target, points/quota)
+		if points < 0.95*quota {
+			t.Errorf("%s: %.0f datapoints a second of %.0f", target, points, quota)
+		}
+	}
+	if served != 5 {
+		t.Errorf("%d targets were served, want 5", served)
+	}
+}
