@@ -253,6 +253,100 @@ func (n *night) checkRepeats(kills int) {
 	}
 }
 
+// Five of a hundred calls go wrong, in every way the simulated AWS knows, and
+// nothing is missing, doubled or wrong.
+func TestFivePerCentOfCallsFaulty(t *testing.T) {
+	n := newNight(t, awssim.Config{
+		Accounts: []string{"111122223333", "444455556666"}, Regions: []string{"us-east-1", "eu-west-1"}, Instances: 3000,
+		Latency: 2 * time.Millisecond, SessionLife: 5 * time.Second, Seed: 11,
+	}, time.Hour, 1, usualMetrics, []string{"Average", "Maximum"}, "")
+	kinds := []awssim.Fault{
+		{Kind: "throttle"}, {Kind: "error500"}, {Kind: "error503"}, {Kind: "cut"}, {Kind: "truncate"}, {Kind: "hang"},
+		{Kind: "latency", Millis: 1500}, {Kind: "partial"}, {Kind: "internal_result"},
+		{Kind: "expired"}, {Kind: "expired", Spelling: "xml"}, {Kind: "expired", Spelling: "empty"}, {Kind: "expired", Spelling: "RequestExpired"},
+	}
+	for _, f := range kinds {
+		f.Probability = 0.05 / float64(len(kinds))
+		if f.Kind == "expired" {
+			f.Service = "monitoring"
+		}
+		if err := n.sim.Inject(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, output := n.command("run", "-c", "harvest.yaml", "--call-timeout", "2s")
+	if err := c.Run(); err != nil {
+		t.Fatalf("run: %v\n%s", err, output)
+	}
+	found := n.check()
+	stats := n.sim.Stats()
+	if len(stats.Codes) < 4 {
+		t.Errorf("only these went wrong: %v", stats.Codes)
+	}
+	t.Logf("%d rows, %d calls, %v", found.rows, stats.Total(), stats.Codes)
+}
+
+// Two thousand four hundred targets of ten instances: all are harvested, with
+// no more memory or connections than a few take.
+func TestManyTargets(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	var accounts, regions []string
+	for i := range 200 {
+		accounts = append(accounts, fmt.Sprintf("%012d", 100_000_000_000+i))
+	}
+	for i := range 12 {
+		regions = append(regions, fmt.Sprintf("us-test-%d", i+1))
+	}
+	n := newNight(t, awssim.Config{Accounts: accounts, Regions: regions, Instances: 10}, 5*time.Minute, 1,
+		[]string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "")
+	n.build()
+	started := time.Now()
+	c, output := n.command("run", "-c", "harvest.yaml")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- c.Wait() }()
+	most, sockets, first := n.watchSockets(c.Process.Pid, exited, output, started)
+	n.verify()
+	stats, status := n.sim.Stats(), n.status()
+	t.Logf("%v, first datapoints after %v, RssAnon %d MB, %d file descriptors, %d calls, %d of them GetMetricData", time.Since(started).Round(time.Second/10),
+		first.Round(time.Second/10), most>>20, sockets, stats.Total(), stats.Calls["monitoring.GetMetricData"])
+	if status.Targets.Done != 2400 || status.Instances.Planned != 24_000 {
+		t.Errorf("%d targets done, %d instances planned", status.Targets.Done, status.Instances.Planned)
+	}
+	if stats.Answered != 2400 || most > 250<<20 || sockets > 300 || first > 10*time.Second {
+		t.Errorf("%d requests for 2,400 targets, %d MB, %d file descriptors, first datapoints after %v", stats.Answered, most>>20, sockets, first)
+	}
+}
+
+// watchSockets follows a run to its end: its largest anonymous memory, its most
+// file descriptors, and when it got its first datapoints.
+func (n *night) watchSockets(pid int, exited <-chan error, output *bytes.Buffer, started time.Time) (memory int64, files int, first time.Duration) {
+	n.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-exited:
+			if err != nil {
+				n.Fatalf("run: %v\n%s", err, output)
+			}
+			return memory, files, first
+		case <-tick.C:
+			memory = max(memory, rssAnon(pid))
+			if open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)); err == nil {
+				files = max(files, len(open))
+			}
+			if first == 0 && n.sim.Stats().Answered > 0 {
+				first = time.Since(started)
+			}
+		}
+	}
+}
+
 // rssAnon returns a process's anonymous memory in bytes; 0 when it has ended.
 func rssAnon(pid int) int64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
