@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,17 +49,7 @@ all is well, 4 when credentials need a person, 3 when something else would fail.
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				e := json.NewEncoder(c.OutOrStdout())
-				e.SetIndent("", "  ")
-				err = e.Encode(report)
-			} else {
-				report.print(c.OutOrStdout())
-			}
-			if code := report.exitCode(); err == nil && code != exitComplete {
-				return &outcomeError{code}
-			}
-			return err
+			return show(c, report, asJSON)
 		},
 	}
 	f.register(c)

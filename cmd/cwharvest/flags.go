@@ -33,7 +33,7 @@ type runFlags struct {
 	noRetry, verbose, allowUnknownMetric          bool
 	ignoreEnvCredentials, rediscover              bool
 
-	only                          []string
+	only, dimensions              []string
 	api, maxDuration, giveUpAfter string
 	maxCost                       float64
 	strictPeriod                  bool
@@ -53,6 +53,7 @@ func (f *runFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.period, "period", "", "period of the datapoints (default 5m)")
 	fs.StringVar(&f.settle, "settle", "", "ask for nothing younger than this (default 30m)")
 	fs.StringVar(&f.namespace, "namespace", "AWS/EC2", "namespace of --metric")
+	fs.StringSliceVar(&f.dimensions, "dimension", nil, "names of the dimensions of --metric (default InstanceId for AWS/EC2)")
 	fs.StringSliceVar(&f.metrics, "metric", nil, "metrics (default: the usual eight of AWS/EC2)")
 	fs.StringSliceVar(&f.statistics, "stat", nil, "statistics (default Average,Maximum)")
 	fs.StringVar(&f.instancesFrom, "instances-from", "", "read instance ids from this file instead of asking EC2")
@@ -176,7 +177,7 @@ func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
 		s.Instances.File, s.Instances.Sources = f.instancesFrom, []string{"file"}
 	}
 	if f.metrics != nil {
-		s.Metrics = []spec.Metric{{Namespace: f.namespace, Names: f.metrics, Statistics: []string{"Average", "Maximum"}}}
+		s.Metrics = []spec.Metric{{Namespace: f.namespace, Names: f.metrics, Statistics: []string{"Average", "Maximum"}, Dimensions: f.dimensions}}
 	}
 	if f.statistics != nil {
 		for i := range s.Metrics {

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,17 +42,7 @@ is out of reach that is not tolerated, 5 when the job would cost more than max_c
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				e := json.NewEncoder(c.OutOrStdout())
-				e.SetIndent("", "  ")
-				err = e.Encode(report)
-			} else {
-				report.print(c.OutOrStdout())
-			}
-			if code := report.exitCode(); err == nil && code != exitComplete {
-				return &outcomeError{code}
-			}
-			return err
+			return show(c, report, asJSON)
 		},
 	}
 	f.register(c)

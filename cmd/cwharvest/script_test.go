@@ -50,6 +50,11 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"counted":  counted,
 	"rows":     rows,
 	"profile":  profile,
+	"lasts": func(ts *testscript.TestScript, _ bool, args []string) { // trouble has a length: it waits for nothing
+		d, err := time.ParseDuration(args[0])
+		ts.Check(err)
+		time.Sleep(d)
+	},
 	"revoke": func(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Check(simulationOf(ts).server.Inject(awssim.Fault{Kind: "revoke_all"}))
 	},

@@ -1,0 +1,103 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"cwharvest/store"
+)
+
+// enumerate lists the target's instances, hands them on page by page, and
+// counts the target as enumerated only when every page is durable.
+func (t *target) enumerate(ctx context.Context) error {
+	for ctx.Err() == nil {
+		page, last, err := t.list()
+		if err != nil {
+			t.listingFailed(err)
+			return nil
+		}
+		t.succeed()
+		durable := make(chan struct{})
+		t.run.out <- entry{
+			discovery: &store.Discovery{Target: t.key, Instances: page, Complete: last},
+			committed: durable,
+		}
+		select {
+		case <-durable:
+			t.enumerated = last
+		case <-ctx.Done():
+		}
+		if last {
+			return t.checkPlan()
+		}
+	}
+	return nil
+}
+
+// checkPlan holds the budget against what is known now, once paying has begun.
+func (t *target) checkPlan() error {
+	if t.run.listing {
+		return nil
+	}
+	return t.run.checkPlan()
+}
+
+// resolve asks what a pattern stands for, and reports whether that is durable:
+// then the target's work is done by those it stands for.
+func (t *target) resolve(ctx context.Context) bool {
+	regions, err := t.askRegions()
+	switch {
+	case err != nil:
+		t.listingFailed(err)
+		return false
+	case len(regions) == 0:
+		t.deny(store.Failure{Class: "no_region", Message: "none of the account's enabled regions is " + t.key.Region})
+		return false
+	}
+	t.succeed()
+	durable := make(chan struct{})
+	t.run.out <- entry{resolution: &store.Resolution{Target: t.key, Regions: regions}, committed: durable}
+	select {
+	case <-durable:
+		t.regions, t.finished = regions, true
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (t *target) askRegions() ([]string, error) {
+	ctx, cancel := context.WithTimeout(t.run.calls, t.run.CallTimeout)
+	defer cancel()
+	cfg, err := t.run.Connect(ctx, t.key)
+	if err != nil {
+		return nil, err
+	}
+	return EnabledRegions(ctx, cfg, t.key, &t.run.Discovery)
+}
+
+func (t *target) list() ([]store.Instance, bool, error) {
+	ctx, cancel := context.WithTimeout(t.run.calls, t.run.CallTimeout)
+	defer cancel()
+	return t.pages.next(ctx)
+}
+
+func (t *target) listingFailed(err error) {
+	switch c := classify(err); c {
+	case cancelled:
+	case refused:
+		t.deny(failure(c, err))
+	case unfit:
+		if t.pages.restart() {
+			t.log.Warn("listing starts again", "error", shortError(err))
+			return
+		}
+		t.deny(failure(c, err))
+	case throttled:
+		t.run.meter.throttled.Add(1)
+		t.pause(time.Now(), c, err)
+	default:
+		t.pause(time.Now(), c, err)
+	}
+	t.giveUp()
+}

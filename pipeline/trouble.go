@@ -1,0 +1,192 @@
+package pipeline
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"cwharvest/store"
+)
+
+// settle decides what follows from an outcome.
+func (t *target) settle(o outcome) {
+	t.flying--
+	if o.err == nil || o.request != nil && len(o.again) < len(o.request.items) {
+		t.succeed()
+	}
+	if o.err == nil {
+		return
+	}
+	r := o.request
+	if r != nil && len(o.again) < len(r.items) {
+		r = r.part(o.again, t.run.series)
+	}
+	c := classify(o.err)
+	t.log.Debug("call failed", "class", c.String(), "error", shortError(o.err))
+	switch c {
+	case cancelled: // it stays pending
+	case refused:
+		t.deny(failure(c, o.err))
+	case unfit:
+		t.split(r, 0, o.err)
+	case throttled:
+		t.run.meter.throttled.Add(1)
+		t.limits.throttled(o.sent, time.Now())
+		t.repeat(r)
+		t.stall(o, r, c)
+	case transient:
+		t.suspect(o, r)
+	case expired, person:
+		t.repeat(r)
+		t.pause(o.sent, c, o.err)
+	}
+	t.giveUp()
+}
+
+func (t *target) repeat(r *request) {
+	if r != nil {
+		t.repeats = append(t.repeats, r)
+	}
+}
+
+// suspect tells an outage from poison. A failure counts against a request
+// only when a sibling succeeded since the request last failed; when nothing
+// succeeds, the target is out and nobody is to blame.
+func (t *target) suspect(o outcome, r *request) {
+	if r != nil && t.successes > r.successes {
+		r.suspicion++
+		r.successes = t.successes
+		if r.suspicion >= poisonAfter {
+			t.split(r, halfPoisoned, o.err)
+			return
+		}
+		t.repeat(r)
+		return
+	}
+	t.repeat(r)
+	t.pause(o.sent, transient, o.err)
+}
+
+// stall pauses the target when a call was throttled and nothing has succeeded
+// since it last failed; otherwise slowing down is enough.
+func (t *target) stall(o outcome, r *request, c class) {
+	if r == nil || t.successes <= r.successes {
+		t.pause(o.sent, c, o.err)
+		return
+	}
+	r.successes = t.successes
+}
+
+// split bisects a request that cannot be answered; a single series-window is
+// the culprit and fails, with its class.
+func (t *target) split(r *request, suspicion int, err error) {
+	if r == nil {
+		// The control call itself does not fit the API: it proves that the
+		// target answers, which is all it was for.
+		t.succeed()
+		return
+	}
+	if len(r.items) == 1 {
+		t.fail(r.items[0], suspicion > 0, err)
+		return
+	}
+	middle := len(r.items) / 2
+	for _, items := range [][]item{r.items[:middle], r.items[middle:]} {
+		half := r.part(items, t.run.series)
+		half.suspicion = suspicion
+		if len(items) == 1 {
+			half.suspicion = 0 // the last verdict wants evidence of its own
+		}
+		t.repeat(half)
+	}
+}
+
+func (t *target) fail(it item, poison bool, err error) {
+	f := failure(unfit, err)
+	if poison {
+		f.Class = "poison"
+	}
+	t.log.Warn("instance fails", "instance", printable(it.instance), "class", f.Class, "error", f.Message)
+	t.run.out <- entry{results: []store.Result{{
+		Target: t.key, Instance: it.instance, Series: it.series, Window: it.window, Failure: &f,
+	}}}
+}
+
+func (t *target) deny(f store.Failure) {
+	if t.denied {
+		return
+	}
+	t.denied = true
+	t.log.Warn("target denied", "class", f.Class, "error", f.Message)
+	tolerated := t.run.Tolerated != nil && t.run.Tolerated(t.key)
+	t.run.out <- entry{denial: &store.Denial{Target: t.key, Failure: f, Tolerated: tolerated}}
+}
+
+func (t *target) succeed() {
+	t.successes++
+	if t.paused.failures == 0 {
+		return
+	}
+	if t.paused.failures >= outageAfter {
+		t.log.Info("target goes on", "after", time.Since(t.paused.since).Round(time.Millisecond))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paused = pause{}
+}
+
+// pause holds the target back, with exponential backoff and full jitter. Of
+// the calls in flight together, only the first counts.
+func (t *target) pause(sent time.Time, c class, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := &t.paused
+	if p.failures > 0 && sent.Before(p.until) {
+		return
+	}
+	now := time.Now()
+	if p.failures == 0 {
+		p.began = now
+	}
+	if p.failures == 0 || p.class != c {
+		p.since, p.class = now, c
+	}
+	most := longestPause
+	if c == person {
+		most = personPause
+	}
+	longest := min(firstPause<<min(p.failures, 16), most)
+	p.failures++
+	p.until = now.Add(time.Duration(rand.Int64N(int64(longest))))
+	if reason := shortError(err); p.failures == outageAfter || p.failures > outageAfter && reason != p.reason {
+		t.log.Warn("target waits", "class", c.String(), "error", reason)
+	}
+	p.reason = shortError(err)
+}
+
+// giveUp denies a target that has been out for too long.
+func (t *target) giveUp() {
+	p, most := t.pausedFor(), t.run.GiveUpAfter
+	if most > 0 && p.failures > outageAfter && time.Since(p.began) > most {
+		t.deny(store.Failure{Class: "gave_up", Message: fmt.Sprintf("out for %v, longer than --give-up-after: %s", time.Since(p.began).Round(time.Second), p.reason)})
+	}
+}
+
+// ageOut fails items of windows that CloudWatch no longer keeps at their period:
+// it would answer with nothing, and no error.
+func (t *target) ageOut(items []item) {
+	for _, it := range items {
+		w := t.run.series[it.series].Windows[it.window]
+		f := store.Failure{Class: "retention_passed", Message: fmt.Sprintf("CloudWatch keeps no datapoints by %ds from %s any more",
+			w.Period, time.Unix(w.Start, 0).UTC().Format(time.RFC3339))}
+		t.run.out <- entry{results: []store.Result{{
+			Target: t.key, Instance: it.instance, Series: it.series, Window: it.window, Failure: &f,
+		}}}
+	}
+}
+
+func (t *target) pausedFor() pause {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.paused
+}
