@@ -64,13 +64,28 @@ func (r *runner) entries(ctx context.Context) ([]spec.Account, error) {
 		if o := r.spec.Accounts[i].Organization; o != nil {
 			var err error
 			if r.members[i], err = r.organization(ctx, o); err != nil {
-				return nil, err
+				if r.members[i] = r.openAccounts(); len(r.members[i]) == 0 || ctx.Err() != nil {
+					return nil, err
+				}
+				r.log.Warn("the open job goes on with the accounts it has", "error", err)
 			}
 		}
 	}
 	var err error
 	r.expanded, err = r.spec.Expand(r.members)
 	return r.expanded, err
+}
+
+// openAccounts are those of the open job, which needs nobody to list them again.
+func (r *runner) openAccounts() (members []spec.Account) {
+	if n := len(r.jobs); n > 0 && r.jobs[n-1].State == store.Unfinished {
+		for _, t := range r.jobs[n-1].Targets {
+			if !slices.ContainsFunc(members, func(m spec.Account) bool { return m.ID == t.Account }) {
+				members = append(members, spec.Account{ID: t.Account})
+			}
+		}
+	}
+	return members
 }
 
 func readAccounts(path string) ([]spec.Account, error) {
@@ -184,7 +199,11 @@ func (r *runner) identify(ctx context.Context, src creds.Source, region string) 
 // night must not fail because STS was away when it began. What is refused stays
 // refused.
 func (r *runner) persist(ctx context.Context, trouble string, ask func() error) error {
-	deadline := time.Now().Add(r.flags.waitForCredentials)
+	patience := r.flags.waitForCredentials
+	if len(r.openAccounts()) > 0 {
+		patience = min(patience, 10*time.Second)
+	}
+	deadline := time.Now().Add(patience)
 	for failures := 0; ; failures++ {
 		err := ask()
 		var e *creds.Error

@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +52,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"counted":  counted,
 	"rows":     rows,
 	"profile":  profile,
+	"imds":     imds,
 	"lasts": func(ts *testscript.TestScript, _ bool, args []string) { // trouble has a length: it waits for nothing
 		d, err := time.ParseDuration(args[0])
 		ts.Check(err)
@@ -67,6 +70,9 @@ type simulation struct {
 	http   *httptest.Server
 
 	profiles map[string]string // sections of the credentials file
+
+	instanceKey atomic.Int64 // the number of the key of the instance's role
+	metadata    *httptest.Server
 }
 
 type simulationKey struct{}
@@ -150,6 +156,44 @@ func profile(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Check(os.WriteFile(path+".new", []byte(text.String()), 0o600))
 	ts.Check(os.Rename(path+".new", path))
+}
+
+// imds serves an instance's metadata: its role's credentials are a simulated
+// AWS's numbered key, with an end an hour ago or an hour ahead: imds 2 past.
+func imds(ts *testscript.TestScript, _ bool, args []string) {
+	sim := simulationOf(ts)
+	n, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	sim.instanceKey.Store(n)
+	past := len(args) > 1 && args[1] == "past"
+	if sim.metadata != nil {
+		return
+	}
+	const role = "/latest/meta-data/iam/security-credentials/"
+	sim.metadata = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/latest/api/token":
+			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "21600")
+			fmt.Fprint(w, "token")
+		case role:
+			fmt.Fprint(w, "harvester")
+		case role + "harvester":
+			n := sim.instanceKey.Load()
+			key, end := awssim.NumberedKey(int(n)), time.Now().Add(time.Hour)
+			if past && n == 2 {
+				end = time.Now().Add(-time.Hour)
+			}
+			fmt.Fprintf(w, `{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": %q, "SecretAccessKey": %q, "Token": "", "Expiration": %q}`,
+				key.ID, key.Secret, end.UTC().Format(time.RFC3339))
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	ts.Defer(sim.metadata.Close)
+	ts.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", sim.metadata.URL)
+	ts.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	ts.Setenv("AWS_ACCESS_KEY_ID", "")
+	ts.Setenv("AWS_SECRET_ACCESS_KEY", "")
 }
 
 // fault makes trouble: fault throttle count=5 operation=GetMetricData
