@@ -111,6 +111,9 @@ func (d *Dir) Create(spec Spec, targets []Target) (*Job, error) {
 		return nil, err
 	}
 	spec.ID, spec.Out = id, relativeOut(d.path, spec.Out)
+	if err := d.claimOut(spec.Out); err != nil {
+		return nil, err
+	}
 	data, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode specification: %w", err)

@@ -62,6 +62,7 @@ func exitCodeOfOne(err error) int {
 		usage       usageError
 		config      *spec.Error
 		locked      *store.LockedError
+		claimed     *store.ClaimedError
 		differs     *planDiffersError
 		interrupted interruptedError
 		outcome     *outcomeError
@@ -79,7 +80,7 @@ func exitCodeOfOne(err error) int {
 		return exitCredentials
 	case errors.As(err, &outcome):
 		return outcome.code
-	case errors.As(err, &usage), errors.As(err, &config):
+	case errors.As(err, &usage), errors.As(err, &config), errors.As(err, &claimed):
 		return exitUsage
 	case errors.As(err, &locked):
 		return exitLocked

@@ -165,7 +165,7 @@ func (p *planner) survey(ctx context.Context, frozen *store.Spec, report *planRe
 
 // bytesPerRow is about what a row takes: measured with two statistics of values
 // that do not repeat; real ones compress better.
-var bytesPerRow = map[string]int64{"parquet": 11, "jsonl": 240}
+var bytesPerRow = map[string]int64{"parquet": 11, "jsonl": 240, "csv": 130}
 
 func (r *planReport) add(v *pipeline.Survey, s *spec.Spec) {
 	t := plannedTarget{

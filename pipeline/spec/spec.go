@@ -16,7 +16,7 @@ type Spec struct {
 	Job         string // a name, for people
 	Dir         string // the harvest directory
 	Out         string // of the parts; empty: data/ in Dir
-	Format      string // parquet or jsonl
+	Format      string // parquet, csv or jsonl
 	Compression string // of text formats: none, gzip, zstd
 	Range       Range
 	Settle      time.Duration // nothing younger is asked for

@@ -54,11 +54,9 @@ func (s *Spec) checkPlace() (errs error) {
 		add(s.bad("$.out", "not supported yet: out %q; use a local directory", s.Out))
 	}
 	switch s.Format {
-	case "parquet", "jsonl":
-	case "csv":
-		add(s.bad("$.format", "not supported yet: format csv; use parquet or jsonl"))
+	case "parquet", "csv", "jsonl":
 	default:
-		add(s.bad("$.format", "unknown format %q: use parquet or jsonl", s.Format))
+		add(s.bad("$.format", "unknown format %q: use parquet, csv or jsonl", s.Format))
 	}
 	switch s.Compression {
 	case "", "none":

@@ -35,7 +35,7 @@ type Writer interface {
 	Close() error
 }
 
-// Format names a file format: parquet, or jsonl with compression none (or
+// Format names a file format: parquet, or csv or jsonl with compression none (or
 // empty), gzip or zstd.
 type Format struct {
 	Name        string
@@ -60,14 +60,17 @@ func (f Format) NewWriter(w io.Writer, statistics []string, metadata map[string]
 	switch f.Name {
 	case "parquet":
 		return newParquet(w, statistics, metadata)
-	case "jsonl":
+	case "jsonl", "csv":
 		out, err := f.compress(w)
 		if err != nil {
 			return nil, err
 		}
+		if f.Name == "csv" {
+			return newCSV(out, statistics), nil
+		}
 		return newJSONLines(out, statistics), nil
 	}
-	return nil, fmt.Errorf("unknown format %q: use parquet or jsonl", f.Name)
+	return nil, fmt.Errorf("unknown format %q: use parquet, csv or jsonl", f.Name)
 }
 
 func (f Format) compress(w io.Writer) (io.WriteCloser, error) {

@@ -1,0 +1,89 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// claimName is the file by which a harvest directory claims a place of output
+// outside of it: two directories there would hold each row twice, and neither
+// would know.
+const claimName = ".cwharvest.json"
+
+// ClaimedError says that another harvest directory writes to a place.
+type ClaimedError struct{ Out, Directory string }
+
+func (e *ClaimedError) Error() string {
+	return fmt.Sprintf("out %s belongs to the harvest directory %s: each row would be there twice; choose another out, "+
+		"or remove %s there if that directory is no more", e.Out, e.Directory, claimName)
+}
+
+type claim struct {
+	ID        string `json:"id"`
+	Directory string `json:"directory"` // for people
+}
+
+// claimOut makes a place of output the directory's own.
+func (d *Dir) claimOut(out string) error {
+	if !filepath.IsAbs(out) {
+		return nil // inside the directory
+	}
+	own, err := d.identity()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(out, claimName)
+	held, err := readClaim(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := d.files.makeDir(out, 0o777); err != nil {
+			return err
+		}
+		return d.writeClaim(path, own)
+	case err != nil:
+		return err
+	case held.ID != own.ID:
+		return &ClaimedError{Out: out, Directory: held.Directory}
+	}
+	return nil
+}
+
+// identity returns the directory's own claim, made once.
+func (d *Dir) identity() (claim, error) {
+	path := filepath.Join(d.jobs(), claimName)
+	c, err := readClaim(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
+	var id [8]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return c, err
+	}
+	c = claim{ID: hex.EncodeToString(id[:]), Directory: d.path}
+	return c, d.writeClaim(path, c)
+}
+
+func readClaim(path string) (c claim, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return c, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (d *Dir) writeClaim(path string, c claim) error {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return d.files.write(path, append(data, '\n'), 0o666)
+}

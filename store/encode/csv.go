@@ -1,0 +1,83 @@
+package encode
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// csvLines writes rows as RFC 4180 has them, below a header. The parts of a row
+// that a run shares are encoded once for the run.
+type csvLines struct {
+	out    io.WriteCloser
+	buf    *bufio.Writer
+	header string
+	head   []byte
+	line   []byte
+}
+
+func newCSV(out io.WriteCloser, statistics []string) *csvLines {
+	names := []string{"account", "region", "namespace", "metric", "instance_id", "dimensions", "timestamp", "period_s"}
+	for _, s := range statistics {
+		names = append(names, Column(s))
+	}
+	return &csvLines{out: out, buf: bufio.NewWriterSize(out, 64<<10), header: strings.Join(names, ",") + "\r\n"}
+}
+
+func (c *csvLines) WriteRun(r *Run) error {
+	if err := c.begin(); err != nil {
+		return err
+	}
+	c.head = c.head[:0]
+	for _, cell := range []string{r.Account, r.Region, r.Namespace, r.Metric, r.InstanceID, r.Dimensions} {
+		c.head = append(appendCell(c.head, cell), ',')
+	}
+	for i := range r.Points {
+		if !r.hasRow(i) {
+			continue
+		}
+		at := time.Unix(r.Start+int64(i)*r.Period, 0).UTC()
+		c.line = at.AppendFormat(append(c.line[:0], c.head...), time.RFC3339)
+		c.line = strconv.AppendInt(append(c.line, ','), r.Period, 10)
+		for _, column := range r.Columns {
+			c.line = append(c.line, ',')
+			if column != nil && column[i] == column[i] { // nothing stands for null
+				c.line = strconv.AppendFloat(c.line, column[i], 'g', -1, 64)
+			}
+		}
+		c.line = append(c.line, '\r', '\n')
+		if _, err := c.buf.Write(c.line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin writes the header once.
+func (c *csvLines) begin() error {
+	_, err := c.buf.WriteString(c.header)
+	c.header = ""
+	return err
+}
+
+func (c *csvLines) Close() error {
+	return errors.Join(c.begin(), c.buf.Flush(), c.out.Close())
+}
+
+// appendCell quotes a cell where it must be, and puts an apostrophe before what
+// a spreadsheet would run as a formula (OWASP, CSV injection): names and values
+// of dimensions are other people's text.
+func appendCell(b []byte, cell string) []byte {
+	if cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])) {
+		cell = "'" + cell
+	}
+	if !strings.ContainsAny(cell, "\",\r\n") {
+		return append(b, cell...)
+	}
+	b = append(b, '"')
+	b = append(b, strings.ReplaceAll(cell, `"`, `""`)...)
+	return append(b, '"')
+}
