@@ -13,14 +13,8 @@ import (
 )
 
 const (
-	poisonAfter   = 5                      // failures of a request while its siblings succeed
-	halfPoisoned  = 3                      // of these, what the halves of a poisoned request start with
-	firstPause    = 250 * time.Millisecond // doubles with every failure in a row
-	longestPause  = 60 * time.Second
-	personPause   = 10 * time.Second // credentials that somebody may be mending: asks no service
-	controlAfter  = 2                // pauses in a row, before a control call probes the target
-	outageAfter   = 3                // pauses in a row, before people are told: the control call failed too
-	yieldForPause = 2 * time.Second  // a longer pause gives the dispatcher's place to another target
+	controlAfter  = 2               // pauses in a row, before a control call probes the target
+	yieldForPause = 2 * time.Second // a longer pause gives the dispatcher's place to another target
 )
 
 // target is one account and region in this run, and the dispatcher that works

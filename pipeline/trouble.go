@@ -8,6 +8,15 @@ import (
 	"cwharvest/store"
 )
 
+const (
+	poisonAfter  = 5                      // failures of a request while its siblings succeed
+	halfPoisoned = 3                      // of these, what the halves of a poisoned request start with
+	firstPause   = 250 * time.Millisecond // doubles with every failure in a row
+	longestPause = 60 * time.Second
+	personPause  = 10 * time.Second // credentials that somebody may be mending: asks no service
+	outageAfter  = 3                // pauses in a row, before people are told: the control call failed too
+)
+
 // settle decides what follows from an outcome.
 func (t *target) settle(o outcome) {
 	t.flying--
