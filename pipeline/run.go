@@ -139,7 +139,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if r.Only != nil && slices.ContainsFunc(r.Job.Targets(), func(t store.TargetState) bool { return t.Denied == nil && !t.Complete() }) {
 		return nil
 	}
-	if err := r.Job.Finish(); err != nil {
+	if err := r.Job.Finish(ctx); err != nil {
 		return fmt.Errorf("publish job %s: %w", r.Job.Spec().ID, err)
 	}
 	return nil
@@ -156,7 +156,7 @@ func (r *run) harvest(ctx context.Context) error {
 
 	in := make(chan entry)
 	r.out = in
-	w := &writer{job: r.Job, in: in, meter: &r.meter, fail: func(err error) { stop(err) }}
+	w := &writer{ctx: calls, job: r.Job, in: in, meter: &r.meter, fail: func(err error) { stop(err) }}
 	written := make(chan error, 1) // the writer's goroutine sends its one result
 	go func() { written <- w.loop() }()
 

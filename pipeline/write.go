@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type entry struct {
 
 // writer is the one goroutine that commits.
 type writer struct {
+	ctx context.Context // while the disk is full, commits wait no longer than it
 	job *store.Job
 	// in carries what dispatchers and fetches hand on. They send without
 	// regard to cancellation, so that a paid answer is never lost; Run closes
@@ -124,7 +126,7 @@ func (w *writer) commit(entries []entry) error {
 			b.Denied = append(b.Denied, *e.denial)
 		}
 	}
-	if err := w.job.Commit(&b); err != nil {
+	if err := w.job.Commit(w.ctx, &b); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil

@@ -42,7 +42,7 @@ func (d *Dir) claimOut(out string) error {
 	held, err := readClaim(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := d.files.makeDir(out, 0o777); err != nil {
+		if err := d.files.MakeDir(out, 0o777); err != nil {
 			return err
 		}
 		return d.writeClaim(path, own)
@@ -85,5 +85,5 @@ func (d *Dir) writeClaim(path string, c claim) error {
 	if err != nil {
 		return err
 	}
-	return d.files.write(path, append(data, '\n'), 0o666)
+	return d.files.Write(path, append(data, '\n'), 0o666)
 }

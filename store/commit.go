@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,12 +13,17 @@ import (
 // Commit makes a batch durable in one transaction: THE commit point of a job.
 // Whatever was not committed can be fetched again; whatever was, never is.
 // Results of series-windows that are settled already are dropped, so that no
-// repetition can double a row. Commit waits while the spool is full, and
-// reports what the builder of parts has failed with.
-func (j *Job) Commit(b *Batch) error {
-	if err := j.builder.waitForRoom(); err != nil {
+// repetition can double a row. Commit waits while the spool or the disk is
+// full, until the context ends, and reports what the builder of parts has failed
+// with.
+func (j *Job) Commit(ctx context.Context, b *Batch) error {
+	if err := j.builder.waitForRoom(ctx); err != nil {
 		return err
 	}
+	return j.persist(ctx, func() error { return j.commit(b) })
+}
+
+func (j *Job) commit(b *Batch) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	c := commit{job: j, touched: map[Target]*targetRecord{}}
@@ -319,7 +325,7 @@ func checkColumns(columns [][]float64, statistics, points int) error {
 func seal(tx *bolt.Tx, r *jobRecord, spec Spec) error {
 	in := intent{Segment: r.Segment, Bytes: r.Spooled}
 	for _, day := range r.Days {
-		in.Parts = append(in.Parts, Part{Name: partName(spec, day, r.Segment), Date: dateOf(day)})
+		in.Parts = append(in.Parts, Part{Name: partName(spec, day, r.Segment), Segment: r.Segment, Date: dateOf(day)})
 	}
 	r.Segment++
 	r.Spooled, r.Days = 0, nil

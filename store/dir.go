@@ -7,19 +7,47 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"cwharvest/store/durable"
+	"cwharvest/store/place"
 )
 
 // Dir is a harvest directory, held by this process alone until Close.
 type Dir struct {
-	path  string
-	lock  *os.File
-	files files
+	path   string
+	lock   *os.File
+	files  durable.Files
+	config Config
+	log    *slog.Logger
 }
+
+// Config is what a directory needs of its surroundings.
+type Config struct {
+	// Remote returns a place of output that is not a directory; what is in the
+	// making lies in the given one. Nil: there are none such.
+	Remote func(out, temporary string, files *durable.Files) (place.Place, error)
+
+	Log *slog.Logger // nil: discards
+}
+
+// place returns the place of a job's output.
+func (d *Dir) place(out string) (place.Place, error) {
+	if !isRemote(out) {
+		return place.NewLocal(out, &d.files), nil
+	}
+	if d.config.Remote == nil {
+		return nil, fmt.Errorf("no way to %s is set up", out)
+	}
+	return d.config.Remote(out, filepath.Join(d.path, "jobs"), &d.files)
+}
+
+func isRemote(out string) bool { return strings.Contains(out, "://") }
 
 // ErrNoJob says that a directory holds no job.
 var ErrNoJob = errors.New("no job there")
@@ -36,19 +64,27 @@ type JobInfo struct {
 
 // Open takes the harvest directory at path, making it if need be. It waits at
 // most 2 s for another process to leave; then the error is a *LockedError.
-func Open(path string) (*Dir, error) {
+func Open(path string, cfg Config) (*Dir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	d := &Dir{path: path}
-	if err := d.files.makeDir(d.jobs(), 0o777); err != nil {
+	d := newDir(path, cfg)
+	if err := d.files.MakeDir(d.jobs(), 0o777); err != nil {
 		return nil, fmt.Errorf("make harvest directory: %w", err)
 	}
 	if d.lock, err = lockDir(path); err != nil {
 		return nil, err
 	}
 	return d, nil
+}
+
+func newDir(path string, cfg Config) *Dir {
+	d := &Dir{path: path, config: cfg, log: cfg.Log}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	return d
 }
 
 // Close gives the directory back.
@@ -118,14 +154,14 @@ func (d *Dir) Create(spec Spec, targets []Target) (*Job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode specification: %w", err)
 	}
-	if err := d.files.write(d.jobFile(id, ".json"), append(data, '\n'), 0o600); err != nil {
+	if err := d.files.Write(d.jobFile(id, ".json"), append(data, '\n'), 0o600); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
-	temporary := filepath.Join(d.jobs(), "_"+id+".db")
+	temporary := durable.Temporary(d.jobFile(id, ".db"))
 	if err := initialise(temporary, spec, targets); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
-	if err := d.files.publish(temporary, d.jobFile(id, ".db")); err != nil {
+	if err := d.files.Publish(temporary, d.jobFile(id, ".db")); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	return d.OpenJob(id)
@@ -134,6 +170,9 @@ func (d *Dir) Create(spec Spec, targets []Target) (*Job, error) {
 // relativeOut keeps a place inside the directory relative to it, so that the
 // whole can be moved or copied; resolveOut finds it again.
 func relativeOut(dir, out string) string {
+	if isRemote(out) {
+		return out
+	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
 		return out
@@ -145,6 +184,9 @@ func relativeOut(dir, out string) string {
 }
 
 func resolveOut(dir, out string) string {
+	if isRemote(out) {
+		return out
+	}
 	if filepath.IsAbs(out) {
 		return filepath.Clean(out)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -8,18 +9,23 @@ import (
 
 // Finish publishes all that is still in the spool and marks the job finished.
 // It is an error while anything is pending in a target that is not denied.
-func (j *Job) Finish() error {
+func (j *Job) Finish(ctx context.Context) error {
 	for _, t := range j.Targets() {
 		if t.Denied == nil && !t.Complete() {
 			return fmt.Errorf("job %s is not finished: %s is pending", j.spec.ID, t.Target)
 		}
 	}
-	if err := j.sealRest(); err != nil {
+	if err := j.persist(ctx, j.sealRest); err != nil {
 		return err
 	}
-	if err := j.builder.drain(); err != nil {
+	if err := j.builder.drain(ctx); err != nil {
 		return err
 	}
+	return j.persist(ctx, j.finish)
+}
+
+// finish is repeated as a whole.
+func (j *Job) finish() error {
 	if err := j.writeManifest(); err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"cwharvest/store/place"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -19,6 +21,7 @@ type Job struct {
 	dir    *Dir
 	db     *database
 	spec   Spec
+	place  place.Place
 	shapes map[string]*shape
 	encode spoolEncoder // Commit's own
 
@@ -26,6 +29,7 @@ type Job struct {
 	record  jobRecord
 	targets map[Target]targetRecord
 	live    func() Live
+	trouble *Trouble // of writing, now; replaced, never changed
 
 	builder builder
 	ticker  statusTicker
@@ -40,6 +44,9 @@ func (d *Dir) OpenJob(id string) (*Job, error) {
 	}
 	j := &Job{dir: d, db: db, targets: map[Target]targetRecord{}}
 	if err := j.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.close())
+	}
+	if j.place, err = d.place(j.spec.Out); err != nil {
 		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.close())
 	}
 	j.shapes = newShapes(j.spec.Series)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cwharvest/store/durable"
 )
 
 // fixture is a job in the making and what must come of it.
@@ -21,7 +24,7 @@ type fixture struct {
 	path string
 	spec Spec
 	// fault is planted in every directory that the fixture opens.
-	fault func(step string, after bool) error
+	fault func(step durable.Step, after bool) error
 
 	instances []Instance
 	results   []Result
@@ -111,9 +114,9 @@ func (f *fixture) expect(r *Result) {
 
 // open opens the directory with the fixture's fault planted.
 func (f *fixture) open() (*Dir, error) {
-	d, err := Open(f.path)
+	d, err := Open(f.path, Config{})
 	if err == nil {
-		d.files.fault = f.fault
+		d.files.Fault = f.fault
 	}
 	return d, err
 }
@@ -150,7 +153,7 @@ func (f *fixture) attempt(giveUp bool) (err error) {
 func (f *fixture) harvest(job *Job, giveUp bool) error {
 	for i, target := range testTargets {
 		d := Discovery{Target: target, Instances: f.instances[4*i : 4*i+4], Complete: true}
-		if err := job.Commit(&Batch{Discovered: []Discovery{d}}); err != nil {
+		if err := job.Commit(context.Background(), &Batch{Discovered: []Discovery{d}}); err != nil {
 			return err
 		}
 	}
@@ -159,7 +162,7 @@ func (f *fixture) harvest(job *Job, giveUp bool) error {
 		n := 1 + f.rng.IntN(min(6, len(pending)))
 		batch := Batch{Results: append([]Result(nil), pending[:n]...), Counters: Counters{RequestsSent: 1}}
 		batch.Results = append(batch.Results, f.results[f.rng.IntN(len(f.results))], pending[0])
-		if err := job.Commit(&batch); err != nil {
+		if err := job.Commit(context.Background(), &batch); err != nil {
 			return err
 		}
 		pending = f.pending(job)
@@ -167,7 +170,7 @@ func (f *fixture) harvest(job *Job, giveUp bool) error {
 			return nil
 		}
 	}
-	return job.Finish()
+	return job.Finish(context.Background())
 }
 
 // pending returns the results of all that the job says is missing.
@@ -216,7 +219,7 @@ func (f *fixture) check() {
 			f.Fatalf("row %s is there %d times", name, got[name])
 		}
 	}
-	report, err := Verify(f.path)
+	report, err := Verify(context.Background(), f.path, Config{})
 	if err != nil || len(report.Problems) > 0 || report.Rows != int64(len(f.want)) {
 		f.Fatalf("verify: %v, %+v, want %d rows", err, report, len(f.want))
 	}
@@ -290,7 +293,7 @@ func TestEveryRowOnceWhateverStepBreaks(t *testing.T) {
 		for _, after := range []bool{false, true} {
 			f := newFixture(t, 5)
 			seen := 0
-			f.fault = func(_ string, now bool) error {
+			f.fault = func(_ durable.Step, now bool) error {
 				if now != after {
 					return nil
 				}
@@ -338,7 +341,7 @@ func TestVerifyFindsWhatWasDoneToParts(t *testing.T) {
 		if err := harm(paths[0]); err != nil {
 			t.Fatal(err)
 		}
-		report, err := Verify(f.path)
+		report, err := Verify(context.Background(), f.path, Config{})
 		if err != nil || len(report.Problems) == 0 || !strings.Contains(report.Problems[0], filepath.Dir(paths[0])) {
 			t.Errorf("%s: %v, %+v", name, err, report)
 		}
@@ -382,10 +385,10 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 		}
 		b.Results = append(b.Results, r)
 	}
-	if err := job.Commit(&b); err != nil {
+	if err := job.Commit(context.Background(), &b); err != nil {
 		t.Fatal(err)
 	}
-	if err := job.Finish(); err != nil {
+	if err := job.Finish(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	s, err := job.Status()
@@ -416,12 +419,12 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 
 func TestLockNamesTheOwner(t *testing.T) {
 	path := t.TempDir()
-	d, err := Open(path)
+	d, err := Open(path, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	_, err = Open(path)
+	_, err = Open(path, Config{})
 	var locked *LockedError
 	if !errors.As(err, &locked) || locked.Owner.PID != os.Getpid() {
 		t.Fatalf("second open: %v", err)
@@ -432,7 +435,7 @@ func TestLockNamesTheOwner(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if d, err = Open(path); err != nil {
+	if d, err = Open(path, Config{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {

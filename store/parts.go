@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,7 @@ func (s *Spec) Statistics() []string {
 }
 
 // encodeDate writes the rows of one date of a segment in the job's format.
-func (j *Job) encodeDate(w io.Writer, segment uint64, part *Part, stopped func() bool) (err error) {
+func (j *Job) encodeDate(ctx context.Context, w io.Writer, segment uint64, part *Part) (err error) {
 	statistics := j.spec.Statistics()
 	rows, err := j.spec.format().NewWriter(w, statistics, map[string]string{
 		"cwharvest.job":  j.spec.ID,
@@ -50,8 +51,8 @@ func (j *Job) encodeDate(w io.Writer, segment uint64, part *Part, stopped func()
 	}
 	prefix := binary.BigEndian.AppendUint32(nil, uint32(day.Unix()/secondsPerDay))
 	err = j.readSegment(segment, prefix, func(v spooledValue) error {
-		if stopped() {
-			return errStopped
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		return e.write(v)
 	})
@@ -182,7 +183,7 @@ func (j *Job) writeManifest() error {
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	if err := j.dir.files.write(j.dir.jobFile(j.spec.ID, ".manifest.json"), append(data, '\n'), 0o666); err != nil {
+	if err := j.dir.files.Write(j.dir.jobFile(j.spec.ID, ".manifest.json"), append(data, '\n'), 0o666); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
 	return nil

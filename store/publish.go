@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,10 +10,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
+
+	"cwharvest/store/place"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -23,13 +24,14 @@ const spoolLimit = 2 << 30
 
 // Part is one immutable output file, as the manifest lists it.
 type Part struct {
-	Name   string    `json:"name"` // relative to Spec.Out
-	Date   string    `json:"date"` // UTC date of its rows
-	Rows   int64     `json:"rows"`
-	Bytes  int64     `json:"bytes"`
-	First  time.Time `json:"first"` // timestamp of the earliest row
-	Last   time.Time `json:"last"`  // and of the latest
-	SHA256 string    `json:"sha256"`
+	Name    string    `json:"name"` // relative to Spec.Out
+	Segment uint64    `json:"segment"`
+	Date    string    `json:"date"` // UTC date of its rows
+	Rows    int64     `json:"rows"`
+	Bytes   int64     `json:"bytes"`
+	First   time.Time `json:"first"` // timestamp of the earliest row
+	Last    time.Time `json:"last"`  // and of the latest
+	SHA256  string    `json:"sha256"`
 }
 
 // intent is what is to be published of a sealed segment. A part's size and
@@ -48,21 +50,21 @@ func partName(spec Spec, day int64, segment uint64) string {
 // builder turns sealed segments into parts, in the background, one at a time.
 type builder struct {
 	job *Job
+	ctx context.Context // ended by stop
+	end context.CancelFunc
 
 	mu      sync.Mutex
-	change  sync.Cond // of anything below
-	spooled int64     // bytes committed and not yet published
-	sealed  int       // segments that wait to be published
-	stopped bool
+	change  sync.Cond     // of anything below
+	spooled int64         // bytes committed and not yet published
+	sealed  int           // segments that wait to be published
 	err     error         // the builder has failed and ended
 	ended   chan struct{} // nil until started; the builder's goroutine closes it
 }
 
-var errStopped = errors.New("stopped")
-
 func (b *builder) init(j *Job) {
 	b.job = j
 	b.change.L = &b.mu
+	b.ctx, b.end = context.WithCancel(context.Background())
 }
 
 // start counts what an earlier attempt left sealed and starts the goroutine.
@@ -84,10 +86,14 @@ func (b *builder) start() error {
 func (b *builder) loop() {
 	defer close(b.ended)
 	for b.next() {
-		bytes, err := b.job.publishNext(b.isStopped)
+		var bytes int64
+		err := b.job.persist(b.ctx, func() (err error) {
+			bytes, err = b.job.publishNext(b.ctx)
+			return err
+		})
 		b.mu.Lock()
 		switch {
-		case errors.Is(err, errStopped):
+		case b.ctx.Err() != nil:
 		case err != nil:
 			b.err = fmt.Errorf("publish parts: %w", err)
 		default:
@@ -103,16 +109,10 @@ func (b *builder) loop() {
 func (b *builder) next() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.sealed == 0 && !b.stopped && b.err == nil {
+	for b.sealed == 0 && b.ctx.Err() == nil && b.err == nil {
 		b.change.Wait()
 	}
-	return !b.stopped && b.err == nil
-}
-
-func (b *builder) isStopped() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.stopped
+	return b.ctx.Err() == nil && b.err == nil
 }
 
 func (b *builder) committed(bytes int64, sealed bool) {
@@ -125,20 +125,29 @@ func (b *builder) committed(bytes int64, sealed bool) {
 	}
 }
 
-func (b *builder) waitForRoom() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for b.spooled > spoolLimit && b.sealed > 0 && b.err == nil {
-		b.change.Wait()
-	}
-	return b.err
+// waitForRoom waits while the spool is full.
+func (b *builder) waitForRoom(ctx context.Context) error {
+	return b.wait(ctx, func() bool { return b.spooled > spoolLimit && b.sealed > 0 })
 }
 
 // drain waits until every sealed segment is published.
-func (b *builder) drain() error {
+func (b *builder) drain(ctx context.Context) error {
+	return b.wait(ctx, func() bool { return b.sealed > 0 })
+}
+
+// wait waits while the builder has something to do before the caller may go on.
+func (b *builder) wait(ctx context.Context, busy func() bool) error {
+	defer context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.change.Broadcast()
+	})()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.sealed > 0 && b.err == nil {
+	for busy() && b.err == nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		b.change.Wait()
 	}
 	return b.err
@@ -147,11 +156,11 @@ func (b *builder) drain() error {
 // stop ends the builder between two steps; what it had begun is recovered by
 // the next attempt.
 func (b *builder) stop() {
+	b.end()
 	if b.ended == nil {
 		return
 	}
 	b.mu.Lock()
-	b.stopped = true
 	b.change.Broadcast()
 	b.mu.Unlock()
 	<-b.ended
@@ -172,14 +181,17 @@ func (j *Job) intents() (all []intent, err error) {
 }
 
 // publishNext publishes the oldest sealed segment and returns its bytes.
-func (j *Job) publishNext(stopped func() bool) (int64, error) {
+func (j *Job) publishNext(ctx context.Context) (int64, error) {
 	intents, err := j.intents()
 	if err != nil {
 		return 0, err
 	}
+	if len(intents) == 0 {
+		return 0, nil // committed by an earlier try, which failed after that
+	}
 	in := intents[0]
 	for i := range in.Parts {
-		if err := j.publishPart(&in, i, stopped); err != nil {
+		if err := j.publishPart(ctx, &in, i); err != nil {
 			return 0, fmt.Errorf("%s: %w", in.Parts[i].Name, err)
 		}
 	}
@@ -201,24 +213,20 @@ func (j *Job) publishNext(stopped func() bool) (int64, error) {
 }
 
 // publishPart brings one part to its place, wherever an earlier try stopped.
-func (j *Job) publishPart(in *intent, i int, stopped func() bool) error {
+func (j *Job) publishPart(ctx context.Context, in *intent, i int) error {
 	part := &in.Parts[i]
-	path := filepath.Join(j.spec.Out, filepath.FromSlash(part.Name))
-	sum, err := fileSum(path)
+	sum, _, err := j.place.Sum(ctx, part.Name, false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
-	case part.SHA256 == "":
-		return errors.New("a file of that name is there already and not ours; move it away")
-	case sum == part.SHA256:
+	case part.SHA256 != "" && sum == part.SHA256:
 		return nil // done, and reported failed
+	default:
+		return place.ErrExists
 	}
-	if err := j.dir.files.makeDir(filepath.Dir(path), 0o777); err != nil {
-		return err
-	}
-	temporary := filepath.Join(filepath.Dir(path), "_"+filepath.Base(path))
-	if err := j.buildPart(temporary, in.Segment, part, stopped); err != nil {
+	err = j.build(part, func(w io.Writer) error { return j.encodeDate(ctx, w, in.Segment, part) })
+	if err != nil {
 		return err
 	}
 	err = j.db.update(func(tx *bolt.Tx) error {
@@ -227,24 +235,28 @@ func (j *Job) publishPart(in *intent, i int, stopped func() bool) error {
 	if err != nil {
 		return err
 	}
-	return j.dir.files.publish(temporary, path)
+	return j.place.Publish(ctx, part.Name, part.SHA256)
 }
 
-// buildPart writes the rows of one date of a segment to a temporary file,
-// synced, and fills in what the manifest says of it.
-func (j *Job) buildPart(path string, segment uint64, part *Part, stopped func() bool) (err error) {
-	file, err := j.dir.files.create(path, 0o666)
+// build writes a part to its temporary file, synced, and fills in its size and
+// checksum.
+func (j *Job) build(part *Part, encode func(io.Writer) error) (err error) {
+	path, err := j.place.Temporary(part.Name)
+	if err != nil {
+		return err
+	}
+	file, err := j.dir.files.Create(path, 0o666)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	sum := sha256.New()
 	size := &countingWriter{w: io.MultiWriter(file, sum)}
-	if err := j.encodeDate(size, segment, part, stopped); err != nil {
+	if err := encode(size); err != nil {
 		return err
 	}
 	part.Bytes, part.SHA256 = size.n, hex.EncodeToString(sum.Sum(nil))
-	return j.dir.files.sync(file)
+	return j.dir.files.Sync(file)
 }
 
 type countingWriter struct {
@@ -256,16 +268,6 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err
-}
-
-func fileSum(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.New()
-	_, err = io.Copy(sum, file)
-	return hex.EncodeToString(sum.Sum(nil)), errors.Join(err, file.Close())
 }
 
 // readBatch is how much of a segment one read transaction copies: a long

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -11,7 +12,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	fine := Window{Start: 1_763_000_100 - 1_763_000_100%86400, End: 1_763_000_100 - 1_763_000_100%86400 + 7200, Period: 60}
 	coarse := Window{Start: fine.Start, End: fine.End, Period: 300}
 	path := t.TempDir()
-	d, err := Open(path)
+	d, err := Open(path, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	}
 	commit := func(b Batch) {
 		t.Helper()
-		if err := job.Commit(&b); err != nil {
+		if err := job.Commit(context.Background(), &b); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -78,7 +79,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 		t.Fatalf("pending %v, %v", pending, err)
 	}
 	commit(Batch{Results: []Result{{Target: target, Instance: instances[2].Key(), Failure: &Failure{"retention_passed", "too old"}}}})
-	if err := job.Finish(); err != nil {
+	if err := job.Finish(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	status, err := job.Status()
@@ -91,7 +92,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	report, err := Verify(path)
+	report, err := Verify(context.Background(), path, Config{})
 	if err != nil || len(report.Problems) > 0 {
 		t.Errorf("%+v, %v", report, err)
 	}

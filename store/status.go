@@ -10,7 +10,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"cwharvest/store/durable"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -43,6 +46,7 @@ type Status struct {
 	ETASeconds *float64       `json:"eta_seconds"` // null while unknown
 	Parts      int            `json:"parts"`
 	Attempts   []Attempt      `json:"attempts"`
+	Trouble    *Trouble       `json:"trouble"` // what holds up writing now; null: nothing
 
 	// EmptyMetrics are those that gave no row at all, once the job is finished.
 	EmptyMetrics []string `json:"empty_metrics"`
@@ -172,6 +176,7 @@ func (j *Job) Status() (*Status, error) {
 	var s *Status
 	err := j.db.view(func(tx *bolt.Tx) error {
 		s = newStatus(tx, &j.spec, &j.record, j.targets, now)
+		s.Trouble = j.trouble
 		return nil
 	})
 	return s, err
@@ -189,11 +194,30 @@ func (j *Job) publishStatus() error {
 	if err != nil {
 		return fmt.Errorf("encode status: %w", err)
 	}
-	temporary := filepath.Join(j.dir.path, "_status.json")
-	if err := os.WriteFile(temporary, append(data, '\n'), 0o600); err != nil {
+	path := statusPath(j.dir.path)
+	temporary := durable.Temporary(path)
+	err = os.WriteFile(temporary, append(data, '\n'), 0o600)
+	if errors.Is(err, syscall.ENOSPC) {
+		// What a full disk still has room for is what the last one takes.
+		return errors.Join(os.Remove(temporary), overwrite(path, append(data, '\n')))
+	}
+	if err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}
-	return os.Rename(temporary, statusPath(j.dir.path))
+	return os.Rename(temporary, path)
+}
+
+// overwrite changes a file in its place; readers may see it half done.
+func overwrite(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt(data, 0)
+	if err == nil {
+		err = file.Truncate(int64(len(data)))
+	}
+	return errors.Join(err, file.Close())
 }
 
 // statusTicker publishes snapshots until stopped.
@@ -357,16 +381,16 @@ func ReadStatus(dir string) (*Status, error) {
 }
 
 func readSnapshot(dir string) (*Status, error) {
-	data, err := os.ReadFile(statusPath(dir))
+	s, err := parseSnapshot(dir)
+	for try := 0; err != nil && try < 5; try++ { // it may be half written
+		time.Sleep(10 * time.Millisecond)
+		s, err = parseSnapshot(dir)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: a process has just taken it and has no job yet: %w", dir, ErrNoJob)
 	}
 	if err != nil {
 		return nil, err
-	}
-	var s Status
-	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, fmt.Errorf("%s: %w", statusPath(dir), err)
 	}
 	age := time.Since(s.Written)
 	s.AgeSeconds = age.Seconds()
@@ -374,10 +398,22 @@ func readSnapshot(dir string) (*Status, error) {
 	case s.State != string(Unfinished): // a next job is about to begin
 	case age > unresponsiveAfter:
 		s.State = "unresponsive"
-	case s.Targets.Waiting > 0 && s.Targets.Active == 0:
+	case s.Trouble != nil, s.Targets.Waiting > 0 && s.Targets.Active == 0:
 		s.State = "waiting"
 	default:
 		s.State = "running"
+	}
+	return s, nil
+}
+
+func parseSnapshot(dir string) (*Status, error) {
+	data, err := os.ReadFile(statusPath(dir))
+	if err != nil {
+		return nil, err
+	}
+	var s Status
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", statusPath(dir), err)
 	}
 	return &s, nil
 }

@@ -1,12 +1,12 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
+
+	"cwharvest/store/place"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -28,7 +28,7 @@ func (r *Report) problem(format string, args ...any) {
 // accounted for, and that the parts are those that were published: present,
 // unaltered, none too many, with the rows that the database counts. It waits
 // for nobody: a directory in use is a *LockedError.
-func Verify(dir string) (*Report, error) {
+func Verify(ctx context.Context, dir string, cfg Config) (*Report, error) {
 	if err := exists(dir); err != nil {
 		return nil, err
 	}
@@ -47,24 +47,35 @@ func Verify(dir string) (*Report, error) {
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNoJob)
 	}
-	report := &Report{}
+	d, report := newDir(dir, cfg), &Report{}
 	for _, job := range jobs {
 		report.Jobs++
-		db, err := openForReading(filepath.Join(dir, "jobs", job.Spec.ID+".db"))
-		if err != nil {
-			return nil, err
-		}
-		v := verification{db: db, spec: &job.Spec, report: report}
-		if err := errors.Join(v.run(), db.close()); err != nil {
+		if err := d.verify(ctx, &job.Spec, report); err != nil {
 			return nil, fmt.Errorf("verify job %s: %w", job.Spec.ID, err)
 		}
 	}
 	return report, nil
 }
 
+// verify checks one job.
+func (d *Dir) verify(ctx context.Context, spec *Spec, report *Report) error {
+	at, err := d.place(spec.Out)
+	if err != nil {
+		return err
+	}
+	db, err := openForReading(d.jobFile(spec.ID, ".db"))
+	if err != nil {
+		return err
+	}
+	v := verification{ctx: ctx, db: db, place: at, spec: spec, report: report}
+	return errors.Join(v.run(), db.close())
+}
+
 // verification checks one job.
 type verification struct {
+	ctx    context.Context
 	db     *database
+	place  place.Place
 	spec   *Spec
 	report *Report
 }
@@ -79,7 +90,9 @@ func (v *verification) run() error {
 	for _, p := range parts {
 		named[p.Name] = true
 		rows += p.Rows
-		v.part(p)
+		if err := v.part(p); err != nil {
+			return err
+		}
 	}
 	spooled, recorded, err := v.database(named)
 	if err != nil {
@@ -95,26 +108,21 @@ func (v *verification) run() error {
 }
 
 // part checks that one file is what the manifest says.
-func (v *verification) part(p Part) {
-	path := filepath.Join(v.spec.Out, filepath.FromSlash(p.Name))
-	info, err := os.Stat(path)
+func (v *verification) part(p Part) error {
+	sum, size, err := v.place.Sum(v.ctx, p.Name, true)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		v.report.problem("%s is missing", path)
-		return
+		v.report.problem("%s/%s is missing", v.place, p.Name)
 	case err != nil:
-		v.report.problem("%s: %v", path, err)
-		return
-	case info.Size() != p.Bytes:
-		v.report.problem("%s has %d bytes, the manifest says %d", path, info.Size(), p.Bytes)
-		return
+		return fmt.Errorf("%s/%s: %w", v.place, p.Name, err)
+	case size != p.Bytes:
+		v.report.problem("%s/%s has %d bytes, the manifest says %d", v.place, p.Name, size, p.Bytes)
+	case sum != p.SHA256:
+		v.report.problem("%s/%s was altered: its SHA-256 differs from the manifest's", v.place, p.Name)
+	default:
+		v.report.Bytes += p.Bytes
 	}
-	v.report.Bytes += p.Bytes
-	if sum, err := fileSum(path); err != nil {
-		v.report.problem("%s: %v", path, err)
-	} else if sum != p.SHA256 {
-		v.report.problem("%s was altered: its SHA-256 differs from the manifest's", path)
-	}
+	return nil
 }
 
 // database recounts instances and the spool, and compares with the records.
@@ -216,14 +224,13 @@ func recount(tx *bolt.Tx, t Target, shapes map[string]*shape) (counted targetRec
 // strays finds files of this job that the manifest does not know. Temporary
 // files of an interrupted build are not published: they have no rows.
 func (v *verification) strays(named map[string]bool) error {
-	paths, err := filepath.Glob(filepath.Join(v.spec.Out, "date=*", v.spec.ID+"-*"))
+	names, err := v.place.List(v.ctx, "date=*/"+v.spec.ID+"-*")
 	if err != nil {
 		return err
 	}
-	for _, path := range paths {
-		name := filepath.ToSlash(strings.TrimPrefix(path, v.spec.Out+string(filepath.Separator)))
+	for _, name := range names {
 		if !named[name] {
-			v.report.problem("%s is not in the manifest", path)
+			v.report.problem("%s/%s is not in the manifest", v.place, name)
 		}
 	}
 	return nil

@@ -154,7 +154,7 @@ func (n *night) done() []string {
 	if err := os.CopyFS(copied, os.DirFS(filepath.Join(n.dir, "harvest"))); err != nil {
 		n.Fatal(err)
 	}
-	dir, err := store.Open(copied)
+	dir, err := store.Open(copied, store.Config{})
 	if err != nil {
 		n.Fatal(err)
 	}

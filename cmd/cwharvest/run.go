@@ -77,7 +77,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	if r.dir, err = store.Open(r.spec.Dir); err != nil {
+	if r.dir, err = store.Open(r.spec.Dir, store.Config{Log: r.log}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.dir.Close()) }()

@@ -65,6 +65,9 @@ func printStatus(w io.Writer, s *store.Status) {
 		line("fallback   %d in use, %s switches", s.Sessions.Fallbacks, number(s.Sessions.Switches))
 	}
 	line("parts      %d", s.Parts)
+	if s.Trouble != nil {
+		line("\nWAITING  writing, since %s: %s", s.Trouble.Since.Format("15:04:05"), s.Trouble.Reason)
+	}
 	printTrouble(w, s)
 }
 

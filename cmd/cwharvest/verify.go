@@ -17,7 +17,7 @@ parts are those of the manifest with their size and SHA-256, and their rows and 
 the spool are the rows that were committed. Exit 1 if anything disagrees.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			report, err := store.Verify(dirOf(args))
+			report, err := store.Verify(c.Context(), dirOf(args), store.Config{})
 			if err != nil {
 				return err
 			}

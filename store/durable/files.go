@@ -1,0 +1,129 @@
+// Package durable performs every file operation that has to outlast a power
+// cut. The order is always the same: write a temporary file, fsync it, rename it
+// to its name, fsync the directory. Tests break each step, and forget what was
+// not synced.
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Files performs durable steps. The zero value is ready to use.
+type Files struct {
+	// Fault is asked before and after every step; an error it returns is the
+	// step's. Nil outside tests.
+	Fault func(s Step, after bool) error
+}
+
+// Step is one durable operation on a path.
+type Step struct {
+	Name string // create, sync, rename, syncdir, mkdir, remove
+	Path string
+	To   string // of a rename
+}
+
+func (f *Files) step(s Step, do func() error) error {
+	if f.Fault == nil {
+		return do()
+	}
+	if err := f.Fault(s, false); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return f.Fault(s, true)
+}
+
+// Temporary is the name that a file has until it is complete: engines that read
+// directories skip names that begin so.
+func Temporary(path string) string {
+	return filepath.Join(filepath.Dir(path), "_"+filepath.Base(path))
+}
+
+// Create opens a new temporary file, replacing what an earlier attempt left.
+func (f *Files) Create(path string, mode fs.FileMode) (file *os.File, err error) {
+	err = f.step(Step{Name: "create", Path: path}, func() error {
+		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, mode)
+		return err
+	})
+	if err != nil && file != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, err
+}
+
+// Sync makes the content of a file durable.
+func (f *Files) Sync(file *os.File) error {
+	return f.step(Step{Name: "sync", Path: file.Name()}, file.Sync)
+}
+
+// Publish renames a synced file to its name and makes the name durable.
+func (f *Files) Publish(temporary, name string) error {
+	err := f.step(Step{Name: "rename", Path: temporary, To: name}, func() error { return os.Rename(temporary, name) })
+	if err != nil {
+		return err
+	}
+	return f.SyncDir(filepath.Dir(name))
+}
+
+// Remove removes a file, durably; that there is none is no error.
+func (f *Files) Remove(path string) error {
+	err := f.step(Step{Name: "remove", Path: path}, func() error { return os.Remove(path) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.SyncDir(filepath.Dir(path))
+}
+
+// SyncDir makes the names in a directory durable.
+func (f *Files) SyncDir(path string) error {
+	return f.step(Step{Name: "syncdir", Path: path}, func() error {
+		dir, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(dir.Sync(), dir.Close())
+	})
+}
+
+// MakeDir makes a directory and its parents, and makes their names durable.
+func (f *Files) MakeDir(path string, mode fs.FileMode) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := f.MakeDir(parent, mode); err != nil {
+			return err
+		}
+	}
+	err := f.step(Step{Name: "mkdir", Path: path}, func() error { return os.Mkdir(path, mode) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return f.SyncDir(parent)
+}
+
+// Write replaces a small file as a whole, durably.
+func (f *Files) Write(path string, data []byte, mode fs.FileMode) error {
+	temporary := Temporary(path)
+	file, err := f.Create(temporary, mode)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = f.Sync(file)
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return f.Publish(temporary, path)
+}

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+)
+
+// Trouble is what holds up writing: a full disk, a place that does not answer.
+type Trouble struct {
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+}
+
+const (
+	firstWait   = 250 * time.Millisecond // doubles with every failure in a row
+	longestWait = 10 * time.Second
+)
+
+// passes reports whether an error may pass by waiting.
+func passes(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// persist repeats what meets a full disk or an outage, until the context ends:
+// what was fetched is paid for. Status and log tell of it meanwhile.
+func (j *Job) persist(ctx context.Context, do func() error) error {
+	troubled := false
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
+		err := do()
+		if err == nil || !passes(err) {
+			if troubled {
+				j.relieved()
+			}
+			return err
+		}
+		troubled = true
+		j.troubled(err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// troubled notes what writing waits for.
+func (j *Job) troubled(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	since := time.Now().UTC()
+	if j.trouble == nil {
+		j.dir.log.Warn("writing waits and is tried again", "error", err)
+	} else {
+		since = j.trouble.Since
+	}
+	j.trouble = &Trouble{Reason: err.Error(), Since: since}
+}
+
+func (j *Job) relieved() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.trouble != nil {
+		j.dir.log.Info("writing goes on", "waited", time.Since(j.trouble.Since).Round(time.Second))
+		j.trouble = nil
+	}
+}
