@@ -69,9 +69,10 @@ func (c *csvLines) Close() error {
 
 // appendCell quotes a cell where it must be, and puts an apostrophe before what
 // a spreadsheet would run as a formula (OWASP, CSV injection): names and values
-// of dimensions are other people's text.
+// of dimensions are other people's text. A cell that begins with an apostrophe
+// gets another, so that taking one off gives every cell back.
 func appendCell(b []byte, cell string) []byte {
-	if cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])) {
+	if cell != "" && strings.IndexByte("=+-@\t\r\n'", cell[0]) >= 0 {
 		cell = "'" + cell
 	}
 	if !strings.ContainsAny(cell, "\",\r\n") {

@@ -10,10 +10,12 @@ import (
 // default is eight times as much.
 const zstdWindow = 1 << 20
 
-// parquetZstd replaces arrow's codec, whose encoders take 16 MB each.
+// parquetZstd replaces arrow's codec, whose encoders take 16 MB each, and whose
+// decoder allocates as much as a damaged page expands to.
 type parquetZstd struct {
-	compress.Codec // decodes
+	compress.Codec // bounds sizes
 	encoder        *zstd.Encoder
+	decoder        *zstd.Decoder
 }
 
 func init() {
@@ -22,13 +24,22 @@ func init() {
 	if err != nil {
 		panic("zstd options: " + err.Error()) // constants; cannot happen
 	}
+	decoder, err := zstd.NewReader(nil, zstd.WithDecodeAllCapLimit(true))
+	if err != nil {
+		panic("zstd options: " + err.Error())
+	}
 	codec, err := compress.GetCodec(compress.Codecs.Zstd)
 	if err != nil {
 		panic("parquet without zstd: " + err.Error())
 	}
-	compress.RegisterCodec(compress.Codecs.Zstd, parquetZstd{codec, encoder})
+	compress.RegisterCodec(compress.Codecs.Zstd, parquetZstd{codec, encoder, decoder})
 }
 
 func (z parquetZstd) Encode(dst, src []byte) []byte { return z.encoder.EncodeAll(src, dst[:0]) }
 
 func (z parquetZstd) EncodeLevel(dst, src []byte, _ int) []byte { return z.Encode(dst, src) }
+
+// DecodeWithError decodes into dst, which is as long as the page says it is.
+func (z parquetZstd) DecodeWithError(dst, src []byte) ([]byte, error) {
+	return z.decoder.DecodeAll(src, dst[:0:len(dst)])
+}
