@@ -28,6 +28,7 @@ const (
 // a time.
 type parquetRows struct {
 	file       *file.Reader
+	memory     *recycler
 	statistics []string
 
 	group       int   // that is read next
@@ -56,7 +57,8 @@ func openParquet(r io.ReaderAt, size int64) (*parquetRows, error) {
 	if err := checkFooter(r, size); err != nil {
 		return nil, err
 	}
-	properties := parquet.NewReaderProperties(new(recycler))
+	memory := new(recycler)
+	properties := parquet.NewReaderProperties(memory)
 	properties.BufferedStreamEnabled = true // or a whole column of a row group is read
 	properties.BufferSize = 64 << 10
 	properties.MaxCompressedPageSize, properties.MaxUncompressedPageSize = maxPage, maxPage
@@ -69,7 +71,7 @@ func openParquet(r io.ReaderAt, size int64) (*parquetRows, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	p := &parquetRows{
-		file: f, statistics: statistics,
+		file: f, memory: memory, statistics: statistics,
 		texts:      make([]textBatch, len(textColumns)),
 		timestamps: make([]int64, batchRows),
 		periods:    make([]int32, batchRows),
@@ -227,7 +229,7 @@ func (p *parquetRows) openChunk(group *file.RowGroupReader, i int) (file.ColumnC
 		return nil, err
 	}
 	//lint:ignore SA1019 the way around it gives no place to check pages
-	return file.NewColumnReader(p.file.MetaData().Schema.Column(i), &checkedPages{PageReader: pages}, new(recycler), p.file.BufferPool()), nil
+	return file.NewColumnReader(p.file.MetaData().Schema.Column(i), &checkedPages{PageReader: pages}, p.memory, p.file.BufferPool()), nil
 }
 
 // checkEnd proves that columns end with the rows.

@@ -240,7 +240,7 @@ func (g *runReader) begin(r *Run) {
 func (g *runReader) add(r *Run) {
 	points := int((g.row.at-r.Start)/r.Period) + 1
 	for i, v := range g.row.values {
-		column := r.Columns[i]
+		column := slices.Grow(r.Columns[i], points-len(r.Columns[i]))
 		for len(column) < points-1 {
 			column = append(column, math.NaN())
 		}

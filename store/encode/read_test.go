@@ -288,15 +288,16 @@ func TestTruncatedFilesAreErrors(t *testing.T) {
 	}
 }
 
-// Every byte of a Parquet file in turn is damaged; what is read is right, or an
-// error, and takes little memory.
+// Bytes of a Parquet file are damaged in turn, most of all in its footer, which
+// no checksum covers.
 func TestDamagedParquetTakesLittleMemory(t *testing.T) {
 	f := Format{Name: "parquet"}
 	data := writeRuns(t, f, randomRuns(rand.New(rand.NewPCG(5, 5)), 2))
 	footer := len(data) - 3000
-	for at := range data {
-		if at < footer && at%97 != 0 || at%5 != 0 {
-			continue
+	for at, step := 0, 0; at < len(data); at += step {
+		step = 101
+		if at > footer {
+			step = 5
 		}
 		for _, mask := range []byte{0x01, 0x80, 0xff} {
 			damaged := bytes.Clone(data)
