@@ -1,0 +1,40 @@
+package place
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+// bucketName follows the rules for general purpose buckets (S3 User Guide,
+// General purpose bucket naming rules).
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+// ParseS3 splits s3://bucket/prefix; ok says whether it is meant to be one. The
+// prefix has no slash at its end, and may be empty.
+func ParseS3(out string) (bucket, prefix string, ok bool, err error) {
+	rest, ok := strings.CutPrefix(out, "s3://")
+	if !ok {
+		return "", "", false, nil
+	}
+	bucket, prefix, _ = strings.Cut(rest, "/")
+	prefix = strings.TrimSuffix(prefix, "/")
+	if !bucketName.MatchString(bucket) || strings.Contains(bucket, "..") || isAddress(bucket) {
+		return "", "", true, fmt.Errorf("%s: %q is no bucket name: 3 to 63 lowercase letters, digits, dots and hyphens", out, bucket)
+	}
+	if prefix == "" {
+		return bucket, "", true, nil
+	}
+	for element := range strings.SplitSeq(prefix, "/") {
+		if element == "" || element == "." || element == ".." {
+			return "", "", true, fmt.Errorf("%s: a prefix has no element %q", out, element)
+		}
+	}
+	return bucket, prefix, true, nil
+}
+
+func isAddress(name string) bool {
+	_, err := netip.ParseAddr(name)
+	return err == nil
+}

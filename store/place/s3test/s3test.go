@@ -1,0 +1,134 @@
+// Package s3test starts an S3 for tests, in a process of its own.
+package s3test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// Server is a running S3. It takes any keys, and path-style requests only.
+type Server struct {
+	URL string
+	t   testing.TB
+}
+
+// Fault is what happens to the next Count requests that match, or to all of them
+// if Count is negative. The zero value is none, and ends the one before.
+type Fault struct {
+	Match  string // regular expression for "METHOD path?query"; empty: every request
+	Count  int
+	Status int    // answer with it,
+	Code   string // and with that code
+	Cut    int64  // cut the connection after so many bytes of a body, the request's or the answer's
+	Lost   bool   // do it, and cut the connection instead of answering
+}
+
+// binary builds the server once a process. The build cache keeps it, so that
+// nobody needs to remove it.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := output("", "list", "-f", "{{.Dir}}", "cwharvest/store/place")
+	if err != nil {
+		return "", err
+	}
+	return output(filepath.Join(dir, "testdata", "s3server"), "tool", "-n", "s3server")
+})
+
+func output(dir string, args ...string) (string, error) {
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off") // the test's own flags are not meant for it
+	var problems bytes.Buffer
+	cmd.Stderr = &problems
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, &problems)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Start starts an S3 that holds its data in memory and has one bucket. It ends
+// with the test.
+func Start(t testing.TB, bucket string) *Server {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, bucket)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close() // which ends it, as the end of this process does
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("s3server: %v", err)
+		}
+	})
+	url, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatalf("s3server has no URL: %v", err)
+	}
+	return &Server{URL: strings.TrimSpace(url), t: t}
+}
+
+// Client returns a client that calls once.
+func (s *Server) Client() *s3.Client {
+	return s3.New(s3.Options{
+		Region: "eu-central-1", BaseEndpoint: &s.URL, UsePathStyle: true, Retryer: aws.NopRetryer{},
+		Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "secret", ""),
+	})
+}
+
+// Fault sets the one fault there is.
+func (s *Server) Fault(f Fault) {
+	s.t.Helper()
+	body, err := json.Marshal(f)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, err := http.Post(s.URL+"/_fault", "application/json", bytes.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("set a fault: %s", resp.Status)
+	}
+}
+
+// Stats returns how many requests of each method there were.
+func (s *Server) Stats() map[string]int {
+	s.t.Helper()
+	resp, err := http.Get(s.URL + "/_stats")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var stats map[string]int
+	if err := json.NewDecoder(resp.Body).Decode(&stats); err != nil {
+		s.t.Fatal(err)
+	}
+	return stats
+}
