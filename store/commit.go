@@ -242,7 +242,7 @@ func (r *targetRecord) complete(p *progress) {
 }
 
 func (c *commit) fail(r *Result) error {
-	key := append(append(targetKey(r.Target), 0), r.Instance...)
+	key := failureKey(r.Target, []byte(r.Instance))
 	bucket := c.tx.Bucket(bucketFailures)
 	if bucket.Get(key) != nil {
 		return nil // the first reason stands for the instance

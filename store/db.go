@@ -36,8 +36,33 @@ type database struct {
 const spoolMap = 4 << 30
 
 func openForWriting(path string) (*database, error) {
-	return openDatabase(path, &bolt.Options{
+	db, err := openDatabase(path, &bolt.Options{
 		FreelistType: bolt.FreelistMapType, Timeout: lockWait, InitialMmapSize: spoolMap,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.migrate(); err != nil {
+		return nil, errors.Join(fmt.Errorf("bring %s to schema %d: %w", path, schemaVersion, err), db.close())
+	}
+	return db, nil
+}
+
+// migrate brings an older database to this schema, in one transaction. Reading
+// copes with older ones.
+//
+//	2: the garbage bucket; parts tell their segment
+func (db *database) migrate() error {
+	return db.update(func(tx *bolt.Tx) error {
+		var record jobRecord
+		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &record); err != nil || record.Version == schemaVersion {
+			return err
+		}
+		if _, err := tx.CreateBucketIfNotExists(bucketGarbage); err != nil {
+			return err
+		}
+		record.Version = schemaVersion
+		return putJSON(tx.Bucket(bucketMeta), keyJob, record)
 	})
 }
 
@@ -61,6 +86,10 @@ func openDatabase(path string, options *bolt.Options) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Now that nobody writes to it.
+	if err := checkMetas(path); err != nil {
+		return nil, errors.Join(db.damaged(err), db.close())
+	}
 	if err := db.recognise(); err != nil {
 		return nil, errors.Join(err, db.close())
 	}
@@ -82,7 +111,7 @@ func (db *database) recognise() error {
 			return fmt.Errorf("%s was written by a newer cwharvest (schema %d, this one knows %d); it was not changed",
 				db.path, record.Version, schemaVersion)
 		}
-		return nil
+		return db.checkAge(tx.ID())
 	})
 }
 
@@ -117,8 +146,8 @@ func (db *database) guard(do func() error) (err error) {
 }
 
 func (db *database) damaged(what any) error {
-	return fmt.Errorf("%s is damaged or not a job's database (%v); it was not changed: restore it from a copy, "+
-		"or move it away to harvest its range anew", db.path, what)
+	return fmt.Errorf("%s is damaged or not a job's database (%v); it was not changed: rebuild it with "+
+		"`cwharvest repair %s`", db.path, what, filepath.Dir(filepath.Dir(db.path)))
 }
 
 // jobRecord is the state of a job: one value, replaced with each commit.
@@ -135,6 +164,8 @@ type jobRecord struct {
 	Attempts   []Attempt `json:"attempts"`
 	Replans    []Replan  `json:"replans,omitempty"` // in the order they were made
 	SeriesRows []int64   `json:"series_rows"`       // rows of each of the plan's series
+	Inventory  *Part     `json:"inventory,omitempty"`
+	Redo       *redo     `json:"redo,omitempty"`
 }
 
 // Attempt is one process that worked on a job.
@@ -177,7 +208,7 @@ func initialise(path string, spec Spec, targets []Target) error {
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{bucketMeta, bucketTargets, bucketInstances, bucketProgress, bucketSpool,
-			bucketIntents, bucketParts, bucketFailures} {
+			bucketIntents, bucketParts, bucketFailures, bucketGarbage} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -52,16 +51,6 @@ func isRemote(out string) bool { return strings.Contains(out, "://") }
 // ErrNoJob says that a directory holds no job.
 var ErrNoJob = errors.New("no job there")
 
-// JobInfo is what the directory knows of one job.
-type JobInfo struct {
-	Spec  Spec
-	State State
-
-	// Of the latest job alone:
-	Targets    []Target
-	MostPoints int64 // estimated datapoints of its largest target, as far as enumerated
-}
-
 // Open takes the harvest directory at path, making it if need be. It waits at
 // most 2 s for another process to leave; then the error is a *LockedError.
 func Open(path string, cfg Config) (*Dir, error) {
@@ -94,51 +83,6 @@ func (d *Dir) jobs() string { return filepath.Join(d.path, "jobs") }
 
 func (d *Dir) jobFile(id, suffix string) string { return filepath.Join(d.jobs(), id+suffix) }
 
-// Jobs returns all jobs of the directory by start of their range.
-func (d *Dir) Jobs() ([]JobInfo, error) { return readJobs(d.path) }
-
-// ReadJobs returns the jobs of a directory without taking it; none when there is
-// no directory.
-func ReadJobs(dir string) ([]JobInfo, error) { return readJobs(dir) }
-
-func readJobs(dir string) ([]JobInfo, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, "jobs", "[^_]*.db"))
-	if err != nil {
-		return nil, err
-	}
-	var jobs []JobInfo
-	for _, path := range paths {
-		db, err := openForReading(path)
-		if err != nil {
-			return nil, err
-		}
-		job, err := db.info()
-		job.Spec.Out = resolveOut(dir, job.Spec.Out)
-		if err = errors.Join(err, db.close()); err != nil {
-			return nil, err
-		}
-		jobs = append(jobs, job)
-	}
-	slices.SortFunc(jobs, func(a, b JobInfo) int {
-		if c := a.Spec.Start.Compare(b.Spec.Start); c != 0 {
-			return c
-		}
-		return a.Spec.Created.Compare(b.Spec.Created)
-	})
-	if n := len(jobs); n > 0 {
-		return jobs, readLatestTargets(dir, &jobs[n-1])
-	}
-	return nil, nil
-}
-
-func readLatestTargets(dir string, info *JobInfo) error {
-	db, err := openForReading(filepath.Join(dir, "jobs", info.Spec.ID+".db"))
-	if err != nil {
-		return err
-	}
-	return errors.Join(db.targets(info), db.close())
-}
-
 // Create makes a job with its targets, durably and as a whole: the rename of
 // its database is the one step that makes it exist.
 func (d *Dir) Create(spec Spec, targets []Target) (*Job, error) {
@@ -146,7 +90,7 @@ func (d *Dir) Create(spec Spec, targets []Target) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec.ID, spec.Out = id, relativeOut(d.path, spec.Out)
+	spec.ID, spec.Out, spec.Targets = id, relativeOut(d.path, spec.Out), targets
 	if err := d.claimOut(spec.Out); err != nil {
 		return nil, err
 	}

@@ -21,11 +21,17 @@ func (j *Job) Finish(ctx context.Context) error {
 	if err := j.builder.drain(ctx); err != nil {
 		return err
 	}
-	return j.persist(ctx, j.finish)
+	return j.persist(ctx, func() error { return j.finish(ctx) })
 }
 
 // finish is repeated as a whole.
-func (j *Job) finish() error {
+func (j *Job) finish(ctx context.Context) error {
+	if err := j.swap(ctx); err != nil {
+		return err
+	}
+	if err := j.publishInventory(ctx); err != nil {
+		return err
+	}
 	if err := j.writeManifest(); err != nil {
 		return err
 	}

@@ -187,6 +187,9 @@ func (j *Job) Begin() error {
 	if err != nil {
 		return fmt.Errorf("begin attempt: %w", err)
 	}
+	if err := j.sweep(j.builder.ctx); err != nil && !passes(err) {
+		return fmt.Errorf("begin attempt: %w", err)
+	}
 	if err := j.builder.start(); err != nil {
 		return fmt.Errorf("begin attempt: %w", err)
 	}

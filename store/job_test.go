@@ -23,6 +23,7 @@ type fixture struct {
 	rng  *rand.Rand
 	path string
 	spec Spec
+	job  *Job // of the attempt at hand
 	// fault is planted in every directory that the fixture opens.
 	fault func(step durable.Step, after bool) error
 
@@ -112,6 +113,9 @@ func (f *fixture) expect(r *Result) {
 	}
 }
 
+// moveTo goes on in another directory.
+func (f *fixture) moveTo(path string) { f.path, f.spec.Out = path, filepath.Join(path, "data") }
+
 // open opens the directory with the fixture's fault planted.
 func (f *fixture) open() (*Dir, error) {
 	d, err := Open(f.path, Config{})
@@ -143,6 +147,7 @@ func (f *fixture) attempt(giveUp bool) (err error) {
 	if err != nil {
 		return err
 	}
+	f.job = job
 	defer func() { err = errors.Join(err, job.Close(0, "")) }()
 	if err := job.Begin(); err != nil {
 		return err
@@ -219,9 +224,24 @@ func (f *fixture) check() {
 			f.Fatalf("row %s is there %d times", name, got[name])
 		}
 	}
-	report, err := Verify(context.Background(), f.path, Config{})
+	f.checkFiles()
+	report, err := Verify(context.Background(), f.path, Config{}, true)
 	if err != nil || len(report.Problems) > 0 || report.Rows != int64(len(f.want)) {
 		f.Fatalf("verify: %v, %+v, want %d rows", err, report, len(f.want))
+	}
+}
+
+// checkFiles reads what repair would go by.
+func (f *fixture) checkFiles() {
+	f.Helper()
+	var spec Spec
+	var m Manifest
+	job := strings.TrimSuffix(f.database(), ".db")
+	if err := errors.Join(readJSON(job+".json", &spec), readJSON(job+".manifest.json", &m)); err != nil {
+		f.Fatal(err)
+	}
+	if len(m.Parts) == 0 || m.Inventory == nil || len(spec.Series) != len(f.spec.Series) {
+		f.Fatalf("manifest %+v, %d series", m, len(spec.Series))
 	}
 }
 
@@ -341,7 +361,7 @@ func TestVerifyFindsWhatWasDoneToParts(t *testing.T) {
 		if err := harm(paths[0]); err != nil {
 			t.Fatal(err)
 		}
-		report, err := Verify(context.Background(), f.path, Config{})
+		report, err := Verify(context.Background(), f.path, Config{}, true)
 		if err != nil || len(report.Problems) == 0 || !strings.Contains(report.Problems[0], filepath.Dir(paths[0])) {
 			t.Errorf("%s: %v, %+v", name, err, report)
 		}

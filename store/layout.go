@@ -17,16 +17,21 @@ var (
 	bucketIntents   = []byte("intents")   // segment number -> intent (JSON)
 	bucketParts     = []byte("parts")     // part name -> Part (JSON): the manifest
 	bucketFailures  = []byte("failures")  // target key 0 instance key -> Failure (JSON), the first
+	bucketGarbage   = []byte("garbage")   // name of an output file that is to be removed -> nothing
 
 	keyJob  = []byte("job")  // jobRecord (JSON)
 	keySpec = []byte("spec") // Spec (JSON)
 )
 
-const schemaVersion = 1
+const schemaVersion = 2
 
 func targetKey(t Target) []byte { return []byte(t.Account + "/" + t.Region) }
 
 func segmentKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+func failureKey(t Target, instance []byte) []byte {
+	return append(append(targetKey(t), 0), instance...)
+}
 
 const secondsPerDay = 86400
 

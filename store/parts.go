@@ -34,17 +34,14 @@ func (s *Spec) Statistics() []string {
 
 // encodeDate writes the rows of one date of a segment in the job's format.
 func (j *Job) encodeDate(ctx context.Context, w io.Writer, segment uint64, part *Part) (err error) {
-	statistics := j.spec.Statistics()
-	rows, err := j.spec.format().NewWriter(w, statistics, map[string]string{
-		"cwharvest.job":  j.spec.ID,
-		"cwharvest.plan": string(j.spec.Plan),
-	})
+	rows, err := j.newPartWriter(w)
 	if err != nil {
 		return err
 	}
+	statistics := j.spec.Statistics()
 	e := dateEncoder{job: j, out: rows, part: part, place: columnPlaces(j.spec.Series, statistics)}
 	e.run.Columns = make([][]float64, len(statistics))
-	part.Rows, part.First, part.Last = 0, time.Time{}, time.Time{}
+	part.clear()
 	day, err := time.Parse(time.DateOnly, part.Date)
 	if err != nil {
 		return errors.Join(err, rows.Close())
@@ -57,6 +54,13 @@ func (j *Job) encodeDate(ctx context.Context, w io.Writer, segment uint64, part 
 		return e.write(v)
 	})
 	return errors.Join(err, rows.Close())
+}
+
+func (j *Job) newPartWriter(w io.Writer) (encode.Writer, error) {
+	return j.spec.format().NewWriter(w, j.spec.Statistics(), map[string]string{
+		"cwharvest.job":  j.spec.ID,
+		"cwharvest.plan": string(j.spec.Plan),
+	})
 }
 
 // columnPlaces returns, for each series, where its statistics stand among all.
@@ -81,9 +85,10 @@ type dateEncoder struct {
 	part  *Part
 	place [][]int
 
-	run  encode.Run
-	grid grid
-	raw  []byte
+	run     encode.Run
+	columns [][]float64
+	grid    grid
+	raw     []byte
 }
 
 func (e *dateEncoder) write(v spooledValue) error {
@@ -119,23 +124,31 @@ func (e *dateEncoder) name(n spoolName) {
 
 // describe counts the run for the manifest.
 func (e *dateEncoder) describe() {
-	columns := make([][]float64, 0, 8)
+	e.columns = e.columns[:0]
 	for i := range e.grid.statistics {
-		columns = append(columns, e.grid.column(i))
+		e.columns = append(e.columns, e.grid.column(i))
 	}
-	first, end, rows := trim(columns, 0, e.grid.points)
+	e.part.describe(e.columns, e.grid.start, e.grid.period, e.grid.points)
+}
+
+// clear forgets what was counted.
+func (p *Part) clear() { p.Rows, p.First, p.Last = 0, time.Time{}, time.Time{} }
+
+// describe counts a run for the manifest.
+func (p *Part) describe(columns [][]float64, start, period int64, points int) {
+	first, end, rows := trim(columns, 0, points)
 	if rows == 0 {
 		return
 	}
-	from := time.Unix(e.grid.start+int64(first)*e.grid.period, 0).UTC()
-	to := time.Unix(e.grid.start+int64(end-1)*e.grid.period, 0).UTC()
-	if e.part.First.IsZero() || from.Before(e.part.First) {
-		e.part.First = from
+	from := time.Unix(start+int64(first)*period, 0).UTC()
+	to := time.Unix(start+int64(end-1)*period, 0).UTC()
+	if p.First.IsZero() || from.Before(p.First) {
+		p.First = from
 	}
-	if to.After(e.part.Last) {
-		e.part.Last = to
+	if to.After(p.Last) {
+		p.Last = to
 	}
-	e.part.Rows += int64(rows)
+	p.Rows += int64(rows)
 }
 
 // instanceID is the value of the InstanceId dimension, or of the only one, or
@@ -154,8 +167,10 @@ func instanceID(dims string) string {
 
 // Manifest lists what a job has published.
 type Manifest struct {
-	Job   string `json:"job"`
-	Parts []Part `json:"parts"`
+	Job       string   `json:"job"`
+	Parts     []Part   `json:"parts"`
+	Inventory *Part    `json:"inventory,omitempty"`
+	Replans   []Replan `json:"replans,omitempty"`
 }
 
 func (db *database) parts() (parts []Part, err error) {
@@ -172,6 +187,13 @@ func (db *database) parts() (parts []Part, err error) {
 	return parts, err
 }
 
+// inventory returns the published inventory; nil before there is one.
+func (db *database) inventory() (*Part, error) {
+	var r jobRecord
+	err := db.view(func(tx *bolt.Tx) error { return getJSON(tx.Bucket(bucketMeta), keyJob, &r) })
+	return r.Inventory, err
+}
+
 // writeManifest writes jobs/ID.manifest.json anew from the database, for
 // people and other tools.
 func (j *Job) writeManifest() error {
@@ -179,7 +201,10 @@ func (j *Job) writeManifest() error {
 	if err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(Manifest{Job: j.spec.ID, Parts: parts}, "", "  ")
+	j.mu.Lock()
+	m := Manifest{Job: j.spec.ID, Parts: parts, Inventory: j.record.Inventory, Replans: j.record.Replans}
+	j.mu.Unlock()
+	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}

@@ -72,6 +72,18 @@ func (p *progress) encode() []byte {
 	return append(append(b, p.done...), p.failed...)
 }
 
+// progressRows returns the rows of an encoded progress.
+func progressRows(b []byte) (uint64, error) {
+	if len(b) < 2 {
+		return 0, fmt.Errorf("progress %x is too short", b)
+	}
+	rows, n := binary.Uvarint(b[1:])
+	if n <= 0 {
+		return 0, fmt.Errorf("progress %x: bad row count", b)
+	}
+	return rows, nil
+}
+
 // decodeProgress reads an instance's progress; nil is an instance without any.
 func decodeProgress(b []byte, bits int) (progress, error) {
 	size := (bits + 7) / 8

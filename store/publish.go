@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
+	"cwharvest/store/durable"
 	"cwharvest/store/place"
 
 	bolt "go.etcd.io/bbolt"
@@ -41,6 +43,7 @@ type intent struct {
 	Segment uint64 `json:"segment"`
 	Bytes   int64  `json:"bytes"` // of the segment
 	Parts   []Part `json:"parts"`
+	Staged  bool   `json:"staged,omitempty"` // built, and without names until a redo ends
 }
 
 func partName(spec Spec, day int64, segment uint64) string {
@@ -75,8 +78,10 @@ func (b *builder) start() error {
 	}
 	b.spooled = b.job.record.Spooled
 	for _, in := range intents {
-		b.spooled += in.Bytes
-		b.sealed++
+		if !in.Staged {
+			b.spooled += in.Bytes
+			b.sealed++
+		}
 	}
 	b.ended = make(chan struct{})
 	go b.loop()
@@ -91,6 +96,9 @@ func (b *builder) loop() {
 			bytes, err = b.job.publishNext(b.ctx)
 			return err
 		})
+		if err == nil {
+			err = b.job.persist(b.ctx, b.job.writeManifest)
+		}
 		b.mu.Lock()
 		switch {
 		case b.ctx.Err() != nil:
@@ -186,10 +194,17 @@ func (j *Job) publishNext(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if len(intents) == 0 {
-		return 0, nil // committed by an earlier try, which failed after that
+	next := slices.IndexFunc(intents, func(in intent) bool { return !in.Staged })
+	if next < 0 {
+		return 0, errors.New("a sealed segment has no intent")
 	}
-	in := intents[0]
+	in := intents[next]
+	j.mu.Lock()
+	redoing := j.record.Redo != nil
+	j.mu.Unlock()
+	if redoing {
+		return in.Bytes, j.stage(ctx, &in)
+	}
 	for i := range in.Parts {
 		if err := j.publishPart(ctx, &in, i); err != nil {
 			return 0, fmt.Errorf("%s: %w", in.Parts[i].Name, err)
@@ -209,7 +224,7 @@ func (j *Job) publishNext(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return in.Bytes, j.writeManifest()
+	return in.Bytes, nil
 }
 
 // publishPart brings one part to its place, wherever an earlier try stopped.
@@ -225,7 +240,7 @@ func (j *Job) publishPart(ctx context.Context, in *intent, i int) error {
 	default:
 		return place.ErrExists
 	}
-	err = j.build(part, func(w io.Writer) error { return j.encodeDate(ctx, w, in.Segment, part) })
+	err = build(j.place, &j.dir.files, part, func(w io.Writer) error { return j.encodeDate(ctx, w, in.Segment, part) })
 	if err != nil {
 		return err
 	}
@@ -238,14 +253,14 @@ func (j *Job) publishPart(ctx context.Context, in *intent, i int) error {
 	return j.place.Publish(ctx, part.Name, part.SHA256)
 }
 
-// build writes a part to its temporary file, synced, and fills in its size and
-// checksum.
-func (j *Job) build(part *Part, encode func(io.Writer) error) (err error) {
-	path, err := j.place.Temporary(part.Name)
+// build writes an output file to its temporary file, synced, and fills in its
+// size and checksum.
+func build(at place.Place, files *durable.Files, part *Part, encode func(io.Writer) error) (err error) {
+	path, err := at.Temporary(part.Name)
 	if err != nil {
 		return err
 	}
-	file, err := j.dir.files.Create(path, 0o666)
+	file, err := files.Create(path, 0o666)
 	if err != nil {
 		return err
 	}
@@ -256,7 +271,7 @@ func (j *Job) build(part *Part, encode func(io.Writer) error) (err error) {
 		return err
 	}
 	part.Bytes, part.SHA256 = size.n, hex.EncodeToString(sum.Sum(nil))
-	return j.dir.files.Sync(file)
+	return files.Sync(file)
 }
 
 type countingWriter struct {

@@ -92,7 +92,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	report, err := Verify(context.Background(), path, Config{})
+	report, err := Verify(context.Background(), path, Config{}, false)
 	if err != nil || len(report.Problems) > 0 {
 		t.Errorf("%+v, %v", report, err)
 	}

@@ -48,6 +48,11 @@ type Status struct {
 	Attempts   []Attempt      `json:"attempts"`
 	Trouble    *Trouble       `json:"trouble"` // what holds up writing now; null: nothing
 
+	// Failed are the first instances of which something failed.
+	Failed []FailedInstance `json:"failed"`
+	// Redo is what is fetched once more; its old rows stay until all is there.
+	Redo []Target `json:"redo,omitempty"`
+
 	// EmptyMetrics are those that gave no row at all, once the job is finished.
 	EmptyMetrics []string `json:"empty_metrics"`
 }
@@ -174,12 +179,15 @@ func (j *Job) Status() (*Status, error) {
 	j.mu.Lock() // before the transaction: a commit holds it across its own
 	defer j.mu.Unlock()
 	var s *Status
-	err := j.db.view(func(tx *bolt.Tx) error {
-		s = newStatus(tx, &j.spec, &j.record, j.targets, now)
-		s.Trouble = j.trouble
-		return nil
+	err := j.db.view(func(tx *bolt.Tx) (err error) {
+		s, err = newStatus(tx, &j.spec, &j.record, j.targets, now)
+		return err
 	})
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	s.Trouble = j.trouble
+	return s, nil
 }
 
 // publishStatus replaces status.json. It need not survive a power cut, since
@@ -253,8 +261,8 @@ func (t *statusTicker) stop() {
 }
 
 // newStatus assembles a status from committed records and what is live.
-func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetRecord, live Live) *Status {
-	s := &Status{
+func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetRecord, live Live) (s *Status, err error) {
+	s = &Status{
 		Version: StatusVersion, Job: spec.ID, Name: spec.Name,
 		Range:       StatusRange{spec.Start, spec.End},
 		State:       string(r.State),
@@ -283,8 +291,12 @@ func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetR
 	if r.State != Unfinished && s.Instances.Done+s.Instances.Empty > 0 {
 		s.EmptyMetrics = emptyMetrics(spec, r)
 	}
+	if r.Redo != nil {
+		s.Redo = r.Redo.Targets
+	}
 	s.ETASeconds = s.eta()
-	return s
+	s.Failed, err = failed(tx, mostFailures)
+	return s, err
 }
 
 func (s *Status) addTarget(t Target, r *targetRecord, live LiveTarget, isLive bool) {
@@ -451,7 +463,10 @@ func (db *database) status(spec *Spec) (s *Status, err error) {
 		if err := readTargets(tx, targets); err != nil {
 			return err
 		}
-		s = newStatus(tx, spec, &r, targets, Live{})
+		var err error
+		if s, err = newStatus(tx, spec, &r, targets, Live{}); err != nil {
+			return err
+		}
 		if r.State == Unfinished {
 			s.State = "stopped"
 			if n := len(r.Attempts); n > 0 && (r.Attempts[n-1].Ended.IsZero() || r.Attempts[n-1].Exit == nil) {

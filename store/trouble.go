@@ -5,6 +5,8 @@ import (
 	"errors"
 	"syscall"
 	"time"
+
+	"cwharvest/store/place"
 )
 
 // Trouble is what holds up writing: a full disk, a place that does not answer.
@@ -20,7 +22,7 @@ const (
 
 // passes reports whether an error may pass by waiting.
 func passes(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || place.Transient(err)
 }
 
 // persist repeats what meets a full disk or an outage, until the context ends:

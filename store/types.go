@@ -169,6 +169,7 @@ type Spec struct {
 	PartSize    int64           `json:"part_size"`             // bytes of spool per segment, about those of its parts
 	Series      []Series        `json:"series"`                // sorted by namespace, metric
 	Plan        json.RawMessage `json:"plan"`
+	Targets     []Target        `json:"targets,omitempty"` // that the job began with
 }
 
 // Result is the outcome of one series-window: rows, nothing, or a failure.

@@ -26,9 +26,9 @@ func (r *Report) problem(format string, args ...any) {
 
 // Verify proves of every job of a directory that what was planned is
 // accounted for, and that the parts are those that were published: present,
-// unaltered, none too many, with the rows that the database counts. It waits
-// for nobody: a directory in use is a *LockedError.
-func Verify(ctx context.Context, dir string, cfg Config) (*Report, error) {
+// unaltered, none too many, with the rows that the database counts. With deep it
+// reads every row. It waits for nobody: a directory in use is a *LockedError.
+func Verify(ctx context.Context, dir string, cfg Config, everyRow bool) (*Report, error) {
 	if err := exists(dir); err != nil {
 		return nil, err
 	}
@@ -48,27 +48,61 @@ func Verify(ctx context.Context, dir string, cfg Config) (*Report, error) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNoJob)
 	}
 	d, report := newDir(dir, cfg), &Report{}
-	for _, job := range jobs {
+	var rows *deep
+	if everyRow {
+		rows = newDeep(ctx, report)
+	}
+	for i := range jobs {
 		report.Jobs++
-		if err := d.verify(ctx, &job.Spec, report); err != nil {
-			return nil, fmt.Errorf("verify job %s: %w", job.Spec.ID, err)
+		if err := d.verify(ctx, &jobs[i], report, rows); err != nil {
+			return nil, fmt.Errorf("verify job %s: %w", jobs[i].Spec.ID, err)
 		}
+	}
+	if everyRow {
+		return report, d.verifyRows(rows)
 	}
 	return report, nil
 }
 
+// verifyRows reads every row, then counts those of each instance.
+func (d *Dir) verifyRows(rows *deep) error {
+	if err := rows.run(); err != nil {
+		return err
+	}
+	for _, job := range rows.jobs {
+		db, err := openForReading(d.jobFile(job.spec.ID, ".db"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // pruned
+		}
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(rows.compare(db, job), db.close()); err != nil {
+			return fmt.Errorf("job %s: %w", job.spec.ID, err)
+		}
+	}
+	return nil
+}
+
 // verify checks one job.
-func (d *Dir) verify(ctx context.Context, spec *Spec, report *Report) error {
-	at, err := d.place(spec.Out)
+func (d *Dir) verify(ctx context.Context, job *JobInfo, report *Report, rows *deep) error {
+	at, err := d.place(job.Spec.Out)
 	if err != nil {
 		return err
 	}
-	db, err := openForReading(d.jobFile(spec.ID, ".db"))
-	if err != nil {
-		return err
+	v := verification{ctx: ctx, place: at, spec: &job.Spec, report: report}
+	if job.Pruned {
+		err = v.summary(d)
+	} else {
+		if v.db, err = openForReading(d.jobFile(job.Spec.ID, ".db")); err != nil {
+			return err
+		}
+		err = errors.Join(v.run(), v.db.close())
 	}
-	v := verification{ctx: ctx, db: db, place: at, spec: spec, report: report}
-	return errors.Join(v.run(), db.close())
+	if rows != nil {
+		rows.add(v.spec, at, v.good)
+	}
+	return err
 }
 
 // verification checks one job.
@@ -78,6 +112,50 @@ type verification struct {
 	place  place.Place
 	spec   *Spec
 	report *Report
+	good   []Part // that are what the manifest says
+}
+
+// summary checks a pruned job by its manifest.
+func (v *verification) summary(d *Dir) error {
+	var m Manifest
+	if err := readJSON(d.jobFile(v.spec.ID, ".manifest.json"), &m); err != nil {
+		return err
+	}
+	var s Status
+	if err := readJSON(d.jobFile(v.spec.ID, ".summary.json"), &s); err != nil {
+		return err
+	}
+	rows, named, err := v.parts(m.Parts, m.Inventory)
+	if err != nil {
+		return err
+	}
+	if rows != s.Rows {
+		v.report.problem("job %s: %d rows in parts, but its summary says %d", v.spec.ID, rows, s.Rows)
+	}
+	v.report.Rows += rows
+	return v.strays(named)
+}
+
+// parts checks the files of a manifest and returns their rows and names.
+func (v *verification) parts(parts []Part, inventory *Part) (rows int64, named map[string]bool, err error) {
+	named = map[string]bool{}
+	for _, p := range parts {
+		named[p.Name] = true
+		rows += p.Rows
+		ok, err := v.part(p)
+		if err != nil {
+			return 0, nil, err
+		}
+		if ok {
+			v.good = append(v.good, p)
+		}
+	}
+	v.report.Parts += len(parts)
+	if inventory != nil {
+		named[inventory.Name] = true
+		_, err = v.part(*inventory)
+	}
+	return rows, named, err
 }
 
 func (v *verification) run() error {
@@ -85,44 +163,43 @@ func (v *verification) run() error {
 	if err != nil {
 		return err
 	}
-	var rows int64
-	named := map[string]bool{}
-	for _, p := range parts {
-		named[p.Name] = true
-		rows += p.Rows
-		if err := v.part(p); err != nil {
-			return err
-		}
+	inventory, err := v.db.inventory()
+	if err != nil {
+		return err
+	}
+	rows, named, err := v.parts(parts, inventory)
+	if err != nil {
+		return err
 	}
 	spooled, recorded, err := v.database(named)
 	if err != nil {
 		return err
 	}
-	if rows+spooled != recorded {
+	if rows+spooled != recorded { // those of a redo count on both sides
 		v.report.problem("job %s: %d rows in parts and %d in the spool, but %d were committed",
 			v.spec.ID, rows, spooled, recorded)
 	}
-	v.report.Parts += len(parts)
 	v.report.Rows += rows + spooled
 	return v.strays(named)
 }
 
-// part checks that one file is what the manifest says.
-func (v *verification) part(p Part) error {
+// part reports whether one file is what the manifest says.
+func (v *verification) part(p Part) (bool, error) {
 	sum, size, err := v.place.Sum(v.ctx, p.Name, true)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		v.report.problem("%s/%s is missing", v.place, p.Name)
 	case err != nil:
-		return fmt.Errorf("%s/%s: %w", v.place, p.Name, err)
+		return false, fmt.Errorf("%s/%s: %w", v.place, p.Name, err)
 	case size != p.Bytes:
 		v.report.problem("%s/%s has %d bytes, the manifest says %d", v.place, p.Name, size, p.Bytes)
 	case sum != p.SHA256:
 		v.report.problem("%s/%s was altered: its SHA-256 differs from the manifest's", v.place, p.Name)
 	default:
 		v.report.Bytes += p.Bytes
+		return true, nil
 	}
-	return nil
+	return false, nil
 }
 
 // database recounts instances and the spool, and compares with the records.
@@ -134,6 +211,12 @@ func (v *verification) database(named map[string]bool) (spooled, recorded int64,
 			return err
 		}
 		recorded = r.Rows
+		if r.Redo != nil {
+			recorded += r.Redo.OldRows
+			for _, p := range r.Redo.Parts {
+				named[p.Name] = true
+			}
+		}
 		if err := v.instances(tx); err != nil {
 			return err
 		}
@@ -147,34 +230,57 @@ func (v *verification) database(named map[string]bool) (spooled, recorded int64,
 			}
 			for _, p := range in.Parts {
 				named[p.Name] = true
-			}
-			return nil
-		})
-	})
-	return spooled, recorded, err
-}
-
-func spooledRows(tx *bolt.Tx) (rows int64, err error) {
-	var g grid
-	var raw []byte
-	spool := tx.Bucket(bucketSpool)
-	err = spool.ForEachBucket(func(segment []byte) error {
-		return spool.Bucket(segment).ForEach(func(key, value []byte) error {
-			if err := g.decode(key, value, &raw); err != nil {
-				return err
-			}
-			for i := range g.points {
-				for s := range g.statistics {
-					if x := g.column(s)[i]; x == x { // not NaN
-						rows++
-						break
-					}
+				if in.Staged {
+					spooled += p.Rows
 				}
 			}
 			return nil
 		})
 	})
+	if err != nil {
+		return 0, 0, err
+	}
+	garbage, err := v.db.garbage()
+	for _, name := range garbage {
+		named[name] = true // on its way out
+	}
+	return spooled, recorded, err
+}
+
+func spooledRows(tx *bolt.Tx) (rows int64, err error) {
+	err = eachSpooled(tx, func(_ []byte, g *grid) error {
+		rows += int64(g.rows())
+		return nil
+	})
 	return rows, err
+}
+
+// eachSpooled yields every value of the spool, checked.
+func eachSpooled(tx *bolt.Tx, yield func(key []byte, g *grid) error) error {
+	var g grid
+	var raw []byte
+	spool := tx.Bucket(bucketSpool)
+	return spool.ForEachBucket(func(segment []byte) error {
+		return spool.Bucket(segment).ForEach(func(key, value []byte) error {
+			if err := g.decode(key, value, &raw); err != nil {
+				return err
+			}
+			return yield(key, &g)
+		})
+	})
+}
+
+// rows counts the points with any datapoint.
+func (g *grid) rows() (n int) {
+	for i := range g.points {
+		for s := range g.statistics {
+			if x := g.column(s)[i]; x == x { // not NaN
+				n++
+				break
+			}
+		}
+	}
+	return n
 }
 
 // instances recounts every target's instances by their progress.
@@ -224,13 +330,15 @@ func recount(tx *bolt.Tx, t Target, shapes map[string]*shape) (counted targetRec
 // strays finds files of this job that the manifest does not know. Temporary
 // files of an interrupted build are not published: they have no rows.
 func (v *verification) strays(named map[string]bool) error {
-	names, err := v.place.List(v.ctx, "date=*/"+v.spec.ID+"-*")
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if !named[name] {
-			v.report.problem("%s/%s is not in the manifest", v.place, name)
+	for _, pattern := range []string{"date=*/", v.spec.inventories() + "/date=*/"} {
+		names, err := v.place.List(v.ctx, pattern+v.spec.ID+"-*")
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if !named[name] {
+				v.report.problem("%s/%s is not in the manifest", v.place, name)
+			}
 		}
 	}
 	return nil

@@ -13,15 +13,20 @@ var mayImport = map[string]struct {
 	imports []string
 	reason  string
 }{
-	"cwharvest/cmd/awssim":      {[]string{"cwharvest/pipeline/awssim"}, "serves the simulated AWS, nothing else"},
-	"cwharvest/cmd/cwharvest":   {[]string{"cwharvest/creds", "cwharvest/pipeline", "cwharvest/pipeline/awssim", "cwharvest/pipeline/spec", "cwharvest/store"}, "wires everything"},
+	"cwharvest/cmd/awssim": {[]string{"cwharvest/pipeline/awssim"}, "serves the simulated AWS, nothing else"},
+	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/creds", "cwharvest/pipeline", "cwharvest/pipeline/awssim", "cwharvest/pipeline/spec", "cwharvest/store",
+		"cwharvest/store/durable", "cwharvest/store/encode", "cwharvest/store/place"}, "wires everything"},
 	"cwharvest/pipeline":        {[]string{"cwharvest/pipeline/flat", "cwharvest/store"}, "gets clients whose configuration carries the credentials; never sees the manager"},
-	"cwharvest/pipeline/spec":   {[]string{"cwharvest/store"}, "freezes what was asked into the store's specification"},
+	"cwharvest/pipeline/spec":   {[]string{"cwharvest/store", "cwharvest/store/encode", "cwharvest/store/place"}, "freezes what was asked into the store's specification"},
 	"cwharvest/pipeline/awssim": {nil, "a leaf, like net/http/httptest"},
 	"cwharvest/pipeline/flat":   {nil, "decodes one kind of answer"},
 	"cwharvest/creds":           {nil, "knows AWS credentials and nothing of harvesting"},
-	"cwharvest/store":           {[]string{"cwharvest/store/encode"}, "keeps the harvest directory; knows nothing of AWS"},
+	"cwharvest/store":           {[]string{"cwharvest/store/durable", "cwharvest/store/encode", "cwharvest/store/place"}, "keeps the harvest directory; knows nothing of CloudWatch"},
+	"cwharvest/store/durable":   {nil, "the steps that outlast a power cut, behind one seam"},
 	"cwharvest/store/encode":    {nil, "file formats; knows runs of datapoints and nothing of jobs"},
+	"cwharvest/store/place":     {[]string{"cwharvest/store/durable"}, "where output lies; knows objects and nothing of jobs"},
+
+	"cwharvest/store/place/s3test": {nil, "serves S3 to tests"},
 }
 
 func TestImportsFollowTheLayout(t *testing.T) {

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
-
-	"github.com/parquet-go/parquet-go"
 )
 
 // truth is what a job against the simulated AWS must have written: every
@@ -42,12 +40,15 @@ func (f findings) bad() bool { return f.missing+f.duplicate+f.wrong > 0 }
 // seriesKey names one series of one instance, which its dimensions tell.
 type seriesKey struct{ account, region, dimensions, metric string }
 
-// check reads every Parquet file below dir.
+// check reads every file of data below dir: those of a date, but for inventories.
 func (t *truth) check(dir string) (findings, error) {
 	var found findings
 	seen := t.expected()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".parquet") || strings.HasPrefix(d.Name(), "_") {
+		if d != nil && d.IsDir() && d.Name() == "instances" {
+			return fs.SkipDir
+		}
+		if err != nil || d.IsDir() || !strings.Contains(path, "date=") || strings.HasPrefix(d.Name(), "_") {
 			return err
 		}
 		found.files++
@@ -116,48 +117,24 @@ func (t *truth) checkFile(path string, seen map[seriesKey][]bool, found *finding
 		return err
 	}
 	defer file.Close()
-	reader := parquet.NewReader(file)
-	defer reader.Close()
-	columns := map[string]int{}
-	for i, name := range reader.Schema().Columns() {
-		columns[name[0]] = i
-	}
-	for statistic := range t.statistics {
-		if _, ok := columns[statistic]; !ok {
-			return fmt.Errorf("no column %q", statistic)
-		}
-	}
-	rows := make([]parquet.Row, 1024)
-	for {
-		n, err := reader.ReadRows(rows)
-		for _, row := range rows[:n] {
-			t.checkRow(row, columns, seen, found)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+	columns := slices.Sorted(maps.Keys(t.statistics))
+	return readPublished(file, columns, func(row *publishedRow) { t.checkRow(row, columns, seen, found) })
 }
 
-func (t *truth) checkRow(row parquet.Row, columns map[string]int, seen map[seriesKey][]bool, found *findings) {
+func (t *truth) checkRow(row *publishedRow, columns []string, seen map[seriesKey][]bool, found *findings) {
 	found.rows++
-	text := func(name string) string { return string(row[columns[name]].ByteArray()) }
-	key := seriesKey{text("account"), text("region"), text("dimensions"), text("metric")}
-	at := time.UnixMilli(row[columns["timestamp"]].Int64()).UTC()
+	key := seriesKey{row.account, row.region, row.dimensions, row.metric}
 	times, known := seen[key]
 	if !known && len(t.beside) > 0 && slices.Contains(t.aws.Published(key.account, key.region, t.namespace, t.beside), key.dimensions) {
 		found.rows--
 		return
 	}
-	tick := int(at.Sub(t.start) / t.period)
+	tick := int(row.at.Sub(t.start) / t.period)
 	switch {
-	case !known, at.Before(t.start), tick >= len(times), at.Sub(t.start)%t.period != 0,
-		text("namespace") != t.namespace,
-		!strings.Contains(","+key.dimensions+",", "="+text("instance_id")+",") && len(t.by) < 2,
-		row[columns["period_s"]].Int64() != int64(t.period/time.Second):
+	case !known, row.at.Before(t.start), tick >= len(times), row.at.Sub(t.start)%t.period != 0,
+		row.namespace != t.namespace,
+		!strings.Contains(","+key.dimensions+",", "="+row.instanceID+",") && len(t.by) < 2,
+		row.period != int64(t.period/time.Second):
 		found.wrong++
 		return
 	case times[tick]:
@@ -165,10 +142,10 @@ func (t *truth) checkRow(row parquet.Row, columns map[string]int, seen map[serie
 		return
 	}
 	times[tick] = true
-	for column, statistic := range t.statistics {
-		value := row[columns[column]]
-		want, exists := t.datapoint(key, statistic, at)
-		if value.IsNull() == exists || exists && value.Double() != want {
+	for i, column := range columns {
+		value := row.values[i]
+		want, exists := t.datapoint(key, t.statistics[column], row.at)
+		if math.IsNaN(value) == exists || exists && value != want {
 			found.wrong++
 			return
 		}

@@ -37,17 +37,20 @@ type runFlags struct {
 	api, maxDuration, giveUpAfter string
 	maxCost                       float64
 	strictPeriod                  bool
+	night                         string
+	redo                          bool
 }
 
 func (f *runFlags) register(c *cobra.Command) {
 	f.registerAccess(c)
 	fs := c.Flags()
 	fs.StringVar(&f.dir, "dir", "", "harvest directory (default ./harvest)")
-	fs.StringVar(&f.out, "out", "", "where parts go (default data/ in the harvest directory)")
+	fs.StringVar(&f.out, "out", "", "where parts go: a directory or s3://bucket/prefix (default data/ in the harvest directory)")
 	fs.StringVar(&f.format, "format", "", "parquet, csv or jsonl (default parquet)")
 	fs.StringVar(&f.compression, "compression", "", "of csv and jsonl: none, gzip or zstd")
 	fs.StringVar(&f.rangeText, "range", "", "yesterday or since_last (default yesterday)")
 	fs.StringVar(&f.last, "last", "", "harvest the last so long: 24h, 7d")
+	fs.StringVar(&f.night, "night", "", "harvest this UTC day, such as 2026-11-20, instead of the range")
 	fs.StringVar(&f.from, "from", "", "harvest from this time (with --to)")
 	fs.StringVar(&f.to, "to", "", "harvest to this time, exclusive")
 	fs.StringVar(&f.period, "period", "", "period of the datapoints (default 5m)")
@@ -68,6 +71,7 @@ func (f *runFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.maxDuration, "max-duration", "", "stop resumably after so long, with exit 5 (default no limit)")
 	fs.StringVar(&f.giveUpAfter, "give-up-after", "", "deny a target that is out for so long (default never)")
 	fs.BoolVar(&f.rediscover, "rediscover", false, "list accounts, regions and instances of the open job anew")
+	fs.BoolVar(&f.redo, "redo", false, "fetch what --only names of the finished job once more, and replace its rows")
 	fs.BoolVar(&f.noRetry, "no-retry", false, "leave alone what failed or was denied in the last job")
 	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "ask for AWS/EC2 metrics this version does not know")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log every failed call")
@@ -108,7 +112,7 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 func checkEndpoints(flag string) error {
 	named := map[string]string{"--endpoint-url": flag}
 	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_CLOUDWATCH",
-		"AWS_ENDPOINT_URL_ORGANIZATIONS"} {
+		"AWS_ENDPOINT_URL_ORGANIZATIONS", "AWS_ENDPOINT_URL_S3"} {
 		named[name] = os.Getenv(name)
 	}
 	for name, text := range named {
@@ -182,6 +186,14 @@ func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
 	if f.statistics != nil {
 		for i := range s.Metrics {
 			s.Metrics[i].Statistics = f.statistics
+		}
+	}
+	if f.redo && len(f.only) == 0 {
+		return errors.New("--redo replaces rows: name whose with --only ACCOUNT or ACCOUNT/REGION")
+	}
+	if f.night != "" {
+		if s.Night, err = time.Parse(time.DateOnly, f.night); err != nil {
+			return fmt.Errorf("--night %q: write a UTC day, such as 2026-11-20", f.night)
 		}
 	}
 	if f.partSize != "" {

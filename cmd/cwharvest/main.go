@@ -48,7 +48,8 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newPolicy(), newVerify(), newVersion(), newDemo())
+	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newPolicy(), newVerify(), newExport(), newDDL(), newRepair(),
+		newPrune(), newVersion(), newDemo())
 	return root
 }
 

@@ -77,12 +77,12 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	if r.dir, err = store.Open(r.spec.Dir, store.Config{Log: r.log}); err != nil {
+	r.creds = creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Log: r.log})
+	defer r.creds.Close()
+	if r.dir, err = store.Open(r.spec.Dir, store.Config{Remote: remotes(ctx, r.creds, r.spec.S3), Log: r.log}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.dir.Close()) }()
-	r.creds = creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Log: r.log})
-	defer r.creds.Close()
 	jobs, err := r.dir.Jobs()
 	if err != nil {
 		return err
@@ -90,6 +90,9 @@ func (r *runner) run(ctx context.Context) (err error) {
 	r.jobs = jobs
 	if n := len(jobs); n > 0 {
 		r.points = jobs[n-1].MostPoints
+	}
+	if r.flags.redo {
+		return r.redo(ctx)
 	}
 	again, err := r.finishEarlier(ctx, jobs)
 	if err != nil && exitCode(err) != exitIncomplete {
@@ -125,7 +128,7 @@ func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool,
 		}
 		return true, r.work(ctx, job, false)
 	}
-	if n := len(jobs); n > 0 && jobs[n-1].State == store.FinishedWithFailures && !r.flags.noRetry {
+	if n := len(jobs); n > 0 && jobs[n-1].State == store.FinishedWithFailures && !jobs[n-1].Pruned && !r.flags.noRetry {
 		return r.tryAgain(ctx, &jobs[n-1])
 	}
 	return false, nil
@@ -210,7 +213,11 @@ func (r *runner) nothingDue() error {
 	if err != nil {
 		return err
 	}
-	text := "nothing due: " + r.spec.Range.String() + " is finished"
+	what := r.spec.Range.String()
+	if !r.spec.Night.IsZero() {
+		what = "the night " + r.spec.Night.Format(time.DateOnly)
+	}
+	text := "nothing due: " + what + " is finished"
 	if changed := r.changedSince(); changed != "" {
 		text += ", by another plan (" + changed + "), which counts from the next job on; another --dir begins now"
 	}

@@ -22,7 +22,7 @@ func dirOf(args []string) string {
 }
 
 func newStatus() *cobra.Command {
-	var asJSON bool
+	var asJSON, failed bool
 	c := &cobra.Command{
 		Use:   "status [DIR]",
 		Short: "Tell how far the open or the latest job of a harvest directory is",
@@ -40,11 +40,20 @@ a second.`,
 				e.SetIndent("", "  ")
 				return e.Encode(s)
 			}
-			printStatus(c.OutOrStdout(), s)
+			if !failed {
+				printStatus(c.OutOrStdout(), s)
+				return nil
+			}
+			all, err := store.ReadFailed(dirOf(args), s)
+			if err != nil {
+				return err
+			}
+			printFailed(c.OutOrStdout(), s, all)
 			return nil
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	c.Flags().BoolVar(&failed, "failed", false, "list what failed or was denied, why, and what to do")
 	return c
 }
 
@@ -65,6 +74,12 @@ func printStatus(w io.Writer, s *store.Status) {
 		line("fallback   %d in use, %s switches", s.Sessions.Fallbacks, number(s.Sessions.Switches))
 	}
 	line("parts      %d", s.Parts)
+	if len(s.Redo) > 0 {
+		line("redo       %d targets; their old rows stay until all new ones are there", len(s.Redo))
+	}
+	if s.Instances.Failed > 0 {
+		line("\nFAILED   %s instances; see: cwharvest status --failed", number(s.Instances.Failed))
+	}
 	if s.Trouble != nil {
 		line("\nWAITING  writing, since %s: %s", s.Trouble.Since.Format("15:04:05"), s.Trouble.Reason)
 	}

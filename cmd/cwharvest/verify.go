@@ -9,15 +9,24 @@ import (
 )
 
 func newVerify() *cobra.Command {
-	return &cobra.Command{
+	var deep bool
+	access := &placeFlags{}
+	c := &cobra.Command{
 		Use:   "verify [DIR]",
 		Short: "Prove that counts, files and checksums of a harvest directory agree",
 		Long: `Recounts every job: instances planned = done + empty + failed + denied + pending, the
 parts are those of the manifest with their size and SHA-256, and their rows and those in
-the spool are the rows that were committed. Exit 1 if anything disagrees.`,
+the spool are the rows that were committed. With --deep every row is read: parts are sorted,
+no row is there twice, and each instance has the rows that were committed for it. Exit 1 if
+anything disagrees.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			report, err := store.Verify(c.Context(), dirOf(args), store.Config{})
+			cfg, closeIt, err := access.storeConfig(c)
+			if err != nil {
+				return err
+			}
+			defer closeIt()
+			report, err := store.Verify(c.Context(), dirOf(args), cfg, deep)
 			if err != nil {
 				return err
 			}
@@ -34,4 +43,7 @@ the spool are the rows that were committed. Exit 1 if anything disagrees.`,
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&deep, "deep", false, "read every row")
+	access.register(c)
+	return c
 }

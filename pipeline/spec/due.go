@@ -16,6 +16,10 @@ func (i Interval) overlaps(o Interval) bool { return i.Start.Before(o.End) && o.
 // partly held is an *Error, for it was asked as a whole.
 func (s *Spec) Due(now time.Time, finished []Interval) (due *Interval, next time.Time, err error) {
 	settled := now.Add(-s.Settle).UTC()
+	if !s.Night.IsZero() {
+		due, err = s.dueNight(now, settled, finished)
+		return due, next, err
+	}
 	switch s.Range.Kind {
 	case Fixed:
 		due, err = s.dueFixed(now, settled, finished)
@@ -45,6 +49,18 @@ func (s *Spec) dueYesterday(now, settled time.Time, finished []Interval) (*Inter
 		return &missing[0], time.Time{}
 	}
 	return nil, day.End.Add(24*time.Hour + s.Settle)
+}
+
+// dueNight is what of one UTC day no job holds.
+func (s *Spec) dueNight(now, settled time.Time, finished []Interval) (*Interval, error) {
+	day := Interval{s.Night, s.Night.Add(24 * time.Hour)}
+	if day.End.After(settled) {
+		return nil, s.bad("$.range", "the night %s is not over and settled before %s", s.Night.Format(time.DateOnly), day.End.Add(s.Settle).Format(time.RFC3339))
+	}
+	if missing := s.missing(day, now, finished); len(missing) > 0 {
+		return &missing[0], nil
+	}
+	return nil, nil
 }
 
 // yesterday is the last UTC day that is complete at t.

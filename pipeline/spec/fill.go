@@ -11,6 +11,7 @@ func (s *Spec) fill(doc *document) error {
 	set(&s.Job, doc.Job)
 	set(&s.Dir, doc.Dir)
 	set(&s.Out, doc.Out)
+	s.S3 = S3(doc.S3)
 	set(&s.Format, doc.Format)
 	set(&s.Compression, doc.Compression)
 	set(&s.Concurrency, doc.Concurrency)

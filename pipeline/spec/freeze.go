@@ -46,9 +46,11 @@ func (s *Spec) Freeze(i Interval, now time.Time) (store.Spec, error) {
 	if out == "" {
 		out = filepath.Join(s.Dir, "data")
 	}
-	out, err := filepath.Abs(out)
-	if err != nil {
-		return store.Spec{}, fmt.Errorf("place of the output: %w", err)
+	if !strings.Contains(out, "://") {
+		var err error
+		if out, err = filepath.Abs(out); err != nil {
+			return store.Spec{}, fmt.Errorf("place of the output: %w", err)
+		}
 	}
 	if s.StrictPeriod {
 		for _, w := range spans {

@@ -15,9 +15,15 @@ import (
 
 // document is harvest.yaml as it is written: every key that it may hold.
 type document struct {
-	Job         *string           `yaml:"job"`
-	Dir         *string           `yaml:"dir"`
-	Out         *string           `yaml:"out"`
+	Job *string `yaml:"job"`
+	Dir *string `yaml:"dir"`
+	Out *string `yaml:"out"`
+	S3  struct {
+		Profile    string `yaml:"profile"`
+		RoleARN    string `yaml:"role_arn"`
+		ExternalID string `yaml:"external_id"`
+		Region     string `yaml:"region"`
+	} `yaml:"s3"`
 	Format      *string           `yaml:"format"`
 	Compression *string           `yaml:"compression"`
 	Range       any               `yaml:"range"`

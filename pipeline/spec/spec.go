@@ -15,10 +15,12 @@ import (
 type Spec struct {
 	Job         string // a name, for people
 	Dir         string // the harvest directory
-	Out         string // of the parts; empty: data/ in Dir
+	Out         string // of the parts: a directory or s3://bucket/prefix; empty: data/ in Dir
+	S3          S3     // how to reach it there
 	Format      string // parquet, csv or jsonl
 	Compression string // of text formats: none, gzip, zstd
 	Range       Range
+	Night       time.Time     // UTC day that is due instead of the range; zero: none
 	Settle      time.Duration // nothing younger is asked for
 	Period      time.Duration
 	Defaults    Account   // for every account, field by field
@@ -123,6 +125,9 @@ const Auto time.Duration = -1
 
 // Via is a role that is assumed first and may assume the account's role.
 type Via struct{ RoleARN, ExternalID string }
+
+// S3 says who writes the output to S3; empty: the caller.
+type S3 struct{ Profile, RoleARN, ExternalID, Region string }
 
 // Fallback is another way into an account: a profile or the instance's role,
 // or a role assumed from it; a role alone is assumed as the account's is.

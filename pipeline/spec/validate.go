@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"cwharvest/store/encode"
+	"cwharvest/store/place"
 )
 
 var (
@@ -50,22 +53,16 @@ func (s *Spec) checkPlace() (errs error) {
 	if s.Dir == "" {
 		add(s.bad("$.dir", "dir is empty: name the harvest directory"))
 	}
-	if strings.Contains(s.Out, "://") {
-		add(s.bad("$.out", "not supported yet: out %q; use a local directory", s.Out))
+	if _, _, isS3, err := place.ParseS3(s.Out); err != nil {
+		add(s.bad("$.out", "%v", err))
+	} else if !isS3 && strings.Contains(s.Out, "://") {
+		add(s.bad("$.out", "out %q is no place: write a directory or s3://bucket/prefix", s.Out))
 	}
-	switch s.Format {
-	case "parquet", "csv", "jsonl":
-	default:
-		add(s.bad("$.format", "unknown format %q: use parquet, csv or jsonl", s.Format))
+	if s.S3.RoleARN != "" && roleForm.FindStringSubmatch(s.S3.RoleARN) == nil {
+		add(s.bad("$.s3.role_arn", "role %q is not a role's ARN: such as arn:aws:iam::111122223333:role/writer", s.S3.RoleARN))
 	}
-	switch s.Compression {
-	case "", "none":
-	case "gzip", "zstd":
-		if s.Format == "parquet" {
-			add(s.bad("$.compression", "compression is for text formats; Parquet compresses by itself (zstd)"))
-		}
-	default:
-		add(s.bad("$.compression", "unknown compression %q: use none, gzip or zstd", s.Compression))
+	if err := (encode.Format{Name: s.Format, Compression: s.Compression}).Validate(); err != nil {
+		add(s.bad("$.format", "%v", err))
 	}
 	if s.PartSize < 1<<16 {
 		add(s.bad("$.part_size", "part_size %d is too small: at least 64KiB", s.PartSize))

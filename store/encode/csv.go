@@ -36,7 +36,7 @@ func (c *csvLines) WriteRun(r *Run) error {
 		c.head = append(appendCell(c.head, cell), ',')
 	}
 	for i := range r.Points {
-		if !r.hasRow(i) {
+		if !r.HasRow(i) {
 			continue
 		}
 		at := time.Unix(r.Start+int64(i)*r.Period, 0).UTC()

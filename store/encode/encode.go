@@ -54,6 +54,19 @@ func (f Format) Suffix() string {
 	return suffix
 }
 
+// Validate refuses what no file can be.
+func (f Format) Validate() error {
+	switch {
+	case !slices.Contains([]string{"parquet", "csv", "jsonl"}, f.Name):
+		return fmt.Errorf("unknown format %q: use parquet, csv or jsonl", f.Name)
+	case !slices.Contains([]string{"", "none", "gzip", "zstd"}, f.Compression):
+		return fmt.Errorf("unknown compression %q: use none, gzip or zstd", f.Compression)
+	case f.Name == "parquet" && f.Compression != "" && f.Compression != "none":
+		return fmt.Errorf("compression is for text formats; Parquet compresses by itself (zstd)")
+	}
+	return nil
+}
+
 // NewWriter starts a file with the given statistics as columns, in their
 // order. Parquet keeps the metadata; text formats have no place for it.
 func (f Format) NewWriter(w io.Writer, statistics []string, metadata map[string]string) (Writer, error) {
@@ -115,12 +128,22 @@ func Column(statistic string) string {
 	return strings.ReplaceAll(s, "__", "_")
 }
 
-// hasRow reports whether point i has any value.
-func (r *Run) hasRow(i int) bool {
+// HasRow reports whether point i has any value.
+func (r *Run) HasRow(i int) bool {
 	for _, c := range r.Columns {
 		if c != nil && c[i] == c[i] { // not NaN
 			return true
 		}
 	}
 	return false
+}
+
+// Rows counts the points with any value.
+func (r *Run) Rows() (n int) {
+	for i := range r.Points {
+		if r.HasRow(i) {
+			n++
+		}
+	}
+	return n
 }

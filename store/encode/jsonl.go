@@ -33,7 +33,7 @@ func (j *jsonLines) WriteRun(r *Run) error {
 		return err
 	}
 	for i := range r.Points {
-		if !r.hasRow(i) {
+		if !r.HasRow(i) {
 			continue
 		}
 		at := time.Unix(r.Start+int64(i)*r.Period, 0).UTC()

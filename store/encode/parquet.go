@@ -132,7 +132,7 @@ func parquetSchema(statistics []string) (*schema.GroupNode, error) {
 func (p *parquetFile) WriteRun(r *Run) error {
 	before := p.rows
 	for i := range r.Points {
-		if !r.hasRow(i) {
+		if !r.HasRow(i) {
 			continue
 		}
 		p.timestamps = append(p.timestamps, (r.Start+int64(i)*r.Period)*1000)

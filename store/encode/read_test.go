@@ -87,7 +87,7 @@ func writeRuns(t testing.TB, f Format, runs []Run) []byte {
 // lines are the rows of a run, each with the bits of its values.
 func lines(r *Run, columns int) (out []string) {
 	for i := range r.Points {
-		if !r.hasRow(i) {
+		if !r.HasRow(i) {
 			continue
 		}
 		var b strings.Builder

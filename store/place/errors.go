@@ -107,7 +107,7 @@ func broken(err error) bool {
 	switch {
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return false
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EIO):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF):
 		return true
 	case errors.As(err, new(*smithyhttp.RequestSendError)), errors.As(err, new(*net.OpError)):
 		return true

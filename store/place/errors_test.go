@@ -102,7 +102,7 @@ func TestOtherErrors(t *testing.T) {
 		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EDQUOT}, false, "room"},
 		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EROFS}, false, "write"},
 		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EACCES}, false, "write"},
-		{&fs.PathError{Op: "read", Path: "a", Err: syscall.EIO}, true, ""},
+		{&fs.PathError{Op: "read", Path: "a", Err: syscall.EIO}, false, ""},
 		{os.ErrDeadlineExceeded, true, ""},
 		{io.ErrUnexpectedEOF, true, ""},
 		{refusal(true), false, ""},

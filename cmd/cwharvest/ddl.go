@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"strings"
+
+	"cwharvest/store"
+	"cwharvest/store/encode"
+
+	"github.com/spf13/cobra"
+)
+
+func newDDL() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ddl athena|duckdb [DIR]",
+		Short: "Print the definition of the tables metrics and instances over a harvest directory's output",
+		Long: `Prints SQL that makes two tables over the output of a harvest directory: metrics, a row a
+datapoint, and instances, a row an instance and job with what came of it. Athena finds the
+dates by partition projection: there is nothing to add or to crawl after a night.`,
+		Example: "  cwharvest ddl duckdb ./harvest > tables.sql && duckdb -init tables.sql",
+		Args:    usage(cobra.RangeArgs(1, 2)),
+		RunE: func(c *cobra.Command, args []string) error {
+			define := map[string]func(io.Writer, *table) error{"athena": athena, "duckdb": duckdb}[args[0]]
+			if define == nil {
+				return usageError{fmt.Errorf("ddl %q: write athena or duckdb", args[0])}
+			}
+			tables, err := tablesOf(dirOf(args[1:]))
+			if err != nil {
+				return err
+			}
+			for i := range tables {
+				if err := define(c.OutOrStdout(), &tables[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// table is what a definition needs to know.
+type table struct {
+	name    string
+	columns []column
+	place   string // in which date=... lie
+	format  encode.Format
+	first   string // date from which on there are data
+}
+
+// column has a type as both engines spell it.
+type column struct{ name, kind string }
+
+// tablesOf describes the output of the latest job, with the statistics of all
+// that went to the same place in the same format.
+func tablesOf(dir string) ([]table, error) {
+	jobs, err := store.ReadJobs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("%s: %w", dir, store.ErrNoJob)
+	}
+	last := &jobs[len(jobs)-1].Spec
+	format := encode.Format{Name: last.Format, Compression: last.Compression}
+	statistics := map[string]bool{}
+	first := last.Start
+	for i := range jobs {
+		s := &jobs[i].Spec
+		if s.Out != last.Out || s.Format != last.Format {
+			continue
+		}
+		if s.Start.Before(first) {
+			first = s.Start
+		}
+		for _, statistic := range s.Statistics() {
+			statistics[statistic] = true
+		}
+	}
+	metrics := []column{{"account", "varchar"}, {"region", "varchar"}, {"namespace", "varchar"}, {"metric", "varchar"},
+		{"instance_id", "varchar"}, {"dimensions", "varchar"}, {"timestamp", "timestamp"}, {"period_s", "bigint"}}
+	for _, s := range encode.SortStatistics(maps.Keys(statistics)) {
+		metrics = append(metrics, column{encode.Column(s), "double"})
+	}
+	instances := []column{{"account", "varchar"}, {"region", "varchar"}, {"namespace", "varchar"}, {"instance_id", "varchar"},
+		{"dimensions", "varchar"}, {"type", "varchar"}, {"zone", "varchar"}, {"platform", "varchar"}, {"state", "varchar"},
+		{"launch_time", "timestamp"}, {"tags", "varchar"}, {"sources", "varchar"}, {"outcome", "varchar"}, {"rows", "bigint"},
+		{"class", "varchar"}, {"reason", "varchar"}}
+	date := first.UTC().Format("2006-01-02")
+	return []table{
+		{"metrics", metrics, last.Out, format, date},
+		{"instances", instances, last.InventoryPlace(), format, date},
+	}, nil
+}
+
+func duckdb(w io.Writer, t *table) error {
+	pattern := quote(t.place + "/date=*/[!_]*" + t.format.Suffix())
+	var source string
+	switch t.format.Name {
+	case "parquet":
+		source = fmt.Sprintf("read_parquet(%s, hive_partitioning = true, union_by_name = true)", pattern)
+	case "csv":
+		source = fmt.Sprintf("read_csv(%s, header = true, hive_partitioning = true, union_by_name = true, types = {%s})", pattern, t.types("TIMESTAMPTZ"))
+	default:
+		source = fmt.Sprintf("read_json(%s, format = 'newline_delimited', hive_partitioning = true, union_by_name = true, columns = {%s})", pattern, t.types("TIMESTAMPTZ"))
+	}
+	_, err := fmt.Fprintf(w, "CREATE OR REPLACE VIEW %s AS\nSELECT * FROM %s;\n\n", t.name, source)
+	return err
+}
+
+// types lists the columns with their types as DuckDB's functions take them.
+func (t *table) types(timestamp string) string {
+	all := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		kind := c.kind
+		if kind == "timestamp" {
+			kind = timestamp
+		}
+		all[i] = quote(c.name) + ": " + quote(strings.ToUpper(kind))
+	}
+	return strings.Join(all, ", ")
+}
+
+func athena(w io.Writer, t *table) error {
+	if !strings.HasPrefix(t.place, "s3://") {
+		return usageError{fmt.Errorf("athena reads S3, and the output lies in %s: set out: s3://bucket/prefix, or copy it and mend the LOCATION", filepath.Clean(t.place))}
+	}
+	columns := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		kind := map[string]string{"varchar": "string"}[c.kind]
+		if kind == "" {
+			kind = c.kind
+		}
+		if t.format.Name != "parquet" && kind == "timestamp" {
+			kind = "string" // RFC 3339: from_iso8601_timestamp reads it
+		}
+		if t.format.Name == "csv" {
+			kind = "string" // all that OpenCSVSerDe reads empty cells as
+		}
+		columns[i] = fmt.Sprintf("  `%s` %s", c.name, kind)
+	}
+	stored := map[string]string{
+		"parquet": "STORED AS PARQUET",
+		"csv":     "ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.OpenCSVSerde'\nSTORED AS TEXTFILE",
+		"jsonl":   "ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'\nSTORED AS TEXTFILE",
+	}[t.format.Name]
+	properties := []string{"'projection.enabled' = 'true'", "'projection.date.type' = 'date'", "'projection.date.format' = 'yyyy-MM-dd'",
+		fmt.Sprintf("'projection.date.range' = '%s,NOW'", t.first), fmt.Sprintf("'storage.location.template' = '%s/date=${date}/'", t.place)}
+	if t.format.Name == "csv" {
+		properties = append(properties, "'skip.header.line.count' = '1'")
+	}
+	_, err := fmt.Fprintf(w, "CREATE EXTERNAL TABLE %s (\n%s\n)\nPARTITIONED BY (`date` string)\n%s\nLOCATION '%s/'\nTBLPROPERTIES (\n  %s\n);\n\n",
+		t.name, strings.Join(columns, ",\n"), stored, t.place, strings.Join(properties, ",\n  "))
+	return err
+}
+
+// quote makes an SQL string.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"cwharvest/creds"
+	"cwharvest/pipeline/spec"
+	"cwharvest/store"
+	"cwharvest/store/durable"
+	"cwharvest/store/place"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/spf13/cobra"
+)
+
+// remotes returns how to reach places of output in S3: through the same manager
+// as everything else, so that an upload survives the end of a session too.
+func remotes(ctx context.Context, m *creds.Manager, access spec.S3) func(string, string, *durable.Files) (place.Place, error) {
+	return func(out, temporary string, files *durable.Files) (place.Place, error) {
+		bucket, prefix, ok, err := place.ParseS3(out)
+		if err != nil || !ok {
+			return nil, usageError{fmt.Errorf("out %q: write a directory or s3://bucket/prefix: %w", out, err)}
+		}
+		client, err := s3Client(ctx, m, access)
+		if err != nil {
+			return nil, err
+		}
+		return place.NewS3(client, bucket, prefix, temporary, files), nil
+	}
+}
+
+func s3Client(ctx context.Context, m *creds.Manager, access spec.S3) (*s3.Client, error) {
+	cfg, err := m.Config(ctx, access.Region, creds.Source{
+		Profile: access.Profile, RoleARN: access.RoleARN, ExternalID: access.ExternalID,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Region == "" {
+		return nil, usageError{fmt.Errorf("no region for S3: give s3: {region: ...} in the file, or AWS_REGION")}
+	}
+	return s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.UsePathStyle = o.BaseEndpoint != nil // what is not AWS seldom has a name for every bucket
+	}), nil
+}
+
+// placeFlags say how commands that know only a directory reach its output.
+type placeFlags struct{ access runFlags }
+
+func (f *placeFlags) register(c *cobra.Command) {
+	c.Flags().StringVarP(&f.access.file, "config", "c", "", "specification that tells how to reach S3 (default: the environment's credentials)")
+}
+
+// storeConfig returns the surroundings of a directory, and what ends them.
+func (f *placeFlags) storeConfig(c *cobra.Command) (store.Config, func(), error) {
+	s := spec.Default()
+	if f.access.file != "" {
+		var err error
+		if s, err = spec.ReadFile(f.access.file); err != nil {
+			return store.Config{}, nil, err
+		}
+	}
+	log := slog.New(slog.DiscardHandler)
+	m := creds.NewManager(creds.Config{Log: log})
+	return store.Config{Remote: remotes(c.Context(), m, s.S3), Log: log}, m.Close, nil
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"compress/gzip"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/parquet-go/parquet-go"
+)
+
+// publishedRow is a row as somebody else's reader sees it. It is reused.
+type publishedRow struct {
+	account, region, namespace, metric, instanceID, dimensions string
+
+	at     time.Time
+	period int64
+	values []float64 // by statistic column; NaN for null
+}
+
+// readPublished reads a published file of any format with libraries that have
+// no part in writing it.
+func readPublished(file *os.File, columns []string, yield func(*publishedRow)) error {
+	if strings.HasSuffix(file.Name(), ".parquet") {
+		return readParquet(file, columns, yield)
+	}
+	text, err := uncompressed(file)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(file.Name(), ".csv") {
+		return readCSV(text, columns, yield)
+	}
+	return readJSONLines(text, columns, yield)
+}
+
+func uncompressed(file *os.File) (io.Reader, error) {
+	switch {
+	case strings.HasSuffix(file.Name(), ".gz"):
+		return gzip.NewReader(file)
+	case strings.HasSuffix(file.Name(), ".zst"):
+		return zstd.NewReader(file)
+	}
+	return file, nil
+}
+
+func readParquet(file *os.File, columns []string, yield func(*publishedRow)) error {
+	reader := parquet.NewReader(file)
+	defer reader.Close()
+	index := map[string]int{}
+	for i, name := range reader.Schema().Columns() {
+		index[name[0]] = i
+	}
+	r := publishedRow{values: make([]float64, len(columns))}
+	rows := make([]parquet.Row, 1024)
+	for {
+		n, err := reader.ReadRows(rows)
+		for _, row := range rows[:n] {
+			text := func(name string) string { return string(row[index[name]].ByteArray()) }
+			r.account, r.region, r.namespace, r.metric = text("account"), text("region"), text("namespace"), text("metric")
+			r.instanceID, r.dimensions = text("instance_id"), text("dimensions")
+			r.at, r.period = time.UnixMilli(row[index["timestamp"]].Int64()).UTC(), row[index["period_s"]].Int64()
+			for i, column := range columns {
+				at, known := index[column]
+				if !known {
+					return fmt.Errorf("no column %q", column)
+				}
+				r.values[i] = math.NaN()
+				if !row[at].IsNull() {
+					r.values[i] = row[at].Double()
+				}
+			}
+			yield(&r)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func readCSV(text io.Reader, columns []string, yield func(*publishedRow)) error {
+	lines := csv.NewReader(text)
+	header, err := lines.Read()
+	if err != nil {
+		return err
+	}
+	for {
+		line, err := lines.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		cells := map[string]string{}
+		for i, name := range header {
+			cells[name] = line[i]
+		}
+		if err := yieldCells(cells, columns, yield); err != nil {
+			return err
+		}
+	}
+}
+
+func readJSONLines(text io.Reader, columns []string, yield func(*publishedRow)) error {
+	lines := json.NewDecoder(text)
+	lines.UseNumber()
+	for {
+		var row map[string]any
+		err := lines.Decode(&row)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		cells := map[string]string{}
+		for name, value := range row {
+			if cells[name] = fmt.Sprint(value); value == nil {
+				cells[name] = ""
+			}
+		}
+		if err := yieldCells(cells, columns, yield); err != nil {
+			return err
+		}
+	}
+}
+
+// yieldCells yields a row of text.
+func yieldCells(cells map[string]string, columns []string, yield func(*publishedRow)) (err error) {
+	r := publishedRow{
+		account: cells["account"], region: cells["region"], namespace: cells["namespace"], metric: cells["metric"],
+		instanceID: cells["instance_id"], dimensions: cells["dimensions"], values: make([]float64, len(columns)),
+	}
+	if r.at, err = time.Parse(time.RFC3339, cells["timestamp"]); err != nil {
+		return err
+	}
+	if r.period, err = strconv.ParseInt(cells["period_s"], 10, 64); err != nil {
+		return err
+	}
+	for i, column := range columns {
+		cell, known := cells[column]
+		if !known {
+			return fmt.Errorf("no column %q", column)
+		}
+		r.values[i] = math.NaN()
+		if cell == "" {
+			continue
+		}
+		if r.values[i], err = strconv.ParseFloat(cell, 64); err != nil {
+			return err
+		}
+	}
+	yield(&r)
+	return nil
+}

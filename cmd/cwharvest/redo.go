@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cwharvest/store"
+)
+
+// redo fetches what --only names of the latest job, or of that of --night, once
+// more. Its rows are replaced when all are there.
+func (r *runner) redo(ctx context.Context) error {
+	info, err := r.redoable()
+	if err != nil {
+		return usageError{err}
+	}
+	if differences, err := r.spec.Diff(info.Spec.Plan); err != nil || len(differences) > 0 {
+		r.log.Warn("the finished job keeps its plan; what changed counts from the next one", "job", info.Spec.ID, "changed", strings.Join(differences, "; "))
+	}
+	for _, p := range r.spec.Replans(&info.Spec, time.Now()) {
+		if p.Now.Gone() {
+			return usageError{fmt.Errorf("redo of job %s: CloudWatch no longer keeps its data from %s on; its rows stay as they are",
+				info.Spec.ID, time.Unix(p.Window.Start, 0).UTC().Format(time.RFC3339))}
+		}
+	}
+	job, err := r.dir.OpenJob(info.Spec.ID)
+	if err != nil {
+		return err
+	}
+	var targets []store.Target
+	for _, t := range job.Targets() {
+		if r.flags.selects()(t.Target) {
+			targets = append(targets, t.Target)
+		}
+	}
+	if len(targets) == 0 {
+		return errors.Join(usageError{fmt.Errorf("--only %s: job %s has no such target", strings.Join(r.flags.only, ","), info.Spec.ID)}, job.Discard())
+	}
+	err = job.Redo(targets)
+	if err != nil && !errors.Is(err, store.ErrNotFinished) {
+		return errors.Join(err, job.Discard())
+	}
+	return r.work(ctx, job, err != nil)
+}
+
+// redoable returns the job whose rows are to be replaced.
+func (r *runner) redoable() (*store.JobInfo, error) {
+	if i := slices.IndexFunc(r.jobs, func(j store.JobInfo) bool { return j.State == store.Unfinished }); i >= 0 {
+		return nil, fmt.Errorf("redo: job %s is open; finish it first: the same command without --redo", r.jobs[i].Spec.ID)
+	}
+	night := r.spec.Night
+	for _, j := range slices.Backward(r.jobs) {
+		if !night.IsZero() && (j.Spec.Start.Before(night) || !j.Spec.Start.Before(night.Add(24*time.Hour))) {
+			continue
+		}
+		if j.Pruned {
+			return nil, fmt.Errorf("redo: the database of job %s was pruned; its rows stay as they are", j.Spec.ID)
+		}
+		return &j, nil
+	}
+	return nil, errors.New("redo: the directory holds no such job")
+}

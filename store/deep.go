@@ -1,0 +1,268 @@
+package store
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"cwharvest/store/encode"
+	"cwharvest/store/place"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// deep reads every row of every part, date by date over all jobs, and proves
+// that parts are sorted, that each row is in its date and in its job's range,
+// that no row is there twice, and that every instance has as many rows as its
+// job has committed.
+type deep struct {
+	ctx    context.Context
+	report *Report
+	seed   maphash.Seed
+	dates  map[string][]deepPart
+	jobs   []*deepJob
+	seen   map[int64]struct{} // timestamps of the series at hand
+}
+
+// deepJob is one job whose parts are read.
+type deepJob struct {
+	spec *Spec
+	rows map[uint64]int64 // of each instance, by the hash of its name
+}
+
+type deepPart struct {
+	job   *deepJob
+	place place.Place
+	part  Part
+}
+
+func newDeep(ctx context.Context, report *Report) *deep {
+	return &deep{ctx: ctx, report: report, seed: maphash.MakeSeed(), dates: map[string][]deepPart{}, seen: map[int64]struct{}{}}
+}
+
+// add takes the parts of a job that are what the manifest says.
+func (d *deep) add(spec *Spec, at place.Place, parts []Part) *deepJob {
+	job := &deepJob{spec: spec, rows: map[uint64]int64{}}
+	for _, p := range parts {
+		d.dates[p.Date] = append(d.dates[p.Date], deepPart{job, at, p})
+	}
+	d.jobs = append(d.jobs, job)
+	return job
+}
+
+func (d *deep) run() error {
+	dates := make([]string, 0, len(d.dates))
+	for date := range d.dates {
+		dates = append(dates, date)
+	}
+	slices.Sort(dates)
+	for _, date := range dates {
+		if err := d.date(d.dates[date]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// date merges the parts of one date by series.
+func (d *deep) date(parts []deepPart) (err error) {
+	var readers partHeap
+	defer func() {
+		for _, r := range readers {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	for _, p := range parts {
+		r, err := d.open(p)
+		if err != nil {
+			d.report.problem("%s/%s cannot be read: %v", p.place, p.part.Name, err)
+			continue
+		}
+		readers = append(readers, r)
+	}
+	readers = slices.DeleteFunc(readers, func(r *partReader) bool { return !d.next(r) })
+	heap.Init(&readers)
+	last := ""
+	for len(readers) > 0 {
+		if err := d.ctx.Err(); err != nil {
+			return err
+		}
+		r := readers[0]
+		if r.series != last {
+			clear(d.seen)
+			last = r.series
+		}
+		d.check(r)
+		if d.next(r) {
+			heap.Fix(&readers, 0)
+		} else {
+			heap.Pop(&readers)
+		}
+	}
+	return nil
+}
+
+// check looks at one run.
+func (d *deep) check(r *partReader) {
+	run, spec := &r.run, r.job.spec
+	for i := range run.Points {
+		if !run.HasRow(i) {
+			continue
+		}
+		at := run.Start + int64(i)*run.Period
+		r.rows++
+		r.job.rows[maphash.String(d.seed, r.instance)]++
+		if _, twice := d.seen[at]; twice {
+			d.report.problem("%s: %s is there twice", r.name(), describeRow(run, at))
+		}
+		d.seen[at] = struct{}{}
+		if t := time.Unix(at, 0).UTC(); t.Format(time.DateOnly) != r.part.Date || t.Before(spec.Start) || !t.Before(spec.End) {
+			d.report.problem("%s: %s does not belong there", r.name(), describeRow(run, at))
+		}
+	}
+}
+
+func describeRow(run *encode.Run, at int64) string {
+	return fmt.Sprintf("%s/%s %s %s at %s", run.Account, run.Region, run.Dimensions, run.Metric, time.Unix(at, 0).UTC().Format(time.RFC3339))
+}
+
+// partReader is a part being read, with the run at hand.
+type partReader struct {
+	deepPart
+	object place.Object
+	reader encode.Reader
+
+	run              encode.Run
+	instance, series string // names of the run's, which sort as parts do
+	rows             int64
+}
+
+func (r *partReader) name() string { return r.place.String() + "/" + r.part.Name }
+
+func (r *partReader) close() error {
+	if r.object == nil {
+		return nil
+	}
+	err := errors.Join(r.reader.Close(), r.object.Close())
+	r.object = nil
+	return err
+}
+
+func (d *deep) open(p deepPart) (*partReader, error) {
+	object, err := p.place.Open(d.ctx, p.part.Name)
+	if err != nil {
+		return nil, err
+	}
+	reader, err := p.job.spec.format().NewReader(object, object.Size())
+	if err != nil {
+		return nil, errors.Join(err, object.Close())
+	}
+	return &partReader{deepPart: p, object: object, reader: reader}, nil
+}
+
+// next reads the reader's next run; false at its end, or when it cannot be read
+// on.
+func (d *deep) next(r *partReader) bool {
+	err := r.reader.Next(&r.run)
+	if err == nil {
+		was := r.series
+		if err = r.identify(); err == nil && r.series < was {
+			err = fmt.Errorf("it is not sorted at %s", describeRow(&r.run, r.run.Start))
+		}
+	}
+	if err == nil {
+		return true
+	}
+	if !errors.Is(err, io.EOF) {
+		d.report.problem("%s cannot be read: %v", r.name(), err)
+	} else if r.rows != r.part.Rows {
+		d.report.problem("%s has %d rows, the manifest says %d", r.name(), r.rows, r.part.Rows)
+	}
+	if err := r.close(); err != nil {
+		d.report.problem("%s: %v", r.name(), err)
+	}
+	return false
+}
+
+// identify names instance and series of the run.
+func (r *partReader) identify() error {
+	run := &r.run
+	for i := range r.job.spec.Series {
+		s := &r.job.spec.Series[i]
+		if s.Namespace == run.Namespace && s.Metric == run.Metric && namesAre(run.Dimensions, s.Dimensions) {
+			r.instance = strings.Join([]string{run.Account, run.Region, s.group(), run.Dimensions}, "\x00")
+			r.series = r.instance + "\x00" + run.Metric
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not in the job's plan", describeRow(run, run.Start))
+}
+
+// partHeap orders readers by the series of their runs.
+type partHeap []*partReader
+
+func (h partHeap) Len() int           { return len(h) }
+func (h partHeap) Less(i, j int) bool { return h[i].series < h[j].series }
+func (h partHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *partHeap) Push(x any)        { *h = append(*h, x.(*partReader)) }
+func (h *partHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
+}
+
+// compare holds the rows of each instance against what the job has committed.
+func (d *deep) compare(db *database, job *deepJob) error {
+	shapes := newShapes(job.spec.Series)
+	return db.view(func(tx *bolt.Tx) error {
+		if err := d.addSpool(tx, job); err != nil {
+			return err
+		}
+		again, err := redoing(tx)
+		if err != nil {
+			return err
+		}
+		progress := tx.Bucket(bucketProgress)
+		return progress.ForEachBucket(func(target []byte) error {
+			account, region, _ := strings.Cut(string(target), "/")
+			if again != nil && again.has(account, region) {
+				return nil // its old rows are published, its new ones are not
+			}
+			return progress.Bucket(target).ForEach(func(key, value []byte) error {
+				sh := shapes[groupOf(key)]
+				if sh == nil {
+					return fmt.Errorf("instance %q is not in the plan", key)
+				}
+				p, err := decodeProgress(value, len(sh.bits))
+				if err != nil {
+					return err
+				}
+				name := account + "\x00" + region + "\x00" + string(key)
+				if rows := job.rows[maphash.String(d.seed, name)]; rows != int64(p.rows) {
+					d.report.problem("job %s: %s of %s has %d rows, but %d were committed", job.spec.ID, key[strings.LastIndexByte(string(key), 0)+1:], target, rows, p.rows)
+				}
+				return nil
+			})
+		})
+	})
+}
+
+// addSpool counts the rows that are not published yet.
+func (d *deep) addSpool(tx *bolt.Tx, job *deepJob) error {
+	return eachSpooled(tx, func(key []byte, g *grid) error {
+		n, err := parseSpoolKey(key)
+		if err != nil {
+			return err
+		}
+		s := &job.spec.Series[n.series]
+		name := strings.Join([]string{n.account, n.region, s.group(), n.dims}, "\x00")
+		job.rows[maphash.String(d.seed, name)] += int64(g.rows())
+		return nil
+	})
+}

@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cwharvest/store/encode"
+	"cwharvest/store/place"
+)
+
+// Export is what published data are turned into.
+type Export struct {
+	Out    string // a directory
+	Format encode.Format
+	// Job selects jobs; nil: all.
+	Job func(*Spec) bool
+}
+
+// Exported counts what Export wrote.
+type Exported struct {
+	Files, Kept int // kept: those that were there already
+	Rows        int64
+}
+
+// ExportParts writes the published parts of a directory in another format,
+// part by part under the same names, without fetching anything. What is there
+// already is kept: parts never change.
+func ExportParts(ctx context.Context, dir string, cfg Config, e Export) (done Exported, err error) {
+	if err := exists(dir); err != nil {
+		return done, err
+	}
+	d := newDir(dir, cfg)
+	ids, err := jobIDs(dir)
+	if err != nil {
+		return done, err
+	}
+	selected := 0
+	for _, id := range ids {
+		x := exporting{Export: e, dir: d, to: place.NewLocal(e.Out, &d.files), done: &done}
+		if x.spec, err = d.readSpec(id); err != nil {
+			return done, err
+		}
+		if e.Job != nil && !e.Job(&x.spec) {
+			continue
+		}
+		selected++
+		if err := x.job(ctx); err != nil {
+			return done, fmt.Errorf("export job %s: %w", id, err)
+		}
+	}
+	if selected == 0 {
+		return done, fmt.Errorf("%s: %w", dir, ErrNoJob)
+	}
+	return done, nil
+}
+
+// exporting is one job's parts on their way into another format.
+type exporting struct {
+	Export
+	dir  *Dir
+	spec Spec
+	to   place.Place
+	done *Exported
+}
+
+// job exports what the manifest file lists: it is only ever replaced as a whole,
+// so a run may go on meanwhile.
+func (x *exporting) job(ctx context.Context) error {
+	var m Manifest
+	err := readJSON(x.dir.jobFile(x.spec.ID, ".manifest.json"), &m)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing is published yet
+	}
+	if err != nil {
+		return err
+	}
+	from, err := x.dir.place(x.spec.Out)
+	if err != nil {
+		return err
+	}
+	for _, p := range m.Parts {
+		name := strings.TrimSuffix(p.Name, x.spec.format().Suffix()) + x.Format.Suffix()
+		if path.Clean(filepath.ToSlash(x.Out)) == path.Clean(from.String()) && name == p.Name {
+			return fmt.Errorf("%s is where the data lie already, in that format", x.Out)
+		}
+		if err := x.part(ctx, from, p, name); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+func (x *exporting) part(ctx context.Context, from place.Place, p Part, name string) error {
+	if _, _, err := x.to.Sum(ctx, name, false); err == nil {
+		x.done.Kept++
+		return nil
+	}
+	is := Part{Name: name}
+	err := build(x.to, &x.dir.files, &is, func(w io.Writer) error {
+		return x.convert(ctx, w, from, p)
+	})
+	if err != nil {
+		return err
+	}
+	x.done.Files++
+	x.done.Rows += p.Rows
+	return x.to.Publish(ctx, name, is.SHA256)
+}
+
+func (x *exporting) convert(ctx context.Context, w io.Writer, from place.Place, p Part) (err error) {
+	statistics := x.spec.Statistics()
+	out, err := x.Format.NewWriter(w, statistics, map[string]string{"cwharvest.job": x.spec.ID, "cwharvest.plan": string(x.spec.Plan)})
+	if err != nil {
+		return err
+	}
+	rows := int64(0)
+	err = readRuns(ctx, from, x.spec.format(), p.Name, func(run *encode.Run, columns []string) error {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := sameColumns(columns, statistics); err != nil {
+			return err
+		}
+		rows += int64(run.Rows())
+		return out.WriteRun(run)
+	})
+	if err == nil && rows != p.Rows {
+		err = fmt.Errorf("it has %d rows, the manifest says %d: see `cwharvest verify`", rows, p.Rows)
+	}
+	return errors.Join(err, out.Close())
+}
+
+func sameColumns(columns, statistics []string) error {
+	want := make([]string, len(statistics))
+	for i, s := range statistics {
+		want[i] = encode.Column(s)
+	}
+	if !slices.Equal(columns, want) {
+		return fmt.Errorf("it has the columns %s, want %s", strings.Join(columns, ","), strings.Join(want, ","))
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Output files that are to be removed are written down first, in the transaction
+// that makes them superfluous: a file that takes the place of others is garbage
+// until it is committed, the others are from then on. Whatever kills the
+// process, the next attempt removes what is left.
+
+// discard notes names as garbage in a transaction.
+func discard(tx *bolt.Tx, names ...string) error {
+	for _, name := range names {
+		if err := tx.Bucket(bucketGarbage).Put([]byte(name), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep takes names back.
+func keep(tx *bolt.Tx, names ...string) error {
+	for _, name := range names {
+		if err := tx.Bucket(bucketGarbage).Delete([]byte(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// garbage returns the names to be removed.
+func (db *database) garbage() (names []string, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketGarbage)
+		if b == nil {
+			return nil // schema 1
+		}
+		return b.ForEach(func(name, _ []byte) error {
+			names = append(names, string(name))
+			return nil
+		})
+	})
+	return names, err
+}
+
+// sweep removes garbage from the place of output.
+func (j *Job) sweep(ctx context.Context) error {
+	names, err := j.db.garbage()
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	for _, name := range names {
+		if err := j.place.Remove(ctx, name); err != nil {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+	}
+	return j.db.update(func(tx *bolt.Tx) error { return keep(tx, names...) })
+}

@@ -1,0 +1,135 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// JobInfo is what the directory knows of one job.
+type JobInfo struct {
+	Spec   Spec
+	State  State
+	Pruned bool // its database was removed: nothing of it can be tried again
+
+	// Of the latest job alone:
+	Targets    []Target
+	MostPoints int64 // estimated datapoints of its largest target, as far as enumerated
+}
+
+// Jobs returns all jobs of the directory by start of their range.
+func (d *Dir) Jobs() ([]JobInfo, error) { return readJobs(d.path) }
+
+// ReadJobs returns the jobs of a directory without taking it; none when there is
+// no directory.
+func ReadJobs(dir string) ([]JobInfo, error) { return readJobs(dir) }
+
+func jobFile(dir, id, suffix string) string { return filepath.Join(dir, "jobs", id+suffix) }
+
+func readJobs(dir string) ([]JobInfo, error) {
+	ids, err := jobIDs(dir)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []JobInfo
+	for _, id := range ids {
+		job, err := readJob(dir, id)
+		if errors.Is(err, errNeverWas) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		job.Spec.Out = resolveOut(dir, job.Spec.Out)
+		jobs = append(jobs, job)
+	}
+	slices.SortFunc(jobs, func(a, b JobInfo) int {
+		if c := a.Spec.Start.Compare(b.Spec.Start); c != 0 {
+			return c
+		}
+		return a.Spec.Created.Compare(b.Spec.Created)
+	})
+	if n := len(jobs); n > 0 && !jobs[n-1].Pruned {
+		return jobs, readTargetsOf(dir, &jobs[n-1])
+	}
+	return jobs, nil
+}
+
+// jobIDs returns the names of all jobs that have a specification or a database.
+func jobIDs(dir string) (ids []string, err error) {
+	entries, err := os.ReadDir(filepath.Join(dir, "jobs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		name := e.Name()
+		id, isDB := strings.CutSuffix(name, ".db")
+		if !isDB {
+			var isJSON bool
+			if id, isJSON = strings.CutSuffix(name, ".json"); !isJSON || strings.Contains(id, ".") {
+				continue // a manifest, a summary, a claim
+			}
+		}
+		if !strings.HasPrefix(name, "_") {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), err
+}
+
+// errNeverWas says that making a job was begun and not completed.
+var errNeverWas = errors.New("the job was never made")
+
+func readJob(dir, id string) (job JobInfo, err error) {
+	db, err := openForReading(jobFile(dir, id, ".db"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return readSummary(dir, id)
+	}
+	if err != nil {
+		return job, err
+	}
+	job, err = db.info()
+	return job, errors.Join(err, db.close())
+}
+
+func readTargetsOf(dir string, info *JobInfo) error {
+	db, err := openForReading(jobFile(dir, info.Spec.ID, ".db"))
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.targets(info), db.close())
+}
+
+// readSummary returns what is left of a pruned job.
+func readSummary(dir, id string) (job JobInfo, err error) {
+	var summary Status
+	err = readJSON(jobFile(dir, id, ".summary.json"), &summary)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(jobFile(dir, id, ".manifest.json")); err == nil {
+			return job, fmt.Errorf("job %s has published data, but its database is missing: rebuild it with `cwharvest repair %s`", id, dir)
+		}
+		return job, errNeverWas
+	}
+	if err != nil {
+		return job, err
+	}
+	job.State, job.Pruned = State(summary.State), true
+	return job, readJSON(jobFile(dir, id, ".json"), &job.Spec)
+}
+
+func readJSON(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}

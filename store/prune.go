@@ -1,0 +1,82 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Pruned is a job whose database was removed.
+type Pruned struct {
+	Job   string
+	Bytes int64 // that its database took
+}
+
+// Prune removes the databases of finished jobs that ended before a time, and
+// keeps their specifications, manifests and summaries: their ranges stay held,
+// their data are not touched. The latest job stays whole.
+func Prune(dir string, before time.Time, cfg Config) ([]Pruned, error) {
+	if err := exists(dir); err != nil {
+		return nil, err
+	}
+	d, err := Open(dir, cfg)
+	if err != nil {
+		return nil, err
+	}
+	pruned, err := d.prune(before)
+	return pruned, errors.Join(err, d.Close())
+}
+
+func (d *Dir) prune(before time.Time) (all []Pruned, err error) {
+	jobs, err := d.Jobs()
+	if err != nil {
+		return nil, err
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("%s: %w", d.path, ErrNoJob)
+	}
+	for _, job := range jobs[:len(jobs)-1] {
+		if job.Pruned || job.State == Unfinished {
+			continue
+		}
+		p, err := d.pruneJob(&job.Spec, before)
+		if err != nil {
+			return all, fmt.Errorf("prune job %s: %w", job.Spec.ID, err)
+		}
+		if p != nil {
+			all = append(all, *p)
+		}
+	}
+	return all, nil
+}
+
+// pruneJob writes a job's summary, then removes its database: the removal is
+// what counts.
+func (d *Dir) pruneJob(spec *Spec, before time.Time) (*Pruned, error) {
+	path := d.jobFile(spec.ID, ".db")
+	db, err := openForReading(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := db.status(spec)
+	if err = errors.Join(err, db.close()); err != nil {
+		return nil, err
+	}
+	if n := len(s.Attempts); n > 0 && !s.Attempts[n-1].Ended.Before(before) {
+		return nil, nil
+	}
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := d.files.Write(d.jobFile(spec.ID, ".summary.json"), append(data, '\n'), 0o600); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Pruned{Job: spec.ID, Bytes: info.Size()}, d.files.Remove(path)
+}

@@ -1,0 +1,261 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cwharvest/store/encode"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A redo fetches the rows of some targets once more and puts them in the place
+// of those that are published. Until all of them are there the old ones stay:
+// the new parts are built, but do not get their names. Then the old parts are
+// written anew without the rows of these targets, and one transaction decides.
+
+// redo is a redo on its way.
+type redo struct {
+	Targets []Target `json:"targets"`
+	From    uint64   `json:"from"`     // the first segment with new rows
+	OldRows int64    `json:"old_rows"` // of the targets, in parts still
+
+	// Once everything is fetched: parts that are built and get their names, and
+	// the names of those that they replace.
+	Parts   []Part   `json:"parts,omitempty"`
+	Removes []string `json:"removes,omitempty"`
+}
+
+func (r *redo) has(account, region string) bool {
+	return slices.Contains(r.Targets, Target{account, region})
+}
+
+// ErrNotFinished says that a job is open still.
+var ErrNotFinished = errors.New("the job is not finished")
+
+// Redo begins to fetch some targets of a finished job once more. Call it before
+// Begin.
+func (j *Job) Redo(again []Target) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.record.State == Unfinished || j.record.Redo != nil {
+		return ErrNotFinished
+	}
+	targets := maps.Clone(j.targets)
+	err := j.save(func(r *jobRecord, tx *bolt.Tx) error {
+		r.State = Unfinished
+		r.Redo = &redo{Targets: again, From: r.Segment}
+		for _, t := range again {
+			was, known := targets[t]
+			if !known {
+				return fmt.Errorf("target %s is not in the job", t)
+			}
+			rows, err := forget(tx, t)
+			if err != nil {
+				return err
+			}
+			r.Rows -= rows
+			r.Redo.OldRows += rows
+			targets[t] = targetRecord{Planned: was.Planned, PointsPlanned: was.PointsPlanned, CostPlanned: was.CostPlanned, WorstPlanned: was.WorstPlanned}
+			if err := putJSON(tx.Bucket(bucketTargets), targetKey(t), targets[t]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("redo: %w", err)
+	}
+	j.targets = targets
+	return nil
+}
+
+// forget drops the progress and the failures of a target, and returns the rows
+// that it had. Its instances stay: who is gone since is asked for all the same.
+func forget(tx *bolt.Tx, t Target) (rows int64, err error) {
+	if b := tx.Bucket(bucketProgress).Bucket(targetKey(t)); b != nil {
+		err = b.ForEach(func(key, value []byte) error {
+			n, err := progressRows(value)
+			rows += int64(n)
+			return err
+		})
+		if err == nil {
+			err = tx.Bucket(bucketProgress).DeleteBucket(targetKey(t))
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	prefix := string(failureKey(t, nil))
+	failures := tx.Bucket(bucketFailures)
+	c := failures.Cursor()
+	for k, _ := c.Seek([]byte(prefix)); k != nil && strings.HasPrefix(string(k), prefix); k, _ = c.Seek([]byte(prefix)) {
+		if err := failures.Delete(k); err != nil {
+			return 0, err
+		}
+	}
+	return rows, nil
+}
+
+// stage builds the parts of the oldest sealed segment, and leaves them without
+// their names.
+func (j *Job) stage(ctx context.Context, in *intent) error {
+	for i := range in.Parts {
+		part := &in.Parts[i]
+		if err := j.stagePart(part, func(w io.Writer) error { return j.encodeDate(ctx, w, in.Segment, part) }); err != nil {
+			return fmt.Errorf("%s: %w", part.Name, err)
+		}
+	}
+	in.Staged = true
+	return j.db.update(func(tx *bolt.Tx) error {
+		if err := putJSON(tx.Bucket(bucketIntents), segmentKey(in.Segment), in); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketSpool).DeleteBucket(segmentKey(in.Segment))
+	})
+}
+
+// stagePart builds a temporary file that a power cut does not take away.
+func (j *Job) stagePart(part *Part, encode func(io.Writer) error) error {
+	if err := build(j.place, &j.dir.files, part, encode); err != nil {
+		return err
+	}
+	path, err := j.place.Temporary(part.Name)
+	if err != nil {
+		return err
+	}
+	return j.dir.files.SyncDir(filepath.Dir(path))
+}
+
+// swap ends a redo, when all its targets have everything. Until then the old
+// rows stay.
+func (j *Job) swap(ctx context.Context) error {
+	j.mu.Lock()
+	r, complete := j.record.Redo, true
+	if r != nil {
+		for _, t := range r.Targets {
+			complete = complete && j.targets[t].Denied == nil && j.targets[t].Failed == 0
+		}
+	}
+	j.mu.Unlock()
+	if r == nil || !complete {
+		return nil
+	}
+	if r.Parts == nil && r.Removes == nil {
+		var err error
+		if r, err = j.prepareSwap(ctx, *r); err != nil {
+			return err
+		}
+	}
+	for _, p := range r.Parts {
+		if err := j.place.Publish(ctx, p.Name, p.SHA256); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	if err := j.commitSwap(r); err != nil {
+		return err
+	}
+	return j.sweep(ctx)
+}
+
+// prepareSwap builds what takes the place of the old parts, and records it.
+func (j *Job) prepareSwap(ctx context.Context, r redo) (*redo, error) {
+	parts, err := j.db.parts()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range parts {
+		if err := j.rewrite(ctx, &r, p); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	intents, err := j.intents()
+	if err != nil {
+		return nil, err
+	}
+	for _, in := range intents {
+		r.Parts = append(r.Parts, in.Parts...)
+	}
+	return &r, j.changeRecord(func(record *jobRecord) { record.Redo = &r })
+}
+
+// errFound ends a search.
+var errFound = errors.New("found")
+
+// rewrite builds an old part anew without the rows of the targets, if it has any.
+func (j *Job) rewrite(ctx context.Context, r *redo, old Part) error {
+	err := readRuns(ctx, j.place, j.spec.format(), old.Name, func(run *encode.Run, _ []string) error {
+		if r.has(run.Account, run.Region) {
+			return errFound
+		}
+		return ctx.Err()
+	})
+	if !errors.Is(err, errFound) {
+		return err
+	}
+	r.Removes = append(r.Removes, old.Name)
+	is := Part{Segment: old.Segment, Date: old.Date}
+	is.Name = fmt.Sprintf("date=%s/%s-%06d-r%06d%s", old.Date, j.spec.ID, old.Segment, r.From, j.spec.format().Suffix())
+	err = j.stagePart(&is, func(w io.Writer) error { return j.encodeWithout(ctx, w, r, old, &is) })
+	if err == nil && is.Rows > 0 {
+		r.Parts = append(r.Parts, is)
+	}
+	return err
+}
+
+func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *redo, old Part, is *Part) (err error) {
+	out, err := j.newPartWriter(w)
+	if err != nil {
+		return err
+	}
+	is.clear()
+	err = readRuns(ctx, j.place, j.spec.format(), old.Name, func(run *encode.Run, _ []string) error {
+		if r.has(run.Account, run.Region) {
+			return ctx.Err()
+		}
+		is.describe(run.Columns, run.Start, run.Period, run.Points)
+		return out.WriteRun(run)
+	})
+	return errors.Join(err, out.Close())
+}
+
+// commitSwap is the one step that counts: the new parts are the job's, the old
+// ones are garbage.
+func (j *Job) commitSwap(r *redo) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.save(func(record *jobRecord, tx *bolt.Tx) error {
+		for _, name := range r.Removes {
+			if err := tx.Bucket(bucketParts).Delete([]byte(name)); err != nil {
+				return err
+			}
+		}
+		for _, p := range r.Parts {
+			if err := putJSON(tx.Bucket(bucketParts), []byte(p.Name), p); err != nil {
+				return err
+			}
+		}
+		if err := tx.DeleteBucket(bucketIntents); err != nil {
+			return err
+		}
+		if _, err := tx.CreateBucket(bucketIntents); err != nil {
+			return err
+		}
+		record.Redo = nil
+		return discard(tx, r.Removes...)
+	})
+}
+
+// redoing returns the redo that is on its way; nil when there is none.
+func redoing(tx *bolt.Tx) (*redo, error) {
+	var record jobRecord
+	err := json.Unmarshal(tx.Bucket(bucketMeta).Get(keyJob), &record)
+	return record.Redo, err
+}

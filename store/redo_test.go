@@ -1,0 +1,244 @@
+package store
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cwharvest/store/durable"
+)
+
+// change gives the target of a finished job other datapoints.
+func (f *fixture) change(again Target) {
+	for name := range f.want {
+		if strings.HasPrefix(name, again.Account+" "+again.Region+" ") {
+			delete(f.want, name)
+		}
+	}
+	for i := range f.results {
+		r := &f.results[i]
+		if r.Target != again {
+			continue
+		}
+		if r.Columns = nil; f.rng.IntN(5) > 0 {
+			series := f.spec.Series[r.Series]
+			r.Columns = f.columns(series.Windows[r.Window].Points(), len(series.Statistics))
+		}
+		f.expect(r)
+	}
+}
+
+// beginRedo is what `run --redo --only` does first.
+func (f *fixture) beginRedo(again Target) (err error) {
+	d, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	jobs, err := d.Jobs()
+	if err != nil {
+		return err
+	}
+	job, err := d.OpenJob(jobs[0].Spec.ID)
+	if err != nil {
+		return err
+	}
+	return errors.Join(job.Redo([]Target{again}), job.Discard())
+}
+
+// A redo replaces the rows of its target: until its end the old ones are there,
+// whatever step breaks, and then the new ones, each once.
+func TestRedo(t *testing.T) {
+	for nth := 0; ; nth++ {
+		for _, after := range []bool{false, true} {
+			f := newFixture(t, 6)
+			if err := f.attempt(false); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.beginRedo(testTargets[1]); err != nil {
+				t.Fatal(err)
+			}
+			old := maps.Clone(f.want)
+			f.change(testTargets[1])
+			seen := 0
+			f.fault = func(_ durable.Step, now bool) error {
+				if now == after {
+					seen++
+				}
+				if now == after && seen == nth+1 {
+					return errInjected
+				}
+				return nil
+			}
+			err := f.attempt(false)
+			if seen <= nth {
+				if err != nil || nth < 30 {
+					t.Fatalf("%d durable steps, %v", nth, err)
+				}
+				f.check()
+				t.Logf("%d steps broken both ways", nth)
+				return
+			}
+			f.fault = nil
+			if err == nil || !errors.Is(err, errInjected) {
+				t.Fatalf("step %d: %v", nth, err)
+			}
+			f.checkRedoing(old)
+			if err := f.attempt(false); err != nil {
+				t.Fatalf("step %d (after %v), second attempt: %v", nth, after, err)
+			}
+			f.check()
+		}
+	}
+}
+
+// checkRedoing wants verify to agree in the midst of a redo, and all old rows
+// published until the redo is committed.
+func (f *fixture) checkRedoing(old map[string]string) {
+	f.Helper()
+	report, err := Verify(context.Background(), f.path, Config{}, false)
+	if err != nil || len(report.Problems) > 0 {
+		f.Fatalf("verify in mid-redo: %v, %+v", err, report)
+	}
+	var rows int64
+	for _, p := range f.manifest().Parts {
+		rows += p.Rows
+	}
+	if rows != int64(len(old)) && rows != int64(len(f.want)) {
+		f.Fatalf("%d rows published, want %d or %d", rows, len(old), len(f.want))
+	}
+}
+
+// A redo that cannot have everything leaves the old rows.
+func TestRedoOfADeniedTarget(t *testing.T) {
+	f := newFixture(t, 7)
+	if err := f.attempt(false); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.beginRedo(testTargets[1]); err != nil {
+		t.Fatal(err)
+	}
+	d, err := f.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := d.OpenJob(strings.TrimSuffix(filepath.Base(f.database()), ".db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = job.Begin()
+	if err == nil {
+		err = job.Commit(context.Background(), &Batch{Denied: []Denial{{Target: testTargets[1], Failure: Failure{"refused", "no"}}}})
+	}
+	if err == nil {
+		err = job.Finish(context.Background())
+	}
+	if err := errors.Join(err, job.Close(3, ""), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var rows int64
+	for _, p := range f.manifest().Parts {
+		rows += p.Rows
+	}
+	s, err := ReadStatus(f.path)
+	if err != nil || s.State != "finished_with_failures" || len(s.Redo) != 1 || rows != int64(len(f.want)) {
+		t.Fatalf("%v, %+v, %d rows of %d", err, s, rows, len(f.want))
+	}
+	report, err := Verify(context.Background(), f.path, Config{}, true)
+	if err != nil || len(report.Problems) > 0 {
+		t.Fatalf("%v, %+v", err, report)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	f := newFixture(t, 8)
+	if err := f.attempt(false); err != nil {
+		t.Fatal(err)
+	}
+	first := f.database()
+	d, err := f.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := f.spec
+	next.Start = f.spec.Start.Add(72 * time.Hour)
+	job, err := d.Create(next, nil)
+	if err == nil {
+		err = errors.Join(job.Begin(), job.Finish(context.Background()), job.Close(0, ""))
+	}
+	if err := errors.Join(err, d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if pruned, err := Prune(f.path, time.Now().Add(-time.Hour), Config{}); err != nil || len(pruned) != 0 {
+		t.Fatalf("young jobs: %+v, %v", pruned, err)
+	}
+	pruned, err := Prune(f.path, time.Now().Add(time.Hour), Config{})
+	if err != nil || len(pruned) != 1 {
+		t.Fatalf("%+v, %v", pruned, err)
+	}
+	if _, err := os.Stat(first); err == nil {
+		t.Fatal("the database is there still")
+	}
+	jobs, err := ReadJobs(f.path)
+	if err != nil || len(jobs) != 2 || !jobs[0].Pruned || jobs[0].State != Finished || jobs[1].Pruned {
+		t.Fatalf("%+v, %v", jobs, err)
+	}
+	report, err := Verify(context.Background(), f.path, Config{}, true)
+	if err != nil || len(report.Problems) > 0 || report.Rows != int64(len(f.want)) {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if repaired, err := Repair(context.Background(), f.path, Config{}); err != nil || !repaired[0].Sound {
+		t.Fatalf("repair of a pruned job: %+v, %v", repaired, err)
+	}
+}
+
+// A directory of the first schema, left in the middle of a job, is finished by
+// this version.
+func TestOlderSchema(t *testing.T) {
+	f := newFixture(t, 5)
+	files, err := filepath.Glob("testdata/schema1/jobs/*")
+	if err != nil || len(files) != 2 {
+		t.Fatal(files, err)
+	}
+	if err := os.Mkdir(filepath.Join(f.path, "jobs"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if err := unpack(name, filepath.Join(f.path, "jobs", strings.TrimSuffix(filepath.Base(name), ".gz"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, err := ReadStatus(f.path); err != nil || s.State != "stopped" {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if err := f.attempt(false); err != nil {
+		t.Fatal(err)
+	}
+	f.check()
+}
+
+func unpack(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	var r io.Reader = in
+	if strings.HasSuffix(from, ".gz") {
+		if r, err = gzip.NewReader(in); err != nil {
+			return err
+		}
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
+}

@@ -1,0 +1,139 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// database returns the path of the only job's database.
+func (f *fixture) database() string {
+	f.Helper()
+	paths, err := filepath.Glob(filepath.Join(f.path, "jobs", "[^_]*.db"))
+	if err != nil || len(paths) != 1 {
+		f.Fatalf("jobs %v, %v", paths, err)
+	}
+	return paths[0]
+}
+
+// harms are what may befall a database.
+var harms = map[string]func(path string) error{
+	"newest description destroyed": destroyNewestMeta,
+	"truncated":                    func(p string) error { return os.Truncate(p, 9000) },
+	"emptied":                      func(p string) error { return os.Truncate(p, 0) },
+	"filled with zeros":            func(p string) error { return overwrite(p, make([]byte, 1<<20)) },
+	"removed":                      os.Remove,
+}
+
+func destroyNewestMeta(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	page := os.Getpagesize()
+	newest := 0
+	if binary.NativeEndian.Uint64(data[page+metaHeader+48:]) > binary.NativeEndian.Uint64(data[metaHeader+48:]) {
+		newest = page // of the transaction's number
+	}
+	return scribble(path, int64(newest))
+}
+
+// scribble destroys the first bytes of a page.
+func scribble(path string, at int64) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = file.WriteAt([]byte(strings.Repeat("#", 100)), at)
+	return err
+}
+
+// Whatever befalls the database, it is refused and left as it is; repair
+// rebuilds it, and nothing that is published is fetched again.
+func TestRepair(t *testing.T) {
+	for name, harm := range harms {
+		for _, finished := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, finished %v", name, finished), func(t *testing.T) { testRepair(t, harm, finished) })
+		}
+	}
+}
+
+func testRepair(t *testing.T, harm func(string) error, finished bool) {
+	f := newFixture(t, 3)
+	for range 3 {
+		if err := f.attempt(!finished); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db := f.database()
+	manifest := f.manifest()
+	if err := harm(db); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := os.ReadFile(db) // there may be none
+	err := f.attempt(false)
+	if err == nil || !strings.Contains(err.Error(), "cwharvest repair") && len(before) > 0 {
+		t.Fatalf("the damage was not refused: %v", err)
+	}
+	if after, _ := os.ReadFile(db); string(after) != string(before) {
+		t.Fatal("the database was changed")
+	}
+	repaired, err := Repair(context.Background(), f.path, Config{})
+	if err != nil || len(repaired) != 1 || repaired[0].Sound || len(repaired[0].Dropped) > 1 { // an inventory
+		t.Fatalf("%+v, %v", repaired, err)
+	}
+	rows := int64(0)
+	for _, p := range manifest.Parts {
+		rows += p.Rows
+	}
+	if rows == 0 || repaired[0].Rows != rows {
+		t.Fatalf("%d rows kept of %d published", repaired[0].Rows, rows)
+	}
+	if err := f.attempt(false); err != nil {
+		t.Fatal(err)
+	}
+	f.check()
+	if again, err := Repair(context.Background(), f.path, Config{}); err != nil || !again[0].Sound {
+		t.Fatalf("%+v, %v", again, err)
+	}
+}
+
+func (f *fixture) manifest() (m Manifest) {
+	f.Helper()
+	if err := readJSON(strings.TrimSuffix(f.database(), ".db")+".manifest.json", &m); err != nil {
+		f.Fatal(err)
+	}
+	return m
+}
+
+// A segment of which a part is damaged is fetched again as a whole.
+func TestRepairWithoutAPart(t *testing.T) {
+	f := newFixture(t, 4)
+	if err := f.attempt(false); err != nil {
+		t.Fatal(err)
+	}
+	bad := f.manifest().Parts[0]
+	err := os.Truncate(filepath.Join(f.spec.Out, bad.Name), 100)
+	if err == nil {
+		err = os.Remove(f.database())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.attempt(false); err == nil || !strings.Contains(err.Error(), "database is missing") {
+		t.Fatalf("a job that has parts began anew: %v", err)
+	}
+	repaired, err := Repair(context.Background(), f.path, Config{})
+	if err != nil || len(repaired[0].Dropped) < 2 {
+		t.Fatalf("%+v, %v", repaired, err)
+	}
+	if err := f.attempt(false); err != nil {
+		t.Fatal(err)
+	}
+	f.check()
+}
