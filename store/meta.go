@@ -31,11 +31,11 @@ func checkMetas(path string) error {
 	}
 	defer file.Close()
 	pageSize := int64(os.Getpagesize())
-	first, size := readMeta(file, 0)
+	size, first := readMeta(file, 0)
 	if first == nil {
 		pageSize = size
 	}
-	second, _ := readMeta(file, pageSize)
+	_, second := readMeta(file, pageSize)
 	switch {
 	case first != nil && second != nil:
 		return errors.New("neither of its two descriptions is whole")
@@ -47,18 +47,18 @@ func checkMetas(path string) error {
 
 // readMeta checks the description at an offset and returns the page size that it
 // tells.
-func readMeta(file io.ReaderAt, at int64) (problem error, pageSize int64) {
+func readMeta(file io.ReaderAt, at int64) (pageSize int64, problem error) {
 	var page [metaHeader + metaSize]byte
 	if _, err := file.ReadAt(page[:], at); err != nil {
-		return err, 0
+		return 0, err
 	}
 	meta := page[metaHeader:]
 	sum := fnv.New64a()
 	sum.Write(meta[:metaSize-8])
 	if binary.NativeEndian.Uint32(meta) != metaMagic || binary.NativeEndian.Uint64(meta[metaSize-8:]) != sum.Sum64() {
-		return errors.New("damaged"), 0
+		return 0, errors.New("damaged")
 	}
-	return nil, int64(binary.NativeEndian.Uint32(meta[8:]))
+	return int64(binary.NativeEndian.Uint32(meta[8:])), nil
 }
 
 // checkAge refuses a database that is older than the status that was published
