@@ -251,23 +251,37 @@ func (p *parquetRows) closeGroup() (err error) {
 }
 
 func (p *parquetRows) readColumn(chunk file.ColumnChunkReader, column, n int) (err error) {
-	var got int64
 	switch chunk := chunk.(type) {
 	case *file.ByteArrayColumnChunkReader:
 		return p.texts[column].read(chunk, n)
 	case *file.Int64ColumnChunkReader:
-		got, _, err = chunk.ReadBatch(int64(n), p.timestamps, nil, nil)
+		_, err = fill(chunk, chunk.ReadBatchInPage, p.timestamps[:n], p.defined)
 	case *file.Int32ColumnChunkReader:
-		got, _, err = chunk.ReadBatch(int64(n), p.periods, nil, nil)
+		_, err = fill(chunk, chunk.ReadBatchInPage, p.periods[:n], p.defined)
 	case *file.Float64ColumnChunkReader:
-		return p.values[column-len(fixedColumns)].read(chunk, n, p.defined)
+		err = p.values[column-len(fixedColumns)].read(chunk, n, p.defined)
 	}
-	return whole(got, n, errors.Join(err, chunk.Err()))
+	return err
 }
 
-// whole is the error of a column that has fewer values than rows.
-func whole(got int64, rows int, err error) error {
-	if err == nil && got != int64(rows) {
+// fill reads the values of as many rows as into holds, and returns how many
+// values they have. It goes page by page, as arrow's ReadBatch does, which does
+// not end when a damaged page has fewer rows than it says.
+func fill[T any](chunk file.ColumnChunkReader, read func(int64, []T, []int16, []int16) (int64, int, error), into []T, defined []int16) (values int, err error) {
+	for done := 0; done < len(into); {
+		got, n, err := read(int64(len(into)-done), into[values:], defined[done:], nil)
+		if err := progress(got, errors.Join(err, chunk.Err())); err != nil {
+			return 0, err
+		}
+		done += int(got)
+		values += n
+	}
+	return values, nil
+}
+
+// progress is an error for a column that ends before the rows do.
+func progress(got int64, err error) error {
+	if err == nil && got == 0 {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
@@ -277,8 +291,8 @@ func whole(got int64, rows int, err error) error {
 func (t *textBatch) read(chunk *file.ByteArrayColumnChunkReader, n int) error {
 	for done := 0; done < n; {
 		got, _, err := chunk.ReadBatchInPage(int64(n-done), t.raw, nil, nil)
-		if err = errors.Join(err, chunk.Err()); err != nil || got == 0 {
-			return whole(0, n, err)
+		if err := progress(got, errors.Join(err, chunk.Err())); err != nil {
+			return err
 		}
 		for _, raw := range t.raw[:got] {
 			if string(raw) != t.last {
@@ -293,8 +307,8 @@ func (t *textBatch) read(chunk *file.ByteArrayColumnChunkReader, n int) error {
 
 // read spreads values, which have no gaps, over the rows that have one.
 func (v *valueBatch) read(chunk *file.Float64ColumnChunkReader, n int, defined []int16) error {
-	got, values, err := chunk.ReadBatch(int64(n), v.rows, defined, nil)
-	if err = whole(got, n, errors.Join(err, chunk.Err())); err != nil {
+	values, err := fill(chunk, chunk.ReadBatchInPage, v.rows[:n], defined)
+	if err != nil {
 		return err
 	}
 	for i := n - 1; i >= 0; i-- {
