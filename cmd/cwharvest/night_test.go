@@ -21,6 +21,7 @@ import (
 
 	"cwharvest/pipeline/awssim"
 	"cwharvest/store"
+	"cwharvest/store/place/s3test"
 )
 
 // night is one job against a simulated AWS, run by processes of their own.
@@ -32,6 +33,7 @@ type night struct {
 	dir     string
 	program string
 	truth   truth
+	bucket  *s3test.Server // where its output lies; nil: in a directory
 }
 
 // newNight serves a simulated AWS and writes a specification for its accounts
@@ -140,7 +142,7 @@ func (n *night) check() findings {
 
 func (n *night) verify() {
 	n.Helper()
-	c, output := n.command("verify", "harvest")
+	c, output := n.command("verify", "harvest", "--deep", "-c", "harvest.yaml")
 	if err := c.Run(); err != nil {
 		n.Fatalf("verify: %v\n%s", err, output)
 	}

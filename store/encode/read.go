@@ -12,7 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Reader yields the runs of a file in the order of its rows. It holds a few MB
+// Reader yields the runs of a file in the order of its rows. It holds 64 MB a page of a damaged one; a few MB of ours
 // of a file at most, and no damage to the file makes it panic.
 type Reader interface {
 	// Columns are the names of the statistic columns, in file order (average,
