@@ -176,3 +176,24 @@ func TestQuotaOfManyTargets(t *testing.T) {
 		t.Errorf("%d targets were served, want 5", served)
 	}
 }
+
+// Writing everything costs a run at the quota little: it takes hardly longer
+// than the quota lets datapoints through, which a run that threw its output away
+// could not beat.
+func TestWritingBesideTheQuota(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for a quarter of a minute")
+	}
+	const quota, points = 396_000.0, 288
+	watch, least := steady(t, 1/1.15)
+	n := quotaNight(t, 1, awssim.Config{
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: int(quota / 8 / 2 / points * watch.Seconds()),
+	}, points, usualMetrics, []string{"Average", "Maximum"})
+	began := time.Now()
+	n.run()
+	took, ideal := time.Since(began).Seconds(), float64(n.sim.Stats().Estimated)/quota
+	t.Logf("%.1f s with everything written, %.1f s at the quota: %.3f", took, ideal, took/ideal)
+	if ideal/took < least {
+		t.Errorf("writing costs %.0f %% of the time", 100*(took/ideal-1))
+	}
+}
