@@ -270,6 +270,11 @@ func (db *database) targets(info *JobInfo) error {
 			info.Targets = append(info.Targets, t)
 			info.MostPoints = max(info.MostPoints, r.PointsPlanned)
 		}
-		return nil
+		return tx.Bucket(bucketParts).ForEach(func(_, value []byte) error {
+			var p Part
+			err := json.Unmarshal(value, &p)
+			info.Bytes += p.Bytes
+			return err
+		})
 	})
 }

@@ -20,6 +20,7 @@ type JobInfo struct {
 	// Of the latest job alone:
 	Targets    []Target
 	MostPoints int64 // estimated datapoints of its largest target, as far as enumerated
+	Bytes      int64 // that its database and its parts take
 }
 
 // Jobs returns all jobs of the directory by start of their range.
@@ -103,7 +104,11 @@ func readTargetsOf(dir string, info *JobInfo) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(db.targets(info), db.close())
+	err = errors.Join(db.targets(info), db.close())
+	if file, err := os.Stat(db.path); err == nil {
+		info.Bytes += file.Size()
+	}
+	return err
 }
 
 // readSummary returns what is left of a pruned job.

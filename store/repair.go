@@ -58,7 +58,7 @@ func (d *Dir) repair(ctx context.Context) (all []Repaired, err error) {
 		r := Repaired{Job: id}
 		problem := d.examine(id)
 		if r.Sound = problem == nil; !r.Sound {
-			r.Problem = problem.Error()
+			r.Problem, _, _ = strings.Cut(problem.Error(), "; it was not changed")
 			if err := d.rebuild(ctx, id, &r); err != nil {
 				return all, fmt.Errorf("repair job %s: %w", id, err)
 			}
@@ -149,6 +149,7 @@ type rebuilding struct {
 	record  jobRecord
 	targets map[Target]targetRecord
 	found   map[instanceName]*foundInstance // since the last transaction
+	garbage []string                        // names of files that go
 }
 
 type instanceName struct {
@@ -185,7 +186,7 @@ func (b *rebuilding) readManifest(ctx context.Context) error {
 	}
 	b.manifest.Parts = slices.DeleteFunc(b.manifest.Parts, func(p Part) bool {
 		if bad[p.Segment] {
-			b.report.Dropped = append(b.report.Dropped, p.Name)
+			b.report.Dropped, b.garbage = append(b.report.Dropped, p.Name), append(b.garbage, p.Name)
 		}
 		return bad[p.Segment]
 	})
@@ -203,6 +204,10 @@ func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) erro
 		for _, name := range names {
 			if known[name] {
 				continue
+			}
+			b.garbage = append(b.garbage, name)
+			if pattern != "date=*/" {
+				continue // an inventory, which the next one replaces
 			}
 			b.report.Dropped = append(b.report.Dropped, name)
 			var segment uint64
@@ -375,7 +380,7 @@ func (b *rebuilding) flush(last bool) error {
 				return err
 			}
 		}
-		if err := discard(tx, b.report.Dropped...); err != nil {
+		if err := discard(tx, b.garbage...); err != nil {
 			return err
 		}
 		return putJSON(tx.Bucket(bucketMeta), keyJob, b.record)

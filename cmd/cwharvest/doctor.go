@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"cwharvest/creds"
 	"cwharvest/pipeline"
-	"cwharvest/pipeline/spec"
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,8 +30,8 @@ func newDoctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "Try every account, region and permission that the specification needs",
 		Long: `Tries, for every account and region, each link of the way in and each permission that
-the job needs, and looks at the environment, the clock and the directory. It creates
-nothing and costs one metric ($0.00001) for each account and region. Exit code 0 when
+the job needs, and looks at the environment, the clock and the directory. It leaves
+nothing behind and costs one metric ($0.00001) for each account and region. Exit code 0 when
 all is well, 4 when credentials need a person, 3 when something else would fail.`,
 		Example: "  cwharvest doctor -c harvest.yaml",
 		Args:    usage(cobra.NoArgs),
@@ -66,6 +63,7 @@ type checkup struct {
 	Environment []string           `json:"environment"` // settings without effect
 	Principals  []checkedPrincipal `json:"principals"`
 	Directory   checkedDirectory   `json:"directory"`
+	Out         *checkedPlace      `json:"out,omitempty"` // where it is in S3
 	Targets     []checkedTarget    `json:"targets"`
 }
 
@@ -105,12 +103,6 @@ type checkedProbe struct {
 	Finding
 }
 
-type checkedDirectory struct {
-	Path      string `json:"path"`
-	FreeBytes uint64 `json:"free_bytes"`
-	Finding
-}
-
 // mostProbes bounds the probes in flight, over hundreds of accounts.
 const mostProbes = 64
 
@@ -120,7 +112,7 @@ func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 	}
 	d.creds = creds.NewManager(creds.Config{EndpointURL: d.flags.endpointURL})
 	defer d.creds.Close()
-	report := &checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.spec)}
+	report := &checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.spec), Out: d.checkOut(ctx)}
 	var pool errgroup.Group
 	pool.SetLimit(mostProbes)
 	var mu sync.Mutex // guards report
@@ -310,34 +302,6 @@ func finding(err error) Finding {
 	return Finding{Class: f.Class, Message: f.Message, person: errors.As(err, &e) && e.NeedsPerson()}
 }
 
-// checkDirectory looks where the harvest directory is or would be.
-func checkDirectory(s *spec.Spec) checkedDirectory {
-	const least = 4 << 30 // twice the spool limit
-	d := checkedDirectory{Path: s.Dir}
-	there := s.Dir
-	for _, err := os.Stat(there); err != nil && filepath.Dir(there) != there; _, err = os.Stat(there) {
-		there = filepath.Dir(there)
-	}
-	probe, err := os.CreateTemp(there, ".cwharvest-doctor-*")
-	if err != nil {
-		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("cannot write: %v", err)}
-		return d
-	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		d.Finding = Finding{Class: "directory", Message: err.Error()}
-		return d
-	}
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(there, &disk); err != nil {
-		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("free space unknown: %v", err)}
-		return d
-	}
-	if d.FreeBytes = disk.Bavail * uint64(disk.Bsize); d.FreeBytes < least {
-		d.Finding = Finding{Class: "directory", Message: "less than 4 GiB are free: a job may hold twice its spool limit of 2 GiB, and its parts"}
-	}
-	return d
-}
-
 func (c *checkup) exitCode() int {
 	code := exitComplete
 	note := func(f Finding) {
@@ -350,6 +314,11 @@ func (c *checkup) exitCode() int {
 		}
 	}
 	note(c.Directory.Finding)
+	if c.Out != nil {
+		for _, p := range c.Out.Probes {
+			note(p.Finding)
+		}
+	}
 	for _, p := range c.Principals {
 		note(p.Finding)
 	}
@@ -383,6 +352,9 @@ func (c *checkup) print(w io.Writer) {
 	}
 	line("%-4s %s", verdict(c.Directory.Finding), describe(fmt.Sprintf("directory %s: writable, %s GB free", c.Directory.Path,
 		number(int64(c.Directory.FreeBytes/1e9))), "directory "+c.Directory.Path, c.Directory.Finding))
+	if c.Out != nil {
+		printProbes(line, c.Out.Place, c.Out.Probes, nil)
+	}
 	for _, t := range c.Targets {
 		var well []string
 		for _, l := range t.Links {
@@ -392,16 +364,21 @@ func (c *checkup) print(w io.Writer) {
 			}
 			line("FAIL %s  %s", t, describe("", l.Source, l.Finding))
 		}
-		for _, p := range t.Probes {
-			if p.Class == "" {
-				well = append(well, p.Permission)
-				continue
-			}
-			line("FAIL %s  %s", t, describe("", p.Permission, p.Finding))
+		printProbes(line, t.String(), t.Probes, well)
+	}
+}
+
+// printProbes prints what failed of a thing, then all that is well in a line.
+func printProbes(line func(string, ...any), name string, probes []checkedProbe, well []string) {
+	for _, p := range probes {
+		if p.Class == "" {
+			well = append(well, p.Permission)
+			continue
 		}
-		if len(well) > 0 {
-			line("ok   %s  %s", t, strings.Join(well, ", "))
-		}
+		line("FAIL %s  %s", name, describe("", p.Permission, p.Finding))
+	}
+	if len(well) > 0 {
+		line("ok   %s  %s", name, strings.Join(well, ", "))
 	}
 }
 

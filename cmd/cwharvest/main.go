@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"cwharvest/store/place"
+
 	"github.com/spf13/cobra"
 )
 
@@ -30,9 +32,17 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.As(err, new(*outcomeError)) {
-		fmt.Fprintf(stderr, "cwharvest: %v\n", err)
+		fmt.Fprintf(stderr, "cwharvest: %v%s\n", err, remedy(err))
 	}
 	return exitCode(err)
+}
+
+// remedy is what to do about a place of output that refuses.
+func remedy(err error) string {
+	if text := place.Remedy(err); text != "" {
+		return "; " + text
+	}
+	return ""
 }
 
 func newRoot() *cobra.Command {

@@ -10,6 +10,7 @@ import (
 
 	"cwharvest/pipeline/spec"
 	"cwharvest/store"
+	"cwharvest/store/place"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -123,11 +124,32 @@ type policies struct {
 	Policy document     `json:"Policy"`           // of every role, or of the caller's own identity
 	Caller *document    `json:"Caller,omitempty"` // what who assumes the roles needs
 	Roles  []rolePolicy `json:"Roles,omitempty"`
+	Writer *document    `json:"Writer,omitempty"` // of who writes the output to S3
+}
+
+// writer lets somebody publish to the place of output, and verify it. Without
+// s3:ListBucket an object that is not there could not be told from one that is
+// denied (S3 API reference, GetObject).
+func writer(s *spec.Spec) *document {
+	bucket, prefix, isS3, err := place.ParseS3(s.Out)
+	if err != nil || !isS3 {
+		return nil
+	}
+	arn := "arn:aws:s3:::" + bucket
+	inventories := (&store.Spec{Out: s.Out}).InventoryPlace()
+	objects := []string{arn + "/" + strings.TrimPrefix(prefix+"/*", "/")}
+	if other := arn + strings.TrimPrefix(inventories, "s3://"+bucket) + "/*"; !strings.HasPrefix(other, strings.TrimSuffix(objects[0], "*")) {
+		objects = append(objects, other)
+	}
+	return &document{policyVersion, []statement{
+		{Sid: "Publish", Effect: "Allow", Action: []string{"s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"}, Resource: objects},
+		{Sid: "Look", Effect: "Allow", Action: []string{"s3:ListBucket", "s3:ListBucketMultipartUploads"}, Resource: arn},
+	}}
 }
 
 func printPolicies(w io.Writer, s *spec.Spec, principal string) error {
 	principal = cmp.Or(principal, "FILL IN: the ARN of who runs cwharvest")
-	p := policies{Policy: permissions(s)}
+	p := policies{Policy: permissions(s), Writer: writer(s)}
 	caller := statement{Sid: "AssumeReaders", Effect: "Allow", Action: []string{"sts:AssumeRole"}}
 	var direct []string
 	entries, err := policyEntries(s)
@@ -155,6 +177,10 @@ func printPolicies(w io.Writer, s *spec.Spec, principal string) error {
 			p.Roles = append(p.Roles, rolePolicy{e.Via.RoleARN, trust(principal, e.Via.ExternalID)})
 			direct = append(direct, e.Via.RoleARN)
 		}
+	}
+	if s.S3.RoleARN != "" {
+		p.Roles = append(p.Roles, rolePolicy{s.S3.RoleARN, trust(principal, s.S3.ExternalID)})
+		direct = append(direct, s.S3.RoleARN)
 	}
 	if slices.Sort(direct); len(direct) > 0 {
 		caller.Resource = slices.Compact(direct)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,7 +16,9 @@ import (
 
 	"cwharvest/pipeline/awssim"
 	"cwharvest/store"
+	"cwharvest/store/place/s3test"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -32,7 +35,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
-			env.Values[simulationKey{}] = &simulation{}
+			env.Values[simulationKey{}] = &simulation{t: t}
 			today := lastSettled(time.Now())
 			for n, name := range []string{"TODAY", "YESTERDAY", "DAYBEFORE"} {
 				env.Setenv(name, today.AddDate(0, 0, -n).Format(time.DateOnly))
@@ -53,6 +56,8 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"rows":     rows,
 	"profile":  profile,
 	"imds":     imds,
+	"bucket":   bucket,
+	"remove":   remove,
 	"lasts": func(ts *testscript.TestScript, _ bool, args []string) { // trouble has a length: it waits for nothing
 		d, err := time.ParseDuration(args[0])
 		ts.Check(err)
@@ -71,6 +76,8 @@ type simulation struct {
 
 	profiles map[string]string // sections of the credentials file
 
+	t           *testing.T // of all scripts: what it started ends with the last of them
+	s3          *s3test.Server
 	instanceKey atomic.Int64 // the number of the key of the instance's role
 	metadata    *httptest.Server
 }
@@ -194,6 +201,53 @@ func imds(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("AWS_EC2_METADATA_DISABLED", "false")
 	ts.Setenv("AWS_ACCESS_KEY_ID", "")
 	ts.Setenv("AWS_SECRET_ACCESS_KEY", "")
+}
+
+// bucket serves an S3 with a bucket of that name until the script ends, and makes
+// trouble with requests that match: bucket 'PUT .*date=' count=3 status=503
+// code=SlowDown; bucket none.
+func bucket(ts *testscript.TestScript, _ bool, args []string) {
+	sim := simulationOf(ts)
+	if sim.s3 == nil {
+		sim.s3 = s3test.Start(sim.t, "bucket")
+		ts.Setenv("AWS_ENDPOINT_URL_S3", sim.s3.URL)
+	}
+	if args[0] == "none" {
+		sim.s3.Fault(s3test.Fault{})
+		return
+	}
+	f := s3test.Fault{Match: args[0]}
+	for _, arg := range args[1:] {
+		name, value, _ := strings.Cut(arg, "=")
+		var err error
+		switch name {
+		case "count":
+			f.Count, err = strconv.Atoi(value)
+		case "status":
+			f.Status, err = strconv.Atoi(value)
+		case "code":
+			f.Code = value
+		case "lost":
+			f.Lost, err = strconv.ParseBool(value)
+		default:
+			ts.Fatalf("bucket: unknown setting %q", name)
+		}
+		ts.Check(err)
+	}
+	sim.s3.Fault(f)
+}
+
+// remove removes the objects whose keys hold a text: remove date=2026-11-20.
+func remove(ts *testscript.TestScript, _ bool, args []string) {
+	client, name := simulationOf(ts).s3.Client(), "bucket"
+	list, err := client.ListObjectsV2(context.Background(), &s3.ListObjectsV2Input{Bucket: &name})
+	ts.Check(err)
+	for _, o := range list.Contents {
+		if strings.Contains(*o.Key, args[0]) {
+			_, err := client.DeleteObject(context.Background(), &s3.DeleteObjectInput{Bucket: &name, Key: o.Key})
+			ts.Check(err)
+		}
+	}
 }
 
 // fault makes trouble: fault throttle count=5 operation=GetMetricData

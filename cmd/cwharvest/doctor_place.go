@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"cwharvest/pipeline/spec"
+	"cwharvest/store"
+	"cwharvest/store/durable"
+	"cwharvest/store/place"
+)
+
+type checkedDirectory struct {
+	Path      string `json:"path"`
+	FreeBytes uint64 `json:"free_bytes"`
+
+	// NeededBytes is twice what the latest job took; before the first one, twice
+	// the spool limit.
+	NeededBytes uint64 `json:"needed_bytes"`
+	Finding
+}
+
+// checkDirectory looks where the harvest directory is or would be.
+func checkDirectory(s *spec.Spec) checkedDirectory {
+	d := checkedDirectory{Path: s.Dir, NeededBytes: needed(s)}
+	there := s.Dir
+	for _, err := os.Stat(there); err != nil && filepath.Dir(there) != there; _, err = os.Stat(there) {
+		there = filepath.Dir(there)
+	}
+	probe, err := os.CreateTemp(there, ".cwharvest-doctor-*")
+	if err != nil {
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("cannot write: %v", err)}
+		return d
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		d.Finding = Finding{Class: "directory", Message: err.Error()}
+		return d
+	}
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(there, &disk); err != nil {
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("free space unknown: %v", err)}
+		return d
+	}
+	if d.FreeBytes = disk.Bavail * uint64(disk.Bsize); d.FreeBytes < d.NeededBytes {
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("%s MB are free, and a job may need %s MB", number(int64(d.FreeBytes/1e6)), number(int64(d.NeededBytes/1e6)))}
+	}
+	return d
+}
+
+func needed(s *spec.Spec) uint64 {
+	const first = 4 << 30
+	jobs, err := store.ReadJobs(s.Dir)
+	if err != nil || len(jobs) == 0 {
+		return first
+	}
+	return 2 * uint64(jobs[len(jobs)-1].Bytes)
+}
+
+// checkedPlace is the place of output in S3.
+type checkedPlace struct {
+	Place  string         `json:"place"`
+	Probes []checkedProbe `json:"probes"`
+}
+
+// checkOut publishes, finds, reads and removes a small object under the prefix;
+// nil when the output lies in a directory.
+func (d *doctor) checkOut(ctx context.Context) *checkedPlace {
+	if _, _, isS3, _ := place.ParseS3(d.spec.Out); !isS3 {
+		return nil
+	}
+	c := &checkedPlace{Place: d.spec.Out}
+	temporary, err := os.MkdirTemp("", "cwharvest-doctor-")
+	if err != nil {
+		c.Probes = append(c.Probes, checkedProbe{"temporary directory", Finding{Class: "directory", Message: err.Error()}})
+		return c
+	}
+	defer os.RemoveAll(temporary)
+	ctx, cancel := context.WithTimeout(ctx, d.flags.callTimeout)
+	defer cancel()
+	at, err := remotes(ctx, d.creds, d.spec.S3)(d.spec.Out, temporary, &durable.Files{})
+	if err != nil {
+		c.Probes = append(c.Probes, checkedProbe{"s3", finding(err)})
+		return c
+	}
+	name := "date=0000-00-00/" + filepath.Base(temporary)
+	const text = "cwharvest doctor looks whether it may write here\n"
+	sum := sha256.Sum256([]byte(text))
+	for _, step := range []struct {
+		permission string
+		try        func() error
+	}{
+		{"s3:PutObject", func() error {
+			path, err := at.Temporary(name)
+			if err == nil {
+				err = os.WriteFile(path, []byte(text), 0o600)
+			}
+			if err == nil {
+				err = at.Publish(ctx, name, hex.EncodeToString(sum[:]))
+			}
+			return err
+		}},
+		{"s3:GetObject", func() error { _, _, err := at.Sum(ctx, name, true); return err }},
+		{"s3:ListBucket", func() error { _, err := at.List(ctx, name); return err }},
+		{"s3:ListBucketMultipartUploads", func() error { return at.Sweep(ctx, filepath.Base(temporary)) }},
+		{"s3:DeleteObject", func() error { return at.Remove(ctx, name) }},
+	} {
+		err := step.try()
+		c.Probes = append(c.Probes, checkedProbe{step.permission, placeFinding(err)})
+		if err != nil && step.permission == "s3:PutObject" {
+			break // there is nothing to read or remove
+		}
+	}
+	return c
+}
+
+func placeFinding(err error) Finding {
+	if err == nil {
+		return Finding{}
+	}
+	f := finding(err)
+	f.Message = err.Error() + remedy(err)
+	return f
+}
