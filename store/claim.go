@@ -1,14 +1,18 @@
 package store
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"cwharvest/store/place"
 )
 
 // claimName is the file by which a harvest directory claims a place of output
@@ -30,13 +34,17 @@ type claim struct {
 }
 
 // claimOut makes a place of output the directory's own.
-func (d *Dir) claimOut(out string) error {
-	if !filepath.IsAbs(out) {
+func (d *Dir) claimOut(ctx context.Context, out string) error {
+	if !filepath.IsAbs(out) && !isRemote(out) {
 		return nil // inside the directory
 	}
 	own, err := d.identity()
 	if err != nil {
 		return err
+	}
+	if isRemote(out) {
+		return persist(ctx, func(err error) { d.log.Warn("the place of output does not answer and is tried again", "error", err) },
+			func() error { return d.claimRemote(ctx, out, own) })
 	}
 	path := filepath.Join(out, claimName)
 	held, err := readClaim(path)
@@ -52,6 +60,51 @@ func (d *Dir) claimOut(out string) error {
 		return &ClaimedError{Out: out, Directory: held.Directory}
 	}
 	return nil
+}
+
+// claimRemote publishes the claim as an object that nobody else can publish then.
+func (d *Dir) claimRemote(ctx context.Context, out string, own claim) error {
+	at, err := d.place(out)
+	if err != nil {
+		return err
+	}
+	held, err := readRemoteClaim(ctx, at)
+	switch {
+	case err == nil && held.ID != own.ID:
+		return &ClaimedError{Out: out, Directory: held.Directory}
+	case err == nil || !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	data, err := json.Marshal(own)
+	if err != nil {
+		return err
+	}
+	part := Part{Name: claimName}
+	err = build(at, &d.files, &part, func(w io.Writer) error { _, err := w.Write(data); return err })
+	if err == nil {
+		err = at.Publish(ctx, claimName, part.SHA256)
+	}
+	if errors.Is(err, place.ErrExists) { // somebody was faster
+		if held, err = readRemoteClaim(ctx, at); err == nil && held.ID != own.ID {
+			return &ClaimedError{Out: out, Directory: held.Directory}
+		}
+	}
+	return err
+}
+
+func readRemoteClaim(ctx context.Context, at place.Place) (c claim, err error) {
+	object, err := at.Open(ctx, claimName)
+	if err != nil {
+		return c, err
+	}
+	data, err := io.ReadAll(io.NewSectionReader(object, 0, min(object.Size(), 4096)))
+	if err = errors.Join(err, object.Close()); err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return c, fmt.Errorf("%s/%s: %w", at, claimName, err)
+	}
+	return c, nil
 }
 
 // identity returns the directory's own claim, made once.

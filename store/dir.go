@@ -1,6 +1,8 @@
 package store
 
 import (
+	"cmp"
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -32,8 +34,11 @@ type Config struct {
 	// making lies in the given one. Nil: there are none such.
 	Remote func(out, temporary string, files *durable.Files) (place.Place, error)
 
-	Log *slog.Logger // nil: discards
+	SpoolLimit int64        // bytes; 0: SpoolLimit
+	Log        *slog.Logger // nil: discards
 }
+
+func (d *Dir) spoolLimit() int64 { return cmp.Or(d.config.SpoolLimit, SpoolLimit) }
 
 // place returns the place of a job's output.
 func (d *Dir) place(out string) (place.Place, error) {
@@ -85,13 +90,13 @@ func (d *Dir) jobFile(id, suffix string) string { return filepath.Join(d.jobs(),
 
 // Create makes a job with its targets, durably and as a whole: the rename of
 // its database is the one step that makes it exist.
-func (d *Dir) Create(spec Spec, targets []Target) (*Job, error) {
+func (d *Dir) Create(ctx context.Context, spec Spec, targets []Target) (*Job, error) {
 	id, err := newJobID(spec)
 	if err != nil {
 		return nil, err
 	}
 	spec.ID, spec.Out, spec.Targets = id, relativeOut(d.path, spec.Out), targets
-	if err := d.claimOut(spec.Out); err != nil {
+	if err := d.claimOut(ctx, spec.Out); err != nil {
 		return nil, err
 	}
 	data, err := json.MarshalIndent(spec, "", "  ")

@@ -140,7 +140,7 @@ func (f *fixture) attempt(giveUp bool) (err error) {
 	}
 	var job *Job
 	if len(jobs) == 0 {
-		job, err = d.Create(f.spec, testTargets)
+		job, err = d.Create(context.Background(), f.spec, testTargets)
 	} else {
 		job, err = d.OpenJob(jobs[0].Spec.ID)
 	}
@@ -383,7 +383,7 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	job, err := d.Create(f.spec, testTargets)
+	job, err := d.Create(context.Background(), f.spec, testTargets)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,9 +20,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// spoolLimit bounds the data committed and not yet published: when it is
-// reached, commits wait for the builder, and so does fetching.
-const spoolLimit = 2 << 30
+// SpoolLimit bounds the data committed and not yet published, unless Config says
+// otherwise: when it is reached, commits wait for the builder, and so does
+// fetching.
+const SpoolLimit = 2 << 30
 
 // Part is one immutable output file, as the manifest lists it.
 type Part struct {
@@ -135,7 +136,7 @@ func (b *builder) committed(bytes int64, sealed bool) {
 
 // waitForRoom waits while the spool is full.
 func (b *builder) waitForRoom(ctx context.Context) error {
-	return b.wait(ctx, func() bool { return b.spooled > spoolLimit && b.sealed > 0 })
+	return b.wait(ctx, func() bool { return b.spooled > b.job.dir.spoolLimit() && b.sealed > 0 })
 }
 
 // drain waits until every sealed segment is published.

@@ -169,7 +169,7 @@ func TestPrune(t *testing.T) {
 	}
 	next := f.spec
 	next.Start = f.spec.Start.Add(72 * time.Hour)
-	job, err := d.Create(next, nil)
+	job, err := d.Create(context.Background(), next, nil)
 	if err == nil {
 		err = errors.Join(job.Begin(), job.Finish(context.Background()), job.Close(0, ""))
 	}

@@ -21,7 +21,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 		Series: []Series{{Namespace: "AWS/EC2", Metric: "M", Dimensions: []string{"InstanceId"}, Statistics: []string{"Sum"}, Windows: []Window{fine}}},
 	}
 	target := Target{"111122223333", "us-east-1"}
-	job, err := d.Create(spec, []Target{target})
+	job, err := d.Create(context.Background(), spec, []Target{target})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,16 +29,21 @@ func passes(err error) bool {
 // what was fetched is paid for. Status and log tell of it meanwhile.
 func (j *Job) persist(ctx context.Context, do func() error) error {
 	troubled := false
+	err := persist(ctx, func(err error) { troubled = true; j.troubled(err) }, do)
+	if troubled {
+		j.relieved()
+	}
+	return err
+}
+
+// persist tells of each error that may pass.
+func persist(ctx context.Context, tell func(error), do func() error) error {
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		err := do()
 		if err == nil || !passes(err) {
-			if troubled {
-				j.relieved()
-			}
 			return err
 		}
-		troubled = true
-		j.troubled(err)
+		tell(err)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():

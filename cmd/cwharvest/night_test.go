@@ -605,3 +605,30 @@ func (n *night) watch(pid int, exited <-chan error, output *bytes.Buffer) (most 
 		}
 	}
 }
+
+// However long the job, its database stays within its instances and twice the
+// spool limit, beside the 16 MB that bbolt takes ahead.
+func TestDatabaseDoesNotGrowWithTheJob(t *testing.T) {
+	const limit, ahead, instances = 2 << 20, 16 << 20, 400
+	n := newNight(t, awssim.Config{
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: instances,
+	}, 5*time.Minute, 5, []string{"CPUUtilization", "NetworkIn", "NetworkOut"}, []string{"Average", "Maximum"}, "part_size: 512KiB\nspool_limit: 2MiB\n")
+	n.run()
+	paths, err := filepath.Glob(filepath.Join(n.dir, "harvest", "jobs", "*.db"))
+	if err != nil || len(paths) != 1 {
+		t.Fatal(paths, err)
+	}
+	info, err := os.Stat(paths[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.verify()
+	raw := 8 * n.sim.Stats().Estimated
+	t.Logf("%d MB of datapoints through a database of %d MB", raw>>20, info.Size()>>20)
+	if raw < 10*limit {
+		t.Errorf("the job is too short to tell: %d MB", raw>>20)
+	}
+	if most := int64(instances*1024 + 2*limit + ahead); info.Size() > most {
+		t.Errorf("%d bytes, want at most %d", info.Size(), most)
+	}
+}

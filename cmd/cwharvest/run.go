@@ -79,7 +79,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 	}
 	r.creds = creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Log: r.log})
 	defer r.creds.Close()
-	if r.dir, err = store.Open(r.spec.Dir, store.Config{Remote: remotes(ctx, r.creds, r.spec.S3), Log: r.log}); err != nil {
+	if r.dir, err = store.Open(r.spec.Dir, store.Config{Remote: remotes(ctx, r.creds, r.spec.S3), SpoolLimit: r.spec.SpoolLimit, Log: r.log}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.dir.Close()) }()
@@ -201,7 +201,7 @@ func (r *runner) startDue(ctx context.Context) (bool, error) {
 	if _, err := r.listed(targets); err != nil {
 		return false, err
 	}
-	job, err := r.dir.Create(*frozen, targets)
+	job, err := r.dir.Create(ctx, *frozen, targets)
 	if err != nil {
 		return false, err
 	}

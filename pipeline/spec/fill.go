@@ -26,7 +26,8 @@ func (s *Spec) fill(doc *document) error {
 	errs := errors.Join(
 		s.duration(&s.Settle, "$.settle", doc.Settle),
 		s.duration(&s.Period, "$.period", doc.Period),
-		s.size(doc.PartSize),
+		s.size(&s.PartSize, "$.part_size", doc.PartSize),
+		s.size(&s.SpoolLimit, "$.spool_limit", doc.SpoolLimit),
 		s.fillRange(doc.Range),
 		s.duration(&s.MaxDuration, "$.max_duration", doc.MaxDuration),
 		s.giveUpAfter(doc.GiveUpAfter),
@@ -106,13 +107,15 @@ func ParseSessionDuration(text string) (time.Duration, error) {
 	return ParseDuration(text)
 }
 
-func (s *Spec) size(text *string) (err error) {
+func (s *Spec) size(to *int64, path string, text *string) error {
 	if text == nil {
 		return nil
 	}
-	if s.PartSize, err = ParseSize(*text); err != nil {
-		return s.bad("$.part_size", "%v", err)
+	n, err := ParseSize(*text)
+	if err != nil {
+		return s.bad(path, "%v", err)
 	}
+	*to = n
 	return nil
 }
 

@@ -53,6 +53,7 @@ type document struct {
 	MaxInFlight *int     `yaml:"max_in_flight"`
 	QuotaShare  *float64 `yaml:"quota_share"`
 	PartSize    *string  `yaml:"part_size"`
+	SpoolLimit  *string  `yaml:"spool_limit"`
 
 	MaxCost      *float64 `yaml:"max_cost"`
 	MaxDuration  *string  `yaml:"max_duration"`

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"cwharvest/store"
 )
 
 // Spec is a specification: what harvest.yaml and flags can say. Fill it from
@@ -32,6 +34,7 @@ type Spec struct {
 	MaxInFlight int     // over all targets
 	QuotaShare  float64 // of CloudWatch's quotas, above 0 to 1
 	PartSize    int64   // bytes
+	SpoolLimit  int64   // bytes fetched and not yet published; more waits
 
 	API          API           // that datapoints are asked of
 	StrictPeriod bool          // rather nothing than a coarser period
@@ -196,7 +199,7 @@ func Default() Spec {
 				"EBSReadBytes", "EBSWriteBytes", "CPUCreditBalance"},
 			Statistics: []string{"Average", "Maximum"},
 		}},
-		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20,
+		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20, SpoolLimit: store.SpoolLimit,
 		API: MetricData, Prices: Prices{GetMetricData: 0.01, GetMetricStatistics: 0.01, ListMetrics: 0.01},
 	}
 }

@@ -67,6 +67,9 @@ func (s *Spec) checkPlace() (errs error) {
 	if s.PartSize < 1<<16 {
 		add(s.bad("$.part_size", "part_size %d is too small: at least 64KiB", s.PartSize))
 	}
+	if s.SpoolLimit < 2*s.PartSize {
+		add(s.bad("$.spool_limit", "spool_limit %d is too small: at least twice part_size (%d), since a part is built while the next one is fetched", s.SpoolLimit, s.PartSize))
+	}
 	return errs
 }
 
