@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -45,6 +46,19 @@ func (db *database) garbage() (names []string, err error) {
 		})
 	})
 	return names, err
+}
+
+// sweepAll removes what an earlier attempt has left: garbage, and what it had not
+// completed, which is made anew. What cannot be removed now is left to the next
+// attempt, and harms nobody: it is hidden, or told apart by its name.
+func (j *Job) sweepAll(ctx context.Context) {
+	err := j.sweep(ctx)
+	if j.record.Redo == nil { // whose parts are built and have no names yet
+		err = errors.Join(err, j.place.Sweep(ctx, j.spec.ID+"-"))
+	}
+	if err != nil {
+		j.dir.log.Warn("what an earlier attempt has left cannot be removed now", "error", err)
+	}
 }
 
 // sweep removes garbage from the place of output.

@@ -187,9 +187,7 @@ func (j *Job) Begin() error {
 	if err != nil {
 		return fmt.Errorf("begin attempt: %w", err)
 	}
-	if err := j.sweep(j.builder.ctx); err != nil && !passes(err) {
-		return fmt.Errorf("begin attempt: %w", err)
-	}
+	j.sweepAll(j.builder.ctx)
 	if err := j.builder.start(); err != nil {
 		return fmt.Errorf("begin attempt: %w", err)
 	}
