@@ -162,7 +162,8 @@ func (j *Job) swap(ctx context.Context) error {
 	if err := j.commitSwap(r); err != nil {
 		return err
 	}
-	return j.sweep(ctx)
+	j.sweepAll(ctx)
+	return nil
 }
 
 // prepareSwap builds what takes the place of the old parts, and records it.

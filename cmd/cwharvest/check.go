@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
+	"cwharvest/pipeline/spec"
 )
 
 // truth is what a job against the simulated AWS must have written: every
@@ -27,6 +28,7 @@ type truth struct {
 	statistics map[string]string // by column name
 	start, end time.Time
 	period     time.Duration
+	within     map[string]spec.Interval // of accounts that were there for a part of it
 }
 
 // findings are what a check of the files found.
@@ -108,6 +110,9 @@ func (t *truth) has(key seriesKey, at time.Time) bool {
 }
 
 func (t *truth) datapoint(key seriesKey, statistic string, at time.Time) (float64, bool) {
+	if part, known := t.within[key.account]; known && (at.Before(part.Start) || !at.Before(part.End)) {
+		return 0, false
+	}
 	return awssim.Datapoint(key.account, key.region, t.namespace, key.metric, key.dimensions, statistic, at)
 }
 

@@ -85,19 +85,20 @@ func (n *night) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
 }
 
 // run runs the job to its end, which must be complete.
-func (n *night) run() {
+func (n *night) run(flags ...string) string {
 	n.Helper()
-	c, output := n.command("run", "-c", "harvest.yaml")
+	c, output := n.command(append([]string{"run", "-c", "harvest.yaml"}, flags...)...)
 	if err := c.Run(); err != nil {
-		n.Fatalf("run: %v\n%s", err, output)
+		n.Fatalf("run %s: %v\n%s", flags, err, output)
 	}
+	return output.String()
 }
 
 // killed starts a run and kills it after d. It reports false when the run
 // ended before.
-func (n *night) killed(d time.Duration) bool {
+func (n *night) killed(d time.Duration, flags ...string) bool {
 	n.Helper()
-	c, output := n.command("run", "-c", "harvest.yaml")
+	c, output := n.command(append([]string{"run", "-c", "harvest.yaml"}, flags...)...)
 	if err := c.Start(); err != nil {
 		n.Fatal(err)
 	}

@@ -174,7 +174,7 @@ func (r *planReport) add(v *pipeline.Survey, s *spec.Spec) {
 	r.Targets++
 	if v.Failure != nil {
 		r.OutOfReach++
-		t.Tolerated = s.Tolerated(v.Target, time.Now())
+		t.Tolerated = s.Tolerated(v.Target, now())
 	}
 	r.Instances += v.Instances
 	r.Series += v.Series

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"cwharvest/pipeline/spec"
 	"cwharvest/store"
@@ -25,7 +24,7 @@ job stays whole.`,
 			if err != nil {
 				return usageError{fmt.Errorf("--keep: %w", err)}
 			}
-			pruned, err := store.Prune(dirOf(args), time.Now().Add(-age), store.Config{})
+			pruned, err := store.Prune(dirOf(args), now().Add(-age), store.Config{})
 			bytes := int64(0)
 			for _, p := range pruned {
 				fmt.Fprintf(c.OutOrStdout(), "%s  pruned, %s bytes\n", p.Job, number(p.Bytes))

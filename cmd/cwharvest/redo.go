@@ -21,7 +21,7 @@ func (r *runner) redo(ctx context.Context) error {
 	if differences, err := r.spec.Diff(info.Spec.Plan); err != nil || len(differences) > 0 {
 		r.log.Warn("the finished job keeps its plan; what changed counts from the next one", "job", info.Spec.ID, "changed", strings.Join(differences, "; "))
 	}
-	for _, p := range r.spec.Replans(&info.Spec, time.Now()) {
+	for _, p := range r.spec.Replans(&info.Spec, now()) {
 		if p.Now.Gone() {
 			return usageError{fmt.Errorf("redo of job %s: CloudWatch no longer keeps its data from %s on; its rows stay as they are",
 				info.Spec.ID, time.Unix(p.Window.Start, 0).UTC().Format(time.RFC3339))}

@@ -19,6 +19,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// now decides what is due, frozen, aged out, tolerated and pruned; tests of many
+// nights set it. What signs, logs and measures has the machine's clock.
+var now = time.Now
+
 func newRun() *cobra.Command {
 	f := &runFlags{}
 	c := &cobra.Command{
@@ -175,12 +179,12 @@ func (r *runner) due() (frozen *store.Spec, next time.Time, err error) {
 
 // dueAfter is due when these ranges are held.
 func (r *runner) dueAfter(finished []spec.Interval) (frozen *store.Spec, next time.Time, err error) {
-	now := time.Now()
-	interval, next, err := r.spec.Due(now, finished)
+	at := now()
+	interval, next, err := r.spec.Due(at, finished)
 	if err != nil || interval == nil {
 		return nil, next, err
 	}
-	s, err := r.spec.Freeze(*interval, now)
+	s, err := r.spec.Freeze(*interval, at)
 	if err != nil {
 		return nil, next, err
 	}
@@ -361,13 +365,13 @@ func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]sto
 	if s.API == spec.MetricStatistics {
 		control = s.Prices.GetMetricStatistics
 	}
-	now := time.Now()
+	at := now()
 	return pipeline.Config{
 		Discovery:   r.discovery(listed),
 		Connect:     r.connector(entries),
 		Statistics:  s.API == spec.MetricStatistics,
 		Only:        r.flags.selects(),
-		Tolerated:   func(t store.Target) bool { return s.Tolerated(t, now) },
+		Tolerated:   func(t store.Target) bool { return s.Tolerated(t, at) },
 		Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight, QuotaShare: s.QuotaShare,
 		MaxCostUSD: s.MaxCost, CallUSD: s.Prices.ListMetrics / 1000, ControlUSD: control / 1000, GiveUpAfter: s.GiveUpAfter,
 		CallTimeout: r.flags.callTimeout, DrainTimeout: r.flags.drainTimeout, WaitForCredentials: r.flags.waitForCredentials,
@@ -391,7 +395,7 @@ func (r *runner) limitDuration(ctx context.Context) (context.Context, func()) {
 // is kept now.
 func (r *runner) replan(job *store.Job) error {
 	frozen := job.Spec()
-	replans := r.spec.Replans(&frozen, time.Now())
+	replans := r.spec.Replans(&frozen, now())
 	if len(replans) == 0 {
 		return nil
 	}

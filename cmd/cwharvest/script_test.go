@@ -23,7 +23,26 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"cwharvest": main})
+	testscript.Main(m, map[string]func(){"cwharvest": func() {
+		setClock()
+		main()
+	}})
+}
+
+// testClock is the environment variable that sets the program's clock, as RFC
+// 3339. The program itself knows of no such variable.
+const testClock = "CWHARVEST_TEST_CLOCK"
+
+func setClock() {
+	text := os.Getenv(testClock)
+	if text == "" {
+		return
+	}
+	began, started := time.Time{}, time.Now()
+	if err := began.UnmarshalText([]byte(text)); err != nil {
+		panic(err)
+	}
+	now = func() time.Time { return began.Add(time.Since(started)) }
 }
 
 // The scripts under testdata/script drive the real program, as processes of

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cwharvest/pipeline/awssim"
+	"cwharvest/pipeline/spec"
+)
+
+const (
+	nightCount  = 30
+	missedNight = 8  // nobody runs anything
+	namedAgain  = 12 // and this many nights later somebody names it
+	changed     = 15 // from this night on the accounts are others
+)
+
+// nights are many runs of one directory under a clock of their own.
+type nights struct {
+	*night
+	rng   *rand.Rand
+	kind  string // the range
+	real  []string
+	clock time.Time // of the last run
+	took  time.Duration
+	owed  []string // nights that a range of yesterday left behind, to be named
+
+	kills, abandoned int
+}
+
+var nightAccounts = []string{"111122223333", "444455556666", "777788889999"}
+
+// Thirty nights of one directory, begun at odd hours, late, killed, resumed the
+// same night or the next one, one left out, and with other accounts from the
+// middle on: every row of every night is there once.
+func TestThirtyNights(t *testing.T) {
+	for i, kind := range []string{"yesterday", "since_last", "yesterday", "since_last", "yesterday", "since_last"} {
+		t.Run(fmt.Sprintf("%s, seed %d", kind, i), func(t *testing.T) {
+			t.Parallel()
+			n := newNights(t, kind, uint64(i))
+			n.configure(nightAccounts[:2])
+			var before time.Time // the end of what the first accounts have
+			for k := range nightCount {
+				if k == changed {
+					before = n.heldUntil()
+					n.configure(nightAccounts[1:])
+				}
+				n.pass(k)
+			}
+			n.truth.end = n.heldUntil()
+			n.truth.within = map[string]spec.Interval{
+				nightAccounts[0]: {Start: n.truth.start, End: before},
+				nightAccounts[2]: {Start: before, End: n.truth.end},
+			}
+			found := n.check()
+			n.verify()
+			n.refuses()
+			t.Logf("%d nights, %d kills, %d nights left open, %d rows in %d files", nightCount, n.kills, n.abandoned, found.rows, found.files)
+		})
+	}
+}
+
+func newNights(t *testing.T, kind string, seed uint64) *nights {
+	t.Helper()
+	n := &nights{kind: kind, rng: rand.New(rand.NewPCG(seed, 30))}
+	n.night = newNight(t, awssim.Config{
+		Accounts: nightAccounts, Regions: []string{"us-east-1"}, Instances: 8, Latency: 20 * time.Millisecond,
+		TrackRepeats: true, Seed: seed,
+	}, 5*time.Minute, nightCount+1, []string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "")
+	n.real, n.took = n.env, 300*time.Millisecond
+	return n
+}
+
+func (n *nights) configure(accounts []string) {
+	n.Helper()
+	var text strings.Builder
+	fmt.Fprintf(&text, "dir: harvest\nrange: %s\naccounts:\n", n.kind)
+	for _, id := range accounts {
+		fmt.Fprintf(&text, "  - {id: %q, role_name: metrics-reader, external_id: x1, regions: [us-east-1]}\n", id)
+	}
+	text.WriteString("metrics: [{namespace: AWS/EC2, names: [CPUUtilization, NetworkIn], statistics: [Average, Maximum]}]\n")
+	if err := os.WriteFile(filepath.Join(n.dir, "harvest.yaml"), []byte(text.String()), 0o666); err != nil {
+		n.Fatal(err)
+	}
+}
+
+// set moves the program's clock: well inside a period, so that a slow run ends
+// in the one in which it began.
+func (n *nights) set(clock time.Time) {
+	n.clock = clock.Truncate(5 * time.Minute).Add(time.Minute)
+	n.env = append(slices.Clip(n.real), testClock+"="+n.clock.Format(time.RFC3339))
+}
+
+// day is the day on which night k is harvested: the one after it.
+func (n *nights) day(k int) time.Time { return n.truth.start.AddDate(0, 0, k+1) }
+
+// heldUntil is the end of what must be held after a complete run.
+func (n *nights) heldUntil() time.Time {
+	settled := n.clock.Add(-spec.Default().Settle)
+	if n.kind == "yesterday" {
+		return settled.Truncate(24 * time.Hour)
+	}
+	return settled.Truncate(n.truth.period)
+}
+
+// pass is one night, whatever becomes of it.
+func (n *nights) pass(k int) {
+	n.Helper()
+	name := n.day(k).AddDate(0, 0, -1).Format(time.DateOnly)
+	if k == missedNight {
+		n.owed = append(n.owed, name)
+		return
+	}
+	begin := n.day(k).Add(time.Hour + time.Duration(n.rng.IntN(60*21))*time.Minute)
+	if k%7 == 5 {
+		begin = n.day(k).Add(19 * time.Hour)
+	}
+	n.set(begin)
+	for n.rng.IntN(5) < 2 && n.kill() {
+		switch whole := k == 0 || k == nightCount-1 || k == changed-1; {
+		case n.rng.IntN(3) == 0 && !whole: // nobody looks after it until the next night
+			n.abandoned++
+			n.owed = append(n.owed, name)
+			return
+		case n.rng.IntN(2) == 0: // later on the same day
+			left := n.day(k + 1).Sub(n.clock)
+			n.set(n.clock.Add(time.Duration(n.rng.Int64N(int64(left)))))
+		}
+	}
+	started := time.Now()
+	n.run()
+	n.took = time.Since(started)
+	if k == 0 && n.kind == "since_last" {
+		n.run() // the first job is yesterday, the next what came since
+	}
+	n.nothingDue()
+	n.name(k)
+}
+
+// kill begins a run and kills it at some moment; false when it was complete by
+// then.
+func (n *nights) kill(flags ...string) bool {
+	n.Helper()
+	killed := n.killed(time.Duration(n.rng.Int64N(int64(n.took))), flags...)
+	if killed {
+		n.kills++
+	}
+	return killed
+}
+
+// name names what yesterday has left behind: what was killed, the night after,
+// and the missed night some nights later. A range of since_last has caught up.
+func (n *nights) name(k int) {
+	n.Helper()
+	missed := n.day(missedNight).AddDate(0, 0, -1).Format(time.DateOnly)
+	n.owed = slices.DeleteFunc(n.owed, func(night string) bool {
+		if night == missed && k < namedAgain {
+			return false
+		}
+		if n.kind == "since_last" {
+			n.nothingDue("--night", night)
+			return true
+		}
+		for n.rng.IntN(3) == 0 && n.kill("--night", night) {
+		}
+		n.run("--night", night)
+		n.nothingDue("--night", night)
+		return true
+	})
+}
+
+// nothingDue checks that a run says so and calls nothing.
+func (n *nights) nothingDue(flags ...string) {
+	n.Helper()
+	calls := n.sim.Stats().Total()
+	output := n.run(flags...)
+	if !strings.HasPrefix(output, "nothing due: ") || strings.Count(output, "\n") != 1 {
+		n.Fatalf("%s at %v: %s", flags, n.clock, output)
+	}
+	if len(flags) == 2 && !strings.Contains(output, "the night "+flags[1]+" is finished") {
+		n.Errorf("%s: %s", flags, output)
+	}
+	if more := n.sim.Stats().Total() - calls; more != 0 {
+		n.Errorf("%s: %d calls to do nothing", flags, more)
+	}
+}
+
+// refuses names nights that are held, and some that cannot be.
+func (n *nights) refuses() {
+	n.Helper()
+	calls := n.sim.Stats().Total()
+	for k := range nightCount {
+		if k%9 == 8 || k == missedNight {
+			n.nothingDue("--night", n.day(k-1).Format(time.DateOnly))
+		}
+	}
+	today := n.clock.Format(time.DateOnly)
+	for night, want := range map[string]string{
+		today:        "the night " + today + " is not over and settled before ",
+		"2999-01-01": "the night 2999-01-01 is not over and settled before 2999-01-02T00:30:00Z",
+		"nonsense":   `--night "nonsense": write a UTC day, such as 2026-11-20`,
+		"2026-13-01": `--night "2026-13-01": write a UTC day, such as 2026-11-20`,
+	} {
+		c, output := n.command("run", "-c", "harvest.yaml", "--night", night)
+		err := c.Run()
+		if text := output.String(); c.ProcessState.ExitCode() != exitUsage || !strings.Contains(text, want) || strings.Count(text, "\n") != 1 {
+			n.Errorf("--night %s: %v, %s", night, err, text)
+		}
+	}
+	if more := n.sim.Stats().Total() - calls; more != 0 {
+		n.Errorf("%d calls to refuse", more)
+	}
+}
