@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,14 +103,14 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if err != nil && exitCode(err) != exitIncomplete {
 		return err
 	}
-	started, dueErr := r.startDue(ctx)
-	if dueErr != nil {
+	started, dueErr := r.startAllDue(ctx)
+	if dueErr != nil && exitCode(dueErr) != exitIncomplete {
 		return dueErr
 	}
 	if !started && !again {
 		return r.nothingDue()
 	}
-	return err
+	return cmp.Or(err, dueErr)
 }
 
 // finishEarlier works the open job, or tries once more what the last job left
@@ -191,25 +192,44 @@ func (r *runner) dueAfter(finished []spec.Interval) (frozen *store.Spec, next ti
 	return &s, next, r.spec.Beside(spec.Interval{Start: s.Start, End: s.End}, finished)
 }
 
-// startDue creates and works the job that is due, if any.
-func (r *runner) startDue(ctx context.Context) (bool, error) {
-	frozen, _, err := r.due()
-	if err != nil || frozen == nil {
-		return false, err
+// startAllDue works one job after the other until none is due. Tomorrow's
+// yesterday is another day: what of this one is still missing (another job holds
+// its middle), or ended while a job ran on, is due now or never. Ranges that
+// follow the clock get no job for what ended after this began.
+func (r *runner) startAllDue(ctx context.Context) (started bool, err error) {
+	begin := now().Add(-r.spec.Settle)
+	for {
+		frozen, _, dueErr := r.due()
+		if dueErr != nil || frozen == nil {
+			return started, cmp.Or(dueErr, err)
+		}
+		if started && (ctx.Err() != nil || r.spec.FollowsClock() && frozen.End.After(begin)) {
+			return true, cmp.Or(err, context.Cause(ctx))
+		}
+		started = true
+		workErr := r.start(ctx, frozen)
+		if workErr != nil && exitCode(workErr) != exitIncomplete {
+			return true, workErr
+		}
+		err = cmp.Or(err, workErr)
 	}
+}
+
+// start creates a job and works it.
+func (r *runner) start(ctx context.Context, frozen *store.Spec) error {
 	entries, err := r.accounts(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	targets := targetsOf(entries)
 	if _, err := r.listed(targets); err != nil {
-		return false, err
+		return err
 	}
 	job, err := r.dir.Create(ctx, *frozen, targets)
 	if err != nil {
-		return false, err
+		return err
 	}
-	return true, r.work(ctx, job, false)
+	return r.work(ctx, job, false)
 }
 
 func (r *runner) nothingDue() error {

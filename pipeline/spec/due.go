@@ -12,8 +12,8 @@ func (i Interval) overlaps(o Interval) bool { return i.Start.Before(o.End) && o.
 
 // Due returns the interval that is due at now, given those of finished jobs
 // of the same directory. When none is due, next is when one will be; zero when
-// never. Of yesterday only what no job holds is due; a fixed range that is only
-// partly held is an *Error, for it was asked as a whole.
+// never. Of yesterday only what no job holds is due, the earliest of it first; a
+// fixed range that is only partly held is an *Error, for it was asked as a whole.
 func (s *Spec) Due(now time.Time, finished []Interval) (due *Interval, next time.Time, err error) {
 	settled := now.Add(-s.Settle).UTC()
 	if !s.Night.IsZero() {
@@ -31,6 +31,11 @@ func (s *Spec) Due(now time.Time, finished []Interval) (due *Interval, next time
 		due, next = s.dueYesterday(now, settled, finished)
 	}
 	return due, next, err
+}
+
+// FollowsClock reports whether more becomes due with every period.
+func (s *Spec) FollowsClock() bool {
+	return s.Night.IsZero() && (s.Range.Kind == SinceLast || s.Range.Kind == Last)
 }
 
 // Beside refuses an interval that Freeze has rounded into one that is finished:

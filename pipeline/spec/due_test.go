@@ -76,6 +76,49 @@ func TestOfYesterdayOnlyTheMissingPartIsDue(t *testing.T) {
 	}
 }
 
+// However many jobs hold parts of a day: job after job until none is due, it is
+// whole, and no job overlaps another. So it is for a night that is named late.
+func TestEveryPartOfADayBecomesDue(t *testing.T) {
+	now := at("2026-11-22T02:00")
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 6))
+		s := Default()
+		s.Period = []time.Duration{time.Minute, 5 * time.Minute, time.Hour}[rng.IntN(3)]
+		want, at := day("2026-11-21"), now
+		if rng.IntN(2) == 0 {
+			s.Night, at = want.Start, now.AddDate(0, 0, rng.IntN(10))
+		}
+		var held []Interval
+		for begin := want.Start; begin.Before(want.End); {
+			begin = begin.Add(time.Duration(rng.IntN(8)) * time.Hour)
+			end := begin.Add(time.Duration(1+rng.IntN(5)) * time.Hour)
+			held = append(held, Interval{begin, end})
+			begin = end
+		}
+		for jobs := 0; ; jobs++ {
+			due, _, err := s.Due(at, held)
+			if err != nil || jobs > 24 {
+				t.Fatalf("seed %d, %d jobs, held %v: due %v, %v", seed, jobs, held, due, err)
+			}
+			if due == nil {
+				break
+			}
+			frozen, err := s.Freeze(*due, at)
+			if err != nil {
+				t.Fatalf("seed %d, due %v: %v", seed, due, err)
+			}
+			job := Interval{frozen.Start, frozen.End}
+			if err := s.Beside(job, held); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			held = append(held, job)
+		}
+		if gaps := s.missing(want, at, held); len(gaps) > 0 {
+			t.Errorf("seed %d: %v missing", seed, gaps)
+		}
+	}
+}
+
 // Data that lay still became coarser: rounding the next job's start down would
 // bring rows twice, so it starts one coarse period later.
 func TestSinceLastStartsBehindTheLastJob(t *testing.T) {
