@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -88,7 +89,10 @@ func openDatabase(path string, options *bolt.Options) (*database, error) {
 	}
 	// Now that nobody writes to it.
 	if err := checkMetas(path); err != nil {
-		return nil, errors.Join(db.damaged(err), db.close())
+		if !errors.As(err, new(*fs.PathError)) {
+			err = db.damaged(err)
+		}
+		return nil, errors.Join(err, db.close())
 	}
 	if err := db.recognise(); err != nil {
 		return nil, errors.Join(err, db.close())
@@ -101,15 +105,18 @@ func (db *database) recognise() error {
 	return db.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil {
-			return fmt.Errorf("%s is a bbolt file, but not of cwharvest; it was not changed", db.path)
+			return &damagedError{fmt.Sprintf("%s is a bbolt file, but not of cwharvest; it was not changed", db.path)}
 		}
-		var record jobRecord
-		if err := getJSON(meta, keyJob, &record); err != nil {
-			return fmt.Errorf("%s: %w", db.path, err)
+		var only struct{ Version int } // a newer record may be of another form
+		if err := getJSON(meta, keyJob, &only); err != nil {
+			return db.damaged(err)
 		}
-		if record.Version > schemaVersion {
+		if only.Version > schemaVersion {
 			return fmt.Errorf("%s was written by a newer cwharvest (schema %d, this one knows %d); it was not changed",
-				db.path, record.Version, schemaVersion)
+				db.path, only.Version, schemaVersion)
+		}
+		if err := getJSON(meta, keyJob, new(jobRecord)); err != nil {
+			return db.damaged(err)
 		}
 		return db.checkAge(tx.ID())
 	})
@@ -136,8 +143,10 @@ func (db *database) guard(do func() error) (err error) {
 	}()
 	err = do()
 	switch {
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum):
 		return db.damaged(err)
+	case errors.Is(err, berrors.ErrVersionMismatch):
+		return fmt.Errorf("%s is in a format of bbolt that this cwharvest does not know; it was not changed", db.path)
 	case errors.Is(err, berrors.ErrTimeout):
 		dir := filepath.Dir(filepath.Dir(db.path))
 		return &LockedError{Dir: dir, Owner: readOwner(dir)} // its lock file was removed
@@ -145,9 +154,14 @@ func (db *database) guard(do func() error) (err error) {
 	return err
 }
 
+// damagedError says that a database cannot be read: only such a one is rebuilt.
+type damagedError struct{ text string }
+
+func (e *damagedError) Error() string { return e.text }
+
 func (db *database) damaged(what any) error {
-	return fmt.Errorf("%s is damaged or not a job's database (%v); it was not changed: rebuild it with "+
-		"`cwharvest repair %s`", db.path, what, filepath.Dir(filepath.Dir(db.path)))
+	return &damagedError{fmt.Sprintf("%s is damaged or not a job's database (%v); it was not changed: rebuild it with "+
+		"`cwharvest repair %s`", db.path, what, filepath.Dir(filepath.Dir(db.path)))}
 }
 
 // jobRecord is the state of a job: one value, replaced with each commit.

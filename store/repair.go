@@ -56,7 +56,10 @@ func (d *Dir) repair(ctx context.Context) (all []Repaired, err error) {
 	}
 	for _, id := range ids {
 		r := Repaired{Job: id}
-		problem := d.examine(id)
+		problem, err := d.examine(id)
+		if err != nil {
+			return all, fmt.Errorf("repair job %s: %w", id, err)
+		}
 		if r.Sound = problem == nil; !r.Sound {
 			r.Problem, _, _ = strings.Cut(problem.Error(), "; it was not changed")
 			if err := d.rebuild(ctx, id, &r); err != nil {
@@ -79,26 +82,39 @@ func (d *Dir) readSpec(id string) (s Spec, err error) {
 	return s, nil
 }
 
-// examine says what is wrong with a job's database, looking at every page.
-func (d *Dir) examine(id string) error {
+// examine says what is damaged of a job's database, looking at every page. That
+// it is newer than this program, in use or out of reach is no damage, but an
+// error: it must stay as it is.
+func (d *Dir) examine(id string) (problem, err error) {
 	db, err := openForReading(d.jobFile(id, ".db"))
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := readSummary(d.path, id); err == nil || errors.Is(err, errNeverWas) {
-			return nil
-		}
-		return errors.New("its database is missing")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return d.examineMissing(id)
+	case errors.As(err, new(*damagedError)):
+		return err, nil
+	case err != nil:
+		return nil, err
 	}
-	if err != nil {
-		return err
-	}
-	err = db.view(func(tx *bolt.Tx) error {
+	problem = db.view(func(tx *bolt.Tx) error {
 		for err := range tx.Check() {
 			return db.damaged(err)
 		}
 		_, err := spooledRows(tx)
 		return err
 	})
-	return errors.Join(err, db.close())
+	return problem, db.close()
+}
+
+// examineMissing tells a lost database from one that was pruned or never made.
+func (d *Dir) examineMissing(id string) (problem, err error) {
+	_, err = readSummary(d.path, id)
+	switch {
+	case err == nil, errors.Is(err, errNeverWas):
+		return nil, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, err
+	}
+	return errors.New("its database is missing"), nil
 }
 
 // rebuild makes a job's database anew; its rename is the one step that counts.

@@ -1,13 +1,17 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // database returns the path of the only job's database.
@@ -136,4 +140,63 @@ func TestRepairWithoutAPart(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.check()
+}
+
+// setVersion makes a database one of another schema, its record of another form.
+func setVersion(path string, version int) error {
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		return putJSON(tx.Bucket(bucketMeta), keyJob, map[string]any{"version": version, "state": 7, "segment": "seven"})
+	})
+	return errors.Join(err, db.Close())
+}
+
+// A database that is newer, in use or out of reach is not damaged: repair leaves
+// it as it is.
+func TestRepairRebuildsOnlyTheDamaged(t *testing.T) {
+	for name, c := range map[string]struct {
+		harm func(path string) (undo func() error, err error)
+		want string
+	}{
+		"newer": {func(p string) (func() error, error) { return nil, setVersion(p, schemaVersion+1) },
+			fmt.Sprintf("newer cwharvest (schema %d, this one knows %d)", schemaVersion+1, schemaVersion)},
+		"in use": {func(p string) (func() error, error) {
+			db, err := bolt.Open(p, 0o600, nil)
+			return db.Close, err
+		}, "is in use by process"},
+		"out of reach": {func(p string) (func() error, error) {
+			return nil, errors.Join(os.Rename(p, p+".moved"), os.Symlink(filepath.Base(p), p)) // ELOOP, whoever asks
+		}, "too many levels of symbolic links"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 3)
+			if err := f.attempt(false); err != nil {
+				t.Fatal(err)
+			}
+			db := f.database()
+			undo, err := c.harm(db)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, _ := os.ReadFile(db) // it may be out of reach
+			repaired, err := Repair(context.Background(), f.path, Config{})
+			if err == nil || !strings.Contains(err.Error(), c.want) || len(repaired) > 0 {
+				t.Errorf("%+v, %v", repaired, err)
+			}
+			if undo != nil {
+				if err := undo(); err != nil {
+					t.Error(err)
+				}
+			}
+			if after, _ := os.ReadFile(db); !bytes.Equal(before, after) {
+				t.Error("the database was changed")
+			}
+			if kept, err := filepath.Glob(db + ".damaged-*"); err != nil || len(kept) > 0 {
+				t.Errorf("%v, %v", kept, err)
+			}
+		})
+	}
 }
