@@ -31,7 +31,8 @@ func newRun() *cobra.Command {
 		Short: "Finish the open job, start the one that is due, or say that none is",
 		Long: `Finishes an open job first, then starts the one that is due; when none is due it says
 so, calls nothing and exits 0. The same command resumes after a crash, a kill or an
-outage. What failed or was denied in the last job is tried once more.`,
+outage. What failed or was denied in the last job, or in those of the --night that is named,
+is tried once more.`,
 		Example: `  cwharvest run -c harvest.yaml
   cwharvest run --role-arn arn:aws:iam::111122223333:role/metrics-reader --external-id x1 \
       --region us-east-1 --metric CPUUtilization --stat Average,Maximum --last 24h --dir ./harvest`,
@@ -99,6 +100,11 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if r.flags.redo {
 		return r.redo(ctx)
 	}
+	if !r.spec.Night.IsZero() {
+		if _, _, err := r.due(); err != nil {
+			return err // before any work
+		}
+	}
 	again, err := r.finishEarlier(ctx, jobs)
 	if err != nil && exitCode(err) != exitIncomplete {
 		return err
@@ -133,10 +139,29 @@ func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool,
 		}
 		return true, r.work(ctx, job, false)
 	}
-	if n := len(jobs); n > 0 && jobs[n-1].State == store.FinishedWithFailures && !jobs[n-1].Pruned && !r.flags.noRetry {
-		return r.tryAgain(ctx, &jobs[n-1])
+	return r.tryAllAgain(ctx, jobs)
+}
+
+// tryAllAgain tries once more what the last job has left failed or denied, or
+// those of the night that is named.
+func (r *runner) tryAllAgain(ctx context.Context, jobs []store.JobInfo) (tried bool, err error) {
+	last := jobs[max(len(jobs)-1, 0):]
+	if night := r.spec.Night; !night.IsZero() {
+		last = slices.DeleteFunc(slices.Clone(jobs), func(j store.JobInfo) bool {
+			return !j.Spec.Start.Before(night.Add(24*time.Hour)) || !night.Before(j.Spec.End)
+		})
 	}
-	return false, nil
+	for i := range last {
+		if last[i].State != store.FinishedWithFailures || last[i].Pruned || r.flags.noRetry {
+			continue
+		}
+		again, workErr := r.tryAgain(ctx, &last[i])
+		if workErr != nil && exitCode(workErr) != exitIncomplete {
+			return again, workErr
+		}
+		tried, err = tried || again, cmp.Or(err, workErr)
+	}
+	return tried, err
 }
 
 // tryAgain works what a finished job has left failed or denied, as far as the

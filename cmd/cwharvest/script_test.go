@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/rogpeppe/go-internal/testscript"
+	bolt "go.etcd.io/bbolt"
 )
 
 func TestMain(m *testing.M) {
@@ -77,6 +80,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"imds":     imds,
 	"bucket":   bucket,
 	"remove":   remove,
+	"schema":   schema,
 	"lasts": func(ts *testscript.TestScript, _ bool, args []string) { // trouble has a length: it waits for nothing
 		d, err := time.ParseDuration(args[0])
 		ts.Check(err)
@@ -383,6 +387,34 @@ func counted(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	if holds := map[string]bool{"==": got == want, "<=": got <= want, ">=": got >= want}[relation]; !holds {
 		ts.Fatalf("%s is %d, want %s %d", args[0], got, relation, want)
+	}
+}
+
+// schema gives every database of the harvest a schema version: schema 99.
+func schema(ts *testscript.TestScript, _ bool, args []string) {
+	paths, err := filepath.Glob(ts.MkAbs("harvest/jobs/*.db"))
+	ts.Check(err)
+	if len(paths) == 0 {
+		ts.Fatalf("schema: no database")
+	}
+	version, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for _, path := range paths {
+		db, err := bolt.Open(path, 0o600, nil)
+		ts.Check(err)
+		err = db.Update(func(tx *bolt.Tx) error {
+			meta, record := tx.Bucket([]byte("meta")), map[string]any{}
+			if err := json.Unmarshal(meta.Get([]byte("job")), &record); err != nil {
+				return err
+			}
+			record["version"] = version
+			data, err := json.Marshal(record)
+			if err != nil {
+				return err
+			}
+			return meta.Put([]byte("job"), data)
+		})
+		ts.Check(errors.Join(err, db.Close()))
 	}
 }
 
