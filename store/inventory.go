@@ -33,7 +33,8 @@ func (s *Spec) inventories() string {
 // InventoryPlace is the place of the inventories of all jobs with this output.
 func (s *Spec) InventoryPlace() string {
 	if scheme, rest, remote := strings.Cut(s.Out, "://"); remote {
-		return scheme + "://" + path.Join(rest, s.inventories())
+		bucket, prefix, _ := strings.Cut(rest, "/")
+		return scheme + "://" + bucket + path.Join("/", prefix, s.inventories())
 	}
 	return filepath.Join(s.Out, filepath.FromSlash(s.inventories()))
 }

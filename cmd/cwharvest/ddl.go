@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"cwharvest/store"
@@ -48,6 +50,7 @@ type table struct {
 	place   string // in which date=... lie
 	format  encode.Format
 	first   string // date from which on there are data
+	mixed   bool   // files differ in their columns
 }
 
 // column has a type as both engines spell it.
@@ -64,23 +67,25 @@ func tablesOf(dir string) ([]table, error) {
 		return nil, fmt.Errorf("%s: %w", dir, store.ErrNoJob)
 	}
 	last := &jobs[len(jobs)-1].Spec
+	place := strings.TrimSuffix(last.Out, "/")
 	format := encode.Format{Name: last.Format, Compression: last.Compression}
 	statistics := map[string]bool{}
-	first := last.Start
+	first, mixed := last.Start, false
 	for i := range jobs {
 		s := &jobs[i].Spec
-		if s.Out != last.Out || s.Format != last.Format {
+		if strings.TrimSuffix(s.Out, "/") != place || (encode.Format{Name: s.Format, Compression: s.Compression}).Suffix() != format.Suffix() {
 			continue
 		}
 		if s.Start.Before(first) {
 			first = s.Start
 		}
+		mixed = mixed || !slices.Equal(s.Statistics(), last.Statistics())
 		for _, statistic := range s.Statistics() {
 			statistics[statistic] = true
 		}
 	}
 	metrics := []column{{"account", "varchar"}, {"region", "varchar"}, {"namespace", "varchar"}, {"metric", "varchar"},
-		{"instance_id", "varchar"}, {"dimensions", "varchar"}, {"timestamp", "timestamp"}, {"period_s", "bigint"}}
+		{"instance_id", "varchar"}, {"dimensions", "varchar"}, {"timestamp", "timestamp"}, {"period_s", "int"}}
 	for _, s := range encode.SortStatistics(maps.Keys(statistics)) {
 		metrics = append(metrics, column{encode.Column(s), "double"})
 	}
@@ -90,24 +95,47 @@ func tablesOf(dir string) ([]table, error) {
 		{"class", "varchar"}, {"reason", "varchar"}}
 	date := first.UTC().Format("2006-01-02")
 	return []table{
-		{"metrics", metrics, last.Out, format, date},
-		{"instances", instances, last.InventoryPlace(), format, date},
+		{"metrics", metrics, place, format, date, mixed},
+		{"instances", instances, last.InventoryPlace(), format, date, false},
 	}, nil
 }
 
 func duckdb(w io.Writer, t *table) error {
-	pattern := quote(t.place + "/date=*/[!_]*" + t.format.Suffix())
+	if err := t.hidden(); err != nil {
+		return err
+	}
+	pattern := quote(globEscaper.Replace(t.place) + "/date=*/[!_]*" + t.format.Suffix())
+	const partitions = "hive_partitioning = true, union_by_name = true"
+	compression := quote(cmp.Or(t.format.Compression, "none")) // said: a question mark in the path hides the extension from DuckDB
 	var source string
 	switch t.format.Name {
 	case "parquet":
-		source = fmt.Sprintf("read_parquet(%s, hive_partitioning = true, union_by_name = true)", pattern)
+		source = fmt.Sprintf("read_parquet(%s, %s)", pattern, partitions)
 	case "csv":
-		source = fmt.Sprintf("read_csv(%s, header = true, hive_partitioning = true, union_by_name = true, types = {%s})", pattern, t.types("TIMESTAMPTZ"))
+		source = fmt.Sprintf("read_csv(%s, %s, compression = %s, header = true, delim = ',', quote = '\"', escape = '\"', types = {%s})",
+			pattern, partitions, compression, t.types("TIMESTAMPTZ"))
 	default:
-		source = fmt.Sprintf("read_json(%s, format = 'newline_delimited', hive_partitioning = true, union_by_name = true, columns = {%s})", pattern, t.types("TIMESTAMPTZ"))
+		source = fmt.Sprintf("read_json(%s, %s, compression = %s, format = 'newline_delimited', columns = {%s})",
+			pattern, partitions, compression, t.types("TIMESTAMPTZ"))
 	}
 	_, err := fmt.Fprintf(w, "CREATE OR REPLACE VIEW %s AS\nSELECT * FROM %s;\n\n", t.name, source)
 	return err
+}
+
+// globEscaper has DuckDB take the name of a place as it is. It takes a backslash
+// for a slash, whatever precedes it: only a wildcard finds one.
+var globEscaper = strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]", `\`, "?")
+
+// hidden refuses a place with a directory such as region=eu: DuckDB would show
+// that, instead of what the files say.
+func (t *table) hidden() error {
+	for element := range strings.SplitSeq(t.place, "/") {
+		name, _, found := strings.Cut(element, "=")
+		if found && (strings.EqualFold(name, "date") || slices.ContainsFunc(t.columns, func(c column) bool { return strings.EqualFold(c.name, name) })) {
+			return fmt.Errorf("the output lies in %s: DuckDB would take %s for the column %q of every row; move it to another directory", t.place, element, name)
+		}
+	}
+	return nil
 }
 
 // types lists the columns with their types as DuckDB's functions take them.
@@ -126,6 +154,9 @@ func (t *table) types(timestamp string) string {
 func athena(w io.Writer, t *table) error {
 	if !strings.HasPrefix(t.place, "s3://") {
 		return usageError{fmt.Errorf("athena reads S3, and the output lies in %s: set out: s3://bucket/prefix, or copy it and mend the LOCATION", filepath.Clean(t.place))}
+	}
+	if t.mixed && t.format.Name == "csv" {
+		return fmt.Errorf("athena reads CSV by place, not by name, and jobs with other statistics lie in %s too: write Parquet", t.place)
 	}
 	columns := make([]string, len(t.columns))
 	for i, c := range t.columns {

@@ -1,0 +1,389 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cwharvest/pipeline/awssim"
+	"cwharvest/store/encode"
+)
+
+// DuckDB is a C++ library and a module of its own under testdata: what cwharvest
+// writes is read by an engine that has no part in cwharvest.
+var duckdbProgram = sync.OnceValues(func() (string, error) {
+	c := exec.Command("go", "tool", "-n", "duckdb") // builds it, and the build cache keeps it
+	c.Dir = filepath.Join("testdata", "duckdb")
+	c.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=1")
+	var problems bytes.Buffer
+	c.Stderr = &problems
+	out, err := c.Output()
+	if err != nil {
+		return "", fmt.Errorf("build of testdata/duckdb: %w\n%s", err, &problems)
+	}
+	return strings.TrimSpace(string(out)), nil
+})
+
+// needsCompiler skips a test where there is nothing to link DuckDB with.
+func needsCompiler(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"CC", "CXX"} {
+		out, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			t.Fatalf("go env %s: %v", name, err)
+		}
+		compiler := strings.Fields(string(out) + " ?")[0]
+		if _, err := exec.LookPath(compiler); err != nil {
+			t.Skipf("DuckDB needs a C and a C++ compiler, and %s=%s is not there", name, compiler)
+		}
+	}
+}
+
+// lake is a night's output as DuckDB sees it through the tables of `ddl duckdb`.
+type lake struct {
+	*night
+	duckdb string
+	tables string // what ddl printed
+}
+
+// strange is a directory that SQL, and every kind of wildcard, could take for
+// something else.
+const strange = `it's [a-z] "b*c?" {d,e} f\g`
+
+// What is published can be read with the tables that ddl defines, in every
+// format, and holds what the simulated AWS holds: no row is missing, doubled or
+// wrong, and every instance without data has its reason.
+func TestDuckDBReadsWhatIsPublished(t *testing.T) {
+	needsCompiler(t)
+	program, err := duckdbProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []encode.Format{{Name: "parquet"}, {Name: "csv", Compression: "gzip"}, {Name: "jsonl", Compression: "zstd"}} {
+		t.Run(f.Suffix()[1:], func(t *testing.T) {
+			t.Parallel()
+			l := newLake(t, f, program)
+			l.checkColumns()
+			l.checkSeries()
+			l.checkTimes()
+			l.checkInstances()
+			l.checkNoData()
+			if f.Name == "parquet" {
+				l.checkExports()
+			}
+		})
+	}
+}
+
+// newLake harvests two days of a fleet of which one target is denied and one
+// instance fails.
+func newLake(t *testing.T, f encode.Format, program string) *lake {
+	t.Helper()
+	settings := fmt.Sprintf("format: %s\ncompression: %s\nout: %q\n", f.Name, f.Compression, strange+"/data")
+	l := &lake{duckdb: program, night: newNight(t, awssim.Config{
+		Accounts: []string{"111122223333", "444455556666"}, Regions: []string{"us-east-1", "eu-west-1"}, Instances: 20,
+	}, 5*time.Minute, 2, []string{"CPUUtilization", "NetworkIn", "CPUCreditBalance"}, []string{"Average", "Maximum"}, settings)}
+	for _, fault := range []awssim.Fault{
+		{Kind: "access_denied", Operation: "GetMetricData", Account: "444455556666", Region: "eu-west-1"},
+		{Kind: "poison", Instance: l.poisoned()},
+	} {
+		if err := l.sim.Inject(fault); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, output := l.command("run", "-c", "harvest.yaml")
+	var exit *exec.ExitError
+	if err := c.Run(); !errors.As(err, &exit) || exit.ExitCode() != 3 {
+		t.Fatalf("run: %v, want exit code 3\n%s", err, output)
+	}
+	c, output = l.command("ddl", "duckdb", "harvest")
+	if err := c.Run(); err != nil {
+		t.Fatalf("ddl: %v\n%s", err, output)
+	}
+	l.tables = output.String()
+	unfinished := filepath.Join(l.dir, strange, "data", "date="+l.truth.start.Format(time.DateOnly), "_x"+f.Suffix())
+	if err := os.WriteFile(unfinished, []byte("not yet a part"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *lake) poisoned() string { return l.config.Instance("111122223333", "us-east-1", 7).ID }
+
+// want is what must come of an instance.
+func (l *lake) want(account, region string, in awssim.Instance) (outcome, class string) {
+	switch fate := awssim.FateOf(in.ID); {
+	case account == "444455556666" && region == "eu-west-1":
+		return "denied", "refused"
+	case in.ID == l.poisoned():
+		return "failed", "poison"
+	case fate == awssim.Stopped || fate == awssim.Silent:
+		return "empty", ""
+	}
+	return "done", ""
+}
+
+// fleet yields every instance of the simulated AWS.
+func (l *lake) fleet(yield func(account, region string, in awssim.Instance)) {
+	for _, account := range l.config.Accounts {
+		for _, region := range l.config.Regions {
+			for i := range l.config.Instances {
+				yield(account, region, l.config.Instance(account, region, i))
+			}
+		}
+	}
+}
+
+// ask returns the rows of a query below the tables, from a process that works
+// somewhere else, in another time zone.
+func ask[T any](l *lake, query string) (rows []T) {
+	l.Helper()
+	c := exec.Command(l.duckdb)
+	c.Dir = l.TempDir()
+	c.Stdin = strings.NewReader("SET TimeZone = 'America/New_York';\n" + l.tables + query)
+	var problems bytes.Buffer
+	c.Stderr = &problems
+	out, err := c.Output()
+	if err != nil {
+		l.Fatalf("%v: %s\n%s%s", err, &problems, l.tables, query)
+	}
+	lines := json.NewDecoder(bytes.NewReader(out))
+	lines.DisallowUnknownFields()
+	for {
+		var row T
+		err := lines.Decode(&row)
+		if errors.Is(err, io.EOF) {
+			return rows
+		}
+		if err != nil {
+			l.Fatalf("%v of %s", err, query)
+		}
+		rows = append(rows, row)
+	}
+}
+
+// count answers a query for one number, named n.
+func (l *lake) count(query string) int {
+	l.Helper()
+	return ask[struct{ N int }](l, query)[0].N
+}
+
+// Both tables have the same columns and types whatever the format.
+func (l *lake) checkColumns() {
+	l.Helper()
+	for table, want := range map[string]string{
+		"metrics": "account VARCHAR, region VARCHAR, namespace VARCHAR, metric VARCHAR, instance_id VARCHAR, dimensions VARCHAR, " +
+			"timestamp TIMESTAMP WITH TIME ZONE, period_s INTEGER, average DOUBLE, maximum DOUBLE, date DATE",
+		"instances": "account VARCHAR, region VARCHAR, namespace VARCHAR, instance_id VARCHAR, dimensions VARCHAR, type VARCHAR, " +
+			"zone VARCHAR, platform VARCHAR, state VARCHAR, launch_time TIMESTAMP WITH TIME ZONE, tags VARCHAR, sources VARCHAR, " +
+			"outcome VARCHAR, rows BIGINT, class VARCHAR, reason VARCHAR, date DATE",
+	} {
+		rows := ask[struct{ Columns string }](l, "SELECT string_agg(column_name || ' ' || column_type, ', ') AS columns FROM (DESCRIBE "+table+")")
+		if got := rows[0].Columns; got != want {
+			l.Errorf("%s has the columns\n%s, want\n%s", table, got, want)
+		}
+	}
+}
+
+// tally is what there is of one statistic of one series.
+type tally struct {
+	Account, Region, Dimensions, Metric, Statistic string
+
+	N             int
+	Sum, Min, Max float64
+	Times         int64 // the sum of the Unix times
+}
+
+// checkSeries compares every statistic of every series with the simulator's
+// function, and looks for doubles.
+func (l *lake) checkSeries() {
+	l.Helper()
+	got := ask[tally](l, `SELECT account, region, dimensions, metric, statistic, count(value) AS n, sum(value) AS sum, min(value) AS min,
+		max(value) AS max, sum(epoch(timestamp))::BIGINT AS times
+		FROM (UNPIVOT metrics ON average, maximum INTO NAME statistic VALUE value) GROUP BY ALL ORDER BY ALL`)
+	want, rows := l.tallies()
+	if len(want) == 0 || !slices.Equal(got, want) {
+		l.Errorf("%d series with other sums than %d of the simulated AWS", len(got), len(want))
+	}
+	n, status := l.count("SELECT count(*) AS n FROM metrics"), l.status()
+	if n != rows || int64(n) != status.Rows {
+		l.Errorf("%d rows, want %d, status says %d", n, rows, status.Rows)
+	}
+	if n := l.count(`SELECT count(*) AS n FROM (SELECT 1 FROM metrics
+		GROUP BY account, region, namespace, metric, instance_id, dimensions, timestamp, period_s, date HAVING count(*) > 1)`); n != 0 {
+		l.Errorf("%d keys come more than once", n)
+	}
+	l.Logf("%d rows, %d statistics of series", n, len(got))
+}
+
+// tallies computes what must be there: in the order of its texts, with the
+// number of rows.
+func (l *lake) tallies() (all []tally, rows int) {
+	l.fleet(func(account, region string, in awssim.Instance) {
+		if outcome, _ := l.want(account, region, in); outcome != "done" {
+			return
+		}
+		for _, metric := range l.truth.metrics {
+			key := seriesKey{account, region, "InstanceId=" + in.ID, metric}
+			for at := l.truth.start; at.Before(l.truth.end); at = at.Add(l.truth.period) {
+				if l.truth.has(key, at) {
+					rows++
+				}
+			}
+			for _, column := range slices.Sorted(maps.Keys(l.truth.statistics)) {
+				all = append(all, l.tally(key, column))
+			}
+		}
+	})
+	slices.SortFunc(all, func(a, b tally) int {
+		return slices.Compare([]string{a.Account, a.Region, a.Dimensions, a.Metric, a.Statistic}, []string{b.Account, b.Region, b.Dimensions, b.Metric, b.Statistic})
+	})
+	return all, rows
+}
+
+func (l *lake) tally(key seriesKey, column string) tally {
+	is := tally{Account: key.account, Region: key.region, Dimensions: key.dimensions, Metric: key.metric, Statistic: column}
+	for at := l.truth.start; at.Before(l.truth.end); at = at.Add(l.truth.period) {
+		value, ok := l.truth.datapoint(key, l.truth.statistics[column], at)
+		if !ok {
+			continue
+		}
+		if is.N++; is.N == 1 {
+			is.Min, is.Max = value, value
+		}
+		is.Sum, is.Min, is.Max, is.Times = is.Sum+value, min(is.Min, value), max(is.Max, value), is.Times+at.Unix()
+	}
+	return is
+}
+
+// checkTimes compares dates and the ends of the range, which no time zone of
+// the reader moves.
+func (l *lake) checkTimes() {
+	l.Helper()
+	type ends struct {
+		Date        string
+		First, Last int64
+		Period      int64
+	}
+	got := ask[ends](l, `SELECT date::VARCHAR AS date, min(epoch_ms(timestamp)) AS first, max(epoch_ms(timestamp)) AS last, max(period_s) AS period
+		FROM metrics GROUP BY 1 ORDER BY 1`)
+	var want []ends
+	for day := l.truth.start; day.Before(l.truth.end); day = day.AddDate(0, 0, 1) {
+		want = append(want, ends{day.Format(time.DateOnly), day.UnixMilli(), day.AddDate(0, 0, 1).Add(-l.truth.period).UnixMilli(), 300})
+	}
+	if !slices.Equal(got, want) {
+		l.Errorf("dates are %v, want %v", got, want)
+	}
+	if n := l.count("SELECT count(*) AS n FROM metrics WHERE date != (timestamp AT TIME ZONE 'UTC')::DATE OR period_s != 300"); n != 0 {
+		l.Errorf("%d rows of another date or period", n)
+	}
+}
+
+// found is an instance of the inventory.
+type found struct {
+	Account, Region, ID         string
+	Type, Zone, Platform, State string
+	Launched                    int64
+	Name                        string
+	Outcome, Class              string
+	Matches                     bool // its rows are those of the metrics
+}
+
+// checkInstances compares the inventory with the fleet, the metrics and status.
+func (l *lake) checkInstances() {
+	l.Helper()
+	got := ask[found](l, `SELECT account, region, instance_id AS id, type, zone, platform, state, epoch(launch_time)::BIGINT AS launched,
+		tags->>'$.Name' AS name, outcome, coalesce(class, '') AS class, rows = coalesce(n, 0) AS matches
+		FROM instances LEFT JOIN (SELECT account, region, dimensions, count(*) AS n FROM metrics GROUP BY ALL) USING (account, region, dimensions)`)
+	outcomes := map[string]int64{}
+	var want []found
+	l.fleet(func(account, region string, in awssim.Instance) {
+		outcome, class := l.want(account, region, in)
+		outcomes[outcome]++
+		want = append(want, found{account, region, in.ID, in.Type, in.Zone, in.Platform, in.State, in.Launched.Unix(), in.Tags["Name"], outcome, class, true})
+	})
+	byID := func(a, b found) int {
+		return slices.Compare([]string{a.Account, a.Region, a.ID}, []string{b.Account, b.Region, b.ID})
+	}
+	slices.SortFunc(got, byID)
+	slices.SortFunc(want, byID)
+	if !slices.Equal(got, want) {
+		l.Errorf("%d instances, want %d; they differ", len(got), len(want))
+		for i := range min(len(got), len(want)) {
+			if got[i] != want[i] {
+				l.Fatalf("instance is\n%v, want\n%v", got[i], want[i])
+			}
+		}
+	}
+	counted := map[string]int64{}
+	for _, row := range ask[struct {
+		Outcome string
+		N       int64
+	}](l, "SELECT outcome, count(*) AS n FROM instances GROUP BY 1") {
+		counted[row.Outcome] = row.N
+	}
+	s := l.status().Instances
+	told := map[string]int64{"done": s.Done, "empty": s.Empty, "failed": s.Failed, "denied": s.Denied}
+	if !maps.Equal(counted, outcomes) || !maps.Equal(counted, told) {
+		l.Errorf("outcomes are %v, want %v, status says %v", counted, outcomes, told)
+	}
+	l.Logf("outcomes %v", counted)
+}
+
+// Which instances have no data, and why: one query.
+func (l *lake) checkNoData() {
+	l.Helper()
+	type answer struct{ ID, Why string }
+	got := ask[answer](l, "SELECT instance_id AS id, coalesce(reason, state) AS why FROM instances WHERE rows = 0 ORDER BY account, region, id")
+	missing := 0
+	l.fleet(func(account, region string, in awssim.Instance) {
+		outcome, _ := l.want(account, region, in)
+		if outcome == "done" {
+			return
+		}
+		missing++
+		if !slices.ContainsFunc(got, func(a answer) bool {
+			return a.ID == in.ID && a.Why != "" && (a.Why == in.State) == (outcome == "empty")
+		}) {
+			l.Errorf("%s is not among those without data, or not for that reason: %v", in.ID, got)
+		}
+	})
+	if len(got) != missing {
+		l.Errorf("%d instances have no data, want %d", len(got), missing)
+	}
+}
+
+// checkExports compares every row of an export with the published one, read as
+// a person would who has no definition.
+func (l *lake) checkExports() {
+	l.Helper()
+	for _, e := range []struct{ format, compression, read string }{
+		{"csv", "gzip", "read_csv('%s/date=*/*.csv.gz', types = {'account': 'VARCHAR', 'timestamp': 'TIMESTAMPTZ'})"},
+		{"csv", "zstd", "read_csv('%s/date=*/*.csv.zst', types = {'account': 'VARCHAR', 'timestamp': 'TIMESTAMPTZ'})"},
+		{"jsonl", "zstd", "(SELECT * REPLACE (timestamp::TIMESTAMPTZ AS timestamp) FROM read_json('%s/date=*/*.jsonl.zst'))"},
+		{"jsonl", "none", "(SELECT * REPLACE (timestamp::TIMESTAMPTZ AS timestamp) FROM read_json('%s/date=*/*.jsonl'))"},
+	} {
+		to := filepath.Join(l.TempDir(), "export")
+		c, output := l.command("export", "harvest", "--format", e.format, "--compression", e.compression, "--to", to)
+		if err := c.Run(); err != nil {
+			l.Fatalf("export: %v\n%s", err, output)
+		}
+		exported := fmt.Sprintf(e.read, to)
+		n := l.count(fmt.Sprintf(`SET TimeZone = 'UTC'; SELECT count(*) AS n FROM
+			((FROM metrics EXCEPT ALL FROM %[1]s) UNION ALL (FROM %[1]s EXCEPT ALL FROM metrics))`, exported))
+		if rows := l.count("SELECT count(*) AS n FROM " + exported); n != 0 || rows == 0 {
+			l.Errorf("%d rows of %d differ in the export to %s, %s", n, rows, e.format, e.compression)
+		}
+	}
+}
