@@ -43,8 +43,7 @@ func (d *Dir) claimOut(ctx context.Context, out string) error {
 		return err
 	}
 	if isRemote(out) {
-		return persist(ctx, func(err error) { d.log.Warn("the place of output does not answer and is tried again", "error", err) },
-			func() error { return d.claimRemote(ctx, out, own) })
+		return persist(ctx, d.unanswered, func() error { return d.claimRemote(ctx, out, own) })
 	}
 	path := filepath.Join(out, claimName)
 	held, err := readClaim(path)

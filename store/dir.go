@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,6 +80,11 @@ func newDir(path string, cfg Config) *Dir {
 	return d
 }
 
+// unanswered tells of a place of output that does not answer.
+func (d *Dir) unanswered(err error) {
+	d.log.Warn("the place of output does not answer and is asked again", "error", err)
+}
+
 // Close gives the directory back.
 func (d *Dir) Close() error { return d.lock.Close() }
 
@@ -99,11 +103,11 @@ func (d *Dir) Create(ctx context.Context, spec Spec, targets []Target) (*Job, er
 	if err := d.claimOut(ctx, spec.Out); err != nil {
 		return nil, err
 	}
-	data, err := json.MarshalIndent(spec, "", "  ")
+	err = persist(ctx, d.unanswered, func() error { return d.checkStrangers(ctx, spec.Out) })
 	if err != nil {
-		return nil, fmt.Errorf("encode specification: %w", err)
+		return nil, err
 	}
-	if err := d.files.Write(d.jobFile(id, ".json"), append(data, '\n'), 0o600); err != nil {
+	if err := d.writeSpec(&spec); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	temporary := durable.Temporary(d.jobFile(id, ".db"))

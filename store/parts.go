@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"strings"
 	"time"
 
@@ -187,29 +188,65 @@ func (db *database) parts() (parts []Part, err error) {
 	return parts, err
 }
 
-// inventory returns the published inventory; nil before there is one.
-func (db *database) inventory() (*Part, error) {
+// manifest returns what the job has published.
+func (db *database) manifest() (m Manifest, err error) {
+	var spec Spec
 	var r jobRecord
-	err := db.view(func(tx *bolt.Tx) error { return getJSON(tx.Bucket(bucketMeta), keyJob, &r) })
-	return r.Inventory, err
+	err = db.view(func(tx *bolt.Tx) error {
+		return errors.Join(getJSON(tx.Bucket(bucketMeta), keySpec, &spec), getJSON(tx.Bucket(bucketMeta), keyJob, &r))
+	})
+	if err != nil {
+		return m, err
+	}
+	parts, err := db.parts()
+	return Manifest{Job: spec.ID, Parts: parts, Inventory: r.Inventory, Replans: r.Replans}, err
 }
 
 // writeManifest writes jobs/ID.manifest.json anew from the database, for
 // people and other tools.
-func (j *Job) writeManifest() error {
-	parts, err := j.db.parts()
+func (j *Job) writeManifest() error { return j.dir.writeManifest(j.db) }
+
+func (d *Dir) writeManifest(db *database) error {
+	m, err := db.manifest()
 	if err != nil {
 		return err
 	}
-	j.mu.Lock()
-	m := Manifest{Job: j.spec.ID, Parts: parts, Inventory: j.record.Inventory, Replans: j.record.Replans}
-	j.mu.Unlock()
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	if err := j.dir.files.Write(j.dir.jobFile(j.spec.ID, ".manifest.json"), append(data, '\n'), 0o666); err != nil {
+	if err := d.files.Write(d.jobFile(m.Job, ".manifest.json"), append(data, '\n'), 0o666); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
+	}
+	return nil
+}
+
+// writeSpec writes jobs/ID.json.
+func (d *Dir) writeSpec(spec *Spec) error {
+	data, err := json.MarshalIndent(spec, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode specification: %w", err)
+	}
+	if err := d.files.Write(d.jobFile(spec.ID, ".json"), append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write specification: %w", err)
+	}
+	return nil
+}
+
+// checkFiles says what is wrong with a job's specification and manifest, which
+// its database has, too.
+func (d *Dir) checkFiles(db *database, id string) error {
+	want, err := db.manifest()
+	if err != nil {
+		return err
+	}
+	var spec Spec
+	var m Manifest
+	if err := errors.Join(readJSON(d.jobFile(id, ".json"), &spec), readJSON(d.jobFile(id, ".manifest.json"), &m)); err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(m, want) || spec.ID != id {
+		return fmt.Errorf("%s is not what the database has", d.jobFile(id, ".manifest.json"))
 	}
 	return nil
 }

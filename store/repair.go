@@ -23,8 +23,9 @@ import (
 // Repaired tells what Repair did to one job.
 type Repaired struct {
 	Job     string
-	Sound   bool   // nothing was wrong
+	Sound   bool   // nothing was wrong with the database
 	Problem string // what was
+	Files   string // what was wrong with specification or manifest, which were written anew
 	Backup  string // where the damaged database went; empty when there was none
 
 	Rows    int64    // that are published and not fetched again
@@ -56,19 +57,42 @@ func (d *Dir) repair(ctx context.Context) (all []Repaired, err error) {
 	}
 	for _, id := range ids {
 		r := Repaired{Job: id}
-		problem, err := d.examine(id)
+		problem, err := d.examine(ctx, id)
+		switch r.Sound = problem == nil; {
+		case err != nil:
+		case problem != nil:
+			r.Problem, _, _ = strings.Cut(problem.Error(), "; it was not changed")
+			err = d.rebuild(ctx, id, &r)
+		default:
+			err = d.mendFiles(id, &r)
+		}
 		if err != nil {
 			return all, fmt.Errorf("repair job %s: %w", id, err)
-		}
-		if r.Sound = problem == nil; !r.Sound {
-			r.Problem, _, _ = strings.Cut(problem.Error(), "; it was not changed")
-			if err := d.rebuild(ctx, id, &r); err != nil {
-				return all, fmt.Errorf("repair job %s: %w", id, err)
-			}
 		}
 		all = append(all, r)
 	}
 	return all, nil
+}
+
+// mendFiles writes specification and manifest of a sound database anew where they
+// are damaged.
+func (d *Dir) mendFiles(id string, r *Repaired) error {
+	db, err := openForReading(d.jobFile(id, ".db"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // pruned, or never made
+	}
+	if err != nil {
+		return err
+	}
+	problem := d.checkFiles(db, id)
+	if problem != nil {
+		var info JobInfo
+		r.Files = problem.Error()
+		if info, err = db.info(); err == nil {
+			err = errors.Join(d.writeSpec(&info.Spec), d.writeManifest(db))
+		}
+	}
+	return errors.Join(err, db.close())
 }
 
 func (d *Dir) readSpec(id string) (s Spec, err error) {
@@ -85,11 +109,11 @@ func (d *Dir) readSpec(id string) (s Spec, err error) {
 // examine says what is damaged of a job's database, looking at every page. That
 // it is newer than this program, in use or out of reach is no damage, but an
 // error: it must stay as it is.
-func (d *Dir) examine(id string) (problem, err error) {
+func (d *Dir) examine(ctx context.Context, id string) (problem, err error) {
 	db, err := openForReading(d.jobFile(id, ".db"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return d.examineMissing(id)
+		return d.examineMissing(ctx, id)
 	case errors.As(err, new(*damagedError)):
 		return err, nil
 	case err != nil:
@@ -106,11 +130,23 @@ func (d *Dir) examine(id string) (problem, err error) {
 }
 
 // examineMissing tells a lost database from one that was pruned or never made.
-func (d *Dir) examineMissing(id string) (problem, err error) {
+func (d *Dir) examineMissing(ctx context.Context, id string) (problem, err error) {
 	_, err = readSummary(d.path, id)
 	switch {
-	case err == nil, errors.Is(err, errNeverWas):
+	case err == nil:
 		return nil, nil
+	case errors.Is(err, errNeverWas):
+		spec, err := d.readSpec(id)
+		if err != nil {
+			return nil, err
+		}
+		at, err := d.place(spec.Out)
+		if err != nil {
+			return nil, err
+		}
+		if parts, err := at.List(ctx, "date=*/"+id+"-*"); err != nil || len(parts) == 0 {
+			return nil, err
+		}
 	case errors.Is(err, fs.ErrPermission):
 		return nil, err
 	}

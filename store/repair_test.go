@@ -200,3 +200,46 @@ func TestRepairRebuildsOnlyTheDamaged(t *testing.T) {
 		})
 	}
 }
+
+// What is lost beside the database: nothing comes twice, and what can be written
+// anew is.
+func TestRepairOfFiles(t *testing.T) {
+	for lost, refused := range map[string]bool{
+		".db .manifest.json":       true,
+		".db .manifest.json .json": true,
+		".manifest.json":           false,
+		".json":                    false,
+	} {
+		t.Run(lost, func(t *testing.T) {
+			f := newFixture(t, 10)
+			if err := f.attempt(false); err != nil {
+				t.Fatal(err)
+			}
+			job := strings.TrimSuffix(f.database(), ".db")
+			for suffix := range strings.FieldsSeq(lost) {
+				if err := os.Remove(job + suffix); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if refused {
+				if err := f.attempt(false); err == nil || !strings.Contains(err.Error(), "its rows might come twice") {
+					t.Fatalf("a job began beside the lost one's parts: %v", err)
+				}
+			}
+			repaired, err := Repair(context.Background(), f.path, Config{})
+			if strings.Contains(lost, ".manifest.json .json") {
+				if !errors.Is(err, ErrNoJob) {
+					t.Fatalf("%+v, %v", repaired, err)
+				}
+				return
+			}
+			if err != nil || repaired[0].Sound == refused || !refused && repaired[0].Files == "" {
+				t.Fatalf("%+v, %v", repaired, err)
+			}
+			if err := f.attempt(false); err != nil && refused {
+				t.Fatal(err)
+			}
+			f.check()
+		})
+	}
+}

@@ -58,10 +58,37 @@ func Verify(ctx context.Context, dir string, cfg Config, everyRow bool) (*Report
 			return nil, fmt.Errorf("verify job %s: %w", jobs[i].Spec.ID, err)
 		}
 	}
+	if err := d.verifyPlaces(ctx, jobs, report); err != nil {
+		return nil, err
+	}
 	if everyRow {
 		return report, d.verifyRows(rows)
 	}
 	return report, nil
+}
+
+// verifyPlaces looks for parts of jobs that nobody knows.
+func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) error {
+	places := map[string]bool{}
+	var known []string
+	for i := range jobs {
+		places[jobs[i].Spec.Out] = true
+		known = append(known, jobs[i].Spec.ID)
+	}
+	for out := range places {
+		at, err := d.place(out)
+		if err != nil {
+			return err
+		}
+		names, err := strangers(ctx, at, known)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			report.problem("%s/%s is of no job of this directory: its rows may be there twice", at, name)
+		}
+	}
+	return nil
 }
 
 // verifyRows reads every row, then counts those of each instance.
@@ -90,9 +117,9 @@ func (d *Dir) verify(ctx context.Context, job *JobInfo, report *Report, rows *de
 	if err != nil {
 		return err
 	}
-	v := verification{ctx: ctx, place: at, spec: &job.Spec, report: report}
+	v := verification{ctx: ctx, dir: d, place: at, spec: &job.Spec, report: report}
 	if job.Pruned {
-		err = v.summary(d)
+		err = v.summary()
 	} else {
 		if v.db, err = openForReading(d.jobFile(job.Spec.ID, ".db")); err != nil {
 			return err
@@ -108,6 +135,7 @@ func (d *Dir) verify(ctx context.Context, job *JobInfo, report *Report, rows *de
 // verification checks one job.
 type verification struct {
 	ctx    context.Context
+	dir    *Dir
 	db     *database
 	place  place.Place
 	spec   *Spec
@@ -116,13 +144,13 @@ type verification struct {
 }
 
 // summary checks a pruned job by its manifest.
-func (v *verification) summary(d *Dir) error {
+func (v *verification) summary() error {
 	var m Manifest
-	if err := readJSON(d.jobFile(v.spec.ID, ".manifest.json"), &m); err != nil {
+	if err := readJSON(v.dir.jobFile(v.spec.ID, ".manifest.json"), &m); err != nil {
 		return err
 	}
 	var s Status
-	if err := readJSON(d.jobFile(v.spec.ID, ".summary.json"), &s); err != nil {
+	if err := readJSON(v.dir.jobFile(v.spec.ID, ".summary.json"), &s); err != nil {
 		return err
 	}
 	rows, named, err := v.parts(m.Parts, m.Inventory)
@@ -159,16 +187,15 @@ func (v *verification) parts(parts []Part, inventory *Part) (rows int64, named m
 }
 
 func (v *verification) run() error {
-	parts, err := v.db.parts()
+	m, err := v.db.manifest()
 	if err != nil {
 		return err
 	}
-	inventory, err := v.db.inventory()
+	rows, named, err := v.parts(m.Parts, m.Inventory)
 	if err != nil {
 		return err
 	}
-	rows, named, err := v.parts(parts, inventory)
-	if err != nil {
+	if err := v.files(); err != nil {
 		return err
 	}
 	spooled, recorded, err := v.database(named)
@@ -181,6 +208,19 @@ func (v *verification) run() error {
 	}
 	v.report.Rows += rows + spooled
 	return v.strays(named)
+}
+
+// files checks those that export and repair go by. Of an open job they may be
+// behind.
+func (v *verification) files() error {
+	state, err := v.db.info()
+	if err != nil || state.State == Unfinished {
+		return err
+	}
+	if problem := v.dir.checkFiles(v.db, v.spec.ID); problem != nil {
+		v.report.problem("%v: `cwharvest repair %s` writes it anew", problem, v.dir.path)
+	}
+	return nil
 }
 
 // part reports whether one file is what the manifest says.

@@ -37,8 +37,12 @@ asked for again by the next run. The damaged file is kept beside the new one.`,
 
 func printRepaired(c *cobra.Command, r *store.Repaired) {
 	line := func(format string, args ...any) { fmt.Fprintf(c.OutOrStdout(), format+"\n", args...) }
-	if r.Sound {
+	if r.Sound && r.Files == "" {
 		line("%s  sound", r.Job)
+		return
+	}
+	if r.Sound {
+		line("%s  its specification and manifest are written anew from the database: %s", r.Job, r.Files)
 		return
 	}
 	line("%s  REBUILT  %s rows are published and stay; `cwharvest run` goes on with the rest", r.Job, number(r.Rows))

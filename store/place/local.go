@@ -84,7 +84,7 @@ func (l *Local) Open(_ context.Context, name string) (Object, error) {
 func (l *Local) Remove(_ context.Context, name string) error { return l.files.Remove(l.path(name)) }
 
 func (l *Local) List(_ context.Context, pattern string) (names []string, err error) {
-	paths, err := filepath.Glob(escapeGlob(l.dir) + string(filepath.Separator) + filepath.FromSlash(pattern))
+	paths, err := filepath.Glob(filepath.Join(escapeGlob(l.dir), filepath.FromSlash(pattern)))
 	for _, p := range paths {
 		rel, err := filepath.Rel(l.dir, p)
 		if err != nil {
@@ -105,7 +105,7 @@ func escapeGlob(dir string) string {
 // Sweep looks where objects may lie: one directory down, and beside.
 func (l *Local) Sweep(_ context.Context, base string) error {
 	for _, pattern := range []string{"*/_" + base + "*", "*/*/_" + base + "*", "../instances/*/_" + base + "*"} {
-		paths, err := filepath.Glob(escapeGlob(l.dir) + string(filepath.Separator) + filepath.FromSlash(pattern))
+		paths, err := filepath.Glob(filepath.Join(escapeGlob(l.dir), filepath.FromSlash(pattern)))
 		for _, p := range paths {
 			err = errors.Join(err, l.files.Remove(p))
 		}

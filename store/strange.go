@@ -1,0 +1,49 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+
+	"cwharvest/store/place"
+)
+
+// partForm is the name of a part, after its job's.
+var partForm = regexp.MustCompile(`^(.+-[0-9a-f]{6})-\d{6}(-r\d{6})?\.(parquet|csv|jsonl)(\.gz|\.zst)?$`)
+
+// strangers returns the names of parts in a place of output whose jobs are not
+// among the known ones: a place belongs to one directory, so that their database
+// and their manifest are lost, and a new job would bring their rows twice.
+func strangers(ctx context.Context, at place.Place, known []string) (names []string, err error) {
+	all, err := at.List(ctx, "date=*/*")
+	for _, name := range all {
+		if m := partForm.FindStringSubmatch(path.Base(name)); m != nil && !slices.Contains(known, m[1]) {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+// checkStrangers refuses a place with parts that no job of the directory knows.
+func (d *Dir) checkStrangers(ctx context.Context, out string) error {
+	at, err := d.place(resolveOut(d.path, out))
+	if err != nil {
+		return err
+	}
+	jobs, err := d.Jobs()
+	if err != nil {
+		return err
+	}
+	known := make([]string, len(jobs))
+	for i := range jobs {
+		known[i] = jobs[i].Spec.ID
+	}
+	names, err := strangers(ctx, at, known)
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("%s/%s is a part of a job that %s does not know: its rows might come twice; "+
+			"try `cwharvest repair %s`, or move away what it tells", at, names[0], d.path, d.path)
+	}
+	return err
+}
