@@ -59,6 +59,10 @@ type column struct{ name, kind string }
 // tablesOf describes the output of the latest job, with the statistics of all
 // that went to the same place in the same format.
 func tablesOf(dir string) ([]table, error) {
+	dir, err := filepath.Abs(dir) // a view outlasts the shell that made it
+	if err != nil {
+		return nil, err
+	}
 	jobs, err := store.ReadJobs(dir)
 	if err != nil {
 		return nil, err

@@ -107,16 +107,22 @@ func newLake(t *testing.T, f encode.Format, program string) *lake {
 	if err := c.Run(); !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Fatalf("run: %v, want exit code 3\n%s", err, output)
 	}
-	c, output = l.command("ddl", "duckdb", "harvest")
-	if err := c.Run(); err != nil {
-		t.Fatalf("ddl: %v\n%s", err, output)
-	}
-	l.tables = output.String()
+	l.define()
 	unfinished := filepath.Join(l.dir, strange, "data", "date="+l.truth.start.Format(time.DateOnly), "_x"+f.Suffix())
 	if err := os.WriteFile(unfinished, []byte("not yet a part"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// define keeps what ddl prints.
+func (l *lake) define() {
+	l.Helper()
+	c, output := l.command("ddl", "duckdb", "harvest")
+	if err := c.Run(); err != nil {
+		l.Fatalf("ddl: %v\n%s", err, output)
+	}
+	l.tables = output.String()
 }
 
 func (l *lake) poisoned() string { return l.config.Instance("111122223333", "us-east-1", 7).ID }
@@ -385,5 +391,41 @@ func (l *lake) checkExports() {
 		if rows := l.count("SELECT count(*) AS n FROM " + exported); n != 0 || rows == 0 {
 			l.Errorf("%d rows of %d differ in the export to %s, %s", n, rows, e.format, e.compression)
 		}
+	}
+}
+
+// Nights with other statistics are one table, in every format: what a night did
+// not ask for is null.
+func TestDuckDBReadsNightsOfOtherStatistics(t *testing.T) {
+	needsCompiler(t)
+	program, err := duckdbProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []encode.Format{{Name: "parquet"}, {Name: "csv"}, {Name: "jsonl", Compression: "gzip"}} {
+		t.Run(f.Suffix()[1:], func(t *testing.T) {
+			t.Parallel()
+			l := &lake{duckdb: program, night: newNight(t, awssim.Config{
+				Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 5,
+			}, 5*time.Minute, 2, []string{"CPUUtilization"}, []string{"Average"}, fmt.Sprintf("format: %s\ncompression: %s\n", f.Name, f.Compression))}
+			for i, statistics := range []string{"Average", "p99,TM(10%:90%),Average"} {
+				day := l.truth.start.AddDate(0, 0, i)
+				c, output := l.command("run", "-c", "harvest.yaml", "--night", day.Format(time.DateOnly), "--metric", "CPUUtilization", "--stat", statistics)
+				if err := c.Run(); err != nil {
+					t.Fatalf("run: %v\n%s", err, output)
+				}
+			}
+			l.define()
+			type columns struct {
+				Date             string
+				Rows, P99, TM, I int
+			}
+			got := ask[columns](l, `SELECT date::VARCHAR AS date, count(average) AS rows, count(p99) AS p99, count(tm_10_90) AS tm,
+				(SELECT count(*) FROM instances WHERE instances.date = metrics.date) AS i FROM metrics GROUP BY date ORDER BY date`)
+			want := []columns{{Date: l.truth.start.Format(time.DateOnly), Rows: 1440, I: 5}, {l.truth.start.AddDate(0, 0, 1).Format(time.DateOnly), 1440, 1440, 1440, 5}}
+			if !slices.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
 	}
 }
