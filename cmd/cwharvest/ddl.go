@@ -21,7 +21,8 @@ func newDDL() *cobra.Command {
 		Short: "Print the definition of the tables metrics and instances over a harvest directory's output",
 		Long: `Prints SQL that makes two tables over the output of a harvest directory: metrics, a row a
 datapoint, and instances, a row an instance and job with what came of it. Athena finds the
-dates by partition projection: there is nothing to add or to crawl after a night.`,
+dates by partition projection: there is nothing to add or to crawl after a night. It takes
+one statement at a time.`,
 		Example: "  cwharvest ddl duckdb ./harvest > tables.sql && duckdb -init tables.sql",
 		Args:    usage(cobra.RangeArgs(1, 2)),
 		RunE: func(c *cobra.Command, args []string) error {
