@@ -8,7 +8,7 @@ import (
 
 // live says what only the running process knows, for status snapshots.
 func (r *run) live() store.Live {
-	l := store.Live{InFlight: int(r.inFlight.Load()), Targets: map[store.Target]store.LiveTarget{}}
+	l := store.Live{LimitUSD: r.MaxCostUSD, InFlight: int(r.inFlight.Load()), Targets: map[store.Target]store.LiveTarget{}}
 	if r.Sessions != nil {
 		s := r.Sessions()
 		l.OpenSessions, l.NextRefresh, l.Fallbacks = s.Open, s.NextRefresh, s.Fallbacks

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -79,17 +80,37 @@ func (c *commit) apply(b *Batch) error {
 		}
 	}
 	for i := range b.Denied {
-		t, err := c.target(b.Denied[i].Target)
-		if err != nil {
+		if err := c.deny(&b.Denied[i]); err != nil {
 			return err
 		}
-		t.Denied, t.Tolerated = &b.Denied[i].Failure, b.Denied[i].Tolerated
 	}
 	c.record.Counters.add(b.Counters)
 	for t, record := range c.touched {
 		if err := putJSON(c.tx.Bucket(bucketTargets), targetKey(t), record); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// deny records a denial, and whether the job before had it as well.
+func (c *commit) deny(d *Denial) error {
+	t, err := c.target(d.Target)
+	if err != nil {
+		return err
+	}
+	t.Denied, t.Tolerated = &d.Failure, d.Tolerated
+	if !t.DeniedSince.IsZero() {
+		return nil // it was tried once more
+	}
+	before := map[string]time.Time{}
+	if c.tx.Bucket(bucketMeta).Get(keyDenied) != nil { // schema 1 has none
+		if err := getJSON(c.tx.Bucket(bucketMeta), keyDenied, &before); err != nil {
+			return err
+		}
+	}
+	if t.DeniedSince = before[d.Target.String()]; t.DeniedSince.IsZero() {
+		t.DeniedSince, t.DeniedNew = time.Now().UTC(), true
 	}
 	return nil
 }

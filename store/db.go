@@ -196,23 +196,27 @@ type Attempt struct {
 
 // targetRecord is the state of a target.
 type targetRecord struct {
-	Enumerated    bool     `json:"enumerated"`
-	Denied        *Failure `json:"denied,omitempty"`
-	Tolerated     bool     `json:"tolerated,omitempty"` // the denial is
-	Planned       int64    `json:"planned"`             // instances
-	Done          int64    `json:"done"`
-	Empty         int64    `json:"empty"`
-	Failed        int64    `json:"failed"`
-	PointsPlanned int64    `json:"points_planned"` // estimated datapoints
-	PointsDone    int64    `json:"points_done"`
-	CostPlanned   float64  `json:"cost_planned"` // USD
-	WorstPlanned  float64  `json:"worst_planned"`
+	Enumerated bool     `json:"enumerated"`
+	Denied     *Failure `json:"denied,omitempty"`
+	Tolerated  bool     `json:"tolerated,omitempty"` // the denial is
+
+	DeniedSince time.Time `json:"denied_since,omitzero"` // over all jobs of the directory
+	DeniedNew   bool      `json:"denied_new,omitempty"`  // the job before was not denied
+
+	Planned       int64   `json:"planned"` // instances
+	Done          int64   `json:"done"`
+	Empty         int64   `json:"empty"`
+	Failed        int64   `json:"failed"`
+	PointsPlanned int64   `json:"points_planned"` // estimated datapoints
+	PointsDone    int64   `json:"points_done"`
+	CostPlanned   float64 `json:"cost_planned"` // USD
+	WorstPlanned  float64 `json:"worst_planned"`
 }
 
 func (r *targetRecord) pending() int64 { return r.Planned - r.Done - r.Empty - r.Failed }
 
 // initialise writes a new job's database at a temporary path.
-func initialise(path string, spec Spec, targets []Target) error {
+func initialise(path string, spec Spec, targets []Target, denied map[string]time.Time) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -233,7 +237,7 @@ func initialise(path string, spec Spec, targets []Target) error {
 			}
 		}
 		meta := tx.Bucket(bucketMeta)
-		if err := putJSON(meta, keySpec, spec); err != nil {
+		if err := errors.Join(putJSON(meta, keySpec, spec), putJSON(meta, keyDenied, denied)); err != nil {
 			return err
 		}
 		return putJSON(meta, keyJob, jobRecord{Version: schemaVersion, State: Unfinished, Segment: 1, SeriesRows: make([]int64, len(spec.Series))})

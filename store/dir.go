@@ -16,6 +16,8 @@ import (
 
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // Dir is a harvest directory, held by this process alone until Close.
@@ -111,13 +113,39 @@ func (d *Dir) Create(ctx context.Context, spec Spec, targets []Target) (*Job, er
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	temporary := durable.Temporary(d.jobFile(id, ".db"))
-	if err := initialise(temporary, spec, targets); err != nil {
+	denied, err := d.deniedBefore()
+	if err != nil {
+		return nil, err
+	}
+	if err := initialise(temporary, spec, targets, denied); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	if err := d.files.Publish(temporary, d.jobFile(id, ".db")); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	return d.OpenJob(id)
+}
+
+// deniedBefore returns the targets that the latest job was denied, and since
+// when.
+func (d *Dir) deniedBefore() (map[string]time.Time, error) {
+	denied := map[string]time.Time{}
+	jobs, err := d.Jobs()
+	if err != nil || len(jobs) == 0 || jobs[len(jobs)-1].Pruned {
+		return denied, err
+	}
+	db, err := openForReading(d.jobFile(jobs[len(jobs)-1].Spec.ID, ".db"))
+	if err != nil {
+		return nil, err
+	}
+	targets := map[Target]targetRecord{}
+	err = db.view(func(tx *bolt.Tx) error { return readTargets(tx, targets) })
+	for t, r := range targets {
+		if r.Denied != nil {
+			denied[t.String()] = r.DeniedSince
+		}
+	}
+	return denied, errors.Join(err, db.close())
 }
 
 // relativeOut keeps a place inside the directory relative to it, so that the

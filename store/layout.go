@@ -21,6 +21,8 @@ var (
 
 	keyJob  = []byte("job")  // jobRecord (JSON)
 	keySpec = []byte("spec") // Spec (JSON)
+
+	keyDenied = []byte("denied") // targets that the job before was denied -> since when (JSON)
 )
 
 const schemaVersion = 2

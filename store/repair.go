@@ -170,7 +170,7 @@ func (d *Dir) rebuild(ctx context.Context, id string, r *Repaired) error {
 	b.spec.replan(b.manifest.Replans)
 	b.shapes = newShapes(b.spec.Series)
 	temporary := durable.Temporary(d.jobFile(spec.ID, ".db"))
-	if err := initialise(temporary, d.onDisk(spec), spec.Targets); err != nil {
+	if err := initialise(temporary, d.onDisk(spec), spec.Targets, nil); err != nil {
 		return err
 	}
 	if b.db, err = openForWriting(temporary); err != nil {

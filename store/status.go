@@ -86,6 +86,7 @@ type TargetCounts struct {
 	Denied  int64 `json:"denied"`
 
 	Tolerated int64 `json:"tolerated"` // of those denied
+	New       int64 `json:"new"`       // of those denied: the job before had no denial
 }
 
 // TargetDetail is one target. A target that could not be enumerated has
@@ -96,8 +97,9 @@ type TargetDetail struct {
 	State     string          `json:"state"` // done, active, pending, waiting, denied
 	Class     string          `json:"class,omitempty"`
 	Reason    string          `json:"reason"`
-	Tolerated bool            `json:"tolerated"` // the denial is
-	Since     time.Time       `json:"since,omitzero"`
+	Tolerated bool            `json:"tolerated"`      // the denial is
+	New       bool            `json:"new"`            // the denial: the job before had none
+	Since     time.Time       `json:"since,omitzero"` // of the trouble or the denial, over all jobs
 	RetryAt   time.Time       `json:"retry_at,omitzero"`
 	Instances *InstanceCounts `json:"instances"`
 }
@@ -131,6 +133,7 @@ type StatusCost struct {
 	Planned      float64 `json:"planned"` // of the whole job, as far as enumerated, without repeats
 	WorstCase    float64 `json:"worst_case"`
 	WorstPlanned float64 `json:"worst_planned"`
+	Limit        float64 `json:"limit"` // of the worst case, in the running process; 0: none
 }
 
 // Live is what only the running process knows.
@@ -139,6 +142,7 @@ type Live struct {
 	OpenSessions int
 	NextRefresh  time.Time
 	Fallbacks    int                   // in use instead of the credentials they stand in for
+	LimitUSD     float64               // that the job may cost at worst; 0: no limit
 	Targets      map[Target]LiveTarget // active and waiting ones
 }
 
@@ -286,6 +290,7 @@ func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetR
 	slices.SortFunc(s.TargetDetails, func(a, b TargetDetail) int {
 		return compareTargets(Target{a.Account, a.Region}, Target{b.Account, b.Region})
 	})
+	s.CostUSD.Limit = live.LimitUSD
 	s.CostUSD.Spent, s.CostUSD.WorstCase = r.Counters.CostUSD, r.Counters.CostWorstUSD
 	s.EmptyMetrics = []string{}
 	if r.State != Unfinished && s.Instances.Done+s.Instances.Empty > 0 {
@@ -306,6 +311,10 @@ func (s *Status) addTarget(t Target, r *targetRecord, live LiveTarget, isLive bo
 	switch {
 	case r.Denied != nil:
 		d.State, d.Class, d.Reason, d.Tolerated = "denied", r.Denied.Class, r.Denied.Message, r.Tolerated
+		d.Since, d.New = r.DeniedSince, r.DeniedNew
+		if d.New {
+			s.Targets.New++
+		}
 		counts.Denied, counts.Pending = counts.Pending, 0
 		s.Targets.Denied++
 		if r.Tolerated {
