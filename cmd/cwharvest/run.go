@@ -29,10 +29,10 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Finish the open job, start the one that is due, or say that none is",
-		Long: `Finishes an open job first, then starts the one that is due; when none is due it says
-so, calls nothing and exits 0. The same command resumes after a crash, a kill or an
-outage. What failed or was denied in the last job, or in those of the --night that is named,
-is tried once more.`,
+		Long: `Finishes an open job first, then starts what is due, one job after the other; when nothing
+is due it says so, calls nothing and exits 0. The same command resumes after a crash, a kill
+or an outage. What failed or was denied in the last job, or in those of the --night that is
+named, is tried once more.`,
 		Example: `  cwharvest run -c harvest.yaml
   cwharvest run --role-arn arn:aws:iam::111122223333:role/metrics-reader --external-id x1 \
       --region us-east-1 --metric CPUUtilization --stat Average,Maximum --last 24h --dir ./harvest`,
