@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,11 +16,15 @@ import (
 	"cwharvest/store"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // runFlags are what the command line can say of a run. What a file says, they
 // override.
 type runFlags struct {
+	all     *pflag.FlagSet    // every flag of a run, of which a command may show some
+	givenBy map[string]string // by flag: where its value comes from
+
 	file string
 
 	dir, out, format, compression, rangeText, last, from, to, period, settle string
@@ -39,16 +44,33 @@ type runFlags struct {
 	strictPeriod                  bool
 	night                         string
 	redo                          bool
+	printConfig                   bool
 }
 
+// register gives a command every flag of a run.
 func (f *runFlags) register(c *cobra.Command) {
-	f.registerAccess(c)
-	fs := c.Flags()
+	f.define()
+	c.Flags().AddFlagSet(f.all)
+}
+
+// registerAccess gives a command the flags that say which accounts are meant and
+// how to get into them. The others it knows from the environment only.
+func (f *runFlags) registerAccess(c *cobra.Command) {
+	f.define()
+	for _, name := range []string{"config", "role-arn", "external-id", "session-duration", "profile", "region", "only", "endpoint-url", "ignore-env-credentials"} {
+		c.Flags().AddFlag(f.all.Lookup(name))
+	}
+}
+
+func (f *runFlags) define() {
+	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	f.all = fs
+	f.defineAccess(fs)
 	fs.StringVar(&f.dir, "dir", "", "harvest directory (default ./harvest)")
 	fs.StringVar(&f.out, "out", "", "where parts go: a directory or s3://bucket/prefix (default data/ in the harvest directory)")
 	fs.StringVar(&f.format, "format", "", "parquet, csv or jsonl (default parquet)")
 	fs.StringVar(&f.compression, "compression", "", "of csv and jsonl: none, gzip or zstd")
-	fs.StringVar(&f.rangeText, "range", "", "yesterday or since_last (default yesterday)")
+	fs.StringVar(&f.rangeText, "range", "", "yesterday, since_last, 24h or 2026-11-01 (default yesterday)")
 	fs.StringVar(&f.last, "last", "", "harvest the last so long: 24h, 7d")
 	fs.StringVar(&f.night, "night", "", "harvest this UTC day, such as 2026-11-20, instead of the range")
 	fs.StringVar(&f.from, "from", "", "harvest from this time (with --to)")
@@ -77,10 +99,7 @@ func (f *runFlags) register(c *cobra.Command) {
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log every failed call")
 }
 
-// registerAccess registers what says which accounts are meant and how to get
-// into them.
-func (f *runFlags) registerAccess(c *cobra.Command) {
-	fs := c.Flags()
+func (f *runFlags) defineAccess(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.file, "config", "c", "", "read the specification from this file")
 	fs.StringVar(&f.roleARN, "role-arn", "", "role to assume")
 	fs.StringVar(&f.externalID, "external-id", "", "external id that the role demands")
@@ -92,8 +111,12 @@ func (f *runFlags) registerAccess(c *cobra.Command) {
 	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "drop the credentials in the environment, for this process only")
 }
 
-// specification is the file's, or the default, with the flags over it.
+// specification is the file's, or the default, with the environment and the
+// flags over it.
 func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
+	if err := f.readEnvironment(os.Environ(), c.ErrOrStderr()); err != nil {
+		return nil, usageError{err}
+	}
 	s := spec.Default()
 	if f.file != "" {
 		var err error
@@ -101,9 +124,10 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 			return nil, err
 		}
 	}
-	if err := errors.Join(f.override(&s, c), f.checkOnly(), checkEndpoints(f.endpointURL)); err != nil {
+	if err := errors.Join(f.override(&s), f.checkOnly(), checkEndpoints(f.endpointURL)); err != nil {
 		return nil, usageError{err}
 	}
+	f.tellOrigins(&s)
 	return &s, s.Validate()
 }
 
@@ -127,53 +151,58 @@ func checkEndpoints(flag string) error {
 	return nil
 }
 
-func (f *runFlags) override(s *spec.Spec, c *cobra.Command) error {
+func (f *runFlags) override(s *spec.Spec) error {
 	for _, text := range []struct {
 		to   *string
 		from string
-	}{{&s.Dir, f.dir}, {&s.Out, f.out}, {&s.Format, f.format}, {&s.Compression, f.compression},
+	}{{&s.Dir, f.dir}, {&s.Out, cleanPath(f.out)}, {&s.Format, f.format}, {&s.Compression, f.compression}, {(*string)(&s.API), f.api},
 		{&s.Defaults.RoleARN, f.roleARN}, {&s.Defaults.ExternalID, f.externalID}, {&s.Defaults.Profile, f.profile}} {
 		if text.from != "" {
 			*text.to = text.from
 		}
 	}
 	for _, d := range []struct {
-		flag string
-		to   *time.Duration
-		from string
-	}{{"period", &s.Period, f.period}, {"settle", &s.Settle, f.settle}, {"max-duration", &s.MaxDuration, f.maxDuration},
-		{"give-up-after", &s.GiveUpAfter, f.giveUpAfter}} {
+		flag  string
+		to    *time.Duration
+		from  string
+		parse func(string) (time.Duration, error)
+	}{{"period", &s.Period, f.period, spec.ParseDuration}, {"settle", &s.Settle, f.settle, spec.ParseDuration},
+		{"max-duration", &s.MaxDuration, f.maxDuration, spec.ParseDuration}, {"give-up-after", &s.GiveUpAfter, f.giveUpAfter, spec.ParseGiveUpAfter},
+		{"session-duration", &s.Defaults.SessionDuration, f.sessionDuration, spec.ParseSessionDuration}} {
 		if d.from == "" {
 			continue
 		}
-		v, err := spec.ParseDuration(d.from)
+		v, err := d.parse(d.from)
 		if err != nil {
-			return fmt.Errorf("--%s: %w", d.flag, err)
+			return fmt.Errorf("%s: %w", f.origin(d.flag), err)
 		}
 		*d.to = v
-	}
-	if f.sessionDuration != "" {
-		v, err := spec.ParseSessionDuration(f.sessionDuration)
-		if err != nil {
-			return fmt.Errorf("--session-duration: %w", err)
-		}
-		s.Defaults.SessionDuration = v
 	}
 	if f.regions != nil {
 		s.Defaults.Regions = f.regions
 	}
-	if c.Flags().Changed("concurrency") {
+	if f.said("concurrency") {
 		s.Concurrency = f.concurrency
 	}
-	if c.Flags().Changed("max-cost") {
+	if f.said("max-cost") {
 		s.MaxCost = f.maxCost
 	}
-	s.StrictPeriod = s.StrictPeriod || f.strictPeriod
-	if f.api != "" {
-		s.API = spec.API(f.api)
+	if f.said("strict-period") {
+		s.StrictPeriod = f.strictPeriod
 	}
-	s.AllowUnknownMetric = s.AllowUnknownMetric || f.allowUnknownMetric
+	if f.said("allow-unknown-metric") {
+		s.AllowUnknownMetric = f.allowUnknownMetric
+	}
 	return f.overrideRest(s)
+}
+
+// cleanPath writes a path as those of a file are written, so that an open job's
+// plan does not depend on who said it.
+func cleanPath(path string) string {
+	if path == "" || strings.Contains(path, "://") {
+		return path
+	}
+	return filepath.Clean(path)
 }
 
 func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
@@ -198,21 +227,21 @@ func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
 	}
 	if f.partSize != "" {
 		if s.PartSize, err = spec.ParseSize(f.partSize); err != nil {
-			return fmt.Errorf("--part-size: %w", err)
+			return fmt.Errorf("%s: %w", f.origin("part-size"), err)
 		}
 	}
 	switch {
 	case f.rangeText != "" && f.last+f.from+f.to != "", f.last != "" && f.from+f.to != "":
-		return errors.New("--range, --last and --from with --to are three ways to say it: use one")
+		return fmt.Errorf("--range, --last and --from with --to are three ways to say it: use one of %s", f.origins("range", "last", "from", "to"))
 	case (f.from == "") != (f.to == ""):
-		return errors.New("--from and --to go together")
+		return fmt.Errorf("--from and --to go together: there is only %s", f.origins("from", "to"))
 	case f.rangeText != "":
 		s.Range, err = spec.ParseRange(f.rangeText)
 	case f.last != "" || f.from != "":
 		s.Range, err = spec.NewRange(f.last, f.from, f.to)
 	}
 	if err != nil {
-		return fmt.Errorf("range: %w", err)
+		return fmt.Errorf("%s: %w", f.origins("range", "last", "from", "to"), err)
 	}
 	return nil
 }

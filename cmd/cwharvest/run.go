@@ -32,7 +32,10 @@ func newRun() *cobra.Command {
 		Long: `Finishes an open job first, then starts what is due, one job after the other; when nothing
 is due it says so, calls nothing and exits 0. The same command resumes after a crash, a kill
 or an outage. What failed or was denied in the last job, or in those of the --night that is
-named, is tried once more.`,
+named, is tried once more.
+
+Flags that set something can be given as variables of the environment too: --max-cost 5
+as CWHARVEST_MAX_COST=5. Flags win over variables, variables over the file.`,
 		Example: `  cwharvest run -c harvest.yaml
   cwharvest run --role-arn arn:aws:iam::111122223333:role/metrics-reader --external-id x1 \
       --region us-east-1 --metric CPUUtilization --stat Average,Maximum --last 24h --dir ./harvest`,
@@ -42,11 +45,15 @@ named, is tried once more.`,
 			if err != nil {
 				return err
 			}
+			if f.printConfig {
+				return s.Print(c.OutOrStdout())
+			}
 			r := &runner{spec: s, flags: f, out: c.OutOrStdout(), log: newLogger(c.ErrOrStderr(), f.verbose)}
 			return r.run(c.Context())
 		},
 	}
 	f.register(c)
+	c.Flags().BoolVar(&f.printConfig, "print-config", false, "print the effective configuration and where each value comes from; do nothing")
 	return c
 }
 

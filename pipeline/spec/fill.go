@@ -19,6 +19,7 @@ func (s *Spec) fill(doc *document) error {
 	set(&s.QuotaShare, doc.QuotaShare)
 	set(&s.MaxCost, doc.MaxCost)
 	set(&s.StrictPeriod, doc.StrictPeriod)
+	set(&s.AllowUnknownMetric, doc.AllowUnknownMetric)
 	set((*string)(&s.API), doc.API)
 	set(&s.Prices.GetMetricData, doc.Prices.GetMetricData)
 	set(&s.Prices.GetMetricStatistics, doc.Prices.GetMetricStatistics)
@@ -45,11 +46,23 @@ func (s *Spec) fill(doc *document) error {
 }
 
 func (s *Spec) giveUpAfter(text *string) error {
-	if text != nil && *text == "never" {
-		s.GiveUpAfter = 0
+	if text == nil {
 		return nil
 	}
-	return s.duration(&s.GiveUpAfter, "$.give_up_after", text)
+	d, err := ParseGiveUpAfter(*text)
+	if err != nil {
+		return s.bad("$.give_up_after", "%v", err)
+	}
+	s.GiveUpAfter = d
+	return nil
+}
+
+// ParseGiveUpAfter reads a duration, or never.
+func ParseGiveUpAfter(text string) (time.Duration, error) {
+	if text == "never" {
+		return 0, nil
+	}
+	return ParseDuration(text)
 }
 
 func (s *Spec) fillTolerations(doc *document) (errs error) {
@@ -127,10 +140,15 @@ func (s *Spec) fillRange(v any) (err error) {
 		if s.Range, err = ParseRange(v); err != nil {
 			return s.bad(path, "%v", err)
 		}
+	case time.Time:
+		return s.fillRange(v.Format(time.RFC3339))
 	case map[string]any:
 		text := func(key string) string {
-			if v[key] == nil {
+			switch value := v[key].(type) {
+			case nil:
 				return ""
+			case time.Time: // tagged as a timestamp
+				return value.Format(time.RFC3339)
 			}
 			return fmt.Sprint(v[key])
 		}

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -60,7 +61,10 @@ type document struct {
 	GiveUpAfter  *string  `yaml:"give_up_after"`
 	StrictPeriod *bool    `yaml:"strict_period"`
 	API          *string  `yaml:"api"`
-	Prices       struct {
+
+	AllowUnknownMetric *bool `yaml:"allow_unknown_metric"`
+
+	Prices struct {
 		GetMetricData       *float64 `yaml:"get_metric_data"`
 		GetMetricStatistics *float64 `yaml:"get_metric_statistics"`
 		ListMetrics         *float64 `yaml:"list_metrics"`
@@ -127,9 +131,12 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (Spec, err
 		return s, &Error{position(name, err)}
 	}
 	s.where = func(path string) string { return locate(name, file, path) }
+	s.line = func(path string) string { return lineOf(name, file, path) }
 	body, err := body(file)
 	if err == nil && body != nil {
-		err = expand(body, env)
+		if err = expand(body, env); err == nil {
+			ast.Walk(verbatim{}, body)
+		}
 	}
 	var doc document
 	if err == nil && body != nil {
@@ -167,6 +174,11 @@ var positioned = regexp.MustCompile(`^\[(\d+):(\d+)\] (.*)`)
 
 var unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
 
+var wrongType = regexp.MustCompile(`cannot unmarshal .* of type (\S+)$`)
+
+// typeNames are what people call the types of settings.
+var typeNames = map[string]string{"bool": "true or false", "int": "a whole number", "float64": "a number", "string": "one value"}
+
 // position puts an error of the YAML library into one line with its place.
 func position(name string, err error) string {
 	text, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
@@ -177,6 +189,9 @@ func position(name string, err error) string {
 	text = m[3]
 	if u := unknownField.FindStringSubmatch(text); u != nil {
 		text = fmt.Sprintf("unknown key %q%s", u[1], didYouMean(u[1], keys()))
+	}
+	if w := wrongType.FindStringSubmatch(text); w != nil {
+		text = "write " + cmp.Or(typeNames[w[1]], "a list or keys") + " here"
 	}
 	return fmt.Sprintf("%s:%s:%s: %s", name, m[1], m[2], text)
 }
@@ -213,6 +228,52 @@ func locate(name string, file *ast.File, path string) string {
 		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
 	return name
+}
+
+// lineOf returns NAME:LINE of a path that the file itself has, else "".
+func lineOf(name string, file *ast.File, path string) string {
+	p, err := yaml.PathString(path)
+	if err != nil {
+		return ""
+	}
+	node, err := p.FilterFile(file)
+	if err != nil || node == nil || node.GetToken() == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", name, node.GetToken().Position.Line)
+}
+
+// verbatim makes numbers the text that they are written as: YAML would read an
+// external id 0123 as 83, and 1.50 as 1.5.
+type verbatim struct{}
+
+func (v verbatim) Visit(node ast.Node) ast.Visitor {
+	switch node := node.(type) {
+	case *ast.MappingValueNode:
+		node.Value = asWritten(node.Value)
+	case *ast.SequenceNode:
+		for i := range node.Values {
+			node.Values[i] = asWritten(node.Values[i])
+		}
+	case *ast.AnchorNode:
+		node.Value = asWritten(node.Value)
+	}
+	return v
+}
+
+func asWritten(node ast.Node) ast.Node {
+	switch node := node.(type) {
+	case *ast.IntegerNode:
+		if fmt.Sprint(node.Value) == node.Token.Value {
+			return node
+		}
+	case *ast.FloatNode:
+	default:
+		return node
+	}
+	text := ast.String(node.GetToken())
+	text.Value = node.GetToken().Value
+	return text
 }
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)

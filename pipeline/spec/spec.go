@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"cwharvest/store"
@@ -48,6 +49,8 @@ type Spec struct {
 
 	// where tells the position of a setting in the file, for errors.
 	where func(path string) string
+	line  func(path string) string // NAME:LINE of a setting that the file gives, else ""
+	said  map[string]string        // by path: the flag or variable that overrides it
 }
 
 // RangeKind says how the range of a job is chosen.
@@ -212,12 +215,35 @@ func (e *Error) Error() string { return e.text }
 // bad returns an Error about a setting, with its place in the file.
 func (s *Spec) bad(path, format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
+	if by := s.overridden(path); by != "" {
+		return &Error{by + ": " + text}
+	}
 	if s.where != nil {
 		if at := s.where(path); at != "" {
 			text = at + ": " + text
 		}
 	}
 	return &Error{text}
+}
+
+// Override remembers that a setting, such as $.defaults.regions, comes from a
+// flag or a variable of the environment, for errors and Print.
+func (s *Spec) Override(path, by string) {
+	if s.said == nil {
+		s.said = map[string]string{}
+	}
+	s.said[path] = by
+}
+
+// overridden is what overrides a setting, or one that it is part of; else "".
+func (s *Spec) overridden(path string) string {
+	for path != "" {
+		if by := s.said[path]; by != "" {
+			return by
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return ""
 }
 
 // IsError reports whether an error is about the specification.

@@ -56,6 +56,19 @@ func formatDuration(d time.Duration) string {
 	return d.String()
 }
 
+// formatSize writes bytes as ParseSize reads them.
+func formatSize(n int64) string {
+	for _, unit := range []struct {
+		name  string
+		bytes int64
+	}{{"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}} {
+		if n >= unit.bytes && n%unit.bytes == 0 {
+			return strconv.FormatInt(n/unit.bytes, 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
 // ParseTime reads a date or a time, in UTC unless it has an offset.
 func ParseTime(s string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly} {
@@ -85,17 +98,24 @@ func ParseSize(s string) (int64, error) {
 	return int64(n * unit), nil
 }
 
-// ParseRange reads a range as a flag gives it: yesterday or since_last.
+// ParseRange reads a range as one word: yesterday, since_last, a length such as
+// 24h, or a UTC day such as 2026-11-01.
 func ParseRange(s string) (Range, error) {
 	switch kind := RangeKind(s); kind {
 	case Yesterday, SinceLast:
 		return Range{Kind: kind}, nil
 	}
-	return Range{}, fmt.Errorf("range %q: write yesterday, since_last, {last: 24h} or {from: ..., to: ...}", s)
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return Range{Kind: Fixed, From: day, To: day.AddDate(0, 0, 1)}, nil
+	}
+	if last, err := ParseDuration(s); err == nil {
+		return Range{Kind: Last, Last: last}, nil
+	}
+	return Range{}, fmt.Errorf("range %q: write yesterday, since_last, 24h, 2026-11-01, {last: 24h} or {from: ..., to: ...}", s)
 }
 
-// nearest returns the candidate that a misspelt word most likely means, or "".
-func nearest(word string, candidates []string) string {
+// Nearest returns the candidate that a misspelt word most likely means, or "".
+func Nearest(word string, candidates []string) string {
 	best, least := "", len(word)/2+1
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < least {
@@ -127,7 +147,7 @@ func distance(a, b string) int {
 }
 
 func didYouMean(word string, candidates []string) string {
-	if c := nearest(word, candidates); c != "" {
+	if c := Nearest(word, candidates); c != "" {
 		return fmt.Sprintf(" (did you mean %q?)", c)
 	}
 	return ""

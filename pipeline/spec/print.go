@@ -1,0 +1,287 @@
+package spec
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// hidden stands for a secret in what is printed.
+const hidden = "<set>"
+
+// Print writes the specification as a harvest.yaml, with a comment at each key
+// that says where its value comes from. External ids are not shown.
+func (s *Spec) Print(w io.Writer) error {
+	defaults := Default()
+	usual := map[string]string{}
+	for _, l := range lines(reflect.ValueOf(defaults.document()), "$") {
+		usual[l.path] = l.text
+	}
+	all := lines(reflect.ValueOf(s.document()), "$")
+	width := 0
+	for _, l := range all {
+		width = max(width, min(len(l.text), 60))
+	}
+	var out strings.Builder
+	for _, l := range all {
+		if l.leaf {
+			fmt.Fprintf(&out, "%-*s  # %s\n", width, l.text, s.origin(l.path, usual[l.path] == l.text))
+		} else {
+			out.WriteString(l.text + "\n")
+		}
+	}
+	for _, implied := range s.implied() {
+		fmt.Fprintf(&out, "# %s\n", implied)
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// origin says where the value of a setting comes from.
+func (s *Spec) origin(path string, usual bool) string {
+	if by := s.overridden(path); by != "" {
+		return strings.Replace(by, "--", "flag --", 1)
+	}
+	if s.line != nil {
+		for at := path; at != "$"; at = at[:strings.LastIndexAny(at, ".[")] {
+			if line := s.line(at); line != "" {
+				return line
+			}
+			if usual {
+				break // what is around it may be in the file all the same
+			}
+		}
+	}
+	return "default"
+}
+
+// implied are settings without a value of their own.
+func (s *Spec) implied() (all []string) {
+	if s.Out == "" {
+		all = append(all, "out: data/ in dir")
+	}
+	if len(s.Accounts) == 0 && s.Defaults.RoleARN == "" {
+		all = append(all, "accounts: none, so the caller's own identity")
+	}
+	if len(s.Defaults.Regions) == 0 {
+		all = append(all, "defaults.regions: the profile's, or AWS_REGION")
+	}
+	if !s.Night.IsZero() {
+		all = append(all, fmt.Sprintf("this run only: %s harvests %s instead of the range", "--night", s.Night.Format(time.DateOnly)))
+	}
+	return all
+}
+
+// documentRange is a range that is more than one word.
+type documentRange struct{ last, from, to string }
+
+// document is the specification as a file would say it.
+func (s *Spec) document() *document {
+	doc := &document{
+		Job: &s.Job, Dir: &s.Dir, Format: &s.Format, Range: s.Range.document(),
+		Settle: length(s.Settle), Period: length(s.Period), Defaults: s.Defaults.document(),
+		Concurrency: &s.Concurrency, MaxInFlight: &s.MaxInFlight, QuotaShare: &s.QuotaShare,
+		PartSize: pointer(formatSize(s.PartSize)), SpoolLimit: pointer(formatSize(s.SpoolLimit)),
+		MaxCost: &s.MaxCost, MaxDuration: length(s.MaxDuration), GiveUpAfter: length(s.GiveUpAfter),
+		StrictPeriod: &s.StrictPeriod, API: (*string)(&s.API), AllowUnknownMetric: &s.AllowUnknownMetric,
+	}
+	if s.Out != "" {
+		doc.Out = &s.Out
+	}
+	if s.Compression != "" {
+		doc.Compression = &s.Compression
+	}
+	if s.GiveUpAfter == 0 {
+		doc.GiveUpAfter = pointer("never")
+	}
+	doc.S3.Profile, doc.S3.RoleARN, doc.S3.ExternalID, doc.S3.Region = s.S3.Profile, s.S3.RoleARN, mask(s.S3.ExternalID), s.S3.Region
+	for i := range s.Accounts {
+		doc.Accounts = append(doc.Accounts, s.Accounts[i].document())
+	}
+	grow(&doc.Tolerate, len(s.Tolerate))
+	for i, t := range s.Tolerate {
+		doc.Tolerate[i].Account, doc.Tolerate[i].Region, doc.Tolerate[i].Until = t.Account, t.Region, t.Until.Format(time.RFC3339)
+	}
+	in := &doc.Instances
+	in.Sources, in.File, in.Tags = s.Instances.Sources, s.Instances.File, s.Instances.Tags
+	in.States, in.Monitoring = s.Instances.States, s.Instances.Monitoring
+	grow(&doc.Metrics, len(s.Metrics))
+	for i, m := range s.Metrics {
+		to := &doc.Metrics[i]
+		to.Namespace, to.Names, to.Statistics, to.Dimensions = m.Namespace, m.Names, m.Statistics, m.Dimensions
+	}
+	p := &s.Prices
+	doc.Prices.GetMetricData, doc.Prices.GetMetricStatistics, doc.Prices.ListMetrics = &p.GetMetricData, &p.GetMetricStatistics, &p.ListMetrics
+	return doc
+}
+
+// grow makes a slice of a type that has no name so long.
+func grow[T any](s *[]T, n int) { *s = make([]T, n) }
+
+func pointer[T any](v T) *T { return &v }
+
+func length(d time.Duration) *string {
+	if d == Auto {
+		return pointer("auto")
+	}
+	return pointer(formatDuration(d))
+}
+
+func mask(secret string) string {
+	if secret == "" {
+		return ""
+	}
+	return hidden
+}
+
+func (r Range) document() any {
+	switch r.Kind {
+	case Last:
+		return documentRange{last: formatDuration(r.Last)}
+	case Fixed:
+		return documentRange{from: r.From.UTC().Format(time.RFC3339), to: r.To.UTC().Format(time.RFC3339)}
+	}
+	return string(r.Kind)
+}
+
+func (a *Account) document() documentAccount {
+	doc := documentAccount{
+		ID: a.ID, Profile: a.Profile, RoleARN: a.RoleARN, RoleName: a.RoleName, ExternalID: mask(a.ExternalID), File: a.File,
+	}
+	if a.SessionDuration != 0 {
+		doc.SessionDuration = length(a.SessionDuration)
+	}
+	if len(a.Regions) > 0 {
+		doc.Regions = a.Regions
+	}
+	if o := a.Organization; o != nil {
+		allocate(&doc.Organization)
+		doc.Organization.Profile, doc.Organization.OUs, doc.Organization.Exclude = o.Profile, o.OUs, o.Exclude
+	}
+	if a.Via != (Via{}) {
+		allocate(&doc.Via)
+		doc.Via.RoleARN, doc.Via.ExternalID = a.Via.RoleARN, mask(a.Via.ExternalID)
+	}
+	grow(&doc.Fallbacks, len(a.Fallbacks))
+	for i, f := range a.Fallbacks {
+		f.ExternalID = mask(f.ExternalID)
+		to := &doc.Fallbacks[i]
+		to.Profile, to.InstanceRole, to.RoleARN, to.RoleName, to.ExternalID = f.Profile, f.InstanceRole, f.RoleARN, f.RoleName, f.ExternalID
+	}
+	return doc
+}
+
+func allocate[T any](p **T) { *p = new(T) }
+
+// printed is one line of a file; a leaf has a value of its own.
+type printed struct {
+	text, path string
+	leaf       bool
+}
+
+// lines writes the keys of a struct that hold something.
+func lines(v reflect.Value, path string) (all []printed) {
+	v = reflect.Indirect(v)
+	for field, value := range v.Fields() {
+		key := field.Tag.Get("yaml")
+		at := path + "." + key
+		given := value.Kind() == reflect.Pointer && !value.IsNil()
+		if value = reflect.Indirect(value); !value.IsValid() || !given && value.IsZero() {
+			continue
+		}
+		if text, ok := leaf(value); ok {
+			all = append(all, printed{key + ": " + text, at, true})
+			continue
+		}
+		var below []printed
+		if value.Kind() == reflect.Struct {
+			below = indent(lines(value, at), "  ", "  ")
+		} else {
+			below = items(value, at)
+		}
+		switch {
+		case len(below) > 0:
+			all = append(append(all, printed{key + ":", at, false}), below...)
+		case given:
+			all = append(all, printed{key + ": {}", at, true})
+		}
+	}
+	return all
+}
+
+func items(list reflect.Value, path string) (all []printed) {
+	for i := range list.Len() {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		item := lines(list.Index(i), at)
+		if len(item) == 0 {
+			item = []printed{{"{}", at, true}}
+		}
+		all = append(all, indent(item, "  - ", "    ")...)
+	}
+	return all
+}
+
+func indent(all []printed, first, others string) []printed {
+	for i := range all {
+		if i == 0 {
+			all[i].text = first + all[i].text
+		} else {
+			all[i].text = others + all[i].text
+		}
+	}
+	return all
+}
+
+// leaf writes a value in one line; false of what holds keys of its own.
+func leaf(v reflect.Value) (string, bool) {
+	if v.Kind() == reflect.Interface {
+		v = v.Elem()
+	}
+	switch value := v.Interface().(type) {
+	case string:
+		return scalar(value), true
+	case bool:
+		return strconv.FormatBool(value), true
+	case int:
+		return strconv.Itoa(value), true
+	case float64:
+		return strconv.FormatFloat(value, 'f', -1, 64), true
+	case []string:
+		words := make([]string, len(value))
+		for i := range value {
+			words[i] = scalar(value[i])
+		}
+		return "[" + strings.Join(words, ", ") + "]", true
+	case map[string]string:
+		words := make([]string, 0, len(value))
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			words = append(words, scalar(key)+": "+scalar(value[key]))
+		}
+		return "{" + strings.Join(words, ", ") + "}", true
+	case documentRange:
+		if value.last != "" {
+			return "{last: " + scalar(value.last) + "}", true
+		}
+		return "{from: " + scalar(value.from) + ", to: " + scalar(value.to) + "}", true
+	}
+	return "", false
+}
+
+// plainForm is what no reader of YAML takes for anything but text.
+var plainForm = regexp.MustCompile(`^([A-Za-z./][\w./-]*|\d+(ms|s|m|h|d|[KMG]i?B))$`)
+
+var notText = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off|y|n|null|\.(inf|nan))$`)
+
+// scalar quotes text where YAML could take it for something else.
+func scalar(text string) string {
+	if plainForm.MatchString(text) && !notText.MatchString(text) {
+		return text
+	}
+	return strconv.Quote(text)
+}
