@@ -27,6 +27,9 @@ var notOurs = []string{"CWHARVEST_STEADY", "CWHARVEST_CRASHES", "CWHARVEST_EXIT"
 // the environment from saying another.
 var alternatives = [][]string{{"range", "last", "from", "to"}}
 
+// kinds are what people call the types of flags.
+var kinds = map[string]string{"bool": "true or false", "int": "a whole number", "float64": "a number", "duration": "a duration such as 1m30s"}
+
 func variableOf(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
@@ -58,7 +61,7 @@ func (f *runFlags) readEnvironment(environment []string, warnings io.Writer) (er
 		case flag.Changed || shadowed(flag.Name, given):
 		default:
 			if e := f.all.Set(flag.Name, value); e != nil && err == nil {
-				err = fmt.Errorf("%s=%q: write it as --%s takes it, %s", name, masked(flag.Name, value), flag.Name, flag.Value.Type())
+				err = fmt.Errorf("%s=%q is not possible: it is --%s, and takes %s", name, masked(flag.Name, value), flag.Name, cmp.Or(kinds[flag.Value.Type()], "text"))
 			}
 			f.givenBy[flag.Name] = name
 		}

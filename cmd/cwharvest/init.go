@@ -1,0 +1,74 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"cwharvest/pipeline/spec"
+
+	"github.com/spf13/cobra"
+)
+
+func newInit() *cobra.Command {
+	force := false
+	c := &cobra.Command{
+		Use:   "init [FILE]",
+		Short: "Write a commented harvest.yaml that runs as it is",
+		Long: `Writes a harvest.yaml (or FILE, or - for standard output) that harvests the caller's own
+account as it is, with the other settings as comments. It calls nothing and refuses to
+overwrite a file.`,
+		Example: "  cwharvest init\n  cwharvest init - | less",
+		Args:    usage(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			path := strings.Join(append(args, "harvest.yaml")[:1], "")
+			if path == "-" {
+				_, err := fmt.Fprint(c.OutOrStdout(), spec.Initial)
+				return err
+			}
+			if err := writeInitial(path, force); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s is written; next:\n  cwharvest plan -c %s\n  cwharvest run -c %s\n", path, path, path)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&force, "force", false, "overwrite the file")
+	return c
+}
+
+func writeInitial(path string, force bool) error {
+	how := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if force {
+		how = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	file, err := os.OpenFile(path, how, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		return usageError{fmt.Errorf("%s is there already: name another file, or overwrite it with --force", path)}
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	_, err = file.WriteString(spec.Initial)
+	return errors.Join(err, file.Close())
+}
+
+func newSchema() *cobra.Command {
+	return &cobra.Command{
+		Use:     "schema",
+		Short:   "Print the JSON Schema of harvest.yaml, for editors",
+		Long:    "Prints the JSON Schema (draft 2020-12) of harvest.yaml, from which editors complete and check it.",
+		Example: "  cwharvest schema > harvest.schema.json",
+		Args:    usage(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			schema, err := spec.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = c.OutOrStdout().Write(schema)
+			return err
+		},
+	}
+}
