@@ -140,6 +140,8 @@ func (s *Spec) fillRange(v any) (err error) {
 		if s.Range, err = ParseRange(v); err != nil {
 			return s.bad(path, "%v", err)
 		}
+	case uint64:
+		return s.fillRange(fmt.Sprint(v))
 	case time.Time:
 		return s.fillRange(v.Format(time.RFC3339))
 	case map[string]any:
