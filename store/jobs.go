@@ -17,7 +17,7 @@ type JobInfo struct {
 	State  State
 	Pruned bool // its database was removed: nothing of it can be tried again
 
-	// Of the latest job alone:
+	// Of the latest job and of open ones alone:
 	Targets    []Target
 	MostPoints int64 // estimated datapoints of its largest target, as far as enumerated
 	Bytes      int64 // that its database and its parts take
@@ -55,8 +55,12 @@ func readJobs(dir string) ([]JobInfo, error) {
 		}
 		return a.Spec.Created.Compare(b.Spec.Created)
 	})
-	if n := len(jobs); n > 0 && !jobs[n-1].Pruned {
-		return jobs, readTargetsOf(dir, &jobs[n-1])
+	for i := range jobs {
+		if jobs[i].State == Unfinished || i == len(jobs)-1 && !jobs[i].Pruned {
+			if err := readTargetsOf(dir, &jobs[i]); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return jobs, nil
 }

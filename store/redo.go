@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -198,8 +199,14 @@ func (j *Job) rewrite(ctx context.Context, r *redo, old Part) error {
 		}
 		return ctx.Err()
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return j.damagedPart(old.Name, err)
+	}
 	if !errors.Is(err, errFound) {
 		return err
+	}
+	if sum, _, err := j.place.Sum(ctx, old.Name, true); err != nil || sum != old.SHA256 {
+		return j.damagedPart(old.Name, err)
 	}
 	r.Removes = append(r.Removes, old.Name)
 	is := Part{Segment: old.Segment, Date: old.Date}
@@ -209,6 +216,14 @@ func (j *Job) rewrite(ctx context.Context, r *redo, old Part) error {
 		r.Parts = append(r.Parts, is)
 	}
 	return err
+}
+
+// damagedPart says of a part that it is not what was published.
+func (j *Job) damagedPart(name string, err error) error {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("%s/%s is missing or was altered: `cwharvest repair %s` has its rows fetched again", j.place, name, j.dir.path)
 }
 
 func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *redo, old Part, is *Part) (err error) {

@@ -64,7 +64,7 @@ func (d *Dir) repair(ctx context.Context) (all []Repaired, err error) {
 			r.Problem, _, _ = strings.Cut(problem.Error(), "; it was not changed")
 			err = d.rebuild(ctx, id, &r)
 		default:
-			err = d.mendFiles(id, &r)
+			err = d.mendJob(ctx, id, &r)
 		}
 		if err != nil {
 			return all, fmt.Errorf("repair job %s: %w", id, err)
@@ -72,6 +72,45 @@ func (d *Dir) repair(ctx context.Context) (all []Repaired, err error) {
 		all = append(all, r)
 	}
 	return all, nil
+}
+
+// mendJob mends what lies beside a sound database. Parts that are missing or
+// altered are mended by rebuilding it without them.
+func (d *Dir) mendJob(ctx context.Context, id string, r *Repaired) error {
+	if err := d.mendFiles(id, r); err != nil {
+		return err
+	}
+	job, err := readJob(d.path, id)
+	if err != nil || job.Pruned {
+		if errors.Is(err, errNeverWas) {
+			return nil
+		}
+		return err
+	}
+	job.Spec.Out = resolveOut(d.path, job.Spec.Out)
+	report := &Report{}
+	if err := d.verify(ctx, &job, report, nil); err != nil {
+		return err
+	}
+	damaged := slices.DeleteFunc(slices.Clone(report.Damaged), func(name string) bool { return strings.HasPrefix(name, job.Spec.inventories()+"/") })
+	switch {
+	case len(report.Damaged) == 0:
+		return nil
+	case len(damaged) == 0:
+		r.Files = report.Damaged[0] + " is missing or altered"
+		return d.reopen(id)
+	}
+	r.Sound, r.Problem = false, strings.Join(report.Damaged, ", ")+" missing or altered"
+	return d.rebuild(ctx, id, r)
+}
+
+// reopen has the next run finish a job once more, which makes its inventory anew.
+func (d *Dir) reopen(id string) error {
+	j, err := d.OpenJob(id)
+	if err != nil {
+		return err
+	}
+	return errors.Join(j.changeRecord(func(r *jobRecord) { r.State = Unfinished }), j.Discard())
 }
 
 // mendFiles writes specification and manifest of a sound database anew where they

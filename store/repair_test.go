@@ -243,3 +243,56 @@ func TestRepairOfFiles(t *testing.T) {
 		})
 	}
 }
+
+// Beside a sound database a part that is lost is fetched again, with its segment,
+// and so is one that a redo would have copied.
+func TestRepairOfParts(t *testing.T) {
+	for name, harm := range map[string]func(string) error{"lost": os.Remove, "altered": flip, "cut": func(p string) error { return os.Truncate(p, 300) }} {
+		for _, redone := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, in mid-redo %v", name, redone), func(t *testing.T) {
+				f := newFixture(t, 11)
+				if err := f.attempt(false); err != nil {
+					t.Fatal(err)
+				}
+				if err := harm(filepath.Join(f.spec.Out, f.manifest().Parts[1].Name)); err != nil {
+					t.Fatal(err)
+				}
+				if redone {
+					if err := f.beginRedo(testTargets[0]); err != nil {
+						t.Fatal(err)
+					}
+					if err := f.attempt(false); err == nil || !strings.Contains(err.Error(), "cwharvest repair") {
+						t.Fatalf("the redo took a damaged part: %v", err)
+					}
+				}
+				repaired, err := Repair(context.Background(), f.path, Config{})
+				if err != nil || repaired[0].Sound || len(repaired[0].Dropped) == 0 || repaired[0].Rows == 0 {
+					t.Fatalf("%+v, %v", repaired, err)
+				}
+				if err := f.attempt(false); err != nil {
+					t.Fatal(err)
+				}
+				f.check()
+			})
+		}
+	}
+}
+
+// An inventory that is lost is made anew by the next run.
+func TestRepairOfTheInventory(t *testing.T) {
+	f := newFixture(t, 12)
+	if err := f.attempt(false); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(f.spec.Out, f.manifest().Inventory.Name)); err != nil {
+		t.Fatal(err)
+	}
+	repaired, err := Repair(context.Background(), f.path, Config{})
+	if err != nil || !repaired[0].Sound || repaired[0].Files == "" {
+		t.Fatalf("%+v, %v", repaired, err)
+	}
+	if err := f.attempt(false); err != nil {
+		t.Fatal(err)
+	}
+	f.check()
+}

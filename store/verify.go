@@ -18,6 +18,7 @@ type Report struct {
 	Rows     int64 // in parts and in the spool
 	Bytes    int64 // of parts
 	Problems []string
+	Damaged  []string // parts and inventories that are missing or altered
 }
 
 func (r *Report) problem(format string, args ...any) {
@@ -228,17 +229,18 @@ func (v *verification) part(p Part) (bool, error) {
 	sum, size, err := v.place.Sum(v.ctx, p.Name, true)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		v.report.problem("%s/%s is missing", v.place, p.Name)
+		v.report.problem("%s/%s is missing; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, v.dir.path)
 	case err != nil:
 		return false, fmt.Errorf("%s/%s: %w", v.place, p.Name, err)
 	case size != p.Bytes:
-		v.report.problem("%s/%s has %d bytes, the manifest says %d", v.place, p.Name, size, p.Bytes)
+		v.report.problem("%s/%s has %d bytes, the manifest says %d; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, size, p.Bytes, v.dir.path)
 	case sum != p.SHA256:
-		v.report.problem("%s/%s was altered: its SHA-256 differs from the manifest's", v.place, p.Name)
+		v.report.problem("%s/%s was altered: its SHA-256 differs from the manifest's; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, v.dir.path)
 	default:
 		v.report.Bytes += p.Bytes
 		return true, nil
 	}
+	v.report.Damaged = append(v.report.Damaged, p.Name)
 	return false, nil
 }
 

@@ -78,8 +78,11 @@ func (r *runner) entries(ctx context.Context) ([]spec.Account, error) {
 
 // openAccounts are those of the open job, which needs nobody to list them again.
 func (r *runner) openAccounts() (members []spec.Account) {
-	if n := len(r.jobs); n > 0 && r.jobs[n-1].State == store.Unfinished {
-		for _, t := range r.jobs[n-1].Targets {
+	for _, j := range r.jobs {
+		if j.State != store.Unfinished {
+			continue
+		}
+		for _, t := range j.Targets {
 			if !slices.ContainsFunc(members, func(m spec.Account) bool { return m.ID == t.Account }) {
 				members = append(members, spec.Account{ID: t.Account})
 			}

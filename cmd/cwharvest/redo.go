@@ -54,7 +54,7 @@ func (r *runner) redoable() (*store.JobInfo, error) {
 	}
 	night := r.spec.Night
 	for _, j := range slices.Backward(r.jobs) {
-		if !night.IsZero() && (j.Spec.Start.Before(night) || !j.Spec.Start.Before(night.Add(24*time.Hour))) {
+		if !night.IsZero() && (!j.Spec.Start.Before(night.Add(24*time.Hour)) || !j.Spec.End.After(night)) {
 			continue
 		}
 		if j.Pruned {

@@ -42,7 +42,7 @@ func printRepaired(c *cobra.Command, r *store.Repaired) {
 		return
 	}
 	if r.Sound {
-		line("%s  its specification and manifest are written anew from the database: %s", r.Job, r.Files)
+		line("%s  sound, and what lies beside its database is made anew, now or by the next run: %s", r.Job, r.Files)
 		return
 	}
 	line("%s  REBUILT  %s rows are published and stay; `cwharvest run` goes on with the rest", r.Job, number(r.Rows))

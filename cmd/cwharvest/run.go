@@ -140,6 +140,9 @@ func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool,
 		if len(differences) > 0 {
 			return false, &planDiffersError{job: j.Spec.ID, differences: differences}
 		}
+		if err := r.checkSelected(j.Targets); err != nil {
+			return false, err
+		}
 		job, err := r.dir.OpenJob(j.Spec.ID)
 		if err != nil {
 			return false, err
@@ -254,6 +257,9 @@ func (r *runner) start(ctx context.Context, frozen *store.Spec) error {
 		return err
 	}
 	targets := targetsOf(entries)
+	if err := r.checkSelected(targets); err != nil {
+		return err
+	}
 	if _, err := r.listed(targets); err != nil {
 		return err
 	}
@@ -262,6 +268,15 @@ func (r *runner) start(ctx context.Context, frozen *store.Spec) error {
 		return err
 	}
 	return r.work(ctx, job, false)
+}
+
+// checkSelected refuses an --only that names nothing: it would do nothing, and
+// look like success.
+func (r *runner) checkSelected(targets []store.Target) error {
+	if only := r.flags.selects(); only != nil && !slices.ContainsFunc(targets, only) {
+		return usageError{fmt.Errorf("--only %s: no account and region of the job is that", strings.Join(r.flags.only, ","))}
+	}
+	return nil
 }
 
 func (r *runner) nothingDue() error {

@@ -107,8 +107,10 @@ func broken(err error) bool {
 	switch {
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return false
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, context.DeadlineExceeded):
 		return true
+	case errors.Is(err, io.ErrUnexpectedEOF): // of an answer, not of a file that was cut
+		return errors.As(err, new(*s3Error))
 	case errors.As(err, new(*smithyhttp.RequestSendError)), errors.As(err, new(*net.OpError)):
 		return true
 	}

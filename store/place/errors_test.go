@@ -104,7 +104,7 @@ func TestOtherErrors(t *testing.T) {
 		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EACCES}, false, "write"},
 		{&fs.PathError{Op: "read", Path: "a", Err: syscall.EIO}, false, ""},
 		{os.ErrDeadlineExceeded, true, ""},
-		{io.ErrUnexpectedEOF, true, ""},
+		{io.ErrUnexpectedEOF, false, ""},
 		{refusal(true), false, ""},
 		{refusal(false), true, ""},
 	} {
