@@ -45,6 +45,9 @@ type runFlags struct {
 	night                         string
 	redo                          bool
 	printConfig                   bool
+
+	listen, metricsFile string
+	listenAnywhere      bool
 }
 
 // register gives a command every flag of a run.
@@ -96,6 +99,9 @@ func (f *runFlags) define() {
 	fs.BoolVar(&f.redo, "redo", false, "fetch what --only names of the finished job once more, and replace its rows")
 	fs.BoolVar(&f.noRetry, "no-retry", false, "leave alone what failed or was denied in the last job")
 	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "ask for AWS/EC2 metrics this version does not know")
+	fs.StringVar(&f.listen, "listen", "", "show the run over HTTP while it works, such as on 127.0.0.1:9464: a page, /metrics, /healthz, /status.json")
+	fs.BoolVar(&f.listenAnywhere, "listen-anywhere", false, "let --listen take addresses that others reach; there is no password")
+	fs.StringVar(&f.metricsFile, "metrics-file", "", "keep metrics in this file, for node_exporter's textfile collector")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log every failed call")
 }
 

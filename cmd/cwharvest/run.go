@@ -49,7 +49,7 @@ as CWHARVEST_MAX_COST=5. Flags win over variables, variables over the file.`,
 				return s.Print(c.OutOrStdout())
 			}
 			r := &runner{spec: s, flags: f, out: c.OutOrStdout(), log: newLogger(c.ErrOrStderr(), f.verbose)}
-			return r.run(c.Context())
+			return r.monitored(c.Context())
 		},
 	}
 	f.register(c)
@@ -81,6 +81,19 @@ type runner struct {
 	instances map[store.Target][]store.Instance // what listed read, once
 
 	points int64 // estimated datapoints of the largest target, as far as known
+
+	monitor *monitor
+}
+
+// monitored is run, shown to who watches it.
+func (r *runner) monitored(ctx context.Context) (err error) {
+	if r.monitor, err = newMonitor(r.flags, r.spec.Dir, r.spec.QuotaShare, r.log); err != nil {
+		return err
+	}
+	err = r.run(ctx)
+	r.monitor.stop() // when the run did not come to its directory
+	r.monitor.finish(exitCode(err))
+	return err
 }
 
 func (r *runner) run(ctx context.Context) (err error) {
@@ -96,6 +109,8 @@ func (r *runner) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.dir.Close()) }()
+	r.monitor.start()
+	defer r.monitor.stop()
 	jobs, err := r.dir.Jobs()
 	if err != nil {
 		return err

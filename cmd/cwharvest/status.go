@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -77,9 +76,7 @@ func (s *statusCommand) show() (running bool, errs error) {
 func (s *statusCommand) print(dir string, status *store.Status) error {
 	switch {
 	case s.json:
-		e := json.NewEncoder(s.out)
-		e.SetIndent("", "  ")
-		return e.Encode(status)
+		return encodeJSON(s.out, status)
 	case s.failed:
 		all, err := store.ReadFailed(dir, status)
 		if err == nil {

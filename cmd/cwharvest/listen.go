@@ -1,0 +1,246 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cwharvest/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// monitor shows a run to others while it works: over HTTP, as a file of metrics,
+// or both. It reads what `cwharvest status` reads and never changes or delays
+// anything; it outlives the jobs of a run and shows the present one. Its zero
+// value shows nothing.
+type monitor struct {
+	dir     string
+	share   float64 // of the quota that the run uses
+	log     *slog.Logger
+	file    *metricsFile // nil: none
+	listen  net.Listener // nil: none
+	server  *http.Server
+	history history
+	began   time.Time
+
+	end  chan struct{} // closed by stop
+	done sync.WaitGroup
+}
+
+// staleAfter is how old the status of a run that works may be.
+const staleAfter = 15 * time.Second
+
+// newMonitor takes the address and writes the file, so that neither can fail
+// once something was called. Nothing is served before start.
+func newMonitor(f *runFlags, dir string, share float64, log *slog.Logger) (*monitor, error) {
+	m := &monitor{dir: dir, share: share, log: log}
+	if f.metricsFile != "" {
+		m.file = newMetricsFile(f.metricsFile, log)
+		if err := m.file.write(); err != nil {
+			return nil, usageError{err}
+		}
+		m.file.registry.MustRegister(collector{m.read})
+	}
+	if f.listen == "" {
+		return m, nil
+	}
+	host, err := checkListen(f.listen, f.listenAnywhere)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if m.listen, err = net.Listen("tcp", f.listen); err != nil {
+		return nil, usageError{fmt.Errorf("--listen %s: %w; is another run using the port?", f.listen, err)}
+	}
+	handler := m.handler()
+	if !f.listenAnywhere {
+		handler = forHosts(handler, "localhost", "127.0.0.1", "::1", host)
+	}
+	m.server = newServer(readOnly(handler))
+	return m, nil
+}
+
+// checkListen returns the host of an address, which must be this machine's own.
+func checkListen(address string, anywhere bool) (string, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", fmt.Errorf("--listen %q: write an address with a port, such as 127.0.0.1:9464", address)
+	}
+	if ip := net.ParseIP(host); !anywhere && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", fmt.Errorf("--listen %s: others could read it, without a password; listen on 127.0.0.1, or add --listen-anywhere if that is meant", address)
+	}
+	return host, nil
+}
+
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+	}
+}
+
+// start shows the run from now on. The directory must be held: who reads a
+// status of a free one holds it for a moment.
+func (m *monitor) start() {
+	m.end, m.began = make(chan struct{}), time.Now()
+	if m.file != nil {
+		m.done.Go(func() { m.file.writeUntil(m.end) })
+	}
+	if m.listen == nil {
+		return
+	}
+	m.done.Go(m.sample)
+	m.done.Go(func() {
+		if err := m.server.Serve(m.listen); !errors.Is(err, http.ErrServerClosed) {
+			m.log.Warn("the run is not shown any more", "error", err)
+		}
+	})
+	m.log.Info("the run shows itself", "url", "http://"+m.listen.Addr().String()+"/")
+}
+
+// sample fills the history.
+func (m *monitor) sample() {
+	tick := time.NewTicker(firstSamples)
+	defer tick.Stop()
+	for {
+		if s, err := m.read(); err == nil && !s.Written.Before(m.began) {
+			m.history.add(s, m.share)
+		}
+		select {
+		case <-tick.C:
+		case <-m.end:
+			return
+		}
+	}
+}
+
+// stop ends what start began.
+func (m *monitor) stop() {
+	if m.end != nil {
+		close(m.end)
+		m.end = nil
+	}
+	if m.listen != nil {
+		_ = m.server.Close() // what is being read ends with the run
+		if err := m.listen.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			m.log.Warn("listener", "error", err)
+		}
+	}
+	m.done.Wait()
+}
+
+// finish writes the last metrics, once the directory is free.
+func (m *monitor) finish(code int) {
+	if m.file != nil {
+		m.file.finish(code)
+	}
+}
+
+func (m *monitor) read() (*store.Status, error) { return store.ReadStatus(m.dir) }
+
+func (m *monitor) handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{m.read}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/healthz", m.healthz)
+	mux.HandleFunc("/status.json", m.status)
+	mux.HandleFunc("/history.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, m.history.all()) })
+	mux.HandleFunc("/{$}", servePage)
+	return mux
+}
+
+// status answers exactly what `status --json` prints.
+func (m *monitor) status(w http.ResponseWriter, _ *http.Request) {
+	s, err := m.read()
+	switch {
+	case errors.Is(err, store.ErrNoJob):
+		http.Error(w, "no job yet", http.StatusNotFound)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	default:
+		writeJSON(w, s)
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = encodeJSON(w, v) // who does not listen any more is not told
+}
+
+// encodeJSON writes JSON as every command prints it.
+func encodeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// healthz says whether the run works. One that has not come to a job yet, or is
+// between two, does.
+func (m *monitor) healthz(w http.ResponseWriter, _ *http.Request) {
+	s, err := m.read()
+	if errors.Is(err, store.ErrNoJob) || err == nil && s.Written.Before(m.began) {
+		fmt.Fprintln(w, "ok: no job yet")
+		return
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	if age := time.Since(s.Written); age > staleAfter && s.State == "unresponsive" {
+		http.Error(w, fmt.Sprintf("the status is %v old", age.Round(time.Second)), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok: "+s.State)
+}
+
+// readOnly refuses everything but reading, and has browsers do no more than
+// show what they get.
+func readOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range map[string]string{
+			"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+			"Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store", "Content-Security-Policy": contentSecurity,
+		} {
+			w.Header().Set(name, value)
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// forHosts refuses requests under another name: a page elsewhere whose name is
+// made to lead here could read what this serves (DNS rebinding). Ports do not
+// matter: a tunnel changes them.
+func forHosts(next http.Handler, hosts ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		if !slices.Contains(hosts, strings.Trim(strings.ToLower(host), "[]")) {
+			http.Error(w, "this is served to localhost only", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
