@@ -23,7 +23,7 @@ type sample struct {
 	Job        string    `json:"job"`
 	Datapoints int64     `json:"datapoints"`
 	Estimated  int64     `json:"estimated_datapoints"` // what the quota counts
-	Quota      float64   `json:"quota"`                // estimated datapoints a second, of the targets at work
+	Quota      float64   `json:"quota"`                // estimated datapoints a second, of the targets not done, denied or waiting
 	Throttled  int64     `json:"throttled"`
 	Waiting    int64     `json:"waiting_targets"`
 	Held       bool      `json:"writing_waits"`
@@ -60,7 +60,7 @@ func (h *history) add(s *store.Status, share float64) {
 func newSample(s *store.Status, share float64) sample {
 	return sample{
 		Time: s.Written, Job: s.Job, Datapoints: s.Datapoints, Estimated: s.Estimated.Done,
-		Quota:     share * float64(s.Targets.Active) * pipeline.Quota(s.Range.Start, s.Written),
+		Quota:     share * float64(s.Targets.Active+s.Targets.Pending) * pipeline.Quota(s.Range.Start, s.Written),
 		Throttled: s.Requests.Throttled, Waiting: s.Targets.Waiting, Held: s.Trouble != nil,
 		Assumed: s.Sessions.Assumed, Refused: s.Sessions.RefusedExpired,
 	}
