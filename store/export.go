@@ -26,6 +26,7 @@ type Export struct {
 // Exported counts what Export wrote.
 type Exported struct {
 	Files, Kept int // kept: those that were there already
+	Removed     int // of parts that are no more
 	Rows        int64
 }
 
@@ -34,6 +35,9 @@ type Exported struct {
 // already is kept: parts never change.
 func ExportParts(ctx context.Context, dir string, cfg Config, e Export) (done Exported, err error) {
 	if err := exists(dir); err != nil {
+		return done, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
 		return done, err
 	}
 	d := newDir(dir, cfg)
@@ -85,14 +89,34 @@ func (x *exporting) job(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if path.Clean(filepath.ToSlash(x.Out)) == path.Clean(from.String()) {
+		return fmt.Errorf("%s is where the data lie: export to another directory", x.Out)
+	}
+	exported := map[string]bool{}
 	for _, p := range m.Parts {
 		name := strings.TrimSuffix(p.Name, x.spec.format().Suffix()) + x.Format.Suffix()
-		if path.Clean(filepath.ToSlash(x.Out)) == path.Clean(from.String()) && name == p.Name {
-			return fmt.Errorf("%s is where the data lie already, in that format", x.Out)
-		}
 		if err := x.part(ctx, from, p, name); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
+		exported[name] = true
+	}
+	return x.forget(ctx, exported)
+}
+
+// forget removes what was exported of parts that a redo or a repair has replaced.
+func (x *exporting) forget(ctx context.Context, exported map[string]bool) error {
+	names, err := x.to.List(ctx, "date=*/"+x.spec.ID+"-*")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if exported[name] || !strings.HasSuffix(name, x.Format.Suffix()) {
+			continue
+		}
+		if err := x.to.Remove(ctx, name); err != nil {
+			return err
+		}
+		x.done.Removed++
 	}
 	return nil
 }

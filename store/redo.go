@@ -163,6 +163,9 @@ func (j *Job) swap(ctx context.Context) error {
 	if err := j.commitSwap(r); err != nil {
 		return err
 	}
+	if err := j.writeManifest(); err != nil { // before what it lists no more is gone
+		return err
+	}
 	j.sweepAll(ctx)
 	return nil
 }

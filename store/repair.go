@@ -531,5 +531,12 @@ func (b *rebuilding) replace(temporary string) error {
 			return fmt.Errorf("keep the damaged database: %w", err)
 		}
 	}
-	return b.dir.files.Publish(temporary, path)
+	if err := b.dir.files.Publish(temporary, path); err != nil {
+		return err
+	}
+	db, err := openForReading(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(b.dir.writeManifest(db), db.close())
 }

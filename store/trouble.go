@@ -40,7 +40,12 @@ func (j *Job) persist(ctx context.Context, do func() error) error {
 func persist(ctx context.Context, tell func(error), do func() error) error {
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		err := do()
-		if err == nil || !passes(err) {
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil: // which is why it failed
+			return errors.Join(context.Cause(ctx), err)
+		case !passes(err):
 			return err
 		}
 		tell(err)

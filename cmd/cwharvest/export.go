@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"cwharvest/store"
@@ -37,7 +38,7 @@ is new. Works beside a run.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%d files, %s rows written to %s, %d files kept\n", done.Files, number(done.Rows), to, done.Kept)
+			fmt.Fprintf(c.OutOrStdout(), "%d files, %s rows written to %s, %d files kept, %d removed\n", done.Files, number(done.Rows), to, done.Kept, done.Removed)
 			return nil
 		},
 	}
@@ -55,6 +56,9 @@ func exportOf(format encode.Format, to, night string) (e store.Export, err error
 	}
 	if to == "" {
 		return e, fmt.Errorf("--to: name the directory to write to")
+	}
+	if strings.Contains(to, ":/") {
+		return e, fmt.Errorf("--to %s: export writes to a directory; copy it from there", to)
 	}
 	if to, err = filepath.Abs(to); err != nil {
 		return e, err

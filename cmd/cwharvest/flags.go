@@ -35,7 +35,7 @@ type runFlags struct {
 
 	endpointURL                                   string
 	callTimeout, drainTimeout, waitForCredentials time.Duration
-	noRetry, verbose, allowUnknownMetric          bool
+	noRetry, allowUnknownMetric                   bool
 	ignoreEnvCredentials, rediscover              bool
 
 	only, dimensions              []string
@@ -44,6 +44,7 @@ type runFlags struct {
 	strictPeriod                  bool
 	night                         string
 	redo                          bool
+	log                           logFlags
 	printConfig                   bool
 
 	listen, metricsFile string
@@ -98,11 +99,11 @@ func (f *runFlags) define() {
 	fs.BoolVar(&f.rediscover, "rediscover", false, "list accounts, regions and instances of the open job anew")
 	fs.BoolVar(&f.redo, "redo", false, "fetch what --only names of the finished job once more, and replace its rows")
 	fs.BoolVar(&f.noRetry, "no-retry", false, "leave alone what failed or was denied in the last job")
+	fs.BoolVarP(&f.log.verbose, "verbose", "v", false, "log every failed call")
 	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "ask for AWS/EC2 metrics this version does not know")
 	fs.StringVar(&f.listen, "listen", "", "show the run over HTTP while it works, such as on 127.0.0.1:9464: a page, /metrics, /healthz, /status.json")
 	fs.BoolVar(&f.listenAnywhere, "listen-anywhere", false, "let --listen take addresses that others reach; there is no password")
 	fs.StringVar(&f.metricsFile, "metrics-file", "", "keep metrics in this file, for node_exporter's textfile collector")
-	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log every failed call")
 }
 
 func (f *runFlags) defineAccess(fs *pflag.FlagSet) {

@@ -37,7 +37,7 @@ is out of reach that is not tolerated, 5 when the job would cost more than max_c
 				return err
 			}
 			f.waitForCredentials = min(f.waitForCredentials, 30*time.Second)
-			p := &planner{runner{spec: s, flags: f, log: newLogger(c.ErrOrStderr(), f.verbose)}}
+			p := &planner{runner{spec: s, flags: f, log: newLogger(c.ErrOrStderr(), f.log.verbose)}}
 			report, err := p.plan(c.Context())
 			if err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"cwharvest/pipeline"
 	"cwharvest/store"
 )
 
@@ -40,11 +41,33 @@ func (r *runner) redo(ctx context.Context) error {
 	if len(targets) == 0 {
 		return errors.Join(usageError{fmt.Errorf("--only %s: job %s has no such target", strings.Join(r.flags.only, ","), info.Spec.ID)}, job.Discard())
 	}
+	if err := r.affords(job, targets); err != nil {
+		return errors.Join(err, job.Discard())
+	}
 	err = job.Redo(targets)
 	if err != nil && !errors.Is(err, store.ErrNotFinished) {
 		return errors.Join(err, job.Discard())
 	}
 	return r.work(ctx, job, err != nil)
+}
+
+// affords holds what a redo costs against max_cost before it is begun: one that
+// cannot be paid for would keep the job open.
+func (r *runner) affords(job *store.Job, targets []store.Target) error {
+	status, err := job.Status()
+	if err != nil || r.spec.MaxCost == 0 {
+		return err
+	}
+	cost := status.CostUSD.WorstCase
+	for _, t := range job.Targets() {
+		if slices.Contains(targets, t.Target) {
+			cost += t.WorstUSD
+		}
+	}
+	if cost > r.spec.MaxCost {
+		return fmt.Errorf("%w: the job and this redo may cost $%.4f, and max_cost is $%.4f; nothing was begun", pipeline.ErrBudget, cost, r.spec.MaxCost)
+	}
+	return nil
 }
 
 // redoable returns the job whose rows are to be replaced.

@@ -48,21 +48,28 @@ as CWHARVEST_MAX_COST=5. Flags win over variables, variables over the file.`,
 			if f.printConfig {
 				return s.Print(c.OutOrStdout())
 			}
-			r := &runner{spec: s, flags: f, out: c.OutOrStdout(), log: newLogger(c.ErrOrStderr(), f.verbose)}
-			return r.monitored(c.Context())
+			return f.run(c, s)
 		},
 	}
 	f.register(c)
+	f.log.register(c)
 	c.Flags().BoolVar(&f.printConfig, "print-config", false, "print the effective configuration and where each value comes from; do nothing")
 	return c
 }
 
-func newLogger(w io.Writer, verbose bool) *slog.Logger {
-	level := slog.LevelInfo
-	if verbose {
-		level = slog.LevelDebug
+// run opens the log and runs.
+func (f *runFlags) run(c *cobra.Command, s *spec.Spec) (err error) {
+	r := &runner{spec: s, flags: f, out: c.OutOrStdout()}
+	if !f.log.quiet {
+		r.shown = newProgress(c.ErrOrStderr())
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	log, closeLog, err := f.log.open(c.ErrOrStderr(), r.shown)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	r.log = log
+	return r.monitored(c.Context())
 }
 
 // runner is one `cwharvest run`.
@@ -71,6 +78,7 @@ type runner struct {
 	flags *runFlags
 	out   io.Writer
 	log   *slog.Logger
+	shown *progress // on a terminal; nil elsewhere
 	creds *creds.Manager
 	dir   *store.Dir
 
@@ -377,7 +385,10 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 	defer introduced.Wait()
 	cfg := r.pipelineConfig(entries, listed)
 	cfg.Job, cfg.Sessions = job, r.sessions
+	f := follower{job: job, shown: r.shown, log: r.log, stats: r.flags.log.stats, quota: pipeline.Quota(job.Spec().Start, time.Now()) * r.spec.QuotaShare}
+	f.start()
 	runErr := pipeline.Run(ctx, cfg)
+	f.stop()
 	return r.conclude(job, started, runErr)
 }
 

@@ -55,7 +55,7 @@ func (s *Spec) checkPlace() (errs error) {
 	}
 	if _, _, isS3, err := place.ParseS3(s.Out); err != nil {
 		add(s.bad("$.out", "%v", err))
-	} else if !isS3 && strings.Contains(s.Out, "://") {
+	} else if !isS3 && strings.Contains(s.Out, ":/") {
 		add(s.bad("$.out", "out %q is no place: write a directory or s3://bucket/prefix", s.Out))
 	}
 	if s.S3.RoleARN != "" && roleForm.FindStringSubmatch(s.S3.RoleARN) == nil {

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// logFlags say what a run tells of itself, and where.
+type logFlags struct {
+	format, level, file string
+	verbose, quiet      bool
+	stats               time.Duration
+}
+
+func (f *logFlags) register(c *cobra.Command) {
+	fs := c.Flags()
+	fs.StringVar(&f.format, "log-format", "text", "text or json")
+	fs.StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&f.file, "log-file", "", "append the log to this file instead of stderr")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "log errors alone, and show no progress")
+	fs.DurationVar(&f.stats, "stats", time.Minute, "log a line of progress so often, off a terminal; 0: never")
+}
+
+// open returns the log, and what closes it. On a terminal the log goes above the
+// progress.
+func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func() error, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.level)); err != nil {
+		return nil, nil, usageError{fmt.Errorf("--log-level %q: debug, info, warn or error", f.level)}
+	}
+	switch {
+	case f.verbose:
+		level = slog.LevelDebug
+	case f.quiet:
+		level = slog.LevelError
+	}
+	w, closeIt := stderr, func() error { return nil }
+	if shown != nil {
+		w = shown
+	}
+	if f.file != "" {
+		file, err := os.OpenFile(f.file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, nil, usageError{fmt.Errorf("--log-file: %w", err)}
+		}
+		w, closeIt = file, file.Close
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch f.format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), closeIt, nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), closeIt, nil
+	}
+	return nil, nil, errors.Join(usageError{fmt.Errorf("--log-format %q: text or json", f.format)}, closeIt())
+}
+
+func newLogger(w io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
