@@ -453,12 +453,25 @@ func readLatest(dir string) (*Status, error) {
 			latest = job
 		}
 	}
-	db, err := openForReading(filepath.Join(dir, "jobs", latest.Spec.ID+".db"))
+	return readStatus(dir, &latest.Spec)
+}
+
+func readStatus(dir string, spec *Spec) (*Status, error) {
+	db, err := openForReading(jobFile(dir, spec.ID, ".db"))
 	if err != nil {
 		return nil, err
 	}
-	s, err := db.status(&latest.Spec)
+	s, err := db.status(spec)
 	return s, errors.Join(err, db.close())
+}
+
+// Status returns the status of a job that nobody works on.
+func (d *Dir) Status(id string) (*Status, error) {
+	job, err := readJob(d.path, id)
+	if err != nil {
+		return nil, err
+	}
+	return readStatus(d.path, &job.Spec)
 }
 
 // status reads a job that nobody works on.

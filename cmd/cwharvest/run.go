@@ -88,6 +88,8 @@ type runner struct {
 	jobs      []store.JobInfo                   // of the directory, when the run began
 	instances map[store.Target][]store.Instance // what listed read, once
 
+	told summary // what on_finish hears: of the last job worked; empty: of none
+
 	points int64 // estimated datapoints of the largest target, as far as known
 
 	monitor *monitor
@@ -104,7 +106,17 @@ func (r *runner) monitored(ctx context.Context) (err error) {
 	return err
 }
 
-func (r *runner) run(ctx context.Context) (err error) {
+// run works what there is to do, then tells on_finish of it. By then the
+// directory is free: a hook may read it, or export from it.
+func (r *runner) run(ctx context.Context) error {
+	err := r.harvest(ctx)
+	r.told.Exit = exitCode(err)
+	r.told.ExitText = exitText(r.told.Exit)
+	tell(ctx, r.spec.OnFinish, &r.told, r.log)
+	return err
+}
+
+func (r *runner) harvest(ctx context.Context) (err error) {
 	limitMemory(r.spec.MaxInFlight)
 	ctx, stop := r.limitDuration(ctx)
 	defer stop()
@@ -319,6 +331,7 @@ func (r *runner) nothingDue() error {
 		text += "; next at " + next.UTC().Format("2006-01-02 15:04 UTC")
 	}
 	fmt.Fprintln(r.out, text)
+	newNotifier().ready()
 	return nil
 }
 
@@ -345,12 +358,14 @@ func (r *runner) changedSince() string {
 // work runs one job to its end, and closes it with what came of it.
 func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err error) {
 	started := time.Now()
+	r.told = summary{}
 	reason := ""
 	defer func() {
 		if reason == "" && err != nil {
 			reason = err.Error()
 		}
 		err = errors.Join(err, job.Close(exitCode(err), reason))
+		r.remember(job.Spec().ID, reason)
 	}()
 	if retry {
 		if err := job.Retry(); err != nil {
@@ -381,6 +396,7 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 		return err
 	}
 	r.announce(job, retry)
+	defer newNotifier().follow(ctx, job.Status, 2*r.flags.callTimeout)()
 	introduced := r.introduce(ctx, entries)
 	defer introduced.Wait()
 	cfg := r.pipelineConfig(entries, listed)
@@ -390,6 +406,20 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 	runErr := pipeline.Run(ctx, cfg)
 	f.stop()
 	return r.conclude(job, started, runErr)
+}
+
+// remember keeps what on_finish is told of a job that was worked.
+func (r *runner) remember(id, reason string) {
+	if len(r.spec.OnFinish) == 0 {
+		return
+	}
+	var err error
+	if r.told.Status, err = r.dir.Status(id); err != nil {
+		r.log.Warn("on_finish: nobody is told", "error", err)
+	}
+	if r.told.LastLine == "" { // it never came to it
+		r.told.LastLine = reason
+	}
 }
 
 func (r *runner) announce(job *store.Job, retry bool) {
@@ -423,7 +453,8 @@ func (r *runner) conclude(job *store.Job, started time.Time, runErr error) error
 	for _, metric := range status.EmptyMetrics {
 		r.log.Warn("a metric is empty everywhere: check its name, its dimensions, and whether anything publishes it", "metric", metric)
 	}
-	fmt.Fprintln(r.out, lastLine(status, time.Since(started), code))
+	r.told.LastLine = lastLine(status, time.Since(started), code)
+	fmt.Fprintln(r.out, r.told.LastLine)
 	switch {
 	case runErr != nil:
 		return runErr

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -79,6 +80,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"profile":  profile,
 	"imds":     imds,
 	"bucket":   bucket,
+	"webhook":  webhook,
 	"remove":   remove,
 	"schema":   schema,
 	"lasts": func(ts *testscript.TestScript, _ bool, args []string) { // trouble has a length: it waits for nothing
@@ -258,6 +260,27 @@ func bucket(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 	}
 	sim.s3.Fault(f)
+}
+
+// webhook serves a webhook that answers 500 so many times first, and writes what
+// it is sent then into webhook.json: webhook 1.
+func webhook(ts *testscript.TestScript, _ bool, args []string) {
+	failures, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	path := ts.MkAbs("webhook.json")
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if n := asked.Add(1); n <= failures || err != nil || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json" {
+			http.Error(w, "not now", http.StatusInternalServerError)
+			return
+		}
+		if err := os.WriteFile(path, body, 0o600); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("WEBHOOK", server.URL+"/secret-of-ours")
 }
 
 // remove removes the objects whose keys hold a text: remove date=2026-11-20.

@@ -34,6 +34,7 @@ func (s *Spec) fill(doc *document) error {
 		s.giveUpAfter(doc.GiveUpAfter),
 		s.fillAccounts(doc),
 		s.fillTolerations(doc),
+		s.fillOnFinish(doc.OnFinish),
 	)
 	s.fillInstances(doc)
 	if doc.Metrics != nil {

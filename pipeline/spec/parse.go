@@ -60,6 +60,7 @@ type document struct {
 	MaxDuration  *string  `yaml:"max_duration"`
 	GiveUpAfter  *string  `yaml:"give_up_after"`
 	StrictPeriod *bool    `yaml:"strict_period"`
+	OnFinish     any      `yaml:"on_finish"` // a command, a mapping, or a list of them
 	API          *string  `yaml:"api"`
 
 	AllowUnknownMetric *bool `yaml:"allow_unknown_metric"`

@@ -44,6 +44,7 @@ type Spec struct {
 	GiveUpAfter  time.Duration // of a target's outage; 0: never
 	Tolerate     []Toleration
 	Prices       Prices
+	OnFinish     []Hook // who is told when a run has worked; no part of the plan
 
 	AllowUnknownMetric bool
 

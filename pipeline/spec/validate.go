@@ -45,7 +45,7 @@ var ec2Metrics = []string{
 
 // Validate refuses what cannot be meant, all of it at once, one line each.
 func (s *Spec) Validate() error {
-	return errors.Join(s.checkPlace(), s.checkTimes(), s.checkMetrics(), s.checkInstances(), s.checkLimits(), s.checkAccounts())
+	return errors.Join(s.checkPlace(), s.checkTimes(), s.checkMetrics(), s.checkInstances(), s.checkLimits(), s.checkAccounts(), s.checkOnFinish())
 }
 
 func (s *Spec) checkPlace() (errs error) {

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,60 @@ func TestValidateRefusesAccounts(t *testing.T) {
 	} {
 		checkRefusal(t, text, validate(text), want)
 	}
+}
+
+func TestValidateRefusesOnFinish(t *testing.T) {
+	for text, want := range map[string]string{
+		"on_finish: 7":                                        `f.yaml:1:12: on_finish must be a command line`,
+		"on_finish: \"\"":                                     `f.yaml:1:12: on_finish needs either a command or a webhook`,
+		"on_finish: {timeout: 1s}":                            `on_finish needs either a command or a webhook`,
+		"on_finish: {command: [], timeout: 1s}":               `on_finish needs either a command or a webhook`,
+		"on_finish: {command: x, webhook: \"https://a/b\"}":   `on_finish needs either a command or a webhook`,
+		"on_finish: {command: {a: b}}":                        `command must be a list of words`,
+		"on_finish: {comand: x}":                              `f.yaml:1:21: unknown key "comand" (did you mean "command"?)`,
+		"on_finish: {command: x, timeout: soon}":              `f.yaml:1:34: duration "soon"`,
+		"on_finish: {command: x, timeout: 0}":                 `f.yaml:1:34: timeout 0s is out of range: above 0 to 1h`,
+		"on_finish: {command: x, timeout: 2h}":                `timeout 2h is out of range`,
+		"on_finish: {webhook: \"http://example.com/secret\"}": `f.yaml:1:22: webhook: only https is allowed`,
+		"on_finish: {webhook: \"example.com\"}":               `webhook: the address is malformed`,
+		"on_finish: [x, {webhook: \"ftp://a/b\"}]":            `f.yaml:1:26: webhook: only https is allowed`,
+	} {
+		err := validate(text)
+		checkRefusal(t, text, err, want)
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: the address is shown: %v", text, err)
+		}
+	}
+}
+
+func TestOnFinish(t *testing.T) {
+	s, err := Parse("f.yaml", []byte(`on_finish: ["mail ops", {command: [a, 1], timeout: 5}, {webhook: "http://[::1]:1/x"}]`), noEnv)
+	if err != nil || s.Validate() != nil {
+		t.Fatal(err, s.Validate())
+	}
+	want := []Hook{
+		{Command: []string{"sh", "-c", "mail ops"}, Timeout: time.Minute, path: "$.on_finish[0]"},
+		{Command: []string{"a", "1"}, Timeout: 5 * time.Second, path: "$.on_finish[1]"},
+		{Webhook: "http://[::1]:1/x", Timeout: 10 * time.Second, path: "$.on_finish[2]"},
+	}
+	if !reflect.DeepEqual(s.OnFinish, want) {
+		t.Errorf("%+v", s.OnFinish)
+	}
+	without := Default()
+	if differences, err := s.Diff(mustFreeze(t, &without)); err != nil || len(differences) > 0 {
+		t.Errorf("on_finish is part of the plan: %v %v", differences, err)
+	}
+}
+
+// mustFreeze returns the plan of a job of yesterday.
+func mustFreeze(t *testing.T, s *Spec) []byte {
+	t.Helper()
+	now := time.Now().Truncate(24 * time.Hour)
+	frozen, err := s.Freeze(Interval{Start: now.Add(-24 * time.Hour), End: now}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return frozen.Plan
 }
 
 func checkRefusal(t *testing.T, text string, err error, want string) {
