@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -11,27 +12,58 @@ import (
 // version is set by the linker for releases.
 var version = "dev"
 
+// build is what `version --json` prints. What the build did not record is
+// empty.
+type build struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision"` // of git
+	Time     string `json:"time"`     // of that commit
+	Modified bool   `json:"modified"` // built from a tree that was changed since
+	Go       string `json:"go"`
+	OS       string `json:"os"`
+	Arch     string `json:"arch"`
+}
+
 func newVersion() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  usage(cobra.NoArgs),
-		Run: func(c *cobra.Command, _ []string) {
-			fmt.Fprintf(c.OutOrStdout(), "cwharvest %s %s %s/%s\n", revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		RunE: func(c *cobra.Command, _ []string) error {
+			b := readBuild()
+			if asJSON {
+				e := json.NewEncoder(c.OutOrStdout())
+				e.SetIndent("", "  ")
+				return e.Encode(b)
+			}
+			name := b.Version
+			if b.Revision != "" {
+				name += " " + b.Revision[:min(12, len(b.Revision))]
+			}
+			_, err := fmt.Fprintf(c.OutOrStdout(), "cwharvest %s %s %s/%s\n", name, b.Go, b.OS, b.Arch)
+			return err
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return c
 }
 
-// revision is the version with the commit it was built from, if known.
-func revision() string {
+func readBuild() build {
+	b := build{Version: version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return version
+		return b
 	}
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return version + " " + s.Value[:min(12, len(s.Value))]
+		switch s.Key {
+		case "vcs.revision":
+			b.Revision = s.Value
+		case "vcs.time":
+			b.Time = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
 		}
 	}
-	return version
+	return b
 }
