@@ -1,9 +1,20 @@
-# make demo   the main job against the embedded simulated AWS, killed half way
-# make test   vet, staticcheck and every test, with the race detector; one package after the other, since some measure
+# make demo        the main job against the embedded simulated AWS, killed half way
+# make test        vet, staticcheck and every test, with the race detector; one package after the other, since some measure
+# make install     the program, its completions and manual below DESTDIR and PREFIX
+# make dist        archives for Linux and macOS in dist/, the same bytes from the same commit wherever they are built
+# make dist-check  builds one archive twice, in different directories, and compares the bytes
 
 GO ?= go
+PREFIX ?= /usr/local
+DESTDIR ?=
+TARGETS ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: all build demo test clean
+# What a release is built with: nothing of the machine that builds it.
+RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=true -ldflags '-s -w -X main.version=$(VERSION)'
+ARCHIVE = tar --sort=name --owner=0 --group=0 --numeric-owner --format=ustar --mtime=@$$(git log -1 --format=%ct)
+
+.PHONY: all build demo test install dist dist-check clean
 all: build
 
 build:
@@ -17,5 +28,34 @@ test:
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -p 1 -parallel 4 -timeout 20m ./...
 
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	install -m 755 bin/cwharvest $(DESTDIR)$(PREFIX)/bin/cwharvest
+	bin/cwharvest man $(DESTDIR)$(PREFIX)/share/man/man1
+	bin/cwharvest completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/cwharvest
+	bin/cwharvest completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cwharvest
+	bin/cwharvest completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cwharvest.fish
+
+dist:
+	rm -rf dist
+	for target in $(TARGETS); do \
+	    name=cwharvest_$(VERSION)_$$target && mkdir -p dist/$$name && \
+	    GOOS=$${target%_*} GOARCH=$${target#*_} $(RELEASE) -o dist/$$name/cwharvest ./cmd/cwharvest && \
+	    install -m 644 README.md CHANGELOG.md dist/$$name && \
+	    $(ARCHIVE) -C dist -cf - $$name | gzip -n -9 >dist/$$name.tar.gz && \
+	    rm -r dist/$$name || exit 1; \
+	done
+	cd dist && sha256sum *.tar.gz >SHA256SUMS
+
+dist-check:
+	set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	for copy in a some/where/else; do \
+	    git clone -q . "$$work/$$copy"; \
+	    $(MAKE) -s -C "$$work/$$copy" dist TARGETS=linux_amd64 VERSION=check; \
+	done; \
+	cmp "$$work"/a/dist/*.tar.gz "$$work"/some/where/else/dist/*.tar.gz; cat "$$work/a/dist/SHA256SUMS"
+
 clean:
-	rm -rf bin
+	rm -rf bin dist

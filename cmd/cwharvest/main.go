@@ -59,7 +59,7 @@ func newRoot() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newPolicy(), newVerify(), newExport(), newDDL(), newRepair(),
-		newPrune(), newInit(), newSchema(), newVersion(), newDemo())
+		newPrune(), newInit(), newSchema(), newVersion(), newMan(), newDemo())
 	return root
 }
 

@@ -12,7 +12,7 @@ func TestContainerLimit(t *testing.T) {
 		want  int64
 	}{
 		"no control groups": {nil, math.MaxInt64},
-		"version 2": {map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "268435456\n"}, 256 << 20},
+		"version 2":         {map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "268435456\n"}, 256 << 20},
 		"version 2, a service below a slice": {map[string]string{"proc/self/cgroup": "0::/a.slice/b.service\n",
 			"sys/fs/cgroup/a.slice/memory.max": "1000\n", "sys/fs/cgroup/a.slice/b.service/memory.max": "max\n"}, 1000},
 		"version 1": {map[string]string{"proc/self/cgroup": "4:cpu,cpuacct:/x\n3:memory:/docker/abc\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": "5000\n",

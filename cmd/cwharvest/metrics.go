@@ -59,7 +59,7 @@ func (collector) Describe(chan<- *prometheus.Desc) {} // none in advance: withou
 
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	e := emitter{to}
-	e.gauge(descBuild, 1, revision(), runtime.Version())
+	e.gauge(descBuild, 1, readBuild().String(), runtime.Version())
 	s, err := c.read()
 	if errors.Is(err, store.ErrNoJob) {
 		return

@@ -37,16 +37,20 @@ func newVersion() *cobra.Command {
 				e.SetIndent("", "  ")
 				return e.Encode(b)
 			}
-			name := b.Version
-			if b.Revision != "" {
-				name += " " + b.Revision[:min(12, len(b.Revision))]
-			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "cwharvest %s %s %s/%s\n", name, b.Go, b.OS, b.Arch)
+			_, err := fmt.Fprintf(c.OutOrStdout(), "cwharvest %s %s %s/%s\n", b, b.Go, b.OS, b.Arch)
 			return err
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
+}
+
+// String is the version with the commit it was built from, if known.
+func (b build) String() string {
+	if b.Revision == "" {
+		return b.Version
+	}
+	return b.Version + " " + b.Revision[:min(12, len(b.Revision))]
 }
 
 func readBuild() build {

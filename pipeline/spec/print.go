@@ -72,6 +72,9 @@ func (s *Spec) implied() (all []string) {
 	if len(s.Defaults.Regions) == 0 {
 		all = append(all, "defaults.regions: the profile's, or AWS_REGION")
 	}
+	if n := len(s.OnFinish); n > 0 {
+		all = append(all, fmt.Sprintf("on_finish: %d commands and webhooks, whose addresses are not shown", n))
+	}
 	if !s.Night.IsZero() {
 		all = append(all, fmt.Sprintf("this run only: %s harvests %s instead of the range", "--night", s.Night.Format(time.DateOnly)))
 	}

@@ -92,6 +92,8 @@ var settings = map[string]setting{
 	"give_up_after":        {about: "A target that is out for so long is denied", form: lengths, preset: "never"},
 	"strict_period":        {about: "Rather nothing than datapoints by a coarser period", preset: false},
 	"api":                  {about: "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier)", values: []string{"data", "statistics"}, preset: "data"},
+	"on_finish": {about: "Who is told when a run has worked: a command line, a command or a webhook, or a list of these"},
+
 	"allow_unknown_metric": {about: "Ask for AWS/EC2 metrics that this version does not know", preset: false},
 
 	"prices":                       {about: "USD per 1,000"},
@@ -197,6 +199,8 @@ func valueOf(t reflect.Type, path string, s *setting) (object, error) {
 	switch key := path[strings.LastIndex(path, ".")+1:]; key {
 	case "range":
 		return rangeSchema(), nil
+	case "on_finish":
+		return hookSchema(), nil
 	case "regions":
 		return object{"anyOf": []object{text(s), {"type": "array", "items": text(s)}}}, nil
 	}
@@ -234,6 +238,16 @@ var unmarked = regexp.MustCompile(`\\([=,@:])`)
 
 // ecma is a pattern as JSON Schema's readers know it.
 func ecma(pattern string) string { return unmarked.ReplaceAllString(pattern, "$1") }
+
+func hookSchema() object {
+	words := object{"anyOf": []object{{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": object{"type": []string{"string", "number", "boolean"}}}}}
+	timeout := text(&setting{form: durations})
+	either := func(key string, value object) object {
+		return object{"type": "object", "additionalProperties": false, "required": []string{key}, "properties": object{key: value, "timeout": timeout}}
+	}
+	hooks := []object{{"type": "string", "minLength": 1}, either("command", words), either("webhook", object{"type": "string", "pattern": "^https?://|" + inVariable})}
+	return object{"anyOf": append(hooks, object{"type": "array", "items": object{"anyOf": hooks}})}
+}
 
 func rangeSchema() object {
 	part := func(key string) object {
