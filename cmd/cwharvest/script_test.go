@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // testClock is the environment variable that sets the program's clock, as RFC
 // 3339. The program itself knows of no such variable.
-const testClock = "CWHARVEST_TEST_CLOCK"
+const testClock = "TEST_CLOCK_OF_CWHARVEST"
 
 func setClock() {
 	text := os.Getenv(testClock)
