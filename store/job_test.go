@@ -19,7 +19,7 @@ import (
 
 // fixture is a job in the making and what must come of it.
 type fixture struct {
-	*testing.T
+	testing.TB
 	rng  *rand.Rand
 	path string
 	spec Spec
@@ -36,8 +36,8 @@ var testTargets = []Target{{"111122223333", "eu-west-1"}, {"111122223333", "us-e
 
 // newFixture plans two series over three dates, split into windows at odd
 // places, for some instances of each target.
-func newFixture(t *testing.T, seed uint64) *fixture {
-	f := &fixture{T: t, rng: rand.New(rand.NewPCG(seed, 3)), path: t.TempDir(), want: map[string]string{}}
+func newFixture(t testing.TB, seed uint64) *fixture {
+	f := &fixture{TB: t, rng: rand.New(rand.NewPCG(seed, 3)), path: t.TempDir(), want: map[string]string{}}
 	start := time.Date(2026, 11, 19, 22, 0, 0, 0, time.UTC)
 	windows := []Window{
 		{start.Unix(), start.Add(7 * time.Hour).Unix(), 3600},
