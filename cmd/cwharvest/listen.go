@@ -97,14 +97,15 @@ func newServer(h http.Handler) *http.Server {
 // start shows the run from now on. The directory must be held: who reads a
 // status of a free one holds it for a moment.
 func (m *monitor) start() {
-	m.end, m.began = make(chan struct{}), time.Now()
+	end := make(chan struct{})
+	m.end, m.began = end, time.Now()
 	if m.file != nil {
-		m.done.Go(func() { m.file.writeUntil(m.end) })
+		m.done.Go(func() { m.file.writeUntil(end) })
 	}
 	if m.listen == nil {
 		return
 	}
-	m.done.Go(m.sample)
+	m.done.Go(func() { m.sample(end) })
 	m.done.Go(func() {
 		if err := m.server.Serve(m.listen); !errors.Is(err, http.ErrServerClosed) {
 			m.log.Warn("the run is not shown any more", "error", err)
@@ -113,8 +114,8 @@ func (m *monitor) start() {
 	m.log.Info("the run shows itself", "url", "http://"+m.listen.Addr().String()+"/")
 }
 
-// sample fills the history.
-func (m *monitor) sample() {
+// sample fills the history until end is closed.
+func (m *monitor) sample(end <-chan struct{}) {
 	tick := time.NewTicker(firstSamples)
 	defer tick.Stop()
 	for {
@@ -123,7 +124,7 @@ func (m *monitor) sample() {
 		}
 		select {
 		case <-tick.C:
-		case <-m.end:
+		case <-end:
 			return
 		}
 	}
