@@ -87,12 +87,12 @@ var settings = map[string]setting{
 	"part_size":     {about: "Bytes of fetched data per part, about", form: sizes, preset: "128MiB"},
 	"spool_limit":   {about: "Bytes fetched and not yet published; fetching waits beyond it", form: sizes, preset: "2GiB"},
 
-	"max_cost":             {about: "USD that a job may cost at worst, over all its runs; 0: no limit", least: 0, preset: 0},
-	"max_duration":         {about: "A run stops resumably after so long; 0: no limit", form: durations, preset: 0},
-	"give_up_after":        {about: "A target that is out for so long is denied", form: lengths, preset: "never"},
-	"strict_period":        {about: "Rather nothing than datapoints by a coarser period", preset: false},
-	"api":                  {about: "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier)", values: []string{"data", "statistics"}, preset: "data"},
-	"on_finish": {about: "Who is told when a run has worked: a command line, a command or a webhook, or a list of these"},
+	"max_cost":      {about: "USD that a job may cost at worst, over all its runs; 0: no limit", least: 0, preset: 0},
+	"max_duration":  {about: "A run stops resumably after so long; 0: no limit", form: durations, preset: 0},
+	"give_up_after": {about: "A target that is out for so long is denied", form: lengths, preset: "never"},
+	"strict_period": {about: "Rather nothing than datapoints by a coarser period", preset: false},
+	"api":           {about: "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier)", values: []string{"data", "statistics"}, preset: "data"},
+	"on_finish":     {about: "Who is told when a run has worked: a command line, a command or a webhook, or a list of these"},
 
 	"allow_unknown_metric": {about: "Ask for AWS/EC2 metrics that this version does not know", preset: false},
 
