@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"cwharvest/pipeline/awssim"
+	"cwharvest/store"
 )
 
 // steady is how long a quota is watched, and the share of it that must be
@@ -195,5 +198,51 @@ func TestWritingBesideTheQuota(t *testing.T) {
 	t.Logf("%.1f s with everything written, %.1f s at the quota: %.3f", took, ideal, took/ideal)
 	if ideal/took < least {
 		t.Errorf("writing costs %.0f %% of the time", 100*(took/ideal-1))
+	}
+}
+
+// After the first tenth of a steady job its time left is told within a fifth.
+func TestTimeLeftOfASteadyJob(t *testing.T) {
+	if os.Getenv("CWHARVEST_STEADY") == "" {
+		t.Skip("measures for CWHARVEST_STEADY, such as 40s")
+	}
+	const share, points, quota = 0.5, 288, 0.5 * 396_000.0
+	watch, _ := steady(t, 1)
+	n := quotaNight(t, share, awssim.Config{
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: int(quota / 8 / 2 / points * watch.Seconds()),
+	}, points, usualMetrics, []string{"Average", "Maximum"})
+	c, output := n.command("run", "-c", "harvest.yaml")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- c.Wait() }()
+	type guess struct{ at, end time.Time }
+	var guesses []guess
+	for tick := time.NewTicker(time.Second); ; <-tick.C {
+		select {
+		case err := <-exited:
+			if err != nil {
+				t.Fatalf("run: %v\n%s", err, output)
+			}
+			worst := 0.0
+			for _, g := range guesses {
+				left := time.Since(g.at).Seconds()
+				worst = max(worst, math.Abs(time.Since(g.end).Seconds())/left)
+			}
+			t.Logf("%d guesses between a tenth and nine tenths of the job, at worst %.0f %% off", len(guesses), 100*worst)
+			if len(guesses) == 0 || worst > 0.2 {
+				t.Error("the time left was told wrong")
+			}
+			return
+		default:
+		}
+		s, err := store.ReadStatus(filepath.Join(n.dir, "harvest"))
+		if err != nil || s.ETASeconds == nil || s.Source != "snapshot" {
+			continue
+		}
+		if done := float64(s.Estimated.Done) / float64(s.Estimated.Planned); done > 0.1 && done < 0.9 {
+			guesses = append(guesses, guess{s.Written, s.Written.Add(time.Duration(*s.ETASeconds * float64(time.Second)))})
+		}
 	}
 }
