@@ -49,6 +49,23 @@ func openForWriting(path string) (*database, error) {
 	return db, nil
 }
 
+// tellSegments has parts of the first schema tell their segment.
+func tellSegments(tx *bolt.Tx) error {
+	parts := map[string]Part{}
+	b := tx.Bucket(bucketParts)
+	err := b.ForEach(func(name, value []byte) error {
+		var p Part
+		err := json.Unmarshal(value, &p)
+		p.tellSegment()
+		parts[string(name)] = p
+		return err
+	})
+	for name, p := range parts {
+		err = errors.Join(err, putJSON(b, []byte(name), p))
+	}
+	return err
+}
+
 // migrate brings an older database to this schema, in one transaction. Reading
 // copes with older ones.
 //
@@ -60,6 +77,9 @@ func (db *database) migrate() error {
 			return err
 		}
 		if _, err := tx.CreateBucketIfNotExists(bucketGarbage); err != nil {
+			return err
+		}
+		if err := tellSegments(tx); err != nil {
 			return err
 		}
 		record.Version = schemaVersion
@@ -130,6 +150,12 @@ func (db *database) view(do func(*bolt.Tx) error) error {
 
 func (db *database) update(do func(*bolt.Tx) error) error {
 	return db.guard(func() error { return db.bolt.Update(do) })
+}
+
+// transaction returns the number of the last one.
+func (db *database) transaction() (n int, err error) {
+	err = db.view(func(tx *bolt.Tx) error { n = tx.ID(); return nil })
+	return n, err
 }
 
 // guard runs do and returns what bbolt or a fault of its memory map panics

@@ -216,7 +216,11 @@ func (j *Job) save(change func(*jobRecord, *bolt.Tx) error) error {
 	record.Attempts = slices.Clone(record.Attempts)
 	record.Days = slices.Clone(record.Days)
 	record.SeriesRows = slices.Clone(record.SeriesRows)
-	err := j.db.update(func(tx *bolt.Tx) error {
+	before, err := j.db.transaction()
+	if err != nil {
+		return err
+	}
+	err = j.db.update(func(tx *bolt.Tx) error {
 		if err := change(&record, tx); err != nil {
 			return err
 		}
@@ -224,7 +228,21 @@ func (j *Job) save(change func(*jobRecord, *bolt.Tx) error) error {
 	})
 	if err == nil {
 		j.record = record
+		return nil
 	}
+	if after, viewErr := j.db.transaction(); viewErr != nil || after != before {
+		return errors.Join(j.reload(), fmt.Errorf("a commit was done and reported as failed; the same command goes on: %v", err))
+	}
+	return err
+}
+
+// reload reads the mirror anew.
+func (j *Job) reload() error {
+	targets := map[Target]targetRecord{}
+	err := j.db.view(func(tx *bolt.Tx) error {
+		return errors.Join(getJSON(tx.Bucket(bucketMeta), keyJob, &j.record), readTargets(tx, targets))
+	})
+	j.targets = targets
 	return err
 }
 

@@ -64,7 +64,8 @@ func (d *Dir) pruneJob(spec *Spec, before time.Time) (*Pruned, error) {
 	if err = errors.Join(err, db.close()); err != nil {
 		return nil, err
 	}
-	if n := len(s.Attempts); n > 0 && !s.Attempts[n-1].Ended.Before(before) {
+	n := len(s.Attempts)
+	if len(s.Redo) > 0 || n > 0 && (s.Attempts[n-1].Ended.IsZero() || !s.Attempts[n-1].Ended.Before(before)) {
 		return nil, nil
 	}
 	data, err := json.MarshalIndent(s, "", "  ")

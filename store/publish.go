@@ -10,7 +10,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +52,18 @@ type intent struct {
 
 func partName(spec Spec, day int64, segment uint64) string {
 	return fmt.Sprintf("date=%s/%s-%06d%s", dateOf(day), spec.ID, segment, spec.format().Suffix())
+}
+
+// tellSegment takes the segment from the name, where the first schema kept it.
+func (p *Part) tellSegment() {
+	name := strings.TrimSuffix(path.Base(p.Name), path.Ext(p.Name))
+	if p.Segment > 0 || len(name) < 6 {
+		return
+	}
+	name, _, _ = strings.Cut(name, ".") // .csv.gz
+	if n, err := strconv.ParseUint(name[max(len(name)-6, 0):], 10, 64); err == nil {
+		p.Segment = n
+	}
 }
 
 // builder turns sealed segments into parts, in the background, one at a time.
@@ -236,8 +251,8 @@ func (j *Job) publishPart(ctx context.Context, in *intent, i int) error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
-	case part.SHA256 != "" && sum == part.SHA256:
-		return nil // done, and reported failed
+	case part.SHA256 != "" && sum == part.SHA256: // done, and reported failed
+		return j.place.Publish(ctx, part.Name, part.SHA256)
 	default:
 		return place.ErrExists
 	}

@@ -34,6 +34,9 @@ func (d *Dir) rebuild(ctx context.Context, id string, r *Repaired) error {
 	if err := b.readManifest(ctx); err != nil {
 		return err
 	}
+	for i := range b.spec.Series {
+		b.frozen = append(b.frozen, slices.Clone(b.spec.Series[i].Windows))
+	}
 	b.spec.replan(b.manifest.Replans)
 	b.shapes = newShapes(b.spec.Series)
 	temporary := durable.Temporary(d.jobFile(spec.ID, ".db"))
@@ -61,6 +64,7 @@ type rebuilding struct {
 	place    place.Place
 	spec     Spec
 	shapes   map[string]*shape
+	frozen   [][]Window // of each series, before windows were replanned
 	manifest Manifest
 	report   *Repaired
 	db       *database
@@ -92,7 +96,9 @@ func (b *rebuilding) readManifest(ctx context.Context) error {
 	}
 	bad := map[uint64]bool{}
 	known := map[string]bool{}
-	for _, p := range b.manifest.Parts {
+	for i := range b.manifest.Parts {
+		p := &b.manifest.Parts[i]
+		p.tellSegment()
 		known[p.Name] = true
 		b.record.Segment = max(b.record.Segment, p.Segment)
 		sum, _, err := b.place.Sum(ctx, p.Name, true)
@@ -211,14 +217,14 @@ func (b *rebuilding) count(run *encode.Run) error {
 	if err != nil {
 		return err
 	}
-	windows := b.spec.Series[series].Windows
+	windows := b.frozen[series]
 	for i := range run.Points {
 		if !run.HasRow(i) {
 			continue
 		}
 		at := run.Start + int64(i)*run.Period
 		w := sort.Search(len(windows), func(n int) bool { return windows[n].End > at })
-		if w == len(windows) || at < windows[w].Start || windows[w].Period != run.Period {
+		if w == len(windows) || at < windows[w].Start || windows[w].Period != run.Period && len(b.manifest.Replans) == 0 {
 			return fmt.Errorf("row of %s at %d with period %d is not in the plan", run.Dimensions, at, run.Period)
 		}
 		setBit(f.progress.done, f.shape.index[SeriesWindow{series, w}])

@@ -28,10 +28,11 @@ type redo struct {
 	From    uint64   `json:"from"`     // the first segment with new rows
 	OldRows int64    `json:"old_rows"` // of the targets, in parts still
 
-	// Once everything is fetched: parts that are built and get their names, and
-	// the names of those that they replace.
-	Parts   []Part   `json:"parts,omitempty"`
-	Removes []string `json:"removes,omitempty"`
+	// Once everything is fetched: parts that are built and get their names with
+	// those of the intents, and the names of those that they replace.
+	Prepared bool     `json:"prepared,omitempty"`
+	Parts    []Part   `json:"parts,omitempty"` // old ones, without the targets
+	Removes  []string `json:"removes,omitempty"`
 }
 
 func (r *redo) has(account, region string) bool {
@@ -52,6 +53,7 @@ func (j *Job) Redo(again []Target) error {
 	targets := maps.Clone(j.targets)
 	err := j.save(func(r *jobRecord, tx *bolt.Tx) error {
 		r.State = Unfinished
+		r.Segment++ // so that no two redos give parts the same names
 		r.Redo = &redo{Targets: again, From: r.Segment}
 		for _, t := range again {
 			was, known := targets[t]
@@ -149,18 +151,26 @@ func (j *Job) swap(ctx context.Context) error {
 	if r == nil || !complete {
 		return nil
 	}
-	if r.Parts == nil && r.Removes == nil {
+	if !r.Prepared {
 		var err error
 		if r, err = j.prepareSwap(ctx, *r); err != nil {
 			return err
 		}
 	}
-	for _, p := range r.Parts {
+	intents, err := j.intents()
+	if err != nil {
+		return err
+	}
+	parts := slices.Clone(r.Parts)
+	for _, in := range intents {
+		parts = append(parts, in.Parts...)
+	}
+	for _, p := range parts {
 		if err := j.place.Publish(ctx, p.Name, p.SHA256); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
-	if err := j.commitSwap(r); err != nil {
+	if err := j.commitSwap(r, parts); err != nil {
 		return err
 	}
 	if err := j.writeManifest(); err != nil { // before what it lists no more is gone
@@ -181,13 +191,7 @@ func (j *Job) prepareSwap(ctx context.Context, r redo) (*redo, error) {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
-	intents, err := j.intents()
-	if err != nil {
-		return nil, err
-	}
-	for _, in := range intents {
-		r.Parts = append(r.Parts, in.Parts...)
-	}
+	r.Prepared = true
 	return &r, j.changeRecord(func(record *jobRecord) { record.Redo = &r })
 }
 
@@ -247,7 +251,7 @@ func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *redo, old Part,
 
 // commitSwap is the one step that counts: the new parts are the job's, the old
 // ones are garbage.
-func (j *Job) commitSwap(r *redo) error {
+func (j *Job) commitSwap(r *redo, parts []Part) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.save(func(record *jobRecord, tx *bolt.Tx) error {
@@ -256,7 +260,7 @@ func (j *Job) commitSwap(r *redo) error {
 				return err
 			}
 		}
-		for _, p := range r.Parts {
+		for _, p := range parts {
 			if err := putJSON(tx.Bucket(bucketParts), []byte(p.Name), p); err != nil {
 				return err
 			}

@@ -209,7 +209,7 @@ func (j *Job) publishStatus() error {
 	path := statusPath(j.dir.path)
 	temporary := durable.Temporary(path)
 	err = os.WriteFile(temporary, append(data, '\n'), 0o600)
-	if errors.Is(err, syscall.ENOSPC) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		// What a full disk still has room for is what the last one takes.
 		return errors.Join(os.Remove(temporary), overwrite(path, append(data, '\n')))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"cwharvest/store/place"
 
@@ -224,6 +225,22 @@ func (v *verification) files() error {
 	return nil
 }
 
+// staged checks that a part of a redo is there still, without its name.
+func (v *verification) staged(p Part) {
+	path, err := v.place.Temporary(p.Name)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err == nil {
+		return
+	}
+	if sum, _, sumErr := v.place.Sum(v.ctx, p.Name, false); sumErr == nil && sum == p.SHA256 {
+		return // it has its name already
+	}
+	v.report.Damaged = append(v.report.Damaged, p.Name)
+	v.report.problem("%s, built by a redo, is gone: `cwharvest repair %s` gives the redo up and keeps the old rows", path, v.dir.path)
+}
+
 // part reports whether one file is what the manifest says.
 func (v *verification) part(p Part) (bool, error) {
 	sum, size, err := v.place.Sum(v.ctx, p.Name, true)
@@ -274,6 +291,7 @@ func (v *verification) database(named map[string]bool) (spooled, recorded int64,
 				named[p.Name] = true
 				if in.Staged {
 					spooled += p.Rows
+					v.staged(p)
 				}
 			}
 			return nil

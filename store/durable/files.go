@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // Files performs durable steps. The zero value is ready to use.
@@ -16,6 +17,8 @@ type Files struct {
 	// Fault is asked before and after every step; an error it returns is the
 	// step's. Nil outside tests.
 	Fault func(s Step, after bool) error
+
+	found sync.Map // directories whose names are durable
 }
 
 // Step is one durable operation on a path.
@@ -73,13 +76,14 @@ func (f *Files) Publish(temporary, name string) error {
 // Remove removes a file, durably; that there is none is no error.
 func (f *Files) Remove(path string) error {
 	err := f.step(Step{Name: "remove", Path: path}, func() error { return os.Remove(path) })
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return f.SyncDir(filepath.Dir(path))
+	// Also when it was gone: who removed it may have died before this.
+	if err := f.SyncDir(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // SyncDir makes the names in a directory durable.
@@ -95,10 +99,10 @@ func (f *Files) SyncDir(path string) error {
 
 // MakeDir makes a directory and its parents, and makes their names durable.
 func (f *Files) MakeDir(path string, mode fs.FileMode) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil
-	}
 	parent := filepath.Dir(path)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return f.syncOnce(path, parent)
+	}
 	if parent != path {
 		if err := f.MakeDir(parent, mode); err != nil {
 			return err
@@ -109,6 +113,20 @@ func (f *Files) MakeDir(path string, mode fs.FileMode) error {
 		return err
 	}
 	return f.SyncDir(parent)
+}
+
+// syncOnce makes the name of a directory durable that was found: who made it may
+// have died before that. A parent that may not be read is somebody else's, and
+// was there before.
+func (f *Files) syncOnce(path, parent string) error {
+	if _, found := f.found.Load(path); found || parent == path {
+		return nil
+	}
+	if err := f.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	f.found.Store(path, nil)
+	return nil
 }
 
 // Write replaces a small file as a whole, durably.
