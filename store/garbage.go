@@ -49,8 +49,8 @@ func (db *database) garbage() (names []string, err error) {
 }
 
 // sweepAll removes what an earlier attempt has left: garbage, and what it had not
-// completed, which is made anew. What cannot be removed now is left to the next
-// attempt, and harms nobody: it is hidden, or told apart by its name.
+// completed, which is made anew. What cannot be removed now is warned about only:
+// a job is not finished before its garbage is gone, and the rest is hidden.
 func (j *Job) sweepAll(ctx context.Context) {
 	err := j.sweep(ctx)
 	if j.record.Redo == nil { // whose parts are built and have no names yet

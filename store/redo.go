@@ -200,20 +200,17 @@ var errFound = errors.New("found")
 
 // rewrite builds an old part anew without the rows of the targets, if it has any.
 func (j *Job) rewrite(ctx context.Context, r *redo, old Part) error {
+	if sum, _, err := j.place.Sum(ctx, old.Name, true); err != nil || sum != old.SHA256 {
+		return j.damagedPart(old.Name, err)
+	}
 	err := readRuns(ctx, j.place, j.spec.format(), old.Name, func(run *encode.Run, _ []string) error {
 		if r.has(run.Account, run.Region) {
 			return errFound
 		}
 		return ctx.Err()
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return j.damagedPart(old.Name, err)
-	}
 	if !errors.Is(err, errFound) {
 		return err
-	}
-	if sum, _, err := j.place.Sum(ctx, old.Name, true); err != nil || sum != old.SHA256 {
-		return j.damagedPart(old.Name, err)
 	}
 	r.Removes = append(r.Removes, old.Name)
 	is := Part{Segment: old.Segment, Date: old.Date}

@@ -14,10 +14,15 @@ import (
 
 // Report is what Verify found. It is good when Problems is empty.
 type Report struct {
-	Jobs     int
-	Parts    int
-	Rows     int64 // in parts and in the spool
-	Bytes    int64 // of parts
+	Jobs  int
+	Parts int
+	Rows  int64 // in parts and in the spool
+	Bytes int64 // of parts
+
+	// Of all jobs whose database is there: planned is the sum of the rest.
+	Instances InstanceCounts
+	Targets   TargetCounts
+
 	Problems []string
 	Damaged  []string // parts and inventories that are missing or altered
 }
@@ -351,36 +356,64 @@ func (v *verification) instances(tx *bolt.Tx) error {
 	}
 	shapes := newShapes(v.spec.Series)
 	for t, recorded := range targets {
-		counted, err := recount(tx, t, shapes)
+		counted, err := v.recount(tx, t, shapes)
 		if err != nil {
 			return fmt.Errorf("target %s: %w", t, err)
 		}
-		if counted.Planned != recorded.Planned || counted.Done != recorded.Done ||
-			counted.Empty != recorded.Empty || counted.Failed != recorded.Failed {
-			v.report.problem("%s: instances counted planned %d done %d empty %d failed %d, recorded %d %d %d %d", t,
-				counted.Planned, counted.Done, counted.Empty, counted.Failed,
-				recorded.Planned, recorded.Done, recorded.Empty, recorded.Failed)
+		c := counted
+		if c.Planned != c.Done+c.Empty+c.Failed+c.Pending || c.Planned != recorded.Planned ||
+			c.Done != recorded.Done || c.Empty != recorded.Empty || c.Failed != recorded.Failed {
+			v.report.problem("%s: instances counted planned %d done %d empty %d failed %d pending %d, recorded %d %d %d %d", t,
+				c.Planned, c.Done, c.Empty, c.Failed, c.Pending, recorded.Planned, recorded.Done, recorded.Empty, recorded.Failed)
 		}
+		v.report.Targets.Planned++
+		switch {
+		case recorded.Denied != nil:
+			counted.Denied, counted.Pending = counted.Pending, 0
+			v.report.Targets.Denied++
+		case recorded.Enumerated && counted.Pending == 0:
+			v.report.Targets.Done++
+		default:
+			v.report.Targets.Pending++
+		}
+		v.report.Instances.add(counted)
 	}
 	return nil
 }
 
-func recount(tx *bolt.Tx, t Target, shapes map[string]*shape) (counted targetRecord, err error) {
-	if b := tx.Bucket(bucketInstances).Bucket(targetKey(t)); b != nil {
-		err = b.ForEach(func(_, _ []byte) error { counted.Planned++; return nil })
+// recount counts what came of each instance, and names progress of none.
+func (v *verification) recount(tx *bolt.Tx, t Target, shapes map[string]*shape) (counted InstanceCounts, err error) {
+	instances, done := tx.Bucket(bucketInstances).Bucket(targetKey(t)), tx.Bucket(bucketProgress).Bucket(targetKey(t))
+	if instances != nil {
+		err = instances.ForEach(func(key, _ []byte) error {
+			counted.Planned++
+			if done == nil || done.Get(key) == nil {
+				counted.Pending++
+			}
+			return nil
+		})
 	}
-	b := tx.Bucket(bucketProgress).Bucket(targetKey(t))
-	if b == nil || err != nil {
+	if done == nil || err != nil {
 		return counted, err
 	}
-	err = b.ForEach(func(key, value []byte) error {
+	err = done.ForEach(func(key, value []byte) error {
 		sh := shapes[groupOf(key)]
 		if sh == nil {
 			return fmt.Errorf("instance %q has a namespace or dimensions that are not in the plan", key)
 		}
+		if instances == nil || instances.Get(key) == nil {
+			v.report.problem("%s: progress of %q, which is no instance of it", t, key)
+		}
 		p, err := decodeProgress(value, len(sh.bits))
-		if p.complete {
-			counted.complete(&p)
+		switch what, _ := outcome(&p, nil); what {
+		case "done":
+			counted.Done++
+		case "empty":
+			counted.Empty++
+		case "failed":
+			counted.Failed++
+		default:
+			counted.Pending++
 		}
 		return err
 	})

@@ -82,6 +82,8 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"bucket":   bucket,
 	"webhook":  webhook,
 	"remove":   remove,
+	"abandon":  abandon,
+	"uploads":  uploads,
 	"schema":   schema,
 	"lasts": func(ts *testscript.TestScript, _ bool, args []string) { // trouble has a length: it waits for nothing
 		d, err := time.ParseDuration(args[0])
@@ -293,6 +295,26 @@ func remove(ts *testscript.TestScript, _ bool, args []string) {
 			_, err := client.DeleteObject(context.Background(), &s3.DeleteObjectInput{Bucket: &name, Key: o.Key})
 			ts.Check(err)
 		}
+	}
+}
+
+// abandon begins an upload of a part of the open job and leaves it, as a process
+// that is killed does: abandon 2026-11-20.
+func abandon(ts *testscript.TestScript, _ bool, args []string) {
+	paths, err := filepath.Glob(ts.MkAbs("harvest/jobs/*-" + args[0] + "-*.db"))
+	ts.Check(err)
+	name, key := "bucket", "night/data/date="+args[0]+"/"+strings.TrimSuffix(filepath.Base(paths[0]), ".db")+"-000001.parquet"
+	_, err = simulationOf(ts).s3.Client().CreateMultipartUpload(context.Background(), &s3.CreateMultipartUploadInput{Bucket: &name, Key: &key})
+	ts.Check(err)
+}
+
+// uploads counts those that were never completed: uploads 0.
+func uploads(ts *testscript.TestScript, _ bool, args []string) {
+	name := "bucket"
+	list, err := simulationOf(ts).s3.Client().ListMultipartUploads(context.Background(), &s3.ListMultipartUploadsInput{Bucket: &name})
+	ts.Check(err)
+	if n := strconv.Itoa(len(list.Uploads)); n != args[0] {
+		ts.Fatalf("%s uploads, want %s", n, args[0])
 	}
 }
 

@@ -33,6 +33,10 @@ anything disagrees.`,
 			for _, problem := range report.Problems {
 				fmt.Fprintln(c.OutOrStdout(), "PROBLEM ", problem)
 			}
+			i, t := report.Instances, report.Targets
+			fmt.Fprintf(c.OutOrStdout(), "instances  %s = %s done + %s empty + %s failed + %s denied + %s pending\n",
+				number(i.Planned), number(i.Done), number(i.Empty), number(i.Failed), number(i.Denied), number(i.Pending))
+			fmt.Fprintf(c.OutOrStdout(), "targets    %s = %s done + %s denied + %s pending\n", number(t.Planned), number(t.Done), number(t.Denied), number(t.Pending))
 			fmt.Fprintf(c.OutOrStdout(), "%d jobs, %d parts, %s rows, %s bytes: ",
 				report.Jobs, report.Parts, number(report.Rows), number(report.Bytes))
 			if len(report.Problems) > 0 {
