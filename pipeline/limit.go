@@ -9,7 +9,7 @@ import (
 // Quotas per account and region (CloudWatch service quotas, general reference
 // cw_region). Of GetMetricData CloudWatch counts estimated datapoints, so sparse
 // metrics cost as much as full ones; the rate depends on the age of StartTime.
-// At most quotas: what is granted may be less.
+// What is granted may be less, or more.
 const (
 	quotaRequests  = 500     // per second
 	quotaOldPoints = 396_000 // per second, StartTime more than 3 h ago
@@ -47,7 +47,8 @@ type limiter struct {
 	next    [3]time.Time
 }
 
-// newLimiter returns a limiter for a share (0..1] of the quotas.
+// newLimiter returns a limiter for a share of the quotas: above 1 where AWS has
+// raised them.
 func newLimiter(quotaShare float64) *limiter {
 	return &limiter{
 		requests: quotaRequests * quotaShare, old: quotaOldPoints * quotaShare, recent: quotaNewPoints * quotaShare,

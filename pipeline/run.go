@@ -47,7 +47,7 @@ type Config struct {
 
 	Concurrency int           // requests in flight per target; default 8
 	MaxInFlight int           // requests in flight over all targets, and targets worked at a time; default 64
-	QuotaShare  float64       // of CloudWatch's quotas that this run may use, 0..1; default 1
+	QuotaShare  float64       // of CloudWatch's default quotas that this run may use, above 0; default 1
 	CallTimeout time.Duration // deadline of every call; default 60s
 
 	// DrainTimeout is how long calls in flight may go on after the run was

@@ -33,7 +33,7 @@ type Spec struct {
 
 	Concurrency int     // requests in flight per target
 	MaxInFlight int     // over all targets
-	QuotaShare  float64 // of CloudWatch's quotas, above 0 to 1
+	QuotaShare  float64 // of CloudWatch's default quotas, above 0; more than 1 where AWS has raised them
 	PartSize    int64   // bytes
 	SpoolLimit  int64   // bytes fetched and not yet published; more waits
 
