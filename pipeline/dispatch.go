@@ -76,7 +76,7 @@ func (t *target) work(ctx context.Context) (again time.Time, err error) {
 		for t.flying > 0 {
 			t.settle(<-t.outcomes)
 		}
-		t.setStarted(false)
+		t.setStarted(!again.IsZero()) // one that the quota holds back is at work
 	}()
 	for ctx.Err() == nil && !t.denied {
 		wait, done, err := t.step(ctx)
