@@ -298,6 +298,9 @@ func (db *database) info() (info JobInfo, err error) {
 			return err
 		}
 		info.State = record.State
+		if n := len(record.Attempts); n > 0 {
+			info.Worked = record.Attempts[n-1].Started
+		}
 		return getJSON(tx.Bucket(bucketMeta), keySpec, &info.Spec)
 	})
 	return info, err

@@ -30,6 +30,7 @@ type Job struct {
 	targets map[Target]targetRecord
 	live    func() Live
 	trouble *Trouble // of writing, now; replaced, never changed
+	pace    pace
 
 	builder builder
 	ticker  statusTicker

@@ -9,13 +9,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // JobInfo is what the directory knows of one job.
 type JobInfo struct {
 	Spec   Spec
 	State  State
-	Pruned bool // its database was removed: nothing of it can be tried again
+	Pruned bool      // its database was removed: nothing of it can be tried again
+	Worked time.Time // when its last attempt began; zero: never, or pruned
 
 	// Of the latest job and of open ones alone:
 	Targets    []Target

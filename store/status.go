@@ -43,6 +43,7 @@ type Status struct {
 	InFlight   int            `json:"in_flight"`
 	Sessions   StatusSessions `json:"sessions"`
 	CostUSD    StatusCost     `json:"cost_usd"`
+	Progress   float64        `json:"progress"`    // 0 to 1; targets not listed yet are taken for average ones
 	ETASeconds *float64       `json:"eta_seconds"` // null while unknown
 	Parts      int            `json:"parts"`
 	Attempts   []Attempt      `json:"attempts"`
@@ -53,8 +54,15 @@ type Status struct {
 	// Redo is what is fetched once more; its old rows stay until all is there.
 	Redo []Target `json:"redo,omitempty"`
 
+	// Others are the ranges of other jobs that finished with failures, while no run
+	// is at work.
+	Others []StatusRange `json:"other_failures,omitempty"`
+
 	// EmptyMetrics are those that gave no row at all, once the job is finished.
 	EmptyMetrics []string `json:"empty_metrics"`
+
+	left             int64 // estimated datapoints that targets which are not denied have yet
+	listed, unlisted int64 // targets; unlisted ones are not denied
 }
 
 // StatusVersion is the version of Status's JSON form.
@@ -191,6 +199,9 @@ func (j *Job) Status() (*Status, error) {
 		return nil, err
 	}
 	s.Trouble = j.trouble
+	if s.Estimated.Done > 0 && s.Instances.Pending+s.unlisted > 0 {
+		s.setProgress(j.pace.rate(s.Written, s.Estimated.Done))
+	}
 	return s, nil
 }
 
@@ -299,7 +310,7 @@ func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetR
 	if r.Redo != nil {
 		s.Redo = r.Redo.Targets
 	}
-	s.ETASeconds = s.eta()
+	s.setProgress(0)
 	s.Failed, err = failed(tx, mostFailures)
 	return s, err
 }
@@ -334,6 +345,12 @@ func (s *Status) addTarget(t Target, r *targetRecord, live LiveTarget, isLive bo
 	}
 	if r.Enumerated {
 		d.Instances = &counts
+		s.listed++
+	} else if r.Denied == nil {
+		s.unlisted++
+	}
+	if r.Denied == nil {
+		s.left += r.PointsPlanned - r.PointsDone
 	}
 	s.Instances.add(counts)
 	s.Estimated.Planned += r.PointsPlanned
@@ -365,23 +382,26 @@ func emptyMetrics(spec *Spec, r *jobRecord) []string {
 	return empty
 }
 
-// eta goes by the rate of the running attempt. Nil while there is none.
-func (s *Status) eta() *float64 {
-	n := len(s.Attempts)
-	if n == 0 || !s.Attempts[n-1].Ended.IsZero() {
-		return nil
+// setProgress sets how far the job is, and how long it takes yet at a rate of
+// datapoints; 0: nobody knows.
+func (s *Status) setProgress(rate float64) {
+	s.Progress, s.ETASeconds = 0, nil
+	if s.State == string(Finished) {
+		s.Progress = 1
 	}
-	a := s.Attempts[n-1]
-	elapsed, done := s.Written.Sub(a.Started).Seconds(), s.Estimated.Done-a.DoneBefore
-	if elapsed < 1 || done <= 0 {
-		return nil
+	if s.listed == 0 || s.Estimated.Planned == 0 {
+		return
 	}
-	left := float64(s.Estimated.Planned-s.Estimated.Done) * elapsed / float64(done)
-	return &left
+	guess := float64(s.Estimated.Planned) / float64(s.listed) * float64(s.unlisted)
+	s.Progress = float64(s.Estimated.Done) / (float64(s.Estimated.Planned) + guess)
+	if rate > 0 && (s.Targets.Waiting == 0 || s.Targets.Active > 0) {
+		left := (float64(s.left) + guess) / rate
+		s.ETASeconds = &left
+	}
 }
 
-// ReadStatus returns the status of the open job of a directory, or of the
-// latest. It never disturbs a run: it reads the database when nobody holds
+// ReadStatus returns the status of the open job of a directory, or of the one
+// that was worked last. It never disturbs a run: it reads the database when nobody holds
 // the directory, the run's last snapshot otherwise.
 func ReadStatus(dir string) (*Status, error) {
 	if err := exists(dir); err != nil {
@@ -449,11 +469,20 @@ func readLatest(dir string) (*Status, error) {
 	}
 	latest := jobs[len(jobs)-1]
 	for _, job := range jobs {
-		if job.State == Unfinished {
+		if latest.State != Unfinished && (job.State == Unfinished || job.Worked.After(latest.Worked)) {
 			latest = job
 		}
 	}
-	return readStatus(dir, &latest.Spec)
+	s, err := readStatus(dir, &latest.Spec)
+	if err != nil {
+		return nil, err
+	}
+	for _, job := range jobs {
+		if job.State == FinishedWithFailures && !job.Pruned && job.Spec.ID != latest.Spec.ID {
+			s.Others = append(s.Others, StatusRange{job.Spec.Start, job.Spec.End})
+		}
+	}
+	return s, nil
 }
 
 func readStatus(dir string, spec *Spec) (*Status, error) {
@@ -495,7 +524,6 @@ func (db *database) status(spec *Spec) (s *Status, err error) {
 				s.State = "crashed"
 			}
 		}
-		s.ETASeconds = nil
 		return nil
 	})
 	return s, err
