@@ -52,6 +52,9 @@ func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func()
 		w, closeIt = file, file.Close
 	}
 	options := &slog.HandlerOptions{Level: level}
+	if shown != nil && f.file == "" && f.format == "text" {
+		options.ReplaceAttr = timeOfDay
+	}
 	switch f.format {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, options)), closeIt, nil
@@ -59,6 +62,14 @@ func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func()
 		return slog.New(slog.NewJSONHandler(w, options)), closeIt, nil
 	}
 	return nil, nil, errors.Join(usageError{fmt.Errorf("--log-format %q: text or json", f.format)}, closeIt())
+}
+
+// timeOfDay leaves of a line's time what a person at a terminal wants.
+func timeOfDay(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		a.Value = slog.StringValue(a.Value.Time().Format(time.TimeOnly))
+	}
+	return a
 }
 
 func newLogger(w io.Writer, verbose bool) *slog.Logger {

@@ -117,9 +117,7 @@ func (p *pulse) beats(s *store.Status, now time.Time) bool {
 func progressLine(s *store.Status) string {
 	i := s.Instances
 	text := fmt.Sprintf("%s %s: %s of %s instances", s.Name, rangeText(s.Range), number(i.Done+i.Empty), number(i.Planned))
-	if s.Estimated.Planned > 0 {
-		text += fmt.Sprintf(", %d%%", s.Estimated.Done*100/s.Estimated.Planned)
-	}
+	text += fmt.Sprintf(", %d%%", int(s.Progress*100))
 	if s.ETASeconds != nil {
 		text += ", " + time.Duration(*s.ETASeconds*float64(time.Second)).Round(time.Second).String() + " left"
 	}

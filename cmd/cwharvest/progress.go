@@ -30,17 +30,29 @@ type progress struct {
 
 // newProgress returns the display of a terminal; nil for anything else.
 func newProgress(w io.Writer) *progress {
-	file, ok := w.(*os.File)
-	if !ok || !isTerminal(w) || !term.IsTerminal(int(file.Fd())) {
+	if !isTerminal(w) {
 		return nil
 	}
-	return &progress{out: w, size: func() (int, int) {
-		width, height, err := term.GetSize(int(file.Fd()))
-		if err != nil || width < 20 || height < 5 {
-			return 80, 24
-		}
-		return width, height
-	}}
+	return &progress{out: w, size: func() (int, int) { return sizeOf(w) }}
+}
+
+// sizeOf is the size of a terminal; of one that does not tell, the usual one; of
+// anything else none.
+func sizeOf(w io.Writer) (width, height int) {
+	if !isTerminal(w) {
+		return 0, 0
+	}
+	width, height, err := term.GetSize(int(w.(*os.File).Fd()))
+	if err != nil || width < 20 || height < 5 {
+		return 80, 24
+	}
+	return width, height
+}
+
+// isTerminal reports whether a person looks at what is written.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
 }
 
 // Write writes a piece of the log above the display.
@@ -71,23 +83,19 @@ func (p *progress) redraw(above string) error {
 	b.WriteString("\x1b[J" + above)
 	p.drawn = 0
 	width, height := p.size()
-	for line := range strings.Lines(p.lines) {
-		if p.drawn == height-1 {
-			break
-		}
-		b.WriteString(cut(strings.TrimRight(line, "\n"), width-1) + "\n") // no line wraps
+	lines := strings.Split(strings.TrimSuffix(p.lines, "\n"), "\n")
+	if p.lines == "" {
+		lines = nil
+	}
+	if room := height - 1; len(lines) > room {
+		lines = append(lines[:room-1], fmt.Sprintf("  ... and %d lines more; see: cwharvest status", len(lines)-room+1))
+	}
+	for _, line := range lines {
+		b.WriteString(cut(line, width-1) + "\n") // no line wraps
 		p.drawn++
 	}
 	_, err := b.WriteTo(p.out)
 	return err
-}
-
-// cut shortens a line to so many characters.
-func cut(line string, width int) string {
-	if runes := []rune(line); len(runes) > width {
-		return string(runes[:width-1]) + "…"
-	}
-	return line
 }
 
 // meteredRate tells datapoints per second of the last half minute.
@@ -169,15 +177,16 @@ func (f *follower) draw() {
 	if f.shown == nil {
 		return
 	}
-	s.State, s.Source = "running", "snapshot"
+	s.State, s.Source = "running", "run"
 	if s.Trouble != nil || s.Targets.Waiting > 0 && s.Targets.Active == 0 {
 		s.State = "waiting"
 	}
 	var b strings.Builder
+	width, _ := f.shown.size()
 	b.WriteString("\n")
-	printStatus(&b, s)
+	printStatus(&b, s, width-1)
 	if active := s.Targets.Active; active > 0 {
-		fmt.Fprintf(&b, "\nspeed      %s datapoints/s, %.0f%% of the quota of %d targets; %d calls in flight\n",
+		fmt.Fprintf(&b, "\nspeed      %s datapoints/s, %.0f%% of the quota of %d targets; %d in flight\n",
 			short(int64(rate)), 100*rate/(f.quota*float64(active)), active, s.InFlight)
 	}
 	for _, d := range s.TargetDetails {
@@ -195,11 +204,7 @@ func (f *follower) tell(why string) {
 		f.log.Warn("status cannot be told", "error", err)
 		return
 	}
-	share := 0.0
-	if s.Estimated.Planned > 0 {
-		share = 100 * float64(s.Estimated.Done) / float64(s.Estimated.Planned)
-	}
-	values := []any{"job", s.Job, "percent", fmt.Sprintf("%.1f", share), "datapoints_per_second", int64(f.rate.add(s.Written, s.Estimated.Done)),
+	values := []any{"job", s.Job, "percent", fmt.Sprintf("%.1f", 100*s.Progress), "datapoints_per_second", int64(f.rate.add(s.Written, s.Estimated.Done)),
 		"instances", s.Instances.Planned, "done", s.Instances.Done, "empty", s.Instances.Empty, "failed", s.Instances.Failed, "pending", s.Instances.Pending,
 		"targets", s.Targets.Planned, "active", s.Targets.Active, "waiting", s.Targets.Waiting, "denied", s.Targets.Denied,
 		"requests", s.Requests.Sent, "throttled", s.Requests.Throttled, "usd", fmt.Sprintf("%.4f", s.CostUSD.Spent)}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"cwharvest/store"
@@ -28,14 +27,15 @@ func newStatus() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status [DIR...]",
 		Short: "Tell how far the open or the latest job of harvest directories is",
-		Long: `Tells how far the open job of a harvest directory is, or how the latest one ended. It
-never disturbs a run: while one works, it reads the snapshot the run publishes about once
+		Long: `Tells how far the open job of a harvest directory is, or how the one worked last ended.
+It never disturbs a run: while one works, it reads the snapshot the run publishes about once
 a second. With --json it prints one object for each directory, one after the other.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if s.dirs = args; len(args) == 0 {
 				s.dirs = []string{defaultDir}
 			}
 			s.out = c.OutOrStdout()
+			s.width, _ = sizeOf(s.out)
 			if s.watch {
 				return s.follow(c.Context())
 			}
@@ -54,6 +54,7 @@ type statusCommand struct {
 	dirs                []string
 	out                 io.Writer
 	json, failed, watch bool
+	width               int // of the terminal; 0: of none
 }
 
 // show prints the status of each directory, and reports whether a run is at work
@@ -84,7 +85,7 @@ func (s *statusCommand) print(dir string, status *store.Status) error {
 		}
 		return err
 	}
-	printStatus(s.out, status)
+	printStatus(s.out, status, s.width)
 	return nil
 }
 
@@ -101,6 +102,7 @@ func (s *statusCommand) follow(ctx context.Context) error {
 		var page bytes.Buffer // written at once, so that nothing flickers
 		page.WriteString(clear)
 		s.out = &page
+		s.width, _ = sizeOf(out)
 		running, err := s.show()
 		if _, err := page.WriteTo(out); err != nil {
 			return err
@@ -114,14 +116,4 @@ func (s *statusCommand) follow(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// isTerminal reports whether a person looks at what is written.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
 }

@@ -10,26 +10,84 @@ import (
 	"cwharvest/store"
 )
 
-// printStatus prints a status for people, in at most 80 columns but for
-// reasons.
-func printStatus(w io.Writer, s *store.Status) {
+// columns is what a status is laid out for. What lies in a wider terminal may be
+// longer, and what a program reads is never cut.
+const columns = 80
+
+// printStatus prints a status for people. Its lines have at most 80 columns, but
+// for reasons, which have at most width; 0: all that they say.
+func printStatus(w io.Writer, s *store.Status, width int) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	line("%s  %s   %s%s", s.Name, rangeText(s.Range), strings.ToUpper(s.State), since(s))
+	row := func(format string, args ...any) { line("%s", fold(fmt.Sprintf(format, args...))) }
+	row("%s  %s   %s%s", s.Name, rangeText(s.Range), strings.ToUpper(s.State), since(s))
 	line("%s", bar(s))
+	if text := ended(s); text != "" {
+		line("%s", cut(text, width))
+	}
 	line("")
 	t, i := s.Targets, s.Instances
-	line("targets    %s", counts(t.Planned, "done", t.Done, "active", t.Active, "pending", t.Pending, "waiting", t.Waiting, "denied", t.Denied))
-	line("instances  %s", counts(i.Planned, "done", i.Done, "empty", i.Empty, "failed", i.Failed, "denied", i.Denied, "pending", i.Pending))
-	line("rows       %s in %d files   %s requests, %s repeated, %s throttled", short(s.Rows), s.Parts, number(s.Requests.Sent), number(s.Requests.Repeated), number(s.Requests.Throttled))
-	line("cost       $%s of $%s   (worst case $%s of $%s%s)", dollars(s.CostUSD.Spent), dollars(s.CostUSD.Planned), dollars(s.CostUSD.WorstCase), dollars(s.CostUSD.WorstPlanned), limit(s))
-	line("sessions   %s", sessions(s))
+	row("targets    %s", counts(t.Planned, "done", t.Done, "active", t.Active, "pending", t.Pending, "waiting", t.Waiting, "denied", t.Denied))
+	row("instances  %s", counts(i.Planned, "done", i.Done, "empty", i.Empty, "failed", i.Failed, "denied", i.Denied, "pending", i.Pending)+unknown(s))
+	row("rows       %s in %s files   %s requests, %s repeated, %s throttled", short(s.Rows), number(int64(s.Parts)), number(s.Requests.Sent), number(s.Requests.Repeated), number(s.Requests.Throttled))
+	row("cost       $%s of $%s   (worst case $%s of $%s%s)", dollars(s.CostUSD.Spent), dollars(s.CostUSD.Planned), dollars(s.CostUSD.WorstCase), dollars(s.CostUSD.WorstPlanned), limit(s))
+	row("sessions   %s", sessions(s))
 	if s.Sessions.Switches > 0 {
-		line("fallback   %d in use, %s switches", s.Sessions.Fallbacks, number(s.Sessions.Switches))
+		row("fallback   %d in use, %s switches", s.Sessions.Fallbacks, number(s.Sessions.Switches))
 	}
 	if len(s.Redo) > 0 {
-		line("redo       %d targets; their old rows stay until all new ones are there", len(s.Redo))
+		row("redo       %d targets; their old rows stay until all new ones are there", len(s.Redo))
 	}
-	printTrouble(line, s)
+	if n := len(s.Others); n > 0 {
+		var nights []string
+		for _, r := range s.Others[max(n-3, 0):] {
+			nights = append(nights, rangeText(r))
+		}
+		row("others     finished with failures: %d  %s;  run --night tries them again", n, strings.Join(nights, ",  "))
+	}
+	printTrouble(line, s, width)
+}
+
+// fold breaks a row that is longer than 80 columns where its groups are apart.
+func fold(text string) string {
+	const indent = "           "
+	var b strings.Builder
+	at := 0
+	for i, group := range strings.Split(text, "  ") {
+		size := len([]rune(group))
+		switch {
+		case i > 0 && group != "" && at+2+size > columns:
+			b.WriteString("\n" + indent)
+			at, group = len(indent), strings.TrimLeft(group, " ")
+		case i > 0:
+			b.WriteString("  ")
+			at += 2
+		}
+		b.WriteString(group)
+		at += size
+	}
+	return b.String()
+}
+
+// cut shortens a line to so many characters; 0: it stays as it is.
+func cut(line string, width int) string {
+	if runes := []rune(line); width > 0 && len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+	return line
+}
+
+// unknown tells of targets whose instances nobody could list.
+func unknown(s *store.Status) string {
+	n := 0
+	for i := range s.TargetDetails {
+		if d := &s.TargetDetails[i]; d.State == "denied" && d.Instances == nil {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("  unknown of %s targets", number(int64(n)))
 }
 
 func since(s *store.Status) string {
@@ -41,11 +99,20 @@ func since(s *store.Status) string {
 	if a.Ended.IsZero() {
 		return "  since " + clock(a.Started) + ", attempt " + fmt.Sprint(n)
 	}
-	text := fmt.Sprintf("  at %s, attempt %d", clock(a.Ended), n)
-	if a.Reason != "" {
-		text += ": " + a.Reason
+	return fmt.Sprintf("  at %s, attempt %d", clock(a.Ended), n)
+}
+
+// ended says why nothing goes on, and what then.
+func ended(s *store.Status) string {
+	switch n := len(s.Attempts); {
+	case s.State == "crashed":
+		return "killed, or its machine went down; the same command resumes"
+	case s.State == "unresponsive":
+		return fmt.Sprintf("no sign of process %d on %s; it hangs or is stopped: end it, the same command resumes", s.PID, s.Host)
+	case n > 0 && s.State == "stopped":
+		return s.Attempts[n-1].Reason
 	}
-	return text
+	return ""
 }
 
 // clock is a time of day here; with its date unless that is today.
@@ -80,25 +147,27 @@ func sessions(s *store.Status) string {
 	if !s.Sessions.NextRefresh.IsZero() {
 		text += ", next refresh " + clock(s.Sessions.NextRefresh)
 	}
-	return text + ", " + number(s.Sessions.RefusedExpired) + " calls refused as expired"
+	return text + ", " + number(s.Sessions.RefusedExpired) + " expired calls"
 }
 
 // bar shows progress by estimated datapoints, which all cost alike.
 func bar(s *store.Status) string {
 	const width = 40
-	share := 0.0
-	if s.Estimated.Planned > 0 {
-		share = float64(s.Estimated.Done) / float64(s.Estimated.Planned)
-	}
-	full := int(share * width)
-	text := fmt.Sprintf("[%s%s] %3.0f%%", strings.Repeat("#", full), strings.Repeat(".", width-full), share*100)
-	if s.Source != "snapshot" {
-		return text + "  (from the database)"
-	}
-	if s.ETASeconds != nil {
+	full := int(s.Progress * width)
+	text := fmt.Sprintf("[%s%s] %3d%%", strings.Repeat("#", full), strings.Repeat(".", width-full), int(s.Progress*100))
+	switch t := &s.Targets; {
+	case s.ETASeconds != nil:
 		text += "  ETA " + clock(s.Written.Add(time.Duration(*s.ETASeconds*float64(time.Second))))
+	case s.Source != "database" && t.Planned == t.Done+t.Denied:
+		text += "  writing the last files"
 	}
-	return text + fmt.Sprintf("  (live, %.1fs old)", s.AgeSeconds)
+	switch s.Source {
+	case "snapshot":
+		text += fmt.Sprintf("  (live, %.1fs old)", s.AgeSeconds)
+	case "database":
+		text += "  (from the database)"
+	}
+	return text
 }
 
 func rangeText(r store.StatusRange) string {
@@ -107,6 +176,9 @@ func rangeText(r store.StatusRange) string {
 		return "night " + start.Format(time.DateOnly) + " UTC"
 	}
 	const minute = "2006-01-02 15:04"
+	if start.Format(time.DateOnly) == end.Format(time.DateOnly) {
+		return start.Format(minute) + " to " + end.Format("15:04") + " UTC"
+	}
 	return start.Format(minute) + " to " + end.Format(minute) + " UTC"
 }
 
@@ -145,16 +217,17 @@ func short(n int64) string {
 type trouble struct {
 	state, account, region string
 	class, reason          string
+	note                   string // that is never cut
 	targets                int
 	new, unknown           bool
 }
 
 // printTrouble tells what waits, what is denied, and what to do about what is
 // new.
-func printTrouble(line func(string, ...any), s *store.Status) {
+func printTrouble(line func(string, ...any), s *store.Status, width int) {
 	const most = 20
 	if s.Trouble != nil {
-		line("\nWAITING  writing, since %s: %s", clock(s.Trouble.Since), s.Trouble.Reason)
+		line("\n%s", cut(fmt.Sprintf("WAITING  writing, since %s: %s", clock(s.Trouble.Since), s.Trouble.Reason), width))
 	}
 	all := troubles(s)
 	if len(all)+int(s.Instances.Failed) > 0 && s.Trouble == nil {
@@ -166,10 +239,10 @@ func printTrouble(line func(string, ...any), s *store.Status) {
 			line("... and %d more; see: cwharvest status --failed", len(all)-most)
 			break
 		}
-		line("%s", t)
-		if t.new && !fixes[t.account] {
+		line("%s", t.text(width))
+		if fix := t.fix(); fix != "" && !fixes[t.account] {
 			fixes[t.account] = true
-			line("  fix:   %s", t.fix())
+			line("  fix:   %s", fix)
 		}
 	}
 	if s.Instances.Failed > 0 {
@@ -177,26 +250,58 @@ func printTrouble(line func(string, ...any), s *store.Status) {
 	}
 }
 
+// fix is what to do about what is new, and what nothing but a person ends.
 func (t trouble) fix() string {
+	if t.state == "WAITING" {
+		at := strings.LastIndex(t.reason, "; ")
+		if t.class != "credentials" || at < 0 {
+			return ""
+		}
+		return t.reason[at+2:]
+	}
+	if !t.new {
+		return ""
+	}
 	if t.class == "refused" || t.class == "credentials_refused" {
 		return "cwharvest policy -c FILE --only " + t.account
 	}
 	return cmp.Or(remedies[t.class], "run again")
 }
 
-func (t trouble) String() string {
+// text is one line: what must be cut of it is the reason.
+func (t trouble) text(width int) string {
 	name := t.account + "/" + t.region
 	if t.targets > 1 {
 		name = fmt.Sprintf("%s %d regions", t.account, t.targets)
 	}
-	text := fmt.Sprintf("%-8s %s  %s", t.state, name, t.reason)
+	head, tail, reason := fmt.Sprintf("%-8s %s  ", t.state, name), "", t.class+": "+t.reason
+	switch {
+	case t.state == "WAITING":
+		head, reason = head+t.class+" "+t.note+": ", t.reason
+	case t.note != "":
+		tail = " (" + t.note + ")"
+	}
 	if t.unknown {
-		text += " (instances unknown)"
+		reason += " (instances unknown)"
 	}
 	if t.new {
-		text += "  ** NEW **"
+		tail += "  ** NEW **"
 	}
-	return text
+	if room := max(width-len([]rune(head+tail)), 1); width > 0 && len([]rune(reason)) > room {
+		reason = cut(gist(t.reason), room)
+	}
+	return head + reason + tail
+}
+
+// gist is a reason without what a person knows or asks for later: the role that
+// the account has, and who was refused.
+func gist(reason string) string {
+	parts := strings.Split(reason, ": ")
+	if len(parts) > 1 && strings.HasPrefix(parts[0], "role arn:") {
+		parts = parts[1:]
+	}
+	text, _, _ := strings.Cut(strings.Join(parts, ": "), ": User: ")
+	return strings.TrimPrefix(text, "STS ")
 }
 
 // troubles puts targets of one account together that have the same trouble: those
@@ -207,7 +312,7 @@ func troubles(s *store.Status) (all []trouble) {
 		d := &s.TargetDetails[i]
 		switch {
 		case d.State == "waiting":
-			waiting = join(waiting, trouble{state: "WAITING", account: d.Account, region: d.Region, reason: waitText(d)})
+			waiting = join(waiting, trouble{state: "WAITING", account: d.Account, region: d.Region, class: d.Class, reason: d.Reason, note: waitText(d)})
 		case d.State == "denied" && d.New && !d.Tolerated:
 			fresh = join(fresh, denied(d, s.Written))
 		case d.State == "denied":
@@ -218,7 +323,7 @@ func troubles(s *store.Status) (all []trouble) {
 }
 
 func waitText(d *store.TargetDetail) string {
-	text := d.Class + ": " + d.Reason + ", since " + clock(d.Since)
+	text := "since " + clock(d.Since)
 	if wait := time.Until(d.RetryAt); wait > 0 {
 		text += ", retry in " + wait.Round(time.Second).String()
 	}
@@ -226,24 +331,28 @@ func waitText(d *store.TargetDetail) string {
 }
 
 func denied(d *store.TargetDetail, now time.Time) trouble {
-	t := trouble{state: "DENIED", account: d.Account, region: d.Region, class: d.Class, new: d.New && !d.Tolerated, unknown: d.Instances == nil}
-	t.reason = d.Class + ": " + d.Reason
+	t := trouble{state: "DENIED", account: d.Account, region: d.Region, class: d.Class, new: d.New && !d.Tolerated, reason: d.Reason}
+	t.unknown = d.Instances == nil
 	day := int(now.Sub(d.Since)/(24*time.Hour)) + 1
 	switch {
 	case d.Tolerated:
-		t.reason += fmt.Sprintf(" (tolerated, day %d)", day)
+		t.note = fmt.Sprintf("tolerated, day %d", day)
 	case !d.New:
-		t.reason += fmt.Sprintf(" (day %d)", day)
+		t.note = fmt.Sprintf("day %d", day)
 	}
 	return t
 }
 
-// join adds a trouble to the one before it, if they are alike.
+// join adds a trouble to the one before it, if they are alike. Of those that wait
+// the first says since when.
 func join(all []trouble, t trouble) []trouble {
 	t.targets = 1
 	if n := len(all); n > 0 {
 		like := all[n-1]
 		like.region, like.targets = t.region, 1
+		if t.state == "WAITING" {
+			like.note = t.note
+		}
 		if like == t {
 			all[n-1].targets++
 			return all
