@@ -1,5 +1,6 @@
 # make demo        the main job against the embedded simulated AWS, killed half way
 # make test        vet, staticcheck and every test, with the race detector; one package after the other, since some measure
+# make profile     where the processor time of runs goes: fetching and decoding, committing, building parts; leaves bin/profile
 # make install     the program, its completions and manual below DESTDIR and PREFIX
 # make dist        archives for Linux and macOS in dist/, the same bytes from the same commit wherever they are built
 # make dist-check  builds one archive twice, in different directories, and compares the bytes
@@ -14,7 +15,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=true -ldflags '-s -w -X main.version=$(VERSION)'
 ARCHIVE = tar --sort=name --owner=0 --group=0 --numeric-owner --format=ustar --mtime=@$$(git log -1 --format=%ct)
 
-.PHONY: all build demo test install dist dist-check clean
+.PHONY: all build demo test profile install dist dist-check clean
 all: build
 
 build:
@@ -27,6 +28,13 @@ test:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -p 1 -parallel 4 -timeout 20m ./...
+
+profile:
+	mkdir -p bin/profile
+	CWHARVEST_PROFILES=$(CURDIR)/bin/profile $(GO) test -count=1 -run '^TestProfile$$' ./cmd/cwharvest
+	for profile in bin/profile/*.prof; do for path in 'smithy|net/http|pipeline/flat' 'writer..loop$$' 'builder..loop$$'; do \
+	    $(GO) tool pprof -top -nodecount=15 -focus="$$path" $$profile || exit 1; \
+	done; done
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \

@@ -44,7 +44,8 @@ func newNight(t *testing.T, c awssim.Config, period time.Duration, days int, met
 	n := &night{T: t, sim: awssim.New(c), config: c, dir: t.TempDir(), program: "cwharvest"}
 	server := httptest.NewServer(n.sim)
 	t.Cleanup(server.Close)
-	n.env = append(os.Environ(), awssim.Environment(c, server.URL)...)
+	n.env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CWHARVEST_") }) // settings
+	n.env = append(n.env, awssim.Environment(c, server.URL)...)
 	end := lastSettled(time.Now())
 	n.truth = truth{
 		aws: c, namespace: "AWS/EC2", metrics: metrics, statistics: map[string]string{},

@@ -27,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"cwharvest": func() {
+	testscript.Main(m, map[string]func(){"plainsdk": plainSDK, "profiled": profiled, "cwharvest": func() {
 		setClock()
 		main()
 	}})

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"testing"
+)
+
+// profileFile is the environment variable that names the file profiled writes.
+const profileFile = "TEST_PROFILE_OF_CWHARVEST"
+
+// profiled is the program itself, which writes a profile of its processor time.
+func profiled() {
+	file, err := os.Create(os.Getenv(profileFile))
+	if err != nil {
+		panic(err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		panic(err)
+	}
+	code := execute(os.Args[1:], os.Stdout, os.Stderr)
+	pprof.StopCPUProfile()
+	if err := file.Close(); err != nil {
+		panic(err)
+	}
+	os.Exit(code)
+}
+
+// Profiles of whole runs, one for each shape, in the directory that
+// CWHARVEST_PROFILES names; `make profile` shows of them what fetches and decodes,
+// what commits, and what builds parts.
+func TestProfile(t *testing.T) {
+	dir := os.Getenv("CWHARVEST_PROFILES")
+	if dir == "" {
+		t.Skip("writes profiles into the directory that CWHARVEST_PROFILES names")
+	}
+	for _, s := range benchShapes {
+		n := benchNight(t, s, 200, "quota_share: 1000\n")
+		n.program = "profiled"
+		n.env = append(n.env, profileFile+"="+filepath.Join(dir, s.name+".prof"))
+		n.run("--quiet")
+	}
+}
