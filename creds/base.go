@@ -347,5 +347,15 @@ func (b *base) identify(ctx context.Context, keys aws.Credentials) (*sts.GetCall
 		cfg.Region = "us-east-1"
 	}
 	cfg.Credentials = credentials.StaticCredentialsProvider{Value: keys}
-	return sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+	return callerIdentity(ctx, cfg)
+}
+
+// callerIdentity asks STS who signs. An answer without an account, such as what
+// a proxy puts in its place with status 200, is none.
+func callerIdentity(ctx context.Context, cfg aws.Config) (*sts.GetCallerIdentityOutput, error) {
+	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+	if err == nil && aws.ToString(out.Account) == "" {
+		err = errors.New("GetCallerIdentity: the answer names no account")
+	}
+	return out, err
 }

@@ -39,14 +39,16 @@ func (e *Error) Refused() bool { return e.refused }
 // NeedsPerson reports that somebody must log in or rotate keys.
 func (e *Error) NeedsPerson() bool { return e.person }
 
-// oneLine is an error of the SDK without its layers.
+// oneLine is an error of the SDK without its layers, and without the line breaks
+// of what a service says.
 func oneLine(err error) string {
+	text := err.Error()
 	var api smithy.APIError
 	var op *smithy.OperationError
 	if errors.As(err, &api) && errors.As(err, &op) {
-		return fmt.Sprintf("%s %s: %s: %s", op.Service(), op.Operation(), api.ErrorCode(), api.ErrorMessage())
+		text = fmt.Sprintf("%s %s: %s: %s", op.Service(), op.Operation(), api.ErrorCode(), api.ErrorMessage())
 	}
-	return strings.ReplaceAll(err.Error(), "\n", " ")
+	return strings.ReplaceAll(text, "\n", " ")
 }
 
 func code(err error) string {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // Config is what a Manager needs; the zero value works.
@@ -155,7 +154,7 @@ func (m *Manager) Identity(ctx context.Context, src Source, region string) (Iden
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.RefreshTimeout)
 	defer cancel()
-	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+	out, err := callerIdentity(ctx, cfg)
 	if err != nil {
 		return Identity{}, fmt.Errorf("ask STS who %s is: %w", src, err)
 	}

@@ -329,18 +329,36 @@ func (s *session) assumeFor(ctx context.Context, base aws.Config, duration time.
 	if err != nil {
 		return nil, err
 	}
-	if out.Credentials == nil || out.Credentials.Expiration == nil {
-		return nil, errors.New("AssumeRole: the answer holds no credentials")
-	}
-	life := min(duration, granted(*out.Credentials.Expiration, out.ResultMetadata, born))
-	if err := s.checkAccount(aws.ToString(out.AssumedRoleUser.Arn)); err != nil {
+	keys, arn, err := sessionOf(out)
+	if err != nil {
 		return nil, err
 	}
-	return newLease(aws.Credentials{
-		AccessKeyID: aws.ToString(out.Credentials.AccessKeyId), SecretAccessKey: aws.ToString(out.Credentials.SecretAccessKey),
-		SessionToken: aws.ToString(out.Credentials.SessionToken), Source: "cwharvest",
-		CanExpire: true, Expires: *out.Credentials.Expiration,
-	}, born, life), nil
+	if err := s.checkAccount(arn); err != nil {
+		return nil, err
+	}
+	life := min(duration, granted(keys.Expires, out.ResultMetadata, born))
+	if life <= 0 {
+		return nil, fmt.Errorf("AssumeRole: the session was over at %s, before it began: is a clock wrong?", keys.Expires.UTC().Format(time.RFC3339))
+	}
+	return newLease(keys, born, life), nil
+}
+
+// sessionOf takes an answer apart. One that lacks a part, such as what a proxy
+// puts in its place with status 200, is no session.
+func sessionOf(out *sts.AssumeRoleOutput) (keys aws.Credentials, arn string, err error) {
+	c, user := out.Credentials, out.AssumedRoleUser
+	if c == nil || user == nil || c.Expiration == nil {
+		return keys, "", errors.New("AssumeRole: the answer holds no session")
+	}
+	keys = aws.Credentials{
+		AccessKeyID: aws.ToString(c.AccessKeyId), SecretAccessKey: aws.ToString(c.SecretAccessKey),
+		SessionToken: aws.ToString(c.SessionToken), Source: "cwharvest", CanExpire: true, Expires: *c.Expiration,
+	}
+	arn = aws.ToString(user.Arn)
+	if !keys.HasKeys() || keys.SessionToken == "" || arn == "" {
+		return keys, "", errors.New("AssumeRole: the answer lacks a part of the session")
+	}
+	return keys, arn, nil
 }
 
 // granted is how long AWS lets a session live from when it was sent for. By
