@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -143,14 +144,24 @@ func (r *row) check() error {
 		return fmt.Errorf("period %d", r.period)
 	case r.at < 0:
 		return fmt.Errorf("timestamp %d is before 1970", r.at)
+	case r.at > lastSecond:
+		return fmt.Errorf("timestamp %d is after 9999", r.at)
 	}
+	some := false
 	for _, v := range r.values {
-		if v == v { // not NaN
-			return nil
+		if math.IsInf(v, 0) {
+			return errors.New("a value is infinite")
 		}
+		some = some || v == v // not NaN
 	}
-	return errors.New("no value")
+	if !some {
+		return errors.New("no value")
+	}
+	return nil
 }
+
+// lastSecond is that of the last year that RFC 3339 can write.
+var lastSecond = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
 
 // runReader gathers rows into runs. It is one row ahead: the row that ends a
 // run begins the next.

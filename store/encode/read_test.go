@@ -319,34 +319,6 @@ func checkMemory(t *testing.T, f Format, data []byte) {
 	}
 }
 
-func fuzz(f *testing.F, formats ...Format) {
-	for seed := range uint64(2) {
-		runs := randomRuns(rand.New(rand.NewPCG(seed, 2)), 2)
-		for i := range runs {
-			runs[i].Points = min(runs[i].Points, 5)
-		}
-		for _, format := range formats {
-			f.Add(writeRuns(f, format, runs))
-		}
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, format := range formats {
-			checkMemory(t, format, data)
-		}
-	})
-}
-
-func FuzzReadParquet(f *testing.F) { fuzz(f, Format{Name: "parquet"}) }
-
-func FuzzReadCSV(f *testing.F) {
-	f.Add([]byte(csvOf("2026-01-01T00:00:00Z,60,1", "2026-01-01T23:59:00Z,1,2")))
-	fuzz(f, Format{"csv", "none"}, Format{"csv", "gzip"}, Format{"csv", "zstd"})
-}
-
-func FuzzReadJSONLines(f *testing.F) {
-	fuzz(f, Format{"jsonl", "none"}, Format{"jsonl", "gzip"}, Format{"jsonl", "zstd"})
-}
-
 // BenchmarkRead tells rows per second.
 func BenchmarkRead(b *testing.B) {
 	runs := make([]Run, 700)
