@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"cwharvest/store"
 )
@@ -142,7 +143,7 @@ func (l *instanceList) add(r row) error {
 		switch {
 		case name == "InstanceId" && !instanceIDForm.MatchString(value):
 			return fmt.Errorf("%q is not an instance id: such as i-0123456789abcdef0", value)
-		case value == "" || len(value) > 1024 || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' }):
+		case value == "" || len(value) > 1024 || !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' }):
 			return fmt.Errorf("dimension %s: value %q is not possible", name, value)
 		}
 		in.Dimensions = append(in.Dimensions, store.Dimension{Name: name, Value: value})
