@@ -239,25 +239,6 @@ func TestReadInstances(t *testing.T) {
 	}
 }
 
-func FuzzReadInstances(f *testing.F) {
-	for _, text := range []string{"i-11111111", "account,region,InstanceId\n111122223333,us-east-1,i-11111111", `{"instance_id": "i-11111111"}`} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		s := Default()
-		one := store.Target{Account: "111122223333", Region: "us-east-1"}
-		got, err := s.ReadInstances("ids", strings.NewReader(text), []store.Target{one})
-		if err != nil && !IsError(err) {
-			t.Errorf("%v is not an *Error", err)
-		}
-		for target := range got {
-			if err == nil && target != one {
-				t.Errorf("%s is not a target", target)
-			}
-		}
-	})
-}
-
 func TestReadAccounts(t *testing.T) {
 	accounts, err := ReadAccounts("a.csv", strings.NewReader("# all\nid,role_arn,regions,session_duration\n111122223333,,us-east-1 eu-*,2h\n444455556666,arn:aws:iam::444455556666:role/x,,\n"))
 	if err != nil || len(accounts) != 2 || accounts[0].SessionDuration != 2*time.Hour || len(accounts[0].Regions) != 2 || accounts[1].RoleARN == "" {
@@ -351,22 +332,4 @@ func TestReplans(t *testing.T) {
 	if _, err := s.Freeze(Interval{at("2026-10-20"), at("2026-10-21")}, at("2026-11-22")); err == nil || !strings.Contains(err.Error(), "strict_period wants 1m") {
 		t.Errorf("strict: %v", err)
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	for _, text := range []string{"dir: h", "range: {last: 24h}", "accounts: [{id: \"1\"}]", "metrics: [{names: [a]}]", "a: &x [*x]"} {
-		f.Add([]byte(text))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := Parse("f.yaml", data, noEnv)
-		if err != nil {
-			if !IsError(err) {
-				t.Errorf("%v is not an *Error", err)
-			}
-			return
-		}
-		if err := s.Validate(); err != nil && !IsError(err) {
-			t.Errorf("%v is not an *Error", err)
-		}
-	})
 }

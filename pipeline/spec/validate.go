@@ -116,7 +116,23 @@ func (s *Spec) checkMetrics() (errs error) {
 		errs = errors.Join(errs, s.checkDimensions(m, path))
 		errs = errors.Join(errs, s.checkStatistics(m.Statistics, path+".statistics"))
 	}
-	return errs
+	return errors.Join(errs, s.checkColumns())
+}
+
+// checkColumns refuses statistics that differ and would share a column: it has
+// no room for what tells TM(:90) from TM(:90%).
+func (s *Spec) checkColumns() error {
+	columns := map[string]string{}
+	for i := range s.Metrics {
+		for j, name := range s.Metrics[i].Statistics {
+			column := encode.Column(name)
+			if other := columns[column]; other != "" && other != name {
+				return s.bad(fmt.Sprintf("$.metrics[%d].statistics[%d]", i, j), "statistics %s and %s have the same column, %s: ask for one of them", other, name, column)
+			}
+			columns[column] = name
+		}
+	}
+	return nil
 }
 
 // usualDimensions is what metrics of a namespace are mostly asked by (CloudWatch

@@ -2,7 +2,6 @@ package spec
 
 import (
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 )
@@ -46,16 +45,4 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%q: %d without an error", text, got)
 		}
 	}
-}
-
-func FuzzParseDuration(f *testing.F) {
-	for _, text := range []string{"300", "5m", "1h30m", "7d", "2w", "0", "1.5h", "9999999w", "-1"} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		d, err := ParseDuration(text)
-		if err == nil && d < 0 || err != nil && strings.Contains(err.Error(), "\n") {
-			t.Errorf("%q: %v, %v", text, d, err)
-		}
-	})
 }
