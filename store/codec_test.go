@@ -51,23 +51,6 @@ func TestSpoolRoundTrip(t *testing.T) {
 	}
 }
 
-func FuzzSpoolDecode(f *testing.F) {
-	var e spoolEncoder
-	value, _ := e.encode([]byte("k"), Window{0, 600, 60}, [][]float64{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}, 0, 10)
-	f.Add(value)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var g grid
-		var raw []byte
-		// With the right sum, so that what lies behind it is reached.
-		body := append([]byte{spoolVersion}, data...)
-		sum := spoolSum([]byte("k"), body)
-		body = append(body, byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24))
-		if err := g.decode([]byte("k"), body, &raw); err == nil && len(g.values) != g.points*g.statistics {
-			t.Errorf("%d values for %d x %d", len(g.values), g.points, g.statistics)
-		}
-	})
-}
-
 func TestProgressRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	for range 500 {

@@ -77,8 +77,7 @@ type exporting struct {
 // job exports what the manifest file lists: it is only ever replaced as a whole,
 // so a run may go on meanwhile.
 func (x *exporting) job(ctx context.Context) error {
-	var m Manifest
-	err := readJSON(x.dir.jobFile(x.spec.ID, ".manifest.json"), &m)
+	m, err := readManifest(x.dir.path, x.spec.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing is published yet
 	}

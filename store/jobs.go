@@ -131,7 +131,8 @@ func readSummary(dir, id string) (job JobInfo, err error) {
 		return job, err
 	}
 	job.State, job.Pruned = State(summary.State), true
-	return job, readJSON(jobFile(dir, id, ".json"), &job.Spec)
+	job.Spec, err = readSpecFile(dir, id)
+	return job, err
 }
 
 func readJSON(path string, into any) error {

@@ -98,6 +98,9 @@ func decodeProgress(b []byte, bits int) (progress, error) {
 	if n <= 0 {
 		return p, fmt.Errorf("progress %x: bad row count", b)
 	}
+	if b[0] > flagComplete|flagFailed {
+		return p, fmt.Errorf("progress %x: unknown flags", b)
+	}
 	p.complete, p.rows = b[0]&flagComplete != 0, rows
 	maps := b[1+n:]
 	want := 0

@@ -90,8 +90,8 @@ type foundInstance struct {
 // readManifest keeps the parts of whole segments: of one that lost a part
 // nothing can be kept, since a series-window may have rows in several of them.
 func (b *rebuilding) readManifest(ctx context.Context) error {
-	err := readJSON(b.dir.jobFile(b.spec.ID, ".manifest.json"), &b.manifest)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	var err error
+	if b.manifest, err = readManifest(b.dir.path, b.spec.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	bad := map[uint64]bool{}

@@ -126,14 +126,9 @@ func (d *Dir) mendFiles(id string, r *Repaired) error {
 }
 
 func (d *Dir) readSpec(id string) (s Spec, err error) {
-	if err := readJSON(d.jobFile(id, ".json"), &s); err != nil {
-		return s, err
-	}
-	if s.ID != id {
-		return s, fmt.Errorf("%s is the specification of job %s", d.jobFile(id, ".json"), s.ID)
-	}
+	s, err = readSpecFile(d.path, id)
 	s.Out = resolveOut(d.path, s.Out)
-	return s, nil
+	return s, err
 }
 
 // examine says what is damaged of a job's database, looking at every page. That

@@ -115,11 +115,14 @@ func (g *grid) decode(key, value []byte, raw *[]byte) error {
 		}
 		header[i], body = v, body[n:]
 	}
-	if header[2] > maxSpoolPoints || header[3] > maxSpoolPoints || header[2]*header[3] > maxSpoolPoints {
-		return fmt.Errorf("spool value holds %d x %d datapoints: %w", header[2], header[3], errSpoolDamaged)
+	if max(header[2], header[3]) > maxSpoolPoints || min(header[2], header[3]) == 0 || max(header[0], header[1]) > uint64(lastSecond) {
+		return fmt.Errorf("spool value holds %d x %d datapoints from %d by %d: %w", header[2], header[3], header[0], header[1], errSpoolDamaged)
 	}
 	g.start, g.period = int64(header[0]), int64(header[1])
 	g.points, g.statistics = int(header[2]), int(header[3])
+	if !(Window{g.start, g.start + int64(g.points)*g.period, g.period}).possible(g.statistics) {
+		return errSpoolDamaged
+	}
 	return g.unpack(body, raw)
 }
 

@@ -433,7 +433,13 @@ func readSnapshot(dir string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	age := time.Since(s.Written)
+	s.tell(time.Now())
+	return s, nil
+}
+
+// tell says how the job of a snapshot is, by its age.
+func (s *Status) tell(now time.Time) {
+	age := now.Sub(s.Written)
 	s.AgeSeconds = age.Seconds()
 	switch {
 	case s.State != string(Unfinished): // a next job is about to begin
@@ -444,7 +450,6 @@ func readSnapshot(dir string) (*Status, error) {
 	default:
 		s.State = "running"
 	}
-	return s, nil
 }
 
 func parseSnapshot(dir string) (*Status, error) {

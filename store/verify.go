@@ -152,8 +152,8 @@ type verification struct {
 
 // summary checks a pruned job by its manifest.
 func (v *verification) summary() error {
-	var m Manifest
-	if err := readJSON(v.dir.jobFile(v.spec.ID, ".manifest.json"), &m); err != nil {
+	m, err := readManifest(v.dir.path, v.spec.ID)
+	if err != nil {
 		return err
 	}
 	var s Status

@@ -1,0 +1,220 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"os"
+	"path"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What a database holds of an instance: damage is an error, and what is read is
+// written as the same again.
+func FuzzStored(f *testing.F) {
+	var e spoolEncoder
+	for _, columns := range [][][]float64{
+		{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}, {{math.NaN(), 1, math.NaN()}, {math.NaN(), math.NaN(), -2}}, {{0}, {math.MaxFloat64}, {math.Copysign(0, -1)}},
+	} {
+		value, _ := e.encode([]byte("k"), Window{1_790_000_100, 1_790_000_100 + 300*int64(len(columns[0])), 300}, columns, 0, len(columns[0]))
+		f.Add(value[1:len(value)-4], uint16(8))
+	}
+	for _, p := range []progress{{complete: true, rows: 288}, {rows: 5, done: []byte{0x0f}}, {complete: true, rows: 1 << 40, done: []byte{1, 2}, failed: []byte{0xfe, 0xfd}}} {
+		f.Add(p.encode(), uint16(8*max(len(p.done), 1)))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, bits uint16) {
+		checkSpooled(t, data)
+		checkProgress(t, data, int(bits%1000))
+	})
+}
+
+func checkSpooled(t *testing.T, data []byte) {
+	var g, again grid
+	var raw []byte
+	key := []byte("k")
+	// With the right sum, so that what lies behind it is reached.
+	body := append([]byte{spoolVersion}, data...)
+	sum := spoolSum(key, body)
+	body = append(body, byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24))
+	if err := g.decode(key, body, &raw); err != nil {
+		return
+	}
+	if len(g.values) != g.points*g.statistics || len(g.values) > maxSpoolPoints {
+		t.Fatalf("%d values for %d x %d", len(g.values), g.points, g.statistics)
+	}
+	columns := make([][]float64, g.statistics)
+	for i := range columns {
+		columns[i] = g.column(i)
+	}
+	first, end, rows := trim(columns, 0, g.points)
+	var e spoolEncoder
+	value, n := e.encode(key, Window{Start: g.start, Period: g.period}, columns, 0, g.points)
+	if n != rows || rows == 0 {
+		return
+	}
+	if err := again.decode(key, value, &raw); err != nil {
+		t.Fatalf("what was read is written as what cannot be read: %v", err)
+	}
+	if again.start != g.start+int64(first)*g.period || again.period != g.period || again.points != end-first {
+		t.Errorf("%+v became %+v", g, again)
+	}
+	for i := range columns {
+		for n, v := range again.column(i) {
+			if math.Float64bits(v) != math.Float64bits(columns[i][first+n]) {
+				t.Errorf("value %v became %v", columns[i][first+n], v)
+			}
+		}
+	}
+}
+
+func checkProgress(t *testing.T, data []byte, bits int) {
+	p, err := decodeProgress(data, bits)
+	if err != nil || data == nil {
+		return
+	}
+	rows, err := progressRows(data)
+	if err != nil || rows != p.rows {
+		t.Errorf("%d rows, and %d of the whole progress: %v", rows, p.rows, err)
+	}
+	again, err := decodeProgress(p.encode(), bits)
+	if err != nil || !reflect.DeepEqual(p, again) {
+		t.Errorf("%+v became %+v: %v", p, again, err)
+	}
+	for i := range bits {
+		if p.settled(i) != again.settled(i) {
+			t.Errorf("bit %d is %v", i, p.settled(i))
+		}
+	}
+	if bits > 0 {
+		p.settle(bits-1, bits, true)
+	}
+}
+
+// A status is for people, and what repair and age checks recall of it must be
+// what a database can keep.
+func FuzzSnapshot(f *testing.F) {
+	exit := 3
+	full := Status{
+		Version: StatusVersion, Job: "night-1", State: "unfinished", Source: "snapshot", Written: time.Date(2026, 11, 25, 1, 2, 3, 0, time.UTC), Transaction: 7,
+		TargetDetails: []TargetDetail{{Account: "111122223333", Region: "us-east-1", State: "waiting", Instances: &InstanceCounts{Planned: 2, Pending: 2}}},
+		Attempts:      []Attempt{{Exit: &exit, Reason: "r"}}, Trouble: &Trouble{},
+	}
+	data, err := json.Marshal(full)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add(data[:len(data)/2])
+	f.Add([]byte(`{"state":"unfinished","written":"9999-01-01T00:00:00Z","eta_seconds":1e308,"targets":{"waiting":1}}`))
+	f.Add([]byte("null"))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(statusPath(dir), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := parseSnapshot(dir)
+		if err != nil {
+			return
+		}
+		s.tell(time.Now())
+		text, err := json.Marshal(s)
+		if err != nil {
+			t.Fatalf("what was read cannot be written: %v", err)
+		}
+		var again Status
+		if err := json.Unmarshal(text, &again); err != nil || !reflect.DeepEqual(*s, again) {
+			t.Errorf("%+v became %+v: %v", *s, again, err)
+		}
+		b := rebuilding{dir: newDir(dir, Config{}), spec: Spec{ID: s.Job}, targets: map[Target]targetRecord{}}
+		if b.recall(); len(b.record.Attempts) != len(s.Attempts) || len(b.targets) > len(s.TargetDetails) {
+			t.Errorf("recalled %+v of %+v", b.record, *s)
+		}
+	})
+}
+
+// Specification and manifest beside a database: whatever they say, no name of
+// theirs leaves the job's place, and no length of theirs is more than a job has.
+func FuzzJobFiles(f *testing.F) {
+	const id = "night-11b41e"
+	const spec = `{"id":"night-11b41e","name":"n","start":"2026-11-19T22:00:00Z","end":"2026-11-20T04:00:00Z","out":"data","format":"csv","compression":"gzip","part_size":65536,` +
+		`"series":[{"namespace":"AWS/EC2","metric":"CPUUtilization","dimensions":["InstanceId"],"statistics":["Average","p99"],"windows":[{"start":1700000100,"end":1700001600,"period":300}]}],"plan":{}}`
+	const manifest = `{"job":"night-11b41e","parts":[{"name":"date=2026-11-20/night-11b41e-000001.csv.gz","segment":1,"date":"2026-11-20","rows":5,"bytes":100,"sha256":"00"}],` +
+		`"inventory":{"name":"../instances/date=2026-11-20/night-11b41e-001.csv.gz"},"replans":[{"window":{"start":1700000100,"end":1700001600,"period":300},"now":{"start":1700000100,"end":1700000100,"period":300}}]}`
+	f.Add([]byte(spec), []byte(manifest))
+	f.Add([]byte(spec), []byte(`{"job":"night-11b41e","replans":[{"now":{"period":-1}}]}`))
+	dir := f.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "jobs"), 0o700); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, specJSON, manifestJSON []byte) {
+		for suffix, data := range map[string][]byte{".json": specJSON, ".manifest.json": manifestJSON} {
+			if err := os.WriteFile(jobFile(dir, id, suffix), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, err := readManifest(dir, id)
+		if err == nil {
+			checkNames(t, &m, id)
+		}
+		s, specErr := readSpecFile(dir, id)
+		if specErr != nil {
+			return
+		}
+		if err == nil {
+			s.replan(m.Replans)
+		}
+		checkSpec(t, &s)
+	})
+}
+
+func checkNames(t *testing.T, m *Manifest, id string) {
+	out := t.TempDir() + "/a/b/data"
+	for _, p := range m.Parts {
+		if name := filepath.Join(out, filepath.FromSlash(p.Name)); filepath.Dir(filepath.Dir(name)) != out || !strings.HasPrefix(path.Base(name), id) {
+			t.Errorf("part %q is at %q", p.Name, name)
+		}
+		p.tellSegment()
+	}
+	if m.Inventory != nil {
+		name := filepath.Join(out, filepath.FromSlash(m.Inventory.Name))
+		if !strings.HasPrefix(name, filepath.Dir(out)) || !strings.HasPrefix(path.Base(name), id) || !strings.Contains(name, "/instances/date=") {
+			t.Errorf("inventory %q is at %q", m.Inventory.Name, name)
+		}
+	}
+}
+
+func checkSpec(t *testing.T, s *Spec) {
+	bits := 0
+	for _, sh := range newShapes(s.Series) {
+		if bits += len(sh.bits); sh.points < 0 {
+			t.Errorf("%d datapoints", sh.points)
+		}
+		for bit, sw := range sh.bits {
+			w := s.Series[sw.Series].Windows[sw.Window]
+			if sh.index[sw] != bit || w.Points() < 0 || w.Points() > maxSpoolPoints || w.AskableUntil().Year() > 10_001 {
+				t.Errorf("window %+v of bit %d", w, bit)
+			}
+		}
+	}
+	windows := 0
+	for i := range s.Series {
+		windows += len(s.Series[i].Windows)
+	}
+	if bits != windows {
+		t.Errorf("%d bits for %d windows", bits, windows)
+	}
+	out, err := s.format().NewWriter(new(bytes.Buffer), s.Statistics(), nil)
+	if err == nil {
+		err = out.Close()
+	}
+	if _, bad := s.format().NewReader(bytes.NewReader(nil), 0); err != nil || bad == nil && s.Format != "jsonl" {
+		t.Errorf("format %q %q: %v, %v", s.Format, s.Compression, err, bad)
+	}
+	if _, err := json.Marshal(s); err != nil {
+		t.Errorf("what was read cannot be written: %v", err)
+	}
+}
