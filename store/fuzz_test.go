@@ -172,7 +172,7 @@ func FuzzJobFiles(f *testing.F) {
 }
 
 func checkNames(t *testing.T, m *Manifest, id string) {
-	out := t.TempDir() + "/a/b/data"
+	out := filepath.FromSlash("/a/b/data")
 	for _, p := range m.Parts {
 		if name := filepath.Join(out, filepath.FromSlash(p.Name)); filepath.Dir(filepath.Dir(name)) != out || !strings.HasPrefix(path.Base(name), id) {
 			t.Errorf("part %q is at %q", p.Name, name)

@@ -107,7 +107,7 @@ func broken(err error) bool {
 	switch {
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return false
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errNoList):
 		return true
 	case errors.Is(err, io.ErrUnexpectedEOF): // of an answer, not of a file that was cut
 		return errors.As(err, new(*s3Error))

@@ -87,6 +87,9 @@ func (s *S3) stat(ctx context.Context, name string) (stat, error) {
 	if _, total, ok := strings.Cut(aws.ToString(out.ContentRange), "/"); ok {
 		size, err = strconv.ParseInt(total, 10, 64)
 	}
+	if err == nil && size < 0 {
+		err = fmt.Errorf("answer tells a size of %d", size)
+	}
 	_, readErr := io.Copy(io.Discard, io.LimitReader(out.Body, 1)) // so that the connection can be used again
 	if err = errors.Join(err, readErr, out.Body.Close()); err != nil {
 		return stat{}, s.fail("read", name, err)
@@ -142,8 +145,14 @@ func (s *S3) List(ctx context.Context, pattern string) ([]string, error) {
 		Bucket: &s.bucket, Prefix: aws.String(dir + literal(rest)), MaxKeys: s.page,
 	})
 	var names []string
-	for pages.HasMorePages() {
+	for token := ""; pages.HasMorePages(); {
 		out, err := pages.NextPage(ctx)
+		if err == nil && out.Name == nil {
+			err = errNoList
+		}
+		if err == nil {
+			token, err = another(token, aws.ToString(out.NextContinuationToken))
+		}
 		if err != nil {
 			return nil, s.fail("list", pattern, err)
 		}
@@ -156,6 +165,19 @@ func (s *S3) List(ctx context.Context, pattern string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// errNoList is what a proxy puts in the place of an answer, with status 200: XML
+// or nothing, without the bucket's name.
+var errNoList = errors.New("answer is no list of a bucket")
+
+// another refuses the token of the page that it came with: the list would never
+// end.
+func another(token, next string) (string, error) {
+	if next != "" && next == token {
+		return "", errors.New("answer names the page it is as the next one")
+	}
+	return next, nil
 }
 
 // climb splits a pattern after its leading "../".
@@ -210,8 +232,11 @@ func (s *S3) sweepUploads(ctx context.Context, dir, base string) error {
 	pages := s3.NewListMultipartUploadsPaginator(s.client, &s3.ListMultipartUploadsInput{
 		Bucket: &s.bucket, Prefix: aws.String(s.dir(dir)), MaxUploads: s.page,
 	})
-	for pages.HasMorePages() {
+	for token := ""; pages.HasMorePages(); {
 		out, err := pages.NextPage(ctx)
+		if err == nil {
+			token, err = another(token, aws.ToString(out.NextKeyMarker)+"\n"+aws.ToString(out.NextUploadIdMarker))
+		}
 		if err != nil {
 			return s.fail("list uploads of", dir, err)
 		}

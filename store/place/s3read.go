@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Open opens an object as it is now: once another has its key, reads fail. The
@@ -70,6 +73,15 @@ func (r *reader) held(off int64) []byte {
 	return r.ahead[off-r.at:]
 }
 
+// begins refuses an answer that begins elsewhere than at the offset: a server or
+// a proxy that takes no ranges sends the whole object.
+func begins(contentRange string, off int64) error {
+	if contentRange == "" && off == 0 || strings.HasPrefix(contentRange, fmt.Sprintf("bytes %d-", off)) {
+		return nil
+	}
+	return fmt.Errorf("asked for bytes from %d on, and answered is %q", off, contentRange)
+}
+
 // fetch reads ahead from an offset, at least so far. Readers of two places at
 // once cost each other requests, and nothing else.
 func (r *reader) fetch(off, length int64) ([]byte, error) {
@@ -79,7 +91,9 @@ func (r *reader) fetch(off, length int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = io.ReadFull(out.Body, ahead)
+	if err = begins(aws.ToString(out.ContentRange), off); err == nil {
+		_, err = io.ReadFull(out.Body, ahead)
+	}
 	if err = errors.Join(err, out.Body.Close()); err != nil {
 		return nil, r.s3.fail("read", r.name, err)
 	}
