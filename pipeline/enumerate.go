@@ -2,9 +2,12 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"cwharvest/store"
 
@@ -83,6 +86,9 @@ func (e *enumeration) next(ctx context.Context) ([]store.Instance, bool, error) 
 		return nil, true, nil
 	}
 	page, next, err := e.sources[0](ctx, e.token)
+	if err == nil {
+		err = checkPage(page, e.token, next)
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("list instances of %s: %w", e.target, err)
 	}
@@ -91,6 +97,33 @@ func (e *enumeration) next(ctx context.Context) ([]store.Instance, bool, error) 
 	}
 	return page, len(e.sources) == 0, nil
 }
+
+// longestKey is what a database takes as the key of an instance, about (bbolt,
+// MaxKeySize: 32,768 bytes).
+const longestKey = 30 << 10
+
+// checkPage refuses a page that cannot be meant. An instance is known by its
+// dimensions: they are asked for, make up its key and are kept as JSON.
+func checkPage(page []store.Instance, token, next string) error {
+	for i := range page {
+		for _, d := range page[i].Dimensions {
+			if d.Value == "" || !utf8.ValidString(d.Value) || strings.ContainsRune(d.Value, 0) {
+				return fmt.Errorf("answer holds an instance with %s %.40q, which is not possible", d.Name, d.Value)
+			}
+		}
+		if n := len(page[i].Key()); n > longestKey {
+			return fmt.Errorf("answer holds an instance whose dimensions take %d bytes", n)
+		}
+	}
+	if next != "" && next == token {
+		return errSamePage
+	}
+	return nil
+}
+
+// errNoAnswer is what a proxy puts in the place of an answer, with status 200: XML
+// that lacks the list, which AWS sends empty rather than not at all.
+var errNoAnswer = errors.New("answer is none of EC2's: it holds no list")
 
 // restart goes back to the source's first page after a page token was refused.
 // It reports false when there is no token to blame.
@@ -130,6 +163,9 @@ func (e *enumeration) describeInstances(ctx context.Context, token string) (page
 	out, err := e.ec2.DescribeInstances(ctx, e.input(token))
 	if err != nil {
 		return nil, "", err
+	}
+	if out.Reservations == nil {
+		return nil, "", errNoAnswer
 	}
 	for _, reservation := range out.Reservations {
 		for i := range reservation.Instances {
@@ -212,6 +248,9 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 	return page, aws.ToString(out.NextToken), nil
 }
 
+// regionForm is wide; a pattern in the place of a name would stand for itself.
+var regionForm = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
 // EnabledRegions returns what a target's pattern stands for: those of the
 // account's enabled regions that it covers, and listed ones, which are then
 // refused in their own name.
@@ -220,9 +259,16 @@ func EnabledRegions(ctx context.Context, cfg aws.Config, pattern store.Target, d
 	if err != nil {
 		return nil, fmt.Errorf("list the regions of %s: %w", pattern.Account, err)
 	}
+	if out.Regions == nil {
+		return nil, fmt.Errorf("list the regions of %s: %w", pattern.Account, errNoAnswer)
+	}
 	var regions []string
 	for _, r := range out.Regions {
-		if name := aws.ToString(r.RegionName); pattern.Covers(name) {
+		name := aws.ToString(r.RegionName)
+		if !regionForm.MatchString(name) {
+			return nil, fmt.Errorf("list the regions of %s: answer holds a region %.40q, which is not possible", pattern.Account, name)
+		}
+		if pattern.Covers(name) {
 			regions = append(regions, name)
 		}
 	}

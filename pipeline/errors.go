@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"cwharvest/store"
 
@@ -136,8 +137,11 @@ func Explain(err error) store.Failure { return failure(classify(err), err) }
 // IsRefused reports whether a call that failed would fail again.
 func IsRefused(err error) bool { c := classify(err); return c == refused || c == unfit }
 
-// shortError is an error without the SDK's layers: "GetMetricData: code: message".
-func shortError(err error) string {
+// shortError is an error without the SDK's layers, in one line: "GetMetricData:
+// code: message".
+func shortError(err error) string { return strings.ReplaceAll(withoutLayers(err), "\n", " ") }
+
+func withoutLayers(err error) string {
 	var cred credentialError
 	if errors.As(err, &cred) {
 		return cred.Error()

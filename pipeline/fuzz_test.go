@@ -1,0 +1,362 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"cwharvest/pipeline/flat"
+	"cwharvest/store"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/smithy-go/encoding/cbor"
+)
+
+// oneAnswer is a service that answers every call alike.
+type oneAnswer struct {
+	status int
+	code   string // of an error, as CloudWatch tells it in a header
+	body   []byte
+	broken error // after the body
+	calls  int
+}
+
+// mostCalls is more than any call of the fuzz targets may cause.
+const mostCalls = 20
+
+func (a *oneAnswer) Do(r *http.Request) (*http.Response, error) {
+	if a.calls++; a.calls > mostCalls {
+		return nil, context.DeadlineExceeded // as the deadline of a call would end it
+	}
+	body := io.Reader(strings.NewReader(string(a.body)))
+	if a.broken != nil {
+		body = io.MultiReader(body, brokenReader{a.broken})
+	}
+	header := http.Header{"Content-Type": {"application/cbor"}, "Smithy-Protocol": {"rpc-v2-cbor"}}
+	if a.code != "" {
+		header.Set("X-Amzn-Query-Error", a.code+";Sender")
+	}
+	return &http.Response{StatusCode: a.status, Request: r, ContentLength: -1, Body: io.NopCloser(body), Header: header}, nil
+}
+
+type brokenReader struct{ err error }
+
+func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }
+
+func (a *oneAnswer) config() aws.Config {
+	return aws.Config{
+		Region: "us-east-1", HTTPClient: a, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		Credentials: credentials.NewStaticCredentialsProvider("AKIABASEBASEBASEBASE", "s", ""),
+	}
+}
+
+// checkError checks what is told of a failed call, and that it is of a class
+// that an answer can have.
+func checkError(t *testing.T, service *oneAnswer, err error) {
+	t.Helper()
+	if service.calls > mostCalls {
+		t.Fatalf("asked %d times: %v", service.calls, err)
+	}
+	switch c := classify(err); {
+	case c == cancelled || c == person:
+		t.Errorf("class %v of an answer: %v", c, err)
+	case service.status < 300 && c != transient && !errors.Is(err, errForbidden):
+		t.Errorf("class %v of an answer with status %d: %v", c, service.status, err)
+	default:
+		if f := failure(c, err); f.Class == "" || f.Message == "" || strings.Contains(f.Message, "\n") {
+			t.Errorf("not one line: %q", f)
+		}
+	}
+}
+
+// Three instances of two metrics, five points each.
+var (
+	fuzzWindow = store.Window{Start: 1_790_000_100, End: 1_790_001_600, Period: 300}
+	fuzzSeries = []store.Series{
+		{Namespace: "AWS/EC2", Metric: "CPUUtilization", Dimensions: []string{"InstanceId"}, Statistics: []string{"Average", "p99"}, Windows: []store.Window{fuzzWindow}},
+		{Namespace: "AWS/EC2", Metric: "NetworkIn", Dimensions: []string{"InstanceId"}, Statistics: []string{"Sum"}, Windows: []store.Window{fuzzWindow}},
+	}
+)
+
+func fuzzRequest(statistics bool) *request {
+	p := packer{series: fuzzSeries}
+	items := []item{{instance: "i-1"}, {instance: "i-1", series: 1}, {instance: "i-2"}}
+	if statistics {
+		items = items[:1]
+	}
+	return p.request(fuzzWindow, items)
+}
+
+// Whatever CloudWatch answers: each item is either a result, complete and on its
+// grid, or asked again; the flat decoder agrees with the SDK's; and an answer
+// that breaks off is never another result.
+func FuzzFetch(f *testing.F) {
+	for _, body := range dataBodies() {
+		f.Add(uint16(200), "", body, uint16(0), false)
+		f.Add(uint16(200), "", body, uint16(len(body)-1), false)
+	}
+	for _, body := range statisticsBodies() {
+		f.Add(uint16(200), "", body, uint16(0), true)
+	}
+	f.Add(uint16(200), "", []byte("<html><body>Please log in to this network</body></html>"), uint16(0), false)
+	for _, code := range []string{"Throttling", "ExpiredToken", "AccessDenied", "AuthFailure", "InternalFailure", "ValidationError"} {
+		f.Add(uint16(400), code, encodeCBOR(cbor.Map{"__type": cbor.String(code), "message": cbor.String("m\nn")}), uint16(0), false)
+	}
+	f.Add(uint16(403), "", []byte(nil), uint16(0), true)
+	f.Add(uint16(429), "", []byte("<html>"), uint16(0), false)
+	f.Add(uint16(503), "", []byte("<html>"), uint16(0), false)
+	f.Fuzz(func(t *testing.T, status uint16, code string, body []byte, cut uint16, statistics bool) {
+		service := &oneAnswer{status: int(status), code: code, body: body}
+		whole := fetchAll(t, service, statistics, false)
+		if plain := fetchAll(t, service, statistics, true); !errors.Is(whole.err, flat.ErrUnexpected) && !sameResults(whole, plain) {
+			t.Errorf("the flat decoder: %v, the SDK's: %v", tell(whole), tell(plain))
+		}
+		service.broken = errors.New("connection reset")
+		service.body = body[:min(int(cut), len(body))]
+		for _, plain := range []bool{false, true} {
+			if part := fetchAll(t, service, statistics, plain); part.err == nil && !sameResults(part, whole) {
+				t.Errorf("of an answer that broke off: %v, of the whole one: %v", tell(part), tell(whole))
+			}
+		}
+	})
+}
+
+func fetchAll(t *testing.T, service *oneAnswer, statistics, plain bool) answer {
+	t.Helper()
+	service.calls = 0
+	fetch := &fetcher{client: cloudwatch.NewFromConfig(service.config(), flat.Use), series: fuzzSeries, statistics: statistics}
+	fetch.plain.Store(plain)
+	r := fuzzRequest(statistics)
+	a := fetch.fetch(t.Context(), r)
+	if a.err != nil {
+		checkError(t, service, a.err)
+	}
+	seen := map[string]int{}
+	for i := range a.results {
+		seen[fmt.Sprint(a.results[i].Instance, a.results[i].Series)]++
+		checkColumns(t, &a.results[i])
+	}
+	for _, it := range a.again {
+		seen[fmt.Sprint(it.instance, it.series)]++
+	}
+	for key, n := range seen {
+		if n != 1 || len(seen) != len(r.items) {
+			t.Errorf("%s comes %d times, %d items of %d", key, n, len(seen), len(r.items))
+		}
+	}
+	if (a.err == nil) != (len(a.again) == 0) || len(seen) == 0 {
+		t.Errorf("%d items again, error %v", len(a.again), a.err)
+	}
+	return a
+}
+
+func checkColumns(t *testing.T, r *store.Result) {
+	t.Helper()
+	points := 0
+	for _, column := range r.Columns {
+		if len(column) != fuzzWindow.Points() {
+			t.Errorf("%d points", len(column))
+		}
+		for _, v := range column {
+			if math.IsInf(v, 0) {
+				t.Errorf("value %v", v)
+			}
+			if v == v {
+				points++
+			}
+		}
+	}
+	if r.Columns != nil && (points == 0 || len(r.Columns) != len(fuzzSeries[r.Series].Statistics)) {
+		t.Errorf("%d columns with %d values", len(r.Columns), points)
+	}
+}
+
+func sameResults(a, b answer) bool {
+	return slices.EqualFunc(a.results, b.results, func(x, y store.Result) bool {
+		return x.Instance == y.Instance && x.Series == y.Series && slices.EqualFunc(x.Columns, y.Columns, func(c, d []float64) bool {
+			return slices.EqualFunc(c, d, func(v, w float64) bool { return math.Float64bits(v) == math.Float64bits(w) || v != v && w != w })
+		})
+	})
+}
+
+func tell(a answer) string { return fmt.Sprintf("%v, again %v: %v", a.results, a.again, a.err) }
+
+func encodeCBOR(v cbor.Value) []byte { return cbor.Encode(v) }
+
+func cborTime(unix float64) cbor.Value { return &cbor.Tag{ID: 1, Value: cbor.Float64(unix)} }
+
+func cborResult(id, status string, at []float64, values ...float64) cbor.Value {
+	var times, list cbor.List
+	for _, seconds := range at {
+		times = append(times, cborTime(seconds))
+	}
+	for _, v := range values {
+		list = append(list, cbor.Float64(v))
+	}
+	return cbor.Map{"Id": cbor.String(id), "Label": cbor.String("l"), "StatusCode": cbor.String(status), "Timestamps": times, "Values": list}
+}
+
+// dataBodies are answers of GetMetricData: whole, empty, denied, of several
+// pages, and with what cannot be data.
+func dataBodies() (bodies [][]byte) {
+	const t0 = float64(1_790_000_100)
+	all := func(status string, at []float64, values ...float64) (list cbor.List) {
+		for i := range 5 {
+			list = append(list, cborResult(fmt.Sprint("q", i), status, at, values...))
+		}
+		return list
+	}
+	for _, results := range []cbor.List{
+		all("Complete", []float64{t0, t0 + 300, t0 + 1200}, 1, -2.5, 1e300),
+		all("Complete", nil),
+		all("PartialData", []float64{t0}, 1),
+		all("Forbidden", nil),
+		all("InternalError", []float64{t0}, 1),
+		all("Complete", []float64{t0 + 1}, 1),                      // off the grid
+		all("Complete", []float64{t0 - 300}, 1),                    // before it
+		all("Complete", []float64{t0 + 1500}, 1),                   // behind it
+		all("Complete", []float64{t0, t0}, 1, 2),                   // twice
+		all("Complete", []float64{t0 + 300, t0}, 1, 2),             // descending
+		all("Complete", []float64{t0, t0 + 300}, 1),                // a value too few
+		all("Complete", []float64{t0}, math.NaN()),                 // not a number
+		all("Complete", []float64{t0}, math.Inf(1)),                //
+		append(all("Complete", nil), cborResult("q5", "", nil)),    // not asked
+		append(all("Complete", nil), cborResult("q+1", "", nil)),   //
+		all("Complete", []float64{t0, t0 + 300.5}, 1, 2)[:3],       // some missing
+		all("Complete", []float64{t0, t0 + 600.0000001}, 3, 4)[1:], //
+		{},
+	} {
+		bodies = append(bodies, encodeCBOR(cbor.Map{"MetricDataResults": results, "Messages": cbor.List{}}))
+	}
+	token := cbor.Map{"MetricDataResults": all("PartialData", nil), "NextToken": cbor.String("again")}
+	return append(bodies, encodeCBOR(token), encodeCBOR(cbor.Map{}), encodeCBOR(cbor.List{}))
+}
+
+// statisticsBodies are answers of GetMetricStatistics.
+func statisticsBodies() (bodies [][]byte) {
+	const t0 = float64(1_790_000_100)
+	point := func(at float64, average, p99 float64) cbor.Value {
+		return cbor.Map{"Timestamp": cborTime(at), "Average": cbor.Float64(average), "ExtendedStatistics": cbor.Map{"p99": cbor.Float64(p99)}, "Unit": cbor.String("Percent")}
+	}
+	for _, points := range []cbor.List{
+		{point(t0+600, 1, 2), point(t0, 3, 4)}, {}, {point(t0, 1, 2), point(t0, 1, 2)}, {point(t0+1, 1, 2)}, {point(t0, math.NaN(), 2)},
+		{cbor.Map{"Average": cbor.Float64(1)}}, {point(t0+0.5, 1, 2)}, {point(t0+1500, 1, 2)},
+	} {
+		bodies = append(bodies, encodeCBOR(cbor.Map{"Label": cbor.String("l"), "Datapoints": points}))
+	}
+	return bodies
+}
+
+// Whatever EC2 and CloudWatch answer: instances and regions that can be asked
+// for, or an error; an answer that is not one is never a target without
+// instances, and one that breaks off is never fewer of them.
+func FuzzList(f *testing.F) {
+	for _, body := range ec2Bodies() {
+		f.Add(uint16(200), "", []byte(body), uint16(0), uint8(listEC2))
+		f.Add(uint16(200), "", []byte(body), uint16(len(body)/2), uint8(listRegions))
+	}
+	f.Add(uint16(400), "", []byte(`<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>m</Message></Error></Errors></Response>`), uint16(0), uint8(listEC2))
+	f.Add(uint16(503), "", []byte(`<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>m</Message></Error></Errors></Response>`), uint16(0), uint8(listRegions))
+	for _, value := range []string{"i-1", "", "a\x00b", "\xff", strings.Repeat("x", 40_000)} {
+		dimension := cbor.Map{"Name": cbor.String("InstanceId"), "Value": cbor.String(value)}
+		body := encodeCBOR(cbor.Map{"Metrics": cbor.List{cbor.Map{"Dimensions": cbor.List{dimension}}, cbor.Map{"Dimensions": cbor.List{dimension, dimension}}}})
+		f.Add(uint16(200), "", body, uint16(0), uint8(listMetrics))
+	}
+	f.Add(uint16(200), "", encodeCBOR(cbor.Map{"Metrics": cbor.List{}, "NextToken": cbor.String("again")}), uint16(0), uint8(listMetrics))
+	f.Fuzz(func(t *testing.T, status uint16, code string, body []byte, cut uint16, what uint8) {
+		service := &oneAnswer{status: int(status), code: code, body: body}
+		whole, wholeErr := listAll(t, service, what)
+		service.broken = errors.New("connection reset")
+		service.body = body[:min(int(cut), len(body))]
+		part, err := listAll(t, service, what)
+		if err == nil && (wholeErr != nil || !slices.Equal(part, whole)) {
+			t.Errorf("of an answer that broke off: %q, of the whole one: %q, %v", part, whole, wholeErr)
+		}
+	})
+}
+
+const (
+	listEC2 = iota
+	listRegions
+	listMetrics
+)
+
+// listAll returns the keys of instances, or regions.
+func listAll(t *testing.T, service *oneAnswer, what uint8) (keys []string, err error) {
+	t.Helper()
+	service.calls = 0
+	key := store.Target{Account: "111122223333", Region: "us-east-1"}
+	if what%3 == listRegions {
+		pattern := store.Target{Account: key.Account, Region: store.AllRegions}
+		if keys, err = EnabledRegions(t.Context(), service.config(), pattern, &Discovery{}); err != nil {
+			checkError(t, service, err)
+		}
+		for _, region := range keys {
+			if (store.Target{Region: region}).IsPattern() || region == "" || strings.Contains(region, "/") {
+				t.Errorf("region %q", region)
+			}
+		}
+		return keys, err
+	}
+	d := &Discovery{EC2: what%3 == listEC2}
+	by := []string{"InstanceId"}
+	if what%3 == listMetrics {
+		d.CloudWatch = []Listing{{Namespace: "AWS/EC2", Dimensions: by, Metrics: []string{"CPUUtilization"}}}
+	}
+	pages := newEnumeration(d, key, []Listing{{Namespace: "AWS/EC2", Dimensions: by}}, service.config(), func() {})
+	for last := false; !last; {
+		var page []store.Instance
+		if page, last, err = pages.next(t.Context()); err != nil {
+			checkError(t, service, err)
+			return nil, err
+		}
+		for _, in := range page {
+			checkKept(t, in)
+			keys = append(keys, in.Key())
+		}
+	}
+	return keys, nil
+}
+
+// checkKept checks that the store finds an instance again that it is given.
+func checkKept(t *testing.T, in store.Instance) {
+	t.Helper()
+	data, err := json.Marshal(in)
+	var kept store.Instance
+	if err == nil {
+		err = json.Unmarshal(data, &kept)
+	}
+	id, ok := strings.CutPrefix(in.Key(), "AWS/EC2\x00InstanceId\x00InstanceId=")
+	if err != nil || !ok || id == "" || strings.Contains(id, "\x00") || len(in.Key()) > 1<<15-100 || kept.Key() != in.Key() {
+		t.Errorf("%+v is kept as %+v: %v", in, kept, err)
+	}
+}
+
+func ec2Bodies() []string {
+	describe := func(instances string) string {
+		return `<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId><reservationSet>` +
+			`<item><instancesSet>` + instances + `</instancesSet></item></reservationSet></DescribeInstancesResponse>`
+	}
+	const one = `<item><instanceId>i-0123456789abcdef0</instanceId><instanceType>m5.large</instanceType><launchTime>2026-01-01T00:00:00.000Z</launchTime>` +
+		`<placement><availabilityZone>us-east-1a</availabilityZone></placement><instanceState><code>16</code><name>running</name></instanceState>` +
+		`<tagSet><item><key>env</key><value>prod</value></item><item><key/></item></tagSet></item>`
+	return []string{
+		describe(one), describe(one + one), describe(""), describe("<item/>"), describe("<item><instanceId/></item>"),
+		describe("<item><instanceId>" + strings.Repeat("i", 2000) + "</instanceId></item>"),
+		strings.Replace(describe(one), "</reservationSet>", "</reservationSet><nextToken>again</nextToken>", 1),
+		`<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>`,
+		`<DescribeInstancesResponse/>`,
+		`<DescribeRegionsResponse><regionInfo><item><regionName>us-east-1</regionName></item><item><regionName>us-*</regionName></item></regionInfo></DescribeRegionsResponse>`,
+		`<DescribeRegionsResponse><regionInfo><item><regionName>eu-west-1</regionName><optInStatus>opted-in</optInStatus></item><item/></regionInfo></DescribeRegionsResponse>`,
+		"<html><body>Please log in to this network</body></html>", "", "<a", "<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
+	}
+}
