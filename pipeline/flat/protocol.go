@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
@@ -59,7 +58,7 @@ func (p protocol) DeserializeResponse(
 ) error {
 	output, ours := out.(*cloudwatch.GetMetricDataOutput)
 	sink, wanted := ctx.Value(sinkKey{}).(Sink)
-	if !ours || !wanted || resp.StatusCode != http.StatusOK || p.ID().Name != "rpcv2Cbor" {
+	if !ours || !wanted || resp.StatusCode/100 != 2 || p.ID().Name != "rpcv2Cbor" {
 		return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, resp, out)
 	}
 	d := decoders.Get().(*decoder)
