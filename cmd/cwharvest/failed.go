@@ -25,6 +25,7 @@ var remedies = map[string]string{
 
 // printFailed lists what was denied and what failed, class by class.
 func printFailed(w io.Writer, s *store.Status, failed []store.FailedInstance) {
+	w = plainWriter{w}
 	classes := map[string][]string{}
 	var order []string
 	add := func(class, text string) {

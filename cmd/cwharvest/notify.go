@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"cwharvest/store"
@@ -130,5 +131,5 @@ func progressLine(s *store.Status) string {
 	if s.Trouble != nil {
 		text += "; writing waits: " + s.Trouble.Reason
 	}
-	return text
+	return strings.ReplaceAll(plain(text), "\n", " ") // a line break would begin another message
 }

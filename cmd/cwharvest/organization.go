@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 
 	"cwharvest/creds"
 	"cwharvest/pipeline/spec"
@@ -51,54 +53,79 @@ func listOrganization(ctx context.Context, client *organizations.Client, o *spec
 // orgList gathers accounts, each once.
 type orgList struct {
 	client   *organizations.Client
-	seen     map[string]bool
+	seen     map[string]bool // accounts and units
 	accounts []spec.Account
 }
 
-func (l *orgList) add(accounts []types.Account) {
+var accountID = regexp.MustCompile(`^\d{12}$`)
+
+// add refuses an account without an id that is one: it would stand for the
+// caller's own.
+func (l *orgList) add(accounts []types.Account) error {
 	for _, a := range accounts {
 		id := aws.ToString(a.Id)
+		if !accountID.MatchString(id) {
+			return fmt.Errorf("answer holds an account %.40q", id)
+		}
 		if active := a.State == types.AccountStateActive || a.State == "" && a.Status == types.AccountStatusActive; active && !l.seen[id] {
 			l.seen[id] = true
 			l.accounts = append(l.accounts, spec.Account{ID: id})
 		}
 	}
+	return nil
+}
+
+// pages takes page after page. One that names itself as the next would come for
+// ever.
+func pages(next func(token *string) (*string, error)) error {
+	for token := (*string)(nil); ; {
+		following, err := next(token)
+		switch {
+		case err != nil || aws.ToString(following) == "":
+			return err
+		case aws.ToString(following) == aws.ToString(token):
+			return errors.New("an answer names the page it is as the next one")
+		}
+		token = following
+	}
 }
 
 func (l *orgList) all(ctx context.Context) error {
-	pages := organizations.NewListAccountsPaginator(l.client, nil)
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	return pages(func(token *string) (*string, error) {
+		page, err := l.client.ListAccounts(ctx, &organizations.ListAccountsInput{NextToken: token})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		l.add(page.Accounts)
-	}
-	return nil
+		return page.NextToken, l.add(page.Accounts)
+	})
 }
 
-// below walks a unit and the units in it.
+// below walks a unit and the units in it, each once.
 func (l *orgList) below(ctx context.Context, parent string) error {
-	pages := organizations.NewListAccountsForParentPaginator(l.client, &organizations.ListAccountsForParentInput{ParentId: &parent})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		l.add(page.Accounts)
+	if l.seen[parent] {
+		return nil
 	}
-	units := organizations.NewListOrganizationalUnitsForParentPaginator(l.client,
-		&organizations.ListOrganizationalUnitsForParentInput{ParentId: &parent})
-	for units.HasMorePages() {
-		page, err := units.NextPage(ctx)
+	l.seen[parent] = true
+	err := pages(func(token *string) (*string, error) {
+		page, err := l.client.ListAccountsForParent(ctx, &organizations.ListAccountsForParentInput{ParentId: &parent, NextToken: token})
 		if err != nil {
-			return err
+			return nil, err
+		}
+		return page.NextToken, l.add(page.Accounts)
+	})
+	if err != nil {
+		return err
+	}
+	return pages(func(token *string) (*string, error) {
+		page, err := l.client.ListOrganizationalUnitsForParent(ctx, &organizations.ListOrganizationalUnitsForParentInput{ParentId: &parent, NextToken: token})
+		if err != nil {
+			return nil, err
 		}
 		for _, u := range page.OrganizationalUnits {
 			if err := l.below(ctx, aws.ToString(u.Id)); err != nil {
-				return err
+				return nil, err
 			}
 		}
-	}
-	return nil
+		return page.NextToken, nil
+	})
 }

@@ -17,6 +17,7 @@ const columns = 80
 // printStatus prints a status for people. Its lines have at most 80 columns, but
 // for reasons, which have at most width; 0: all that they say.
 func printStatus(w io.Writer, s *store.Status, width int) {
+	w = plainWriter{w}
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	row := func(format string, args ...any) { line("%s", fold(fmt.Sprintf(format, args...))) }
 	row("%s  %s   %s%s", s.Name, rangeText(s.Range), strings.ToUpper(s.State), since(s))
@@ -153,8 +154,9 @@ func sessions(s *store.Status) string {
 // bar shows progress by estimated datapoints, which all cost alike.
 func bar(s *store.Status) string {
 	const width = 40
-	full := int(s.Progress * width)
-	text := fmt.Sprintf("[%s%s] %3d%%", strings.Repeat("#", full), strings.Repeat(".", width-full), int(s.Progress*100))
+	done := min(max(s.Progress, 0), 1) // a snapshot may say anything
+	full := int(done * width)
+	text := fmt.Sprintf("[%s%s] %3d%%", strings.Repeat("#", full), strings.Repeat(".", width-full), int(done*100))
 	switch t := &s.Targets; {
 	case s.ETASeconds != nil:
 		text += "  ETA " + clock(s.Written.Add(time.Duration(*s.ETASeconds*float64(time.Second))))
@@ -384,6 +386,6 @@ func lastLine(s *store.Status, took time.Duration, code int) string {
 			text += fmt.Sprintf(", %d tolerated", s.Targets.Tolerated)
 		}
 	}
-	return text + fmt.Sprintf("; %s rows, %d files, $%s-%s, %s, exit %d", number(s.Rows), s.Parts,
+	return plain(text) + fmt.Sprintf("; %s rows, %d files, $%s-%s, %s, exit %d", number(s.Rows), s.Parts,
 		dollars(s.CostUSD.Spent), dollars(s.CostUSD.WorstCase), took.Round(100*time.Millisecond), code)
 }
