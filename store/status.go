@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -219,10 +220,11 @@ func (j *Job) publishStatus() error {
 	}
 	path := statusPath(j.dir.path)
 	temporary := durable.Temporary(path)
-	err = os.WriteFile(temporary, append(data, '\n'), 0o600)
+	// With room to grow in its place: trouble makes it longer.
+	err = os.WriteFile(temporary, padded(data, (len(data)*3/2+4096)&^4095), 0o600)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		// What a full disk still has room for is what the last one takes.
-		return errors.Join(os.Remove(temporary), overwrite(path, append(data, '\n')))
+		return errors.Join(os.Remove(temporary), overwrite(path, data))
 	}
 	if err != nil {
 		return fmt.Errorf("write status: %w", err)
@@ -230,15 +232,28 @@ func (j *Job) publishStatus() error {
 	return os.Rename(temporary, path)
 }
 
-// overwrite changes a file in its place; readers may see it half done.
-func overwrite(path string, data []byte) error {
+// padded fills text up with blanks, and ends its line.
+func padded(text []byte, size int) []byte {
+	full := bytes.Repeat([]byte{' '}, size)
+	copy(full, text)
+	full[size-1] = '\n'
+	return full
+}
+
+// overwrite changes a file in its place, in one step and never its size: what
+// does not fit would leave neither the old text nor the new one.
+func overwrite(path string, text []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteAt(data, 0)
-	if err == nil {
-		err = file.Truncate(int64(len(data)))
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case int64(len(text)) >= info.Size():
+		err = fmt.Errorf("%s has no room for a status of %d bytes", path, len(text))
+	default:
+		_, err = file.WriteAt(padded(text, int(info.Size())), 0)
 	}
 	return errors.Join(err, file.Close())
 }

@@ -1,11 +1,67 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
+	"syscall"
 	"testing"
 )
+
+// On a full disk the status takes the place of the last one, with every target
+// waiting and what writing waits for; one that does not fit leaves the last one
+// whole.
+func TestStatusOnAFullDisk(t *testing.T) {
+	f := newFixture(t, 1)
+	d, err := Open(f.path, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := d.Create(context.Background(), f.spec, testTargets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job.publishStatus(); err != nil {
+		t.Fatal(err)
+	}
+	live := Live{Targets: map[Target]LiveTarget{}}
+	for _, target := range testTargets {
+		live.Targets[target] = LiveTarget{Waiting: true, Class: "outage", Reason: strings.Repeat("as errors of services are ", 10)}
+	}
+	job.SetLive(func() Live { return live })
+	job.troubled(fmt.Errorf("write %s: %w", f.path, syscall.ENOSPC))
+	full, err := job.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := overwrite(statusPath(f.path), text); err != nil {
+		t.Error(err)
+	}
+	if s, err := parseSnapshot(f.path); err != nil || s.Trouble == nil || s.Targets.Waiting != 3 {
+		t.Errorf("%v, %+v", err, s)
+	}
+	before, err := os.ReadFile(statusPath(f.path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := overwrite(statusPath(f.path), bytes.Repeat(text, 5)); err == nil {
+		t.Error("what does not fit was written")
+	}
+	if after, err := os.ReadFile(statusPath(f.path)); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("what does not fit has damaged what was there: %v", err)
+	}
+	if err := errors.Join(job.Close(0, ""), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // BenchmarkStatusOfAMillion reads the status of a job of a million instances over
 // a hundred targets from its database.
