@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 )
 
 // base is a principal: a profile, the default chain or the instance's role,
@@ -75,6 +76,7 @@ func (b *base) load(ctx context.Context) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(b.manager.transport()),
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
+		config.WithAPIOptions([]func(*middleware.Stack) error{b.manager.addWire}),
 	}
 	if b.source.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(b.source.Profile))
@@ -183,6 +185,9 @@ func (b *base) keys(ctx context.Context) (aws.Credentials, error) {
 	if err != nil && !isTimeout(err) {
 		b.refresh(ctx)
 		keys, err = b.config().Credentials.Retrieve(ctx)
+	}
+	if errors.As(err, new(*ClearError)) {
+		return keys, &Error{Source: b.source, Err: err, refused: true}
 	}
 	if err != nil {
 		return keys, &Error{Source: b.source, Err: err, person: !isTimeout(err), hint: b.remedy()}

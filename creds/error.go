@@ -101,6 +101,8 @@ func skewed(err error) bool {
 func (s *session) refusal(err error) *Error {
 	e := &Error{Source: s.src, Err: err}
 	switch c := code(err); {
+	case errors.As(err, new(*ClearError)):
+		e.refused = true
 	case errors.As(err, new(*wrongAccount)):
 		e.refused = true
 		e.hint = "correct the role or the account id"

@@ -22,6 +22,7 @@ import (
 // Config is what a Manager needs; the zero value works.
 type Config struct {
 	EndpointURL    string         // for every service; empty: the SDK's own resolution
+	Insecure       bool           // plain http may go to other machines
 	HTTPClient     aws.HTTPClient // instead of the network, for tests; nil: one transport for all clients
 	RefreshTimeout time.Duration  // deadline of every refresh; default 15s
 	Log            *slog.Logger   // nil: discards
@@ -244,19 +245,34 @@ func (m *Manager) transport() aws.HTTPClient {
 func (m *Manager) client(loaded aws.HTTPClient) aws.HTTPClient {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if buildable, ok := loaded.(*awshttp.BuildableClient); ok && m.http == nil {
+		loaded = buildable.Freeze()
+	}
+	if client, ok := loaded.(*http.Client); ok && m.http == nil {
+		loaded = onlyThere(client)
+	}
 	if m.http == nil {
 		m.http = plainBody{loaded}
 	}
 	return m.http
 }
 
+// silence is how long nothing may come of an answer; callers have deadlines of
+// their own, but for those that read whole objects.
+const silence = 5 * time.Minute
+
+// mostOfHeader bounds the headers of an answer.
+const mostOfHeader = 256 << 10
+
 // newTransport is the SDK's own client, which knows AWS_CA_BUNDLE, with room
 // for many workers on one host.
 func newTransport() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().
+		WithReadTimeout(silence).
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 10 * time.Second }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConns, t.MaxIdleConnsPerHost = 512, 128
+			t.MaxResponseHeaderBytes = mostOfHeader
 		})
 }
 
@@ -269,5 +285,6 @@ func (p plainBody) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = struct{ io.ReadCloser }{r.Body}
 	}
-	return p.client.Do(r)
+	answer, err := p.client.Do(r)
+	return answer, explainTLS(err)
 }

@@ -88,7 +88,7 @@ func (t *target) listingFailed(err error) {
 	case refused:
 		t.deny(failure(c, err))
 	case unfit:
-		if t.pages.restart() {
+		if t.pages.restart(err) {
 			t.log.Warn("listing starts again", "error", shortError(err))
 			return
 		}

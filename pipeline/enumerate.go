@@ -42,6 +42,9 @@ type Listing struct {
 // maximum (API reference of DescribeInstances).
 const ec2Page = 1000
 
+// leastPage is the minimum of it.
+const leastPage = 5
+
 // enumeration walks one target's instances page by page. Its state outlives
 // an outage: the page that failed is asked again, not the ones before it.
 type enumeration struct {
@@ -52,8 +55,11 @@ type enumeration struct {
 	metrics   *cloudwatch.Client
 	charged   func() // is called for every call that CloudWatch charges for
 
-	sources []source // those not finished
-	token   string   // of the first source's next page
+	sources  []source // those not finished
+	token    string   // of the first source's next page
+	seen     tokens   // of the first source
+	restarts int      // of the first source
+	page     int32    // instances asked of one DescribeInstances call
 }
 
 // source returns the page with a token, and the next one's.
@@ -62,7 +68,7 @@ type source func(ctx context.Context, token string) (page []store.Instance, next
 // newEnumeration begins with the first page of the first source.
 func newEnumeration(d *Discovery, t store.Target, groups []Listing, cfg aws.Config, charged func()) *enumeration {
 	e := &enumeration{
-		discovery: d, target: t, groups: groups, ec2: ec2.NewFromConfig(cfg), metrics: cloudwatch.NewFromConfig(cfg), charged: charged,
+		discovery: d, target: t, groups: groups, page: ec2Page, ec2: ec2.NewFromConfig(cfg), metrics: cloudwatch.NewFromConfig(cfg), charged: charged,
 	}
 	if len(e.discovery.Listed[e.target]) > 0 {
 		e.sources = append(e.sources, e.listed)
@@ -87,13 +93,16 @@ func (e *enumeration) next(ctx context.Context) ([]store.Instance, bool, error) 
 	}
 	page, next, err := e.sources[0](ctx, e.token)
 	if err == nil {
-		err = checkPage(page, e.token, next)
+		err = checkPage(page)
+	}
+	if err == nil {
+		err = e.seen.add(next, mostListingPages)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("list instances of %s: %w", e.target, err)
 	}
 	if e.token = next; next == "" {
-		e.sources = e.sources[1:]
+		e.sources, e.seen, e.restarts = e.sources[1:], tokens{}, 0
 	}
 	return page, len(e.sources) == 0, nil
 }
@@ -104,7 +113,7 @@ const longestKey = 30 << 10
 
 // checkPage refuses a page that cannot be meant. An instance is known by its
 // dimensions: they are asked for, make up its key and are kept as JSON.
-func checkPage(page []store.Instance, token, next string) error {
+func checkPage(page []store.Instance) error {
 	for i := range page {
 		for _, d := range page[i].Dimensions {
 			if d.Value == "" || !utf8.ValidString(d.Value) || strings.ContainsRune(d.Value, 0) {
@@ -115,9 +124,6 @@ func checkPage(page []store.Instance, token, next string) error {
 			return fmt.Errorf("answer holds an instance whose dimensions take %d bytes", n)
 		}
 	}
-	if next != "" && next == token {
-		return errSamePage
-	}
 	return nil
 }
 
@@ -125,13 +131,25 @@ func checkPage(page []store.Instance, token, next string) error {
 // that lacks the list, which AWS sends empty rather than not at all.
 var errNoAnswer = errors.New("answer is none of EC2's: it holds no list")
 
-// restart goes back to the source's first page after a page token was refused.
-// It reports false when there is no token to blame.
-func (e *enumeration) restart() bool {
-	if e.token == "" {
+// mostRestarts bounds how often a listing begins anew: one whose second page is
+// always refused has no end.
+const mostRestarts = 5
+
+// restart goes back to the source's first page after a page token was refused,
+// with smaller pages after one that was too long. It reports false when that
+// does not help, or has not helped often enough.
+func (e *enumeration) restart(err error) bool {
+	var long interface{ TooLong() bool }
+	shorter := errors.As(err, &long) && len(e.sources) > 0 && e.page > leastPage
+	if e.token == "" && !shorter || e.restarts == mostRestarts && !shorter {
 		return false
 	}
-	e.token = ""
+	if shorter {
+		e.page = max(e.page/2, leastPage)
+	} else {
+		e.restarts++
+	}
+	e.token, e.seen = "", tokens{}
 	return true
 }
 
@@ -176,7 +194,7 @@ func (e *enumeration) describeInstances(ctx context.Context, token string) (page
 }
 
 func (e *enumeration) input(token string) *ec2.DescribeInstancesInput {
-	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(ec2Page)}
+	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(e.page)}
 	if token != "" {
 		in.NextToken = &token
 	}

@@ -78,11 +78,14 @@ func classify(err error) class {
 			return transient
 		}
 	}
+	var long interface{ TooLong() bool }
 	switch {
 	case errors.Is(err, context.Canceled):
 		return cancelled
 	case errors.Is(err, errForbidden):
 		return refused
+	case errors.As(err, &long) && long.TooLong():
+		return unfit
 	}
 	var api smithy.APIError
 	if errors.As(err, &api) {

@@ -53,6 +53,7 @@ func (f *fetcher) fetch(ctx context.Context, r *request) answer {
 	}
 	c := newCollector(r, f.series)
 	input := f.input(r)
+	var seen tokens
 	for calls := 0; ; calls++ {
 		token, err := f.page(ctx, input, c)
 		if err != nil {
@@ -62,16 +63,13 @@ func (f *fetcher) fetch(ctx context.Context, r *request) answer {
 		if token == "" {
 			return f.answer(c, calls+1)
 		}
-		if token == aws.ToString(input.NextToken) {
+		if err := seen.add(token, mostPages); err != nil {
 			c.release()
-			return answer{again: r.items, err: errSamePage, calls: calls + 1}
+			return answer{again: r.items, err: err, calls: calls + 1}
 		}
 		input.NextToken = &token
 	}
 }
-
-// errSamePage ends what would never end.
-var errSamePage = errors.New("an answer names the page it is as the next one")
 
 // page has the collector take one page and returns the next one's token.
 func (f *fetcher) page(ctx context.Context, input *cloudwatch.GetMetricDataInput, c *collector) (string, error) {

@@ -169,7 +169,7 @@ func (s *surveyor) instances(ctx context.Context, t store.Target, v *Survey) (ma
 			}
 			return err
 		})
-		if err != nil {
+		if err != nil && (classify(err) != unfit || !pages.restart(err)) {
 			return nil, err
 		}
 	}

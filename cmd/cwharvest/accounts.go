@@ -43,6 +43,9 @@ func (r *runner) accounts(ctx context.Context) ([]account, error) {
 		}
 		all = append(all, a)
 	}
+	if err := r.checkConfigured(ctx, all); err != nil {
+		return nil, err
+	}
 	r.resolved = all
 	return all, nil
 }

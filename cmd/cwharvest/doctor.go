@@ -110,7 +110,7 @@ func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	d.creds = creds.NewManager(creds.Config{EndpointURL: d.flags.endpointURL})
+	d.creds = creds.NewManager(creds.Config{EndpointURL: d.flags.endpointURL, Insecure: d.spec.InsecureEndpoint})
 	defer d.creds.Close()
 	report := &checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.spec), Out: d.checkOut(ctx)}
 	var pool errgroup.Group

@@ -130,7 +130,7 @@ var settings = map[string][]string{
 	"$.instances.file": {"instances-from"}, "$.instances.sources": {"instances-from"},
 	"$.part_size": {"part-size"}, "$.concurrency": {"concurrency"}, "$.api": {"api"}, "$.strict_period": {"strict-period"},
 	"$.max_cost": {"max-cost"}, "$.max_duration": {"max-duration"}, "$.give_up_after": {"give-up-after"},
-	"$.allow_unknown_metric": {"allow-unknown-metric"},
+	"$.allow_unknown_metric": {"allow-unknown-metric"}, "$.insecure_endpoint": {"insecure-endpoint"},
 }
 
 // tellOrigins tells the specification what overrides its settings.

@@ -61,6 +61,7 @@ func exitCodeOfOne(err error) int {
 		credentials *creds.Error
 		usage       usageError
 		config      *spec.Error
+		clear       *creds.ClearError
 		locked      *store.LockedError
 		claimed     *store.ClaimedError
 		differs     *planDiffersError
@@ -80,7 +81,7 @@ func exitCodeOfOne(err error) int {
 		return exitCredentials
 	case errors.As(err, &outcome):
 		return outcome.code
-	case errors.As(err, &usage), errors.As(err, &config), errors.As(err, &claimed):
+	case errors.As(err, &usage), errors.As(err, &config), errors.As(err, &claimed), errors.As(err, &clear):
 		return exitUsage
 	case errors.As(err, &locked):
 		return exitLocked

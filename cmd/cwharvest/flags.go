@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,6 +35,7 @@ type runFlags struct {
 	callTimeout, drainTimeout, waitForCredentials time.Duration
 	noRetry, allowUnknownMetric                   bool
 	ignoreEnvCredentials, rediscover              bool
+	insecureEndpoint                              bool
 
 	only, dimensions              []string
 	api, maxDuration, giveUpAfter string
@@ -61,7 +60,7 @@ func (f *runFlags) register(c *cobra.Command) {
 // how to get into them. The others it knows from the environment only.
 func (f *runFlags) registerAccess(c *cobra.Command) {
 	f.define()
-	for _, name := range []string{"config", "role-arn", "external-id", "session-duration", "profile", "region", "only", "endpoint-url", "ignore-env-credentials"} {
+	for _, name := range []string{"config", "role-arn", "external-id", "session-duration", "profile", "region", "only", "endpoint-url", "insecure-endpoint", "ignore-env-credentials"} {
 		c.Flags().AddFlag(f.all.Lookup(name))
 	}
 }
@@ -115,6 +114,7 @@ func (f *runFlags) defineAccess(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.regions, "region", nil, "regions (default: the profile's or AWS_REGION)")
 	fs.StringSliceVar(&f.only, "only", nil, "only these accounts or targets: ACCOUNT or ACCOUNT/REGION")
 	fs.StringVar(&f.endpointURL, "endpoint-url", "", "call this instead of AWS")
+	fs.BoolVar(&f.insecureEndpoint, "insecure-endpoint", false, "let plain http go to other machines: signatures and metrics may be read on the way")
 	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "drop the credentials in the environment, for this process only")
 }
 
@@ -131,31 +131,11 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 			return nil, err
 		}
 	}
-	if err := errors.Join(f.override(&s), f.checkOnly(), checkEndpoints(f.endpointURL)); err != nil {
+	if err := errors.Join(f.override(&s), f.checkOnly(), f.checkEndpoints(&s)); err != nil {
 		return nil, usageError{err}
 	}
 	f.tellOrigins(&s)
 	return &s, s.Validate()
-}
-
-// checkEndpoints refuses to send signed requests in the clear to anything but
-// this machine.
-func checkEndpoints(flag string) error {
-	named := map[string]string{"--endpoint-url": flag}
-	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_CLOUDWATCH",
-		"AWS_ENDPOINT_URL_ORGANIZATIONS", "AWS_ENDPOINT_URL_S3"} {
-		named[name] = os.Getenv(name)
-	}
-	for name, text := range named {
-		u, err := url.Parse(text)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return fmt.Errorf("%s %q: plain http is for loopback only; use https", name, text)
-		}
-	}
-	return nil
 }
 
 func (f *runFlags) override(s *spec.Spec) error {
@@ -199,6 +179,9 @@ func (f *runFlags) override(s *spec.Spec) error {
 	}
 	if f.said("allow-unknown-metric") {
 		s.AllowUnknownMetric = f.allowUnknownMetric
+	}
+	if f.said("insecure-endpoint") {
+		s.InsecureEndpoint = f.insecureEndpoint
 	}
 	return f.overrideRest(s)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ func (r *runner) introduce(ctx context.Context, accounts []account) *sync.WaitGr
 	var all sync.WaitGroup
 	principals := principalsOf(accounts)
 	for i, p := range principals {
-		for _, line := range creds.Conflicts(p.Profile, os.Getenv) {
+		for _, line := range creds.Conflicts(p.Profile, r.getenv) {
 			r.log.Warn("environment: " + line)
 		}
 		if i < mostIntroduced {
@@ -64,6 +65,16 @@ func (r *runner) introduceOne(ctx context.Context, src creds.Source) {
 	if p.Offset.Abs() > time.Minute {
 		r.log.Warn("the local clock is off; signatures are corrected by AWS's", "by", -p.Offset)
 	}
+}
+
+// environment returns what variables are now: loading may drop AWS_PROFILE.
+func environment() func(string) string {
+	values := map[string]string{}
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		values[name] = value
+	}
+	return func(name string) string { return values[name] }
 }
 
 // dropEnvironmentCredentials removes them from this process's environment.

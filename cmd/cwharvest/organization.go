@@ -75,16 +75,21 @@ func (l *orgList) add(accounts []types.Account) error {
 	return nil
 }
 
+// mostPages is more than an organization's accounts have, one a page.
+const mostPages = 100_000
+
 // pages takes page after page. One that names itself as the next would come for
 // ever.
 func pages(next func(token *string) (*string, error)) error {
-	for token := (*string)(nil); ; {
+	for token, n := (*string)(nil), 1; ; n++ {
 		following, err := next(token)
 		switch {
 		case err != nil || aws.ToString(following) == "":
 			return err
 		case aws.ToString(following) == aws.ToString(token):
 			return errors.New("an answer names the page it is as the next one")
+		case n == mostPages:
+			return fmt.Errorf("the answer has more than %d pages", mostPages)
 		}
 		token = following
 	}

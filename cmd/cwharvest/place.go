@@ -47,22 +47,26 @@ func s3Client(ctx context.Context, m *creds.Manager, access spec.S3) (*s3.Client
 }
 
 // placeFlags say how commands that know only a directory reach its output.
-type placeFlags struct{ access runFlags }
+type placeFlags struct {
+	file     string
+	insecure bool
+}
 
 func (f *placeFlags) register(c *cobra.Command) {
-	c.Flags().StringVarP(&f.access.file, "config", "c", "", "specification that tells how to reach S3 (default: the environment's credentials)")
+	c.Flags().StringVarP(&f.file, "config", "c", "", "specification that tells how to reach S3 (default: the environment's credentials)")
+	c.Flags().BoolVar(&f.insecure, "insecure-endpoint", false, "let plain http go to other machines: signatures and data may be read on the way")
 }
 
 // storeConfig returns the surroundings of a directory, and what ends them.
 func (f *placeFlags) storeConfig(c *cobra.Command) (store.Config, func(), error) {
 	s := spec.Default()
-	if f.access.file != "" {
+	if f.file != "" {
 		var err error
-		if s, err = spec.ReadFile(f.access.file); err != nil {
+		if s, err = spec.ReadFile(f.file); err != nil {
 			return store.Config{}, nil, err
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
-	m := creds.NewManager(creds.Config{Log: log})
+	m := creds.NewManager(creds.Config{Insecure: f.insecure || s.InsecureEndpoint, Log: log})
 	return store.Config{Remote: remotes(c.Context(), m, s.S3), Log: log}, m.Close, nil
 }

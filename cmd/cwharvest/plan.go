@@ -105,7 +105,7 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 	if err := p.prepare(); err != nil {
 		return nil, err
 	}
-	p.creds = creds.NewManager(creds.Config{EndpointURL: p.flags.endpointURL, Log: p.log})
+	p.creds = creds.NewManager(creds.Config{EndpointURL: p.flags.endpointURL, Insecure: p.spec.InsecureEndpoint, Log: p.log})
 	defer p.creds.Close()
 	jobs, err := store.ReadJobs(p.spec.Dir)
 	if err != nil {
@@ -278,11 +278,13 @@ func (r *planReport) printTrouble(line func(string, ...any)) {
 // prepare does what needs neither the directory nor the network: whatever is
 // wrong there has then cost nothing.
 func (r *runner) prepare() error {
+	r.warnOfClear()
 	if r.flags.ignoreEnvCredentials {
 		if err := dropEnvironmentCredentials(); err != nil {
 			return err
 		}
 	}
+	r.getenv = environment()
 	r.members = map[int][]spec.Account{}
 	var errs []error
 	for i := range r.spec.Accounts {

@@ -80,6 +80,8 @@ type runner struct {
 	creds *creds.Manager
 	dir   *store.Dir
 
+	getenv func(string) string // the environment before the SDK reads it
+
 	members   map[int][]spec.Account            // of entries that stand for many
 	expanded  []spec.Account                    // what entries found, once
 	resolved  []account                         // what accounts found, once
@@ -121,7 +123,7 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	r.creds = creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Log: r.log})
+	r.creds = creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Insecure: r.spec.InsecureEndpoint, Log: r.log})
 	defer r.creds.Close()
 	if r.dir, err = store.Open(r.spec.Dir, store.Config{Remote: remotes(ctx, r.creds, r.spec.S3), SpoolLimit: r.spec.SpoolLimit, Log: r.log}); err != nil {
 		return err

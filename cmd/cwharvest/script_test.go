@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -71,6 +73,7 @@ func TestScripts(t *testing.T) {
 
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"simulate": simulate,
+	"overtls":  overTLS,
 	"fault":    fault,
 	"clear":    clearFaults,
 	"exits":    exits,
@@ -137,6 +140,18 @@ func simulate(ts *testscript.TestScript, _ bool, args []string) {
 		name, value, _ := strings.Cut(variable, "=")
 		ts.Setenv(name, value)
 	}
+}
+
+// overTLS serves the script's simulated AWS over TLS as well, with a certificate
+// in ca.pem, and points the SDK's environment there.
+func overTLS(ts *testscript.TestScript, _ bool, _ []string) {
+	server := httptest.NewUnstartedServer(simulationOf(ts).server)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	ts.Defer(server.Close)
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), text, 0o600))
+	ts.Setenv("AWS_ENDPOINT_URL", server.URL)
 }
 
 func setConfig(c *awssim.Config, arg string) (err error) {

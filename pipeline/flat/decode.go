@@ -15,7 +15,7 @@ import (
 const (
 	bufferSize = 128 << 10
 	longText   = 32 << 10 // NextToken is the longest text of an answer
-	mostPoints = 1 << 20  // of one result: ten times what a page may hold
+	mostPoints = 1 << 17  // of one result: more than the 100,800 that a page may hold
 	deepest    = 8        // nesting of what is skipped
 )
 

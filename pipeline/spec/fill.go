@@ -20,6 +20,7 @@ func (s *Spec) fill(doc *document) error {
 	set(&s.MaxCost, doc.MaxCost)
 	set(&s.StrictPeriod, doc.StrictPeriod)
 	set(&s.AllowUnknownMetric, doc.AllowUnknownMetric)
+	set(&s.InsecureEndpoint, doc.InsecureEndpoint)
 	set((*string)(&s.API), doc.API)
 	set(&s.Prices.GetMetricData, doc.Prices.GetMetricData)
 	set(&s.Prices.GetMetricStatistics, doc.Prices.GetMetricStatistics)

@@ -64,6 +64,7 @@ type document struct {
 	API          *string  `yaml:"api"`
 
 	AllowUnknownMetric *bool `yaml:"allow_unknown_metric"`
+	InsecureEndpoint   *bool `yaml:"insecure_endpoint"`
 
 	Prices struct {
 		GetMetricData       *float64 `yaml:"get_metric_data"`

@@ -93,6 +93,7 @@ func (s *Spec) document() *document {
 		PartSize: pointer(formatSize(s.PartSize)), SpoolLimit: pointer(formatSize(s.SpoolLimit)),
 		MaxCost: &s.MaxCost, MaxDuration: length(s.MaxDuration), GiveUpAfter: length(s.GiveUpAfter),
 		StrictPeriod: &s.StrictPeriod, API: (*string)(&s.API), AllowUnknownMetric: &s.AllowUnknownMetric,
+		InsecureEndpoint: &s.InsecureEndpoint,
 	}
 	if s.Out != "" {
 		doc.Out = &s.Out

@@ -95,6 +95,7 @@ var settings = map[string]setting{
 	"on_finish":     {about: "Who is told when a run has worked: a command line, a command or a webhook, or a list of these"},
 
 	"allow_unknown_metric": {about: "Ask for AWS/EC2 metrics that this version does not know", preset: false},
+	"insecure_endpoint":    {about: "Let plain http go to other machines: signatures and metrics may be read on the way", preset: false},
 
 	"prices":                       {about: "USD per 1,000"},
 	"prices.get_metric_data":       {about: "Metrics requested of GetMetricData", least: 0, preset: 0.01},

@@ -47,6 +47,7 @@ type Spec struct {
 	OnFinish     []Hook // who is told when a run has worked; no part of the plan
 
 	AllowUnknownMetric bool
+	InsecureEndpoint   bool // plain http may go to other machines; no part of the plan
 
 	// where tells the position of a setting in the file, for errors.
 	where func(path string) string

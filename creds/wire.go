@@ -1,0 +1,190 @@
+package creds
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"time"
+
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// addWire adds two steps to every operation, those of the SDK's own credential
+// providers among them: the last before the network refuses to sign for all to
+// read, the first after it bounds the answer.
+func (m *Manager) addWire(stack *middleware.Stack) error {
+	return errors.Join(
+		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("cwharvest.Clear", m.refuseClear), middleware.After),
+		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("cwharvest.Bound", bound), middleware.After),
+	)
+}
+
+// ClearError is an address that would be called in the clear.
+type ClearError struct{ URL string }
+
+func (e *ClearError) Error() string {
+	return e.URL + ": plain http is for loopback only; use https, or --insecure-endpoint if signatures and metrics may be read on the way"
+}
+
+// Refused reports that waiting does not help.
+func (e *ClearError) Refused() bool { return true }
+
+// NeedsPerson reports that no credentials do.
+func (e *ClearError) NeedsPerson() bool { return false }
+
+// Class names what is wrong, as failures do.
+func (e *ClearError) Class() string { return "insecure_endpoint" }
+
+// CheckEndpoint refuses an address that would be called in the clear, and one
+// that is none.
+func CheckEndpoint(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return err
+	case u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+		return fmt.Errorf("%q is no address of a service: write https://host or https://host:port", text)
+	case inTheClear(u):
+		return &ClearError{u.Scheme + "://" + u.Host}
+	}
+	return nil
+}
+
+// inTheClear reports whether others could read what is sent to an address. Only
+// names and numbers that cannot mean another machine are this one: those that
+// end or begin so are anybody's.
+func inTheClear(u *url.URL) bool {
+	if u.Scheme == "https" || u.Hostname() == "localhost" {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return err != nil || !ip.Unmap().IsLoopback() || ip.Zone() != ""
+}
+
+// metadata are the addresses of an instance's metadata (EC2 user guide, access
+// instance metadata), which packets do not leave the machine for.
+var metadata = []string{"169.254.169.254", "fd00:ec2::254"}
+
+func (m *Manager) refuseClear(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+	out middleware.FinalizeOutput, result middleware.Metadata, err error,
+) {
+	r, ok := in.Request.(*smithyhttp.Request)
+	instance := ok && awsmiddleware.GetServiceID(ctx) == "ec2imds" && slices.Contains(metadata, r.URL.Hostname())
+	if ok && !m.cfg.Insecure && !instance && inTheClear(r.URL) {
+		return out, result, &ClearError{r.URL.Scheme + "://" + r.URL.Host}
+	}
+	return next.HandleFinalize(ctx, in)
+}
+
+// How long answers may be, decompressed. The 100,800 datapoints of a page of
+// GetMetricData take 2 MB in CBOR and 10 MB in XML with its indentation, 100
+// bytes each. A page of 1,000 instances takes 10 MB, one with dozens of
+// addresses each many times that.
+const (
+	mostOfError = 1 << 20
+	mostOfOther = 8 << 20
+	mostOfData  = 16 << 20
+	mostOfPage  = 64 << 20
+)
+
+// An answer must not take for ever, though some of it comes all the time.
+const (
+	slowAfter = 5 * time.Minute
+	slowest   = 1 << 10 // bytes a second
+)
+
+func bound(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
+	out middleware.DeserializeOutput, result middleware.Metadata, err error,
+) {
+	out, result, err = next.HandleDeserialize(ctx, in)
+	if r, ok := out.RawResponse.(*smithyhttp.Response); ok && r != nil && r.Response != nil && r.Body != nil {
+		r.Body = boundBody(r.Response, awsmiddleware.GetOperationName(ctx))
+	}
+	return out, result, err
+}
+
+// boundBody bounds a body by what the operation can have meant. Of an error the
+// rest is passed over: its status tells enough. An object is as long as it says.
+func boundBody(r *http.Response, operation string) io.ReadCloser {
+	b := &boundedBody{body: r.Body, most: mostOfOther, began: time.Now()}
+	switch {
+	case r.StatusCode >= 300:
+		b.most, b.isError = mostOfError, true
+	case operation == "GetMetricData", operation == "GetMetricStatistics":
+		b.most = mostOfData
+	case operation == "DescribeInstances", operation == "ListMetrics":
+		b.most = mostOfPage
+	case operation == "GetObject" && r.ContentLength >= 0:
+		b.most = r.ContentLength
+	}
+	return b
+}
+
+type boundedBody struct {
+	body    io.ReadCloser
+	most    int64
+	isError bool
+	over    bool
+	read    int64
+	began   time.Time
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.read > b.most {
+		return 0, b.exceeded()
+	}
+	n, err := b.body.Read(p[:min(int64(len(p)), b.most-b.read+1)])
+	b.read += int64(n)
+	if b.read > b.most {
+		return n - 1, b.exceeded()
+	}
+	if took := time.Since(b.began); err == nil && took > slowAfter && b.read < int64(took/time.Second)*slowest {
+		err = fmt.Errorf("only %d bytes of an answer came in %v", b.read, took.Round(time.Second))
+	}
+	return n, err
+}
+
+// exceeded is an error once: who drains the body afterwards is done.
+func (b *boundedBody) exceeded() error {
+	if b.isError || b.over {
+		return io.EOF
+	}
+	b.over = true
+	return &TooLongError{b.most}
+}
+
+func (b *boundedBody) Close() error { return b.body.Close() }
+
+// TooLongError is an answer that is longer than what was asked can be.
+type TooLongError struct{ Most int64 }
+
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("the answer is longer than the %d MiB that are read of one", e.Most>>20)
+}
+
+// TooLong reports that asking for less may help.
+func (e *TooLongError) TooLong() bool { return true }
+
+// onlyThere is a client that follows no redirects, as what the SDK makes does:
+// what was signed for one host would go to another.
+func onlyThere(client *http.Client) *http.Client {
+	there := *client
+	there.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &there
+}
+
+// explainTLS says what to do where somebody else answers, or an emulator.
+func explainTLS(err error) error {
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return fmt.Errorf("%w; if a proxy or an emulator has a CA of its own, AWS_CA_BUNDLE names its file", err)
+	}
+	return err
+}
