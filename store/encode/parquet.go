@@ -1,14 +1,16 @@
 package encode
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
@@ -25,39 +27,39 @@ const rowGroup = 128 << 10
 var textColumns = []string{"account", "region", "namespace", "metric", "instance_id", "dimensions"}
 
 // parquetFile gathers rows in columns that it reuses from row group to row
-// group. Text is kept as runs of indices into a dictionary of the row group: no
-// string is hashed or copied for a row.
+// group, and makes their pages itself: text and periods are kept as runs, so
+// that only timestamps and values cost something for each row. Headers and
+// metadata are arrow's.
 type parquetFile struct {
-	file *file.Writer
-	rows int
+	out        *position
+	properties *parquet.WriterProperties
+	schema     *schema.Schema
+	metadata   *metadata.FileMetaDataBuilder
+	groups     int16
+	rows       int // of the row group in the making
 
-	texts      []textColumn
-	timestamps []int64 // milliseconds
-	periods    runs    // seconds
-	values     []valueColumn
-	expanded   []int32 // one column's runs, row by row
+	texts            []textColumn
+	timestamps       []int64 // milliseconds
+	earliest, latest int64   // of them
+	periods          numberColumn
+	values           []valueColumn
+
+	body, packed, dictionary []byte // of the page in the making
 }
 
-// runs is a column of equal numbers in a row.
-type runs []struct{ value, rows int32 }
-
-func (r *runs) add(value int32, rows int) {
-	if last := len(*r) - 1; last >= 0 && (*r)[last].value == value {
-		(*r)[last].rows += int32(rows)
-		return
-	}
-	*r = append(*r, struct{ value, rows int32 }{value, int32(rows)})
+// position tells how far a file is written.
+type position struct {
+	w io.Writer
+	n int64
 }
 
-// appendTo appends the column row by row.
-func (r runs) appendTo(rows []int32) []int32 {
-	for _, run := range r {
-		for range run.rows {
-			rows = append(rows, run.value)
-		}
-	}
-	return rows
+func (p *position) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	p.n += int64(n)
+	return n, err
 }
+
+func (p *position) Tell() int64 { return p.n }
 
 // textColumn is one dictionary column of the row group in the making.
 type textColumn struct {
@@ -66,11 +68,20 @@ type textColumn struct {
 	indices runs
 }
 
-// valueColumn is one statistic: def is 1 where the row has a value.
-type valueColumn struct {
-	values []float64
-	def    []int16
+// numberColumn is a dictionary column of few numbers.
+type numberColumn struct {
+	words   []int32 // by index
+	indices runs
 }
+
+// valueColumn is one statistic.
+type valueColumn struct {
+	values      []float64
+	levels      runs // 1 where the row has a value
+	least, most float64
+}
+
+var parquetMagic = []byte("PAR1")
 
 func newParquet(w io.Writer, statistics []string, kv map[string]string) (*parquetFile, error) {
 	root, err := parquetSchema(statistics)
@@ -79,15 +90,9 @@ func newParquet(w io.Writer, statistics []string, kv map[string]string) (*parque
 	}
 	properties := []parquet.WriterProperty{
 		parquet.WithCreatedBy("cwharvest"),
-		parquet.WithAllocator(new(recycler)),
 		parquet.WithCompression(compress.Codecs.Zstd),
 		parquet.WithDictionaryDefault(false),
 		parquet.WithEncodingFor("timestamp", parquet.Encodings.DeltaBinaryPacked),
-		parquet.WithDictionaryFor("period_s", true),
-		parquet.WithStats(true),
-	}
-	for _, name := range textColumns {
-		properties = append(properties, parquet.WithDictionaryFor(name, true))
 	}
 	meta := metadata.NewKeyValueMetadata()
 	for _, key := range slices.Sorted(maps.Keys(kv)) {
@@ -96,15 +101,16 @@ func newParquet(w io.Writer, statistics []string, kv map[string]string) (*parque
 		}
 	}
 	p := &parquetFile{
-		file: file.NewParquetWriter(w, root,
-			file.WithWriterProps(parquet.NewWriterProperties(properties...)), file.WithWriteMetadata(meta)),
-		texts:  make([]textColumn, len(textColumns)),
-		values: make([]valueColumn, len(statistics)),
+		out: &position{w: w}, properties: parquet.NewWriterProperties(properties...), schema: schema.NewSchema(root),
+		texts: make([]textColumn, len(textColumns)), values: make([]valueColumn, len(statistics)),
 	}
+	p.metadata = metadata.NewFileMetadataBuilder(p.schema, p.properties, meta)
 	for i := range p.texts {
 		p.texts[i].known = map[string]int32{}
 	}
-	return p, nil
+	p.reset()
+	_, err = p.out.Write(parquetMagic)
+	return p, err
 }
 
 func parquetSchema(statistics []string) (*schema.GroupNode, error) {
@@ -130,35 +136,109 @@ func parquetSchema(statistics []string) (*schema.GroupNode, error) {
 }
 
 func (p *parquetFile) WriteRun(r *Run) error {
-	before := p.rows
-	for i := range r.Points {
-		if !r.HasRow(i) {
-			continue
-		}
-		p.timestamps = append(p.timestamps, (r.Start+int64(i)*r.Period)*1000)
-		p.rows++
-		for s, column := range r.Columns {
-			p.values[s].add(column, i)
-		}
-	}
-	n := p.rows - before
+	n := p.addRows(r)
 	p.periods.add(int32(r.Period), n)
 	for i, word := range []string{r.Account, r.Region, r.Namespace, r.Metric, r.InstanceID, r.Dimensions} {
 		p.texts[i].add(word, n)
 	}
-	if p.rows >= rowGroup {
+	if p.rows += n; p.rows >= rowGroup {
 		return p.flush()
 	}
 	return nil
 }
 
-func (v *valueColumn) add(column []float64, i int) {
-	if column == nil || column[i] != column[i] {
-		v.def = append(v.def, 0)
+// addRows adds the timestamps and values of a run and returns the number of its
+// rows. A statistic with a value at every point, which most have, makes all
+// points rows.
+func (p *parquetFile) addRows(r *Run) int {
+	if !slices.ContainsFunc(r.Columns, complete) {
+		return p.addSomeRows(r)
+	}
+	at, step := r.Start*1000, r.Period*1000
+	p.earliest, p.latest = min(p.earliest, at), max(p.latest, at+int64(r.Points-1)*step)
+	for range r.Points {
+		p.timestamps = append(p.timestamps, at)
+		at += step
+	}
+	for s, column := range r.Columns {
+		p.values[s].addColumn(column, r.Points)
+	}
+	return r.Points
+}
+
+func (p *parquetFile) addSomeRows(r *Run) (rows int) {
+	for i := range r.Points {
+		if !r.HasRow(i) {
+			continue
+		}
+		at := (r.Start + int64(i)*r.Period) * 1000
+		p.timestamps = append(p.timestamps, at)
+		p.earliest, p.latest = min(p.earliest, at), max(p.latest, at)
+		for s, column := range r.Columns {
+			if column == nil {
+				p.values[s].levels.add(0, 1)
+			} else {
+				p.values[s].add(column[i])
+			}
+		}
+		rows++
+	}
+	return rows
+}
+
+// complete reports whether a column has a value at every point.
+func complete(column []float64) bool {
+	for _, v := range column {
+		if v != v { // NaN
+			return false
+		}
+	}
+	return len(column) > 0
+}
+
+// addColumn adds a row for each of the points.
+func (v *valueColumn) addColumn(column []float64, points int) {
+	switch {
+	case column == nil:
+		v.levels.add(0, points)
+	case complete(column):
+		v.levels.add(1, points)
+		v.values = append(v.values, column...)
+		v.least, v.most = min(v.least, slices.Min(column)), max(v.most, slices.Max(column))
+	default:
+		for _, value := range column {
+			v.add(value)
+		}
+	}
+}
+
+// add adds a row; NaN has no value.
+func (v *valueColumn) add(value float64) {
+	if value != value {
+		v.levels.add(0, 1)
 		return
 	}
-	v.def = append(v.def, 1)
-	v.values = append(v.values, column[i])
+	v.levels.add(1, 1)
+	v.values = append(v.values, value)
+	v.bound(value)
+}
+
+func (v *valueColumn) bound(value float64) {
+	if value < v.least {
+		v.least = value
+	}
+	if value > v.most {
+		v.most = value
+	}
+}
+
+func (c *numberColumn) add(number int32, rows int) {
+	index := slices.Index(c.words, number)
+	if index < 0 {
+		index = len(c.words)
+		c.words = append(c.words, number)
+	}
+	c.indices.add(int32(index), rows)
 }
 
 func (t *textColumn) add(word string, rows int) {
@@ -171,8 +251,21 @@ func (t *textColumn) add(word string, rows int) {
 	t.indices.add(index, rows)
 }
 
+// Close completes the file: the last row group, the metadata, their length.
 func (p *parquetFile) Close() error {
-	return errors.Join(p.flush(), p.file.Close())
+	if err := p.flush(); err != nil {
+		return err
+	}
+	all, err := p.metadata.Finish()
+	if err != nil {
+		return fmt.Errorf("parquet metadata: %w", err)
+	}
+	n, err := all.WriteTo(p.out, nil)
+	if err != nil {
+		return fmt.Errorf("parquet metadata: %w", err)
+	}
+	_, err = p.out.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(n)), parquetMagic...))
+	return err
 }
 
 // flush writes the gathered rows as one row group, column by column.
@@ -180,83 +273,115 @@ func (p *parquetFile) flush() error {
 	if p.rows == 0 {
 		return nil
 	}
-	group, err := p.file.AppendRowGroupChecked()
+	group := p.metadata.AppendRowGroup()
+	group.SetNumRows(p.rows)
+	err := p.writeColumns(group)
+	if err == nil {
+		err = group.Finish(0, p.groups)
+	}
 	if err != nil {
 		return fmt.Errorf("parquet row group: %w", err)
 	}
-	if err := p.writeColumns(group); err != nil {
-		return fmt.Errorf("parquet row group: %w", err)
-	}
+	p.groups++
 	p.reset()
-	return group.Close()
-}
-
-func (p *parquetFile) writeColumns(group file.SerialRowGroupWriter) error {
-	column := 0
-	for range group.NumColumns() {
-		w, err := group.NextColumn()
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(p.writeColumn(w, column), w.Close()); err != nil {
-			return err
-		}
-		column++
-	}
 	return nil
 }
 
-func (p *parquetFile) writeColumn(w file.ColumnChunkWriter, column int) (err error) {
-	texts := len(p.texts)
-	switch {
-	case column < texts:
-		p.expanded = p.texts[column].indices.appendTo(p.expanded[:0])
-		err = p.texts[column].write(w, p.expanded)
-	case column == texts:
-		_, err = w.(*file.Int64ColumnChunkWriter).WriteBatch(p.timestamps, nil, nil)
-	case column == texts+1:
-		p.expanded = p.periods.appendTo(p.expanded[:0])
-		_, err = w.(*file.Int32ColumnChunkWriter).WriteBatch(p.expanded, nil, nil)
-	default:
-		v := &p.values[column-texts-2]
-		_, err = w.(*file.Float64ColumnChunkWriter).WriteBatch(v.values, v.def, nil)
+func (p *parquetFile) writeColumns(group *metadata.RowGroupMetaDataBuilder) (err error) {
+	for i := range p.texts {
+		err = errors.Join(err, p.writeText(group.NextColumnChunk(), &p.texts[i]))
+	}
+	err = errors.Join(err, p.writeTimestamps(group.NextColumnChunk()), p.writePeriods(group.NextColumnChunk()))
+	for i := range p.values {
+		err = errors.Join(err, p.writeValues(group.NextColumnChunk(), &p.values[i]))
 	}
 	return err
 }
 
-// dictionaryWriter is what arrow's dictionary encoders can do beyond their
-// general interface.
-type dictionaryWriter interface {
-	NormalizeDict(arrow.Array) (arrow.Array, error)
-	PutDictionary(arrow.Array) error
+func (p *parquetFile) writeText(chunk *metadata.ColumnChunkMetaDataBuilder, t *textColumn) error {
+	p.dictionary = p.dictionary[:0]
+	for _, word := range t.words {
+		p.dictionary = append(binary.LittleEndian.AppendUint32(p.dictionary, uint32(len(word))), word...)
+	}
+	least, most := []byte(slices.Min(t.words)), []byte(slices.Max(t.words))
+	return p.writeIndices(chunk, len(t.words), t.indices, least, most)
 }
 
-// write hands the dictionary and the indices over as they are.
-func (t *textColumn) write(w file.ColumnChunkWriter, indices []int32) error {
-	encoder, ok := w.CurrentEncoder().(dictionaryWriter)
-	if !ok {
-		return fmt.Errorf("column %s has no dictionary", w.Descr().Name())
+func (p *parquetFile) writePeriods(chunk *metadata.ColumnChunkMetaDataBuilder) error {
+	number := func(n int32) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(n)) }
+	c := &p.periods
+	p.dictionary = p.dictionary[:0]
+	for _, n := range c.words {
+		p.dictionary = append(p.dictionary, number(n)...)
 	}
-	builder := array.NewStringBuilder(memory.DefaultAllocator)
-	builder.AppendValues(t.words, nil)
-	words := builder.NewArray()
-	normal, err := encoder.NormalizeDict(words)
+	return p.writeIndices(chunk, len(c.words), c.indices, number(slices.Min(c.words)), number(slices.Max(c.words)))
+}
+
+// writeIndices writes a chunk of indices into p.dictionary.
+func (p *parquetFile) writeIndices(chunk *metadata.ColumnChunkMetaDataBuilder, words int, indices runs, least, most []byte) error {
+	width := max(bits.Len(uint(words-1)), 1)
+	p.body = indices.appendHybrid(append(p.body[:0], byte(width)), width)
+	p.packed = parquetCodec.Encode(p.packed, p.body)
+	return p.writeChunk(chunk, words, parquet.Encodings.RLEDict, 0, least, most)
+}
+
+func (p *parquetFile) writeTimestamps(chunk *metadata.ColumnChunkMetaDataBuilder) error {
+	number := func(n int64) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(n)) }
+	p.body = appendDelta(p.body[:0], p.timestamps)
+	p.packed = parquetCodec.Encode(p.packed, p.body)
+	return p.writeChunk(chunk, 0, parquet.Encodings.DeltaBinaryPacked, 0, number(p.earliest), number(p.latest))
+}
+
+func (p *parquetFile) writeValues(chunk *metadata.ColumnChunkMetaDataBuilder, v *valueColumn) error {
+	p.body = v.levels.appendHybrid(append(p.body[:0], 0, 0, 0, 0), 1)
+	head := len(p.body)
+	binary.LittleEndian.PutUint32(p.body, uint32(head-4))
+	p.body = append(p.body, arrow.Float64Traits.CastToBytes(v.values)...)
+	p.packed = parquetCodec.encodeValues(p.packed, p.body, head)
+	var least, most []byte
+	if len(v.values) > 0 {
+		least, most = bound(v.least, -1), bound(v.most, 1)
+	}
+	return p.writeChunk(chunk, 0, parquet.Encodings.Plain, p.rows-len(v.values), least, most)
+}
+
+// bound encodes a bound of values; zero with the sign that includes both zeros
+// (parquet.thrift, TypeDefinedOrder).
+func bound(v, sign float64) []byte {
+	if v == 0 {
+		v = math.Copysign(0, sign)
+	}
+	return binary.LittleEndian.AppendUint64(nil, math.Float64bits(v))
+}
+
+// writeChunk writes a column: p.dictionary, if that has words, and the page of
+// p.body as p.packed.
+func (p *parquetFile) writeChunk(chunk *metadata.ColumnChunkMetaDataBuilder, words int, encoding parquet.Encoding, nulls int, least, most []byte) error {
+	var stats metadata.EncodedStatistics
+	stats.SetNullCount(int64(nulls))
+	if least != nil {
+		stats.SetMin(least).SetMax(most).ApplyStatSizeLimits(longestBound)
+	}
+	chunk.SetStats(stats)
+	pages, err := file.NewPageWriter(p.out, compress.Codecs.Zstd, 0, chunk, p.groups, int16(0), memory.DefaultAllocator, false, nil, nil)
 	if err != nil {
 		return err
 	}
-	if err := encoder.PutDictionary(normal); err != nil {
-		return err
-	}
-	if stats := w.PageStatistics(); stats != nil {
-		stats.IncNumValues(int64(len(indices)))
-		if err := stats.UpdateFromArrow(normal, false); err != nil {
+	if words > 0 {
+		page := file.NewDictionaryPage(memory.NewBufferBytes(p.dictionary), int32(words), parquet.Encodings.Plain)
+		if _, err := pages.WriteDictionaryPage(page); err != nil {
 			return err
 		}
 	}
-	data := array.NewData(arrow.PrimitiveTypes.Int32, len(indices),
-		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(indices))}, nil, 0, 0)
-	return w.WriteDictIndices(array.NewInt32Data(data), nil, nil)
+	page := file.NewDataPageV1(memory.NewBufferBytes(p.packed), int32(p.rows), encoding, parquet.Encodings.RLE, parquet.Encodings.RLE, int32(len(p.body)))
+	if _, err := pages.WriteDataPage(page); err != nil {
+		return err
+	}
+	return pages.Close(words > 0, false)
 }
+
+// longestBound is how long a text may be to be told as a bound.
+const longestBound = 4 << 10
 
 // reset empties the columns and keeps their memory.
 func (p *parquetFile) reset() {
@@ -266,8 +391,11 @@ func (p *parquetFile) reset() {
 		clear(t.known)
 		t.words, t.indices = t.words[:0], t.indices[:0]
 	}
-	p.timestamps, p.periods = p.timestamps[:0], p.periods[:0]
+	p.timestamps, p.earliest, p.latest = p.timestamps[:0], math.MaxInt64, math.MinInt64
+	p.periods.words, p.periods.indices = p.periods.words[:0], p.periods.indices[:0]
 	for i := range p.values {
-		p.values[i].values, p.values[i].def = p.values[i].values[:0], p.values[i].def[:0]
+		v := &p.values[i]
+		v.values, v.levels = v.values[:0], v.levels[:0]
+		v.least, v.most = math.Inf(1), math.Inf(-1)
 	}
 }

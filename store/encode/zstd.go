@@ -18,9 +18,14 @@ type parquetZstd struct {
 	decoder        *zstd.Decoder
 }
 
-func init() {
+// parquetCodec is the codec of all Parquet files.
+var parquetCodec = newParquetZstd()
+
+func init() { compress.RegisterCodec(compress.Codecs.Zstd, parquetCodec) }
+
+func newParquetZstd() parquetZstd {
 	encoder, err := zstd.NewWriter(nil, zstd.WithWindowSize(zstdWindow), zstd.WithEncoderConcurrency(1),
-		zstd.WithZeroFrames(true), zstd.WithLowerEncoderMem(true))
+		zstd.WithZeroFrames(true), zstd.WithLowerEncoderMem(true), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
 		panic("zstd options: " + err.Error()) // constants; cannot happen
 	}
@@ -32,10 +37,22 @@ func init() {
 	if err != nil {
 		panic("parquet without zstd: " + err.Error())
 	}
-	compress.RegisterCodec(compress.Codecs.Zstd, parquetZstd{codec, encoder, decoder})
+	return parquetZstd{codec, encoder, decoder}
 }
 
 func (z parquetZstd) Encode(dst, src []byte) []byte { return z.encoder.EncodeAll(src, dst[:0]) }
+
+// encodeValues encodes doubles behind a head: by the bytes that they share, unless
+// the general matcher makes much less of a sample.
+func (z parquetZstd) encodeValues(dst, src []byte, head int) []byte {
+	const sample = 8 * sharedChunk
+	from := head + (len(src)-head)/2/8*8
+	some := src[from:min(from+sample, len(src))]
+	if general, shared := z.Encode(dst, some), appendShared(nil, some, 0); len(some) == 0 || len(general)*9/8 < len(shared) {
+		return z.Encode(dst, src)
+	}
+	return appendShared(dst[:0], src, head)
+}
 
 func (z parquetZstd) EncodeLevel(dst, src []byte, _ int) []byte { return z.Encode(dst, src) }
 
