@@ -36,6 +36,8 @@ type writer struct {
 	in    chan entry
 	meter *meter
 	fail  func(error) // ends the run; called once
+
+	results []store.Result // of a commit; reused
 }
 
 // loop commits until in is closed. After a failed commit it only drains, so
@@ -113,7 +115,7 @@ func (e entry) size() int {
 }
 
 func (w *writer) commit(entries []entry) error {
-	b := store.Batch{Counters: w.meter.take()}
+	b := store.Batch{Counters: w.meter.take(), Results: w.results[:0]}
 	for _, e := range entries {
 		b.Results = append(b.Results, e.results...)
 		if e.resolution != nil {
@@ -126,6 +128,7 @@ func (w *writer) commit(entries []entry) error {
 			b.Denied = append(b.Denied, *e.denial)
 		}
 	}
+	w.results = b.Results
 	if err := w.job.Commit(w.ctx, &b); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}

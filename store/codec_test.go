@@ -2,34 +2,73 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/klauspost/compress/s2"
 )
+
+// someValues are columns that share different bytes, with and without gaps.
+var someValues = []func(*rand.Rand) float64{
+	func(r *rand.Rand) float64 {
+		if r.IntN(4) > 0 {
+			return math.NaN()
+		}
+		return r.NormFloat64()
+	},
+	func(r *rand.Rand) float64 { return r.NormFloat64() },
+	func(r *rand.Rand) float64 { return float64(r.IntN(1000)) },
+	func(r *rand.Rand) float64 { return float64(r.IntN(1<<20)) / 8 },
+	func(*rand.Rand) float64 { return 5 },
+	func(*rand.Rand) float64 { return math.NaN() },
+	func(r *rand.Rand) float64 { return math.Copysign(0, float64(r.IntN(2))-0.5) },
+	func(r *rand.Rand) float64 { return math.Float64frombits(r.Uint64() &^ (1 << 62)) }, // none is NaN
+}
+
+// Values that an earlier version has spooled are read.
+func TestSpoolVersion1(t *testing.T) {
+	column := []float64{1, math.NaN(), 2.5, -7}
+	var raw []byte
+	for _, v := range column {
+		raw = binary.LittleEndian.AppendUint64(raw, math.Float64bits(v))
+	}
+	value := append([]byte{spoolVersion1, 60, 60, 2, 2}, s2.Encode(nil, raw)...)
+	value = binary.LittleEndian.AppendUint32(value, spoolSum([]byte("k"), value))
+	var g grid
+	if err := g.decode([]byte("k"), value); err != nil {
+		t.Fatal(err)
+	}
+	if g.start != 60 || g.period != 60 || g.column(0)[0] != 1 || g.column(0)[1] == g.column(0)[1] || g.column(1)[0] != 2.5 || g.column(1)[1] != -7 {
+		t.Errorf("%+v", g)
+	}
+}
 
 func TestSpoolRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	var e spoolEncoder
 	var g grid
-	var raw []byte
-	for range 300 {
+	for round := range 600 {
 		points, statistics := 1+rng.IntN(400), 1+rng.IntN(4)
+		draw := someValues[round%len(someValues)]
 		columns := make([][]float64, statistics)
 		for s := range columns {
 			columns[s] = make([]float64, points)
 			for i := range columns[s] {
-				if columns[s][i] = rng.NormFloat64(); rng.IntN(4) > 0 {
-					columns[s][i] = math.NaN()
-				}
+				columns[s][i] = draw(rng)
 			}
 		}
 		key := []byte("key")
 		w := Window{Start: 600, End: 600 + int64(points)*60, Period: 60}
-		value, rows := e.encode(key, w, columns, 0, points)
+		value, rows, datapoints := e.encode(key, w, columns, 0, points)
+		if want := countValues(columns); datapoints != want {
+			t.Fatalf("%d datapoints, want %d", datapoints, want)
+		}
 		if rows == 0 {
 			continue
 		}
-		if err := g.decode(key, value, &raw); err != nil {
+		if err := g.decode(key, value); err != nil {
 			t.Fatal(err)
 		}
 		shift := int((g.start - w.Start) / w.Period)
@@ -45,7 +84,7 @@ func TestSpoolRoundTrip(t *testing.T) {
 			}
 		}
 		value[rng.IntN(len(value))] ^= 0x10
-		if err := g.decode(key, value, &raw); err == nil {
+		if err := g.decode(key, value); err == nil {
 			t.Fatal("a damaged value was read")
 		}
 	}

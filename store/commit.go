@@ -29,6 +29,7 @@ func (j *Job) commit(b *Batch) error {
 	defer j.mu.Unlock()
 	c := commit{job: j, touched: map[Target]*targetRecord{}}
 	sealed := false
+	j.encode.begin()
 	err := j.save(func(r *jobRecord, tx *bolt.Tx) (err error) {
 		c.tx, c.record = tx, r
 		if err := c.apply(b); err != nil {
@@ -61,6 +62,57 @@ type commit struct {
 	touched  map[Target]*targetRecord
 	resolved []Target // patterns: no longer targets
 	spooled  int64
+
+	segment *bolt.Bucket // the active one; nil until needed
+	last    openInstance // whose series-windows were settled last
+}
+
+// openInstance is an instance whose progress is read and not yet put back:
+// results of one instance follow each other.
+type openInstance struct {
+	target   Target
+	record   *targetRecord
+	bucket   *bolt.Bucket // of the target's progress
+	key      string
+	shape    *shape // nil: no instance is open
+	progress progress
+}
+
+// open returns the result's instance, after it has put back the one before.
+func (c *commit) open(r *Result) (_ *openInstance, err error) {
+	o := &c.last
+	if o.shape != nil && o.key == r.Instance && o.target == r.Target {
+		return o, nil
+	}
+	if err := o.putBack(); err != nil {
+		return nil, err
+	}
+	if o.bucket == nil || o.target != r.Target {
+		o.target = r.Target
+		if o.record, err = c.target(r.Target); err != nil {
+			return nil, err
+		}
+		if o.bucket, err = c.tx.Bucket(bucketProgress).CreateBucketIfNotExists(targetKey(r.Target)); err != nil {
+			return nil, err
+		}
+	}
+	o.key = r.Instance
+	key := []byte(o.key)
+	if o.shape, err = c.job.shapeOf(key); err != nil {
+		return nil, err
+	}
+	if o.progress, err = decodeProgress(o.bucket.Get(key), len(o.shape.bits)); err != nil {
+		return nil, fmt.Errorf("instance %q: %w", o.key, err)
+	}
+	return o, nil
+}
+
+func (o *openInstance) putBack() error {
+	if o.shape == nil {
+		return nil
+	}
+	o.shape = nil
+	return o.bucket.Put([]byte(o.key), o.progress.encode())
 }
 
 func (c *commit) apply(b *Batch) error {
@@ -78,6 +130,9 @@ func (c *commit) apply(b *Batch) error {
 		if err := c.settle(&b.Results[i]); err != nil {
 			return err
 		}
+	}
+	if err := c.last.putBack(); err != nil {
+		return err
 	}
 	for i := range b.Denied {
 		if err := c.deny(&b.Denied[i]); err != nil {
@@ -211,44 +266,31 @@ func merge(old []byte, in Instance) (Instance, error) {
 
 // settle records the outcome of one series-window.
 func (c *commit) settle(r *Result) error {
-	t, err := c.target(r.Target)
+	o, err := c.open(r)
 	if err != nil {
 		return err
 	}
-	key := []byte(r.Instance)
-	sh, err := c.job.shapeOf(key)
-	if err != nil {
-		return err
-	}
-	bit, known := sh.index[SeriesWindow{Series: r.Series, Window: r.Window}]
+	bit, known := o.shape.index[SeriesWindow{Series: r.Series, Window: r.Window}]
 	if !known {
 		return fmt.Errorf("series-window %d/%d is not in the plan of %q", r.Series, r.Window, r.Instance)
 	}
-	bucket, err := c.tx.Bucket(bucketProgress).CreateBucketIfNotExists(targetKey(r.Target))
-	if err != nil {
-		return err
-	}
-	p, err := decodeProgress(bucket.Get(key), len(sh.bits))
-	if err != nil {
-		return fmt.Errorf("instance %q: %w", r.Instance, err)
-	}
-	if p.settled(bit) {
+	if o.progress.settled(bit) {
 		c.record.Repeated++
 		return nil
 	}
 	if r.Failure != nil {
 		err = c.fail(r)
 	} else {
-		err = c.spool(r, &p)
+		err = c.spool(r, &o.progress)
 	}
 	if err != nil {
 		return err
 	}
-	t.PointsDone += c.job.spec.Series[r.Series].points(r.Window)
-	if p.settle(bit, len(sh.bits), r.Failure != nil) {
-		t.complete(&p)
+	o.record.PointsDone += c.job.spec.Series[r.Series].points(r.Window)
+	if o.progress.settle(bit, len(o.shape.bits), r.Failure != nil) {
+		o.record.complete(&o.progress)
 	}
-	return bucket.Put(key, p.encode())
+	return nil
 }
 
 func (r *targetRecord) complete(p *progress) {
@@ -271,6 +313,10 @@ func (c *commit) fail(r *Result) error {
 	return putJSON(bucket, key, r.Failure)
 }
 
+// spoolFill is how full bbolt makes the pages of a segment: results come nearly in
+// the order of its keys, so that what is split in halves would stay half empty.
+const spoolFill = 0.95
+
 // spool puts the datapoints of one series-window into the active segment, one
 // value per UTC date.
 func (c *commit) spool(r *Result, p *progress) error {
@@ -282,7 +328,7 @@ func (c *commit) spool(r *Result, p *progress) error {
 	if err := checkColumns(r.Columns, len(series.Statistics), w.Points()); err != nil {
 		return fmt.Errorf("result for %q: %w", r.Instance, err)
 	}
-	segment, err := c.tx.Bucket(bucketSpool).CreateBucketIfNotExists(segmentKey(c.record.Segment))
+	segment, err := c.activeSegment()
 	if err != nil {
 		return err
 	}
@@ -291,7 +337,7 @@ func (c *commit) spool(r *Result, p *progress) error {
 		midnight := (day + 1) * secondsPerDay
 		to := min(w.Points(), int((midnight-w.Start+w.Period-1)/w.Period))
 		key := spoolKey(day, r.Target, r.Instance, r.Series, r.Window)
-		value, rows := c.job.encode.encode(key, w, r.Columns, from, to)
+		value, rows, datapoints := c.job.encode.encode(key, w, r.Columns, from, to)
 		from = to
 		if rows == 0 {
 			continue
@@ -301,10 +347,20 @@ func (c *commit) spool(r *Result, p *progress) error {
 		}
 		c.count(day, len(key)+len(value), rows)
 		c.record.SeriesRows[r.Series] += int64(rows)
+		c.record.Datapoints += datapoints
 		p.rows += uint64(rows)
 	}
-	c.record.Datapoints += countValues(r.Columns)
 	return nil
+}
+
+func (c *commit) activeSegment() (_ *bolt.Bucket, err error) {
+	if c.segment == nil {
+		if c.segment, err = c.tx.Bucket(bucketSpool).CreateBucketIfNotExists(segmentKey(c.record.Segment)); err != nil {
+			return nil, err
+		}
+		c.segment.FillPercent = spoolFill
+	}
+	return c.segment, nil
 }
 
 func (c *commit) count(day int64, bytes, rows int) {
@@ -314,17 +370,6 @@ func (c *commit) count(day int64, bytes, rows int) {
 	if i, found := slices.BinarySearch(c.record.Days, day); !found {
 		c.record.Days = slices.Insert(c.record.Days, i, day)
 	}
-}
-
-func countValues(columns [][]float64) (n int64) {
-	for _, column := range columns {
-		for _, v := range column {
-			if v == v { // not NaN
-				n++
-			}
-		}
-	}
-	return n
 }
 
 var errShape = errors.New("columns do not have the shape of the series-window")

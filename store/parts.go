@@ -89,7 +89,6 @@ type dateEncoder struct {
 	run     encode.Run
 	columns [][]float64
 	grid    grid
-	raw     []byte
 }
 
 func (e *dateEncoder) write(v spooledValue) error {
@@ -100,7 +99,7 @@ func (e *dateEncoder) write(v spooledValue) error {
 	if name.series >= len(e.place) {
 		return fmt.Errorf("spool key %x names series %d of %d", v.key, name.series, len(e.place))
 	}
-	if err := e.grid.decode(v.key, v.value, &e.raw); err != nil {
+	if err := e.grid.decode(v.key, v.value); err != nil {
 		return fmt.Errorf("%s %s/%s: %w", name.dims, name.account, name.region, err)
 	}
 	places := e.place[name.series]

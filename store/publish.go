@@ -303,19 +303,35 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 
 // readBatch is how much of a segment one read transaction copies: a long
 // transaction would hold back the pages that the writer could reuse.
-const readBatch = 4 << 20
+const readBatch = 1 << 20
 
 // spooledValue is a copy of one entry of a segment.
 type spooledValue struct{ key, value []byte }
 
-// readSegment yields the entries of a segment whose keys begin with prefix.
+// segmentBatch is what one read transaction has copied, in memory that the next
+// one reuses.
+type segmentBatch struct {
+	values []spooledValue
+	slab   []byte
+}
+
+func (b *segmentBatch) add(key, value []byte) {
+	at := len(b.slab)
+	b.slab = append(append(b.slab, key...), value...) // when it moves, the values before keep the old one
+	end := at + len(key)
+	b.values = append(b.values, spooledValue{b.slab[at:end:end], b.slab[end:]})
+}
+
+// readSegment yields the entries of a segment whose keys begin with prefix. What
+// it yields is void afterwards.
 func (j *Job) readSegment(segment uint64, prefix []byte, yield func(spooledValue) error) error {
+	var batch segmentBatch
 	for next := prefix; next != nil; {
-		batch, after, err := j.copySegment(segment, prefix, next)
+		after, err := j.copySegment(segment, prefix, next, &batch)
 		if err != nil {
 			return err
 		}
-		for _, v := range batch {
+		for _, v := range batch.values {
 			if err := yield(v); err != nil {
 				return err
 			}
@@ -327,23 +343,22 @@ func (j *Job) readSegment(segment uint64, prefix []byte, yield func(spooledValue
 
 // copySegment copies entries from a key on, and returns the key to go on at,
 // nil at the end.
-func (j *Job) copySegment(segment uint64, prefix, from []byte) (batch []spooledValue, next []byte, err error) {
+func (j *Job) copySegment(segment uint64, prefix, from []byte, into *segmentBatch) (next []byte, err error) {
+	into.values, into.slab = into.values[:0], into.slab[:0]
 	err = j.db.view(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(bucketSpool).Bucket(segmentKey(segment))
 		if bucket == nil {
 			return fmt.Errorf("spool segment %d is missing", segment)
 		}
-		size := 0
 		c := bucket.Cursor()
 		for k, v := c.Seek(from); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-			if size > readBatch {
+			if len(into.slab) > readBatch {
 				next = bytes.Clone(k)
 				return nil
 			}
-			batch = append(batch, spooledValue{bytes.Clone(k), bytes.Clone(v)})
-			size += len(k) + len(v)
+			into.add(k, v)
 		}
 		return nil
 	})
-	return batch, next, err
+	return next, err
 }

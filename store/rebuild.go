@@ -374,3 +374,14 @@ func (b *rebuilding) replace(temporary string) error {
 	}
 	return errors.Join(b.dir.writeManifest(db), db.close())
 }
+
+func countValues(columns [][]float64) (n int64) {
+	for _, column := range columns {
+		for _, v := range column {
+			if v == v { // not NaN
+				n++
+			}
+		}
+	}
+	return n
+}

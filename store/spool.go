@@ -12,12 +12,15 @@ import (
 
 // A spool value holds the datapoints of one series-window on one UTC date:
 //
-//	version byte | start, period, points, statistics as uvarints | S2 block of
-//	points*statistics float64 (little endian, one column after the other, NaN
-//	where there is no datapoint) | CRC-32C of key and all before it
+//	version byte | start, period, points, statistics as uvarints | the columns |
+//	CRC-32C of key and all before it
 //
-// bbolt has no checksums of its own.
-const spoolVersion = 1
+// bbolt has no checksums of its own. A column is what appendColumn makes of it;
+// in version 1, an S2 block held all of them, eight bytes a point.
+const (
+	spoolVersion  = 2
+	spoolVersion1 = 1
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -31,39 +34,65 @@ type grid struct {
 
 func (g *grid) column(i int) []float64 { return g.values[i*g.points : (i+1)*g.points] }
 
-// spoolEncoder builds spool values in reused buffers.
+// spoolEncoder builds the spool values of one transaction, which bbolt keeps until
+// it ends, one behind the other in memory that the next transaction reuses.
 type spoolEncoder struct {
-	raw, packed []byte
+	slab    []byte
+	surveys []survey // of the columns at hand
 }
 
-// encode returns the value of rows [from, to) of the columns and the number of
-// rows with at least one datapoint; nil and 0 when there are none. The value
-// is fresh: bbolt keeps it until the transaction ends.
-func (e *spoolEncoder) encode(key []byte, w Window, columns [][]float64, from, to int) (value []byte, rows int) {
-	from, to, rows = trim(columns, from, to)
-	if rows == 0 {
-		return nil, 0
-	}
-	e.raw = e.raw[:0]
-	for _, column := range columns {
-		for _, v := range column[from:to] {
-			e.raw = binary.LittleEndian.AppendUint64(e.raw, math.Float64bits(v))
+// begin starts a transaction.
+func (e *spoolEncoder) begin() { e.slab = e.slab[:0] }
+
+const slabSize = 1 << 20
+
+// encode returns the value of rows [from, to) of the columns, the number of
+// rows with at least one datapoint, and of datapoints; nil when there are none.
+func (e *spoolEncoder) encode(key []byte, w Window, columns [][]float64, from, to int) (value []byte, rows int, datapoints int64) {
+	if rows = e.survey(columns, from, to); rows < to-from {
+		if from, to, rows = trim(columns, from, to); rows == 0 {
+			return nil, 0, 0
 		}
+		e.survey(columns, from, to)
 	}
-	e.packed = s2.Encode(e.packed[:cap(e.packed)], e.raw)
-	value = make([]byte, 0, len(e.packed)+32)
-	value = append(value, spoolVersion)
+	const head = 1 + 4*binary.MaxVarintLen64 + 4
+	if most := head + len(columns)*mostColumn(to-from); cap(e.slab)-len(e.slab) < most {
+		e.slab = make([]byte, 0, max(slabSize, most, 2*cap(e.slab))) // bbolt has the old one
+	}
+	value = append(e.slab[len(e.slab):], spoolVersion)
 	value = binary.AppendUvarint(value, uint64(w.Start+int64(from)*w.Period))
 	value = binary.AppendUvarint(value, uint64(w.Period))
 	value = binary.AppendUvarint(value, uint64(to-from))
 	value = binary.AppendUvarint(value, uint64(len(columns)))
-	value = append(value, e.packed...)
-	return binary.LittleEndian.AppendUint32(value, spoolSum(key, value)), rows
+	for i, column := range columns {
+		value = appendColumn(value, column[from:to], e.surveys[i])
+		datapoints += int64(e.surveys[i].values)
+	}
+	value = binary.LittleEndian.AppendUint32(value, spoolSum(key, value))
+	e.slab = e.slab[:len(e.slab)+len(value)]
+	return value[:len(value):len(value)], rows, datapoints
+}
+
+// survey looks at the columns and returns the most values that one of them has: as
+// many as rows when that is all.
+func (e *spoolEncoder) survey(columns [][]float64, from, to int) (most int) {
+	e.surveys = e.surveys[:0]
+	for _, column := range columns {
+		s := surveyOf(column[from:to])
+		e.surveys = append(e.surveys, s)
+		most = max(most, s.values)
+	}
+	return most
 }
 
 // trim narrows [from, to) to the rows between the first and the last that hold
 // a datapoint, and counts those that do.
 func trim(columns [][]float64, from, to int) (first, end, rows int) {
+	for _, c := range columns {
+		if complete(c[from:to]) {
+			return from, to, to - from
+		}
+	}
 	first, end = to, to
 	for i := from; i < to; i++ {
 		if !anyValue(columns, i) {
@@ -76,6 +105,15 @@ func trim(columns [][]float64, from, to int) (first, end, rows int) {
 		end = i + 1
 	}
 	return first, end, rows
+}
+
+func complete(column []float64) bool {
+	for _, v := range column {
+		if v != v { // NaN
+			return false
+		}
+	}
+	return true
 }
 
 func anyValue(columns [][]float64, i int) bool {
@@ -97,12 +135,12 @@ var errSpoolDamaged = errors.New("spool value is damaged (checksum mismatch)")
 const maxSpoolPoints = 1 << 20
 
 // decode reads a value into g, reusing its memory.
-func (g *grid) decode(key, value []byte, raw *[]byte) error {
+func (g *grid) decode(key, value []byte) error {
 	const sum = 4
-	if len(value) < 1+sum || value[0] != spoolVersion {
+	if len(value) < 1+sum || value[0] != spoolVersion && value[0] != spoolVersion1 {
 		return errSpoolDamaged
 	}
-	body := value[:len(value)-sum]
+	version, body := value[0], value[:len(value)-sum]
 	if spoolSum(key, body) != binary.LittleEndian.Uint32(value[len(body):]) {
 		return errSpoolDamaged
 	}
@@ -123,23 +161,38 @@ func (g *grid) decode(key, value []byte, raw *[]byte) error {
 	if !(Window{g.start, g.start + int64(g.points)*g.period, g.period}).possible(g.statistics) {
 		return errSpoolDamaged
 	}
-	return g.unpack(body, raw)
-}
-
-func (g *grid) unpack(body []byte, raw *[]byte) error {
 	n := g.points * g.statistics
-	if size, err := s2.DecodedLen(body); err != nil || size != 8*n {
-		return errSpoolDamaged
-	}
-	decoded, err := s2.Decode((*raw)[:cap(*raw)], body)
-	if err != nil {
-		return fmt.Errorf("%w: %v", errSpoolDamaged, err)
-	}
-	*raw = decoded
 	if cap(g.values) < n {
 		g.values = make([]float64, n)
 	}
 	g.values = g.values[:n]
+	if version == spoolVersion1 {
+		return g.unpack1(body)
+	}
+	return g.unpack(body)
+}
+
+func (g *grid) unpack(body []byte) (err error) {
+	for i := range g.statistics {
+		if body, err = readColumn(body, g.column(i)); err != nil {
+			return err
+		}
+	}
+	if len(body) > 0 {
+		return errSpoolDamaged
+	}
+	return nil
+}
+
+// unpack1 reads the columns of version 1.
+func (g *grid) unpack1(body []byte) error {
+	if size, err := s2.DecodedLen(body); err != nil || size != 8*len(g.values) {
+		return errSpoolDamaged
+	}
+	decoded, err := s2.Decode(nil, body)
+	if err != nil {
+		return fmt.Errorf("%w: %v", errSpoolDamaged, err)
+	}
 	for i := range g.values {
 		g.values[i] = math.Float64frombits(binary.LittleEndian.Uint64(decoded[8*i:]))
 	}

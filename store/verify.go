@@ -323,11 +323,10 @@ func spooledRows(tx *bolt.Tx) (rows int64, err error) {
 // eachSpooled yields every value of the spool, checked.
 func eachSpooled(tx *bolt.Tx, yield func(key []byte, g *grid) error) error {
 	var g grid
-	var raw []byte
 	spool := tx.Bucket(bucketSpool)
 	return spool.ForEachBucket(func(segment []byte) error {
 		return spool.Bucket(segment).ForEach(func(key, value []byte) error {
-			if err := g.decode(key, value, &raw); err != nil {
+			if err := g.decode(key, value); err != nil {
 				return err
 			}
 			return yield(key, &g)
