@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -190,12 +191,23 @@ func (b *base) keys(ctx context.Context) (aws.Credentials, error) {
 		return keys, &Error{Source: b.source, Err: err, refused: true}
 	}
 	if err != nil {
-		return keys, &Error{Source: b.source, Err: err, person: !isTimeout(err), hint: b.remedy()}
+		return keys, b.absent(err)
 	}
 	if b.isDead(keys.AccessKeyID) {
 		return keys, &Error{Source: b.source, Err: errors.New(b.obituary()), person: true, hint: b.remedy()}
 	}
 	return keys, nil
+}
+
+// absent is an Error about credentials that could not be had. The last thing that
+// the SDK's chain asks is the instance, which says nothing of the others.
+func (b *base) absent(err error) *Error {
+	e := &Error{Source: b.source, Err: err, person: !isTimeout(err), hint: b.remedy()}
+	if e.person && !b.source.InstanceRole && strings.Contains(err.Error(), "no EC2 IMDS role found") {
+		e.Err = errors.New("no credentials: the environment and the profile have none, and this machine has no role")
+		e.hint = "log in (aws sso login, aws configure), export AWS_PROFILE, or attach a role; the run goes on by itself"
+	}
+	return e
 }
 
 func (b *base) refresh(ctx context.Context) {

@@ -48,8 +48,18 @@ func oneLine(err error) string {
 	if errors.As(err, &api) && errors.As(err, &op) {
 		text = fmt.Sprintf("%s %s: %s: %s", op.Service(), op.Operation(), api.ErrorCode(), api.ErrorMessage())
 	}
+	var send *smithyhttp.RequestSendError
+	if errors.As(err, &op) && errors.As(err, &send) {
+		text = fmt.Sprintf("%s %s: %v", op.Service(), op.Operation(), send.Err)
+	}
 	return strings.ReplaceAll(text, "\n", " ")
 }
+
+// said is an error of the SDK that prints without its layers.
+type said struct{ error }
+
+func (s said) Error() string { return oneLine(s.error) }
+func (s said) Unwrap() error { return s.error }
 
 func code(err error) string {
 	var api smithy.APIError
@@ -112,8 +122,12 @@ func (s *session) refusal(err error) *Error {
 	case over(err), doubtful(err):
 		e.person = true
 		e.hint = s.base.source.String() + " is over: " + s.base.remedy()
-	case c == "ValidationError", c == "MalformedPolicyDocument", c == "RegionDisabledException":
+	case c == "RegionDisabledException":
 		e.refused = true
+		e.hint = "enable STS in the region, or name another one"
+	case c == "ValidationError", c == "MalformedPolicyDocument":
+		e.refused = true
+		e.hint = "check role_arn, external_id and session_duration"
 	}
 	return e
 }

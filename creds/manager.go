@@ -7,6 +7,7 @@ package creds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -157,9 +158,21 @@ func (m *Manager) Identity(ctx context.Context, src Source, region string) (Iden
 	defer cancel()
 	out, err := callerIdentity(ctx, cfg)
 	if err != nil {
-		return Identity{}, fmt.Errorf("ask STS who %s is: %w", src, err)
+		return Identity{}, unidentified(src, err)
 	}
 	return Identity{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}, nil
+}
+
+// unidentified is why nobody knows who a source is.
+func unidentified(src Source, err error) error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case skewed(err), doubtful(err):
+		return &Error{Source: src, Err: err, refused: true, person: true, hint: "the keys are wrong, or this machine's clock is: renew them, or set it"}
+	}
+	return fmt.Errorf("ask STS who %s is: %w", src, said{err})
 }
 
 // Stats returns what the manager has done and holds.

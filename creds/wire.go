@@ -49,7 +49,7 @@ func CheckEndpoint(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
-		return err
+		return fmt.Errorf("%w: write https://host or https://host:port", err)
 	case u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
 		return fmt.Errorf("%q is no address of a service: write https://host or https://host:port", text)
 	case inTheClear(u):

@@ -152,6 +152,7 @@ func withoutLayers(err error) string {
 	var op *smithy.OperationError
 	var api smithy.APIError
 	var answer *smithyhttp.ResponseError
+	var send *smithyhttp.RequestSendError
 	name := "call"
 	if errors.As(err, &op) {
 		name = op.Operation()
@@ -161,6 +162,8 @@ func withoutLayers(err error) string {
 		return fmt.Sprintf("%s: %s: %s", name, api.ErrorCode(), api.ErrorMessage())
 	case errors.As(err, &answer) && answer.Response != nil && answer.HTTPStatusCode() >= 400:
 		return fmt.Sprintf("%s: HTTP status %d without an error code", name, answer.HTTPStatusCode())
+	case errors.As(err, &send):
+		return fmt.Sprintf("%s: %v", name, send.Err)
 	case op != nil:
 		return fmt.Sprintf("%s: %v", name, op.Unwrap())
 	default:

@@ -220,7 +220,7 @@ func (r *runner) persist(ctx context.Context, trouble string, ask func() error) 
 			return context.Cause(ctx)
 		case isCreds && e.Refused(), !isCreds && pipeline.IsRefused(err):
 			return err
-		case time.Now().After(deadline):
+		case time.Now().After(deadline), isCreds && e.NeedsPerson() && r.flags.attended:
 			return fmt.Errorf("%w: %w", pipeline.ErrCredentials, err)
 		}
 		wait := time.Duration(rand.Int64N(int64(min(time.Second<<min(failures, 6), 30*time.Second))))

@@ -34,7 +34,7 @@ Needs no AWS account and talks to loopback only.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			d, err := newDemoIn(dir, c.OutOrStdout())
 			if err != nil {
-				return fmt.Errorf("demo: %w", err)
+				return fmt.Errorf("demo: %w; --dir names another directory", err)
 			}
 			return d.play(c.Context())
 		},

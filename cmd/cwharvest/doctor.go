@@ -40,7 +40,7 @@ all is well, 4 when credentials need a person, 3 when something else would fail.
 			if err != nil {
 				return err
 			}
-			f.waitForCredentials = min(f.waitForCredentials, 30*time.Second)
+			f.waitForCredentials, f.attended = min(f.waitForCredentials, 30*time.Second), true
 			d := &doctor{runner: runner{spec: s, flags: f, log: newLogger(io.Discard, false)}}
 			report, err := d.examine(c.Context())
 			if err != nil {

@@ -29,13 +29,10 @@ type checkedDirectory struct {
 // checkDirectory looks where the harvest directory is or would be.
 func checkDirectory(s *spec.Spec) checkedDirectory {
 	d := checkedDirectory{Path: s.Dir, NeededBytes: needed(s)}
-	there := s.Dir
-	for _, err := os.Stat(there); err != nil && filepath.Dir(there) != there; _, err = os.Stat(there) {
-		there = filepath.Dir(there)
-	}
+	there := nearest(s.Dir)
 	probe, err := os.CreateTemp(there, ".cwharvest-doctor-*")
 	if err != nil {
-		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("cannot write: %v", err)}
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("cannot write: %v; let this user write there, or name another dir", err)}
 		return d
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
@@ -48,9 +45,17 @@ func checkDirectory(s *spec.Spec) checkedDirectory {
 		return d
 	}
 	if d.FreeBytes = disk.Bavail * uint64(disk.Bsize); d.FreeBytes < d.NeededBytes {
-		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("%s MB are free, and a job may need %s MB", number(int64(d.FreeBytes/1e6)), number(int64(d.NeededBytes/1e6)))}
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("%s MB are free, and a job may need %s MB; make room, or name a dir on a larger disk", number(int64(d.FreeBytes/1e6)), number(int64(d.NeededBytes/1e6)))}
 	}
 	return d
+}
+
+// nearest is a directory, or what is there of the way to it.
+func nearest(dir string) string {
+	for _, err := os.Stat(dir); err != nil && filepath.Dir(dir) != dir; _, err = os.Stat(dir) {
+		dir = filepath.Dir(dir)
+	}
+	return dir
 }
 
 func needed(s *spec.Spec) uint64 {
@@ -75,7 +80,7 @@ func (d *doctor) checkOut(ctx context.Context) *checkedPlace {
 		return nil
 	}
 	c := &checkedPlace{Place: d.spec.Out}
-	temporary, err := os.MkdirTemp("", "cwharvest-doctor-")
+	temporary, err := os.MkdirTemp(nearest(d.spec.Dir), ".cwharvest-doctor-") // an image from scratch has no /tmp
 	if err != nil {
 		c.Probes = append(c.Probes, checkedProbe{"temporary directory", Finding{Class: "directory", Message: err.Error()}})
 		return c
@@ -124,6 +129,9 @@ func placeFinding(err error) Finding {
 		return Finding{}
 	}
 	f := finding(err)
-	f.Message = err.Error() + remedy(err)
+	f.Message = err.Error()
+	if text := place.Remedy(err); text != "" {
+		f.Message += "; " + text
+	}
 	return f
 }

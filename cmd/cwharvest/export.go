@@ -51,6 +51,9 @@ is new. Works beside a run.`,
 }
 
 func exportOf(format encode.Format, to, night string) (e store.Export, err error) {
+	if format.Name == "" {
+		return e, fmt.Errorf("--format: name the format to write: parquet, csv or jsonl")
+	}
 	if err := format.Validate(); err != nil {
 		return e, fmt.Errorf("--format: %w", err)
 	}

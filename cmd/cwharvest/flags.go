@@ -36,6 +36,7 @@ type runFlags struct {
 	noRetry, allowUnknownMetric                   bool
 	ignoreEnvCredentials, rediscover              bool
 	insecureEndpoint                              bool
+	attended                                      bool // somebody waits for the answer, who can mend credentials
 
 	only, dimensions              []string
 	api, maxDuration, giveUpAfter string

@@ -60,7 +60,7 @@ func newMonitor(f *runFlags, dir string, share float64, log *slog.Logger) (*moni
 		return nil, usageError{err}
 	}
 	if m.listen, err = net.Listen("tcp", f.listen); err != nil {
-		return nil, usageError{fmt.Errorf("--listen %s: %w; is another run using the port?", f.listen, err)}
+		return nil, usageError{fmt.Errorf("--listen %s: %w", f.listen, err)}
 	}
 	handler := m.handler()
 	if !f.listenAnywhere {

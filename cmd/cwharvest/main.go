@@ -10,9 +10,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
-
-	"cwharvest/store/place"
 
 	"github.com/spf13/cobra"
 )
@@ -32,17 +31,27 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.As(err, new(*outcomeError)) {
-		fmt.Fprintf(stderr, "cwharvest: %v%s\n", err, remedy(err))
+		tellError(stderr, err)
 	}
 	return exitCode(err)
 }
 
-// remedy is what to do about a place of output that refuses.
-func remedy(err error) string {
-	if text := place.Remedy(err); text != "" {
-		return "; " + text
+// tellError prints what happened, to what, and what to do next: a line for each
+// thing that happened.
+func tellError(w io.Writer, err error) {
+	if several, joined := err.(interface{ Unwrap() []error }); joined && strings.Contains(err.Error(), "\n") {
+		for _, e := range several.Unwrap() {
+			if !errors.As(e, new(*outcomeError)) {
+				tellError(w, e)
+			}
+		}
+		return
 	}
-	return ""
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if next := hint(err); next != "" {
+		text += "; " + next
+	}
+	fmt.Fprintf(w, "cwharvest: %s\n", text)
 }
 
 func newRoot() *cobra.Command {

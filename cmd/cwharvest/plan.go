@@ -36,7 +36,7 @@ is out of reach that is not tolerated, 5 when the job would cost more than max_c
 			if err != nil {
 				return err
 			}
-			f.waitForCredentials = min(f.waitForCredentials, 30*time.Second)
+			f.waitForCredentials, f.attended = min(f.waitForCredentials, 30*time.Second), true
 			p := &planner{runner{spec: s, flags: f, log: newLogger(c.ErrOrStderr(), f.log.verbose)}}
 			report, err := p.plan(c.Context())
 			if err != nil {

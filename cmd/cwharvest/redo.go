@@ -39,7 +39,7 @@ func (r *runner) redo(ctx context.Context) error {
 		}
 	}
 	if len(targets) == 0 {
-		return errors.Join(usageError{fmt.Errorf("--only %s: job %s has no such target", strings.Join(r.flags.only, ","), info.Spec.ID)}, job.Discard())
+		return errors.Join(usageError{fmt.Errorf("--only %s: job %s has no such target; its targets: cwharvest status --json", strings.Join(r.flags.only, ","), info.Spec.ID)}, job.Discard())
 	}
 	if err := r.affords(job, targets); err != nil {
 		return errors.Join(err, job.Discard())
@@ -81,9 +81,9 @@ func (r *runner) redoable() (*store.JobInfo, error) {
 			continue
 		}
 		if j.Pruned {
-			return nil, fmt.Errorf("redo: the database of job %s was pruned; its rows stay as they are", j.Spec.ID)
+			return nil, fmt.Errorf("redo: the database of job %s was pruned; its rows stay as they are, or move its parts away and harvest the day into another --dir", j.Spec.ID)
 		}
 		return &j, nil
 	}
-	return nil, errors.New("redo: the directory holds no such job")
+	return nil, errors.New("redo: the directory holds no such job; see what it holds: cwharvest status, and name the day with --night")
 }

@@ -309,9 +309,22 @@ func (r *runner) start(ctx context.Context, frozen *store.Spec) error {
 // look like success.
 func (r *runner) checkSelected(targets []store.Target) error {
 	if only := r.flags.selects(); only != nil && !slices.ContainsFunc(targets, only) {
-		return usageError{fmt.Errorf("--only %s: no account and region of the job is that", strings.Join(r.flags.only, ","))}
+		return usageError{fmt.Errorf("--only %s: no target of the job is that; name some of %s", strings.Join(r.flags.only, ","), few(targets))}
 	}
 	return nil
+}
+
+// few are the first targets, for people.
+func few(targets []store.Target) string {
+	const most = 3
+	var names []string
+	for _, t := range targets[:min(len(targets), most)] {
+		names = append(names, t.String())
+	}
+	if len(targets) > most {
+		names = append(names, "...")
+	}
+	return strings.Join(names, ", ")
 }
 
 func (r *runner) nothingDue() error {

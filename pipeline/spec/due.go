@@ -60,7 +60,7 @@ func (s *Spec) dueYesterday(now, settled time.Time, finished []Interval) (*Inter
 func (s *Spec) dueNight(now, settled time.Time, finished []Interval) (*Interval, error) {
 	day := Interval{s.Night, s.Night.Add(24 * time.Hour)}
 	if day.End.After(settled) {
-		return nil, s.bad("$.range", "the night %s is not over and settled before %s", s.Night.Format(time.DateOnly), day.End.Add(s.Settle).Format(time.RFC3339))
+		return nil, s.bad("$.range", "the night %s is not over and settled before %s: run again then, or name an earlier one", s.Night.Format(time.DateOnly), day.End.Add(s.Settle).Format(time.RFC3339))
 	}
 	if missing := s.missing(day, now, finished); len(missing) > 0 {
 		return &missing[0], nil

@@ -2,7 +2,9 @@ package spec
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -106,7 +108,11 @@ type documentAccount struct {
 func ReadFile(path string) (Spec, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return Spec{}, &Error{fmt.Sprintf("read configuration: %v", err)}
+		text := fmt.Sprintf("read configuration: %v; name a file that this user can read", err)
+		if errors.Is(err, fs.ErrNotExist) {
+			text = fmt.Sprintf("read configuration: %v; `cwharvest init %s` writes one", err, path)
+		}
+		return Spec{}, &Error{text}
 	}
 	s, err := Parse(path, data, os.LookupEnv)
 	if err != nil {
@@ -189,11 +195,14 @@ func position(name string, err error) string {
 		return name + ": " + text
 	}
 	text = m[3]
-	if u := unknownField.FindStringSubmatch(text); u != nil {
-		text = fmt.Sprintf("unknown key %q%s", u[1], didYouMean(u[1], keys()))
-	}
-	if w := wrongType.FindStringSubmatch(text); w != nil {
+	u, w := unknownField.FindStringSubmatch(text), wrongType.FindStringSubmatch(text)
+	switch {
+	case u != nil:
+		text = fmt.Sprintf("unknown key %q%s", u[1], cmp.Or(didYouMean(u[1], keys()), "; `cwharvest init -` shows those there are"))
+	case w != nil:
 		text = "write " + cmp.Or(typeNames[w[1]], "a list or keys") + " here"
+	case errors.As(err, new(yaml.Error)):
+		text += "; `cwharvest init -` shows how it is written"
 	}
 	return fmt.Sprintf("%s:%s:%s: %s", name, m[1], m[2], text)
 }

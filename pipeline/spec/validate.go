@@ -91,7 +91,7 @@ func (s *Spec) checkTimes() (errs error) {
 		}
 	case Last:
 		if r.Last < s.Period {
-			add(s.bad("$.range", "last %s is shorter than one period (%s)", formatDuration(r.Last), formatDuration(s.Period)))
+			add(s.bad("$.range", "last %s is shorter than one period (%s): write 24h or 7d", formatDuration(r.Last), formatDuration(s.Period)))
 		}
 	}
 	return errs
@@ -108,7 +108,7 @@ func (s *Spec) checkMetrics() (errs error) {
 			errs = errors.Join(errs, s.bad(path+".namespace", "namespace %q is not possible: such as AWS/EC2", m.Namespace))
 		}
 		if len(m.Names) == 0 {
-			errs = errors.Join(errs, s.bad(path, "no metric names for %s", m.Namespace))
+			errs = errors.Join(errs, s.bad(path, "no metric names for %s: name some, such as CPUUtilization", m.Namespace))
 		}
 		for j, name := range m.Names {
 			errs = errors.Join(errs, s.checkName(m, name, fmt.Sprintf("%s.names[%d]", path, j), seen))
@@ -262,7 +262,7 @@ func (s *Spec) checkLimits() (errs error) {
 		errs = errors.Join(errs, s.bad("$.api", "unknown api %q: use data (GetMetricData) or statistics (GetMetricStatistics)", s.API))
 	}
 	if s.MaxCost < 0 {
-		errs = errors.Join(errs, s.bad("$.max_cost", "max_cost %g is negative", s.MaxCost))
+		errs = errors.Join(errs, s.bad("$.max_cost", "max_cost %g is negative: write USD, such as 25, or leave it out", s.MaxCost))
 	}
 	if p := s.Prices; min(p.GetMetricData, p.GetMetricStatistics, p.ListMetrics) < 0 {
 		errs = errors.Join(errs, s.bad("$.prices", "prices are in USD per 1,000 and not negative"))

@@ -21,7 +21,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	rest := strings.ReplaceAll(strings.TrimSpace(s), " ", "")
 	if n, err := strconv.ParseInt(rest, 10, 32); err == nil {
 		if n < 0 {
-			return 0, fmt.Errorf("duration %q is negative", s)
+			return 0, fmt.Errorf("duration %q is negative: write 300, 5m, 24h or 7d", s)
 		}
 		return time.Duration(n) * time.Second, nil
 	}

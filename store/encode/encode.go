@@ -62,7 +62,7 @@ func (f Format) Validate() error {
 	case !slices.Contains([]string{"", "none", "gzip", "zstd"}, f.Compression):
 		return fmt.Errorf("unknown compression %q: use none, gzip or zstd", f.Compression)
 	case f.Name == "parquet" && f.Compression != "" && f.Compression != "none":
-		return fmt.Errorf("compression is for text formats; Parquet compresses by itself (zstd)")
+		return fmt.Errorf("compression is for text formats: Parquet compresses by itself (zstd); leave it out, or use csv or jsonl")
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func ParseS3(out string) (bucket, prefix string, ok bool, err error) {
 	}
 	for element := range strings.SplitSeq(prefix, "/") {
 		if element == "" || element == "." || element == ".." {
-			return "", "", true, fmt.Errorf("%s: a prefix has no element %q", out, element)
+			return "", "", true, fmt.Errorf("%s: a prefix has no element %q: leave it out", out, element)
 		}
 	}
 	return bucket, prefix, true, nil

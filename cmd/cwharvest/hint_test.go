@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cwharvest/pipeline/awssim"
+)
+
+// situation is one in which a person meets an error.
+type situation struct {
+	name string
+	args string // separated by blanks
+	env  string // NAME=VALUE, separated by blanks
+	code int
+	want string // what to do next, as it is told
+}
+
+const asked = "-c harvest.yaml " // a specification that is right
+
+var situations = []situation{
+	// The command line.
+	{"no such command", "rnu", "", 2, `unknown command "rnu" for "cwharvest"; see cwharvest --help`},
+	{"an argument too many", "run harvest.yaml", "", 2, "see cwharvest run --help"},
+	{"no such flag", "plan --perid 5m", "", 2, "unknown flag: --perid; see cwharvest plan --help"},
+	{"not a number", "run --concurrency many", "", 2, "see cwharvest run --help"},
+	{"a duration", "run --last soon", "", 2, `--last: duration "soon": write 300, 5m, 24h or 7d`},
+	{"a time", "run --from monday --to friday", "", 2, "write 2026-11-01, 2026-11-01T06:00 or 2026-11-01T06:00:00Z"},
+	{"half a range", "run --from 2026-11-01", "", 2, "--from and --to go together"},
+	{"two ranges", "run --last 24h --range yesterday", "", 2, "use one of --range, --last"},
+	{"less than a period", "run --last 1m", "", 2, "write 24h or 7d"},
+	{"a night to come", "run --night 2999-01-01", "", 2, "run again then, or name an earlier one"},
+	{"a night long ago", "run --night 2001-01-01", "", 2, "begin after 2"},
+	{"no night", "run --night monday", "", 2, "write a UTC day, such as 2026-11-20"},
+	{"a period", "run --period 90", "", 2, "use a multiple of 60 seconds"},
+	{"a misspelt metric", "run --metric CPUUtilisation", "", 2, `did you mean "CPUUtilization"?`},
+	{"an unknown metric", "run --metric Frobs", "", 2, "--allow-unknown-metric asks for it all the same"},
+	{"a misspelt statistic", "run --stat Averge", "", 2, `did you mean "Average"?`},
+	{"no dimensions", "run --namespace AWS/RDS --metric CPUUtilization", "", 2, "such as dimensions: [DBInstanceIdentifier]"},
+	{"a region", "run --region US-EAST-1", "", 2, "such as us-east-1, us-* or enabled"},
+	{"a role", "run --role-arn reader", "", 2, "such as arn:aws:iam::111122223333:role/metrics-reader"},
+	{"a format", "run --format xml", "", 2, "use parquet, csv or jsonl"},
+	{"a compression", "run --compression gzip", "", 2, "leave it out, or use csv or jsonl"},
+	{"a size", "run --part-size huge", "", 2, "write 128MB, 64MiB or a number of bytes"},
+	{"a price", "run --max-cost -1", "", 2, "write USD, such as 25, or leave it out"},
+	{"a place", "run --out ftp://x/y", "", 2, "write a directory or s3://bucket/prefix"},
+	{"a bucket", "run --out s3://X", "", 2, "3 to 63 lowercase letters, digits, dots and hyphens"},
+	{"a prefix", "run --out s3://bucket/../x", "", 2, "leave it out"},
+	{"a target", "run --only reader", "", 2, "write ACCOUNT or ACCOUNT/REGION, such as 111122223333/us-east-1"},
+	{"another target", "run " + asked + "--only 999999999999", "", 2, "name some of 111122223333/us-east-1"},
+	{"redo of everything", "run --redo", "", 2, "name whose with --only ACCOUNT or ACCOUNT/REGION"},
+	{"redo of nothing", "run " + asked + "--dir other --redo --only 111122223333", "", 2, "see what it holds: cwharvest status, and name the day with --night"},
+	{"a log format", "run --log-format xml", "", 2, "text or json"},
+	{"a log level", "run --log-level loud", "", 2, "debug, info, warn or error"},
+	{"a log that cannot be", "run --log-file nowhere/log", "", 2, "make what is missing of nowhere/log, or name another path"},
+	{"metrics that cannot be", "run --metrics-file nowhere/x.prom", "", 2, "make what is missing of nowhere/x.prom"},
+	{"no port", "run --listen 9464", "", 2, "such as 127.0.0.1:9464"},
+	{"an address for all", "run --listen 0.0.0.0:9464", "", 2, "add --listen-anywhere if that is meant"},
+	{"an address in use", "run --listen $TAKEN", "", 2, "name a free address of this machine, such as 127.0.0.1:9464"},
+	{"plain http", "run --endpoint-url http://example.com", "", 2, "use https"},
+	{"no endpoint", "run --endpoint-url :::", "", 2, "write https://host or https://host:port"},
+	{"a variable", "run", "CWHARVEST_MAX_COST=much", 2, "it is --max-cost, and takes a number"},
+
+	// The file.
+	{"no file", "run -c nowhere.yaml", "", 2, "`cwharvest init nowhere.yaml` writes one"},
+	{"a directory", "plan -c .", "", 2, "name a file that this user can read"},
+	{"broken YAML", "run -c broken.yaml", "", 2, "broken.yaml:1:7: sequence end token ']' not found; `cwharvest init -` shows how it is written"},
+	{"a text", "run -c text.yaml", "", 2, "`cwharvest init -` shows how it is written"},
+	{"a misspelt key", "run -c key.yaml", "", 2, `key.yaml:2:1: unknown key "metrcs" (did you mean "metrics"?)`},
+	{"an unknown key", "run -c other.yaml", "", 2, "`cwharvest init -` shows those there are"},
+	{"a type", "run -c type.yaml", "", 2, "type.yaml:1:14: write a whole number here"},
+	{"a number for an account", "run -c account.yaml", "", 2, "must be 12 digits, in quotes"},
+	{"a variable that is not set", "run -c secret.yaml", "", 2, "export it, or write the value"},
+	{"init over a file", "init", "", 2, "name another file, or overwrite it with --force"},
+	{"init nowhere", "init nowhere/harvest.yaml", "", 2, "make what is missing of nowhere/harvest.yaml"},
+	{"no ids", "plan --instances-from nowhere.txt", "", 2, "make what is missing of nowhere.txt, or name another path"},
+	{"ids that are none", "plan --instances-from ids.txt", "", 2, `ids.txt:1: "garbage!" is not an instance id: such as i-0123456789abcdef0`},
+
+	// The harvest directory.
+	{"status of nothing", "status", "", 10, "name the harvest directory, which is dir in harvest.yaml, or begin with: cwharvest run"},
+	{"verify of nothing", "verify nowhere", "", 10, "name the harvest directory"},
+	{"repair of nothing", "repair nowhere", "", 10, "name the harvest directory"},
+	{"prune of nothing", "prune nowhere", "", 10, "name the harvest directory"},
+	{"export of nothing", "export nowhere --format csv --to x", "", 10, "name the harvest directory"},
+	{"ddl of nothing", "ddl duckdb nowhere", "", 10, "name the harvest directory"},
+	{"ddl of what", "ddl mysql done", "", 2, "write athena or duckdb"},
+	{"a directory that is a file", "run " + asked + "--dir text.yaml", "", 1, "a file is in the way at"},
+	{"a directory nobody can make", "run " + asked + "--dir /proc/x", "", 1, "make what is missing of /proc/x, or name another path"},
+	{"output that is a file", "run " + asked + "--dir new --out text.yaml", "", 1, "a file is in the way at"},
+	{"a damaged database", "status damaged", "", 1, "rebuild it with `cwharvest repair damaged`"},
+	{"a lost database", "run " + asked + "--dir lost", "", 1, "rebuild it with `cwharvest repair"},
+	{"another's output", "run " + asked + "--dir new --out done/data", "", 1, "try `cwharvest repair"},
+	{"another plan", "run " + asked + "--dir open --period 1h", "", 12, "finish it with the old settings, or use another --dir"},
+	{"export without a format", "export done", "", 2, "name the format to write: parquet, csv or jsonl"},
+	{"export to nowhere", "export done --format csv", "", 2, "name the directory to write to"},
+	{"export into itself", "export done --format csv --to done/data", "", 1, "export to another directory"},
+	{"keep how long", "prune done --keep ever", "", 2, "write 300, 5m, 24h or 7d"},
+	{"a policy", "policy " + asked + "--format xml", "", 2, "json or cloudformation"},
+	{"a demo", "demo --dir /proc/x", "", 1, "--dir names another directory"},
+	{"a price too high", "run " + asked + "--dir dear --max-cost 0.00001", "", 5, "raise it, or ask for less"},
+
+	// Credentials.
+	{"no region", "plan", "AWS_REGION=", 2, "give --region, regions in the file, AWS_REGION or one in the profile"},
+	{"no credentials", "plan", "AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY=", 4, "log in (aws sso login, aws configure), export AWS_PROFILE, or attach a role"},
+	{"a wrong key", "plan", "AWS_SECRET_ACCESS_KEY=wrong", 4, "the keys are wrong, or this machine's clock is: renew them, or set it"},
+	{"no such profile", "plan --profile nobody", "", 4, "check AWS_PROFILE, AWS_CONFIG_FILE and the files they name"},
+	{"nobody mends them", "run --dir waits --wait-for-credentials 1ms", "AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY=", 4, "log in (aws sso login, aws configure)"},
+}
+
+// Every error that a person meets is one line that says what to do next.
+func TestErrorsSayWhatToDo(t *testing.T) {
+	prepareSituations(t)
+	for _, s := range situations {
+		t.Run(s.name, func(t *testing.T) {
+			for variable := range strings.FieldsSeq(s.env) {
+				name, value, _ := strings.Cut(variable, "=")
+				t.Setenv(name, value)
+			}
+			var stdout, stderr bytes.Buffer
+			code := execute(strings.Fields(os.ExpandEnv(s.args)), &stdout, &stderr)
+			var told []string
+			for line := range strings.Lines(stderr.String()) {
+				if !strings.HasPrefix(line, "time=") { // the log
+					told = append(told, strings.TrimSpace(line))
+				}
+			}
+			if code != s.code {
+				t.Errorf("exit code %d, want %d", code, s.code)
+			}
+			if len(told) != 1 || !strings.HasPrefix(told[0], "cwharvest: ") || !strings.Contains(told[0], s.want) {
+				t.Errorf("told %q, want one line with %q", told, s.want)
+			}
+		})
+	}
+}
+
+// prepareSituations makes a simulated AWS and a directory with all kinds of files,
+// and works there.
+func prepareSituations(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("HOME", dir)
+	c := awssim.Config{Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 3, RoleName: "metrics-reader"}
+	server := httptest.NewServer(awssim.New(c))
+	t.Cleanup(server.Close)
+	for _, variable := range awssim.Environment(c, server.URL) {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	t.Setenv("TAKEN", taken.Addr().String())
+	for name, text := range map[string]string{
+		"harvest.yaml": "dir: harvest\ndefaults: {role_name: metrics-reader, regions: [us-east-1]}\naccounts: [{id: \"111122223333\"}]\nmetrics: [{namespace: AWS/EC2, names: [CPUUtilization], statistics: [Average]}]\n",
+		"broken.yaml":  "tags: [\n", "text.yaml": "only a text\n", "key.yaml": "job: x\nmetrcs: []\n", "other.yaml": "frobnicate: 1\n", "type.yaml": "concurrency: many\n",
+		"account.yaml": "accounts: [{id: \"1111\"}]\n", "secret.yaml": "defaults: {external_id: \"${NOT_SET_ANYWHERE}\"}\n", "ids.txt": "garbage!\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir, args := range map[string]string{"first": "", "damaged": "", "lost": "", "open": "--max-cost 0.00001"} {
+		var output bytes.Buffer
+		if code := execute(strings.Fields("run "+asked+"--dir "+dir+" "+args), &output, &output); code != exitComplete && args == "" {
+			t.Fatalf("exit code %d\n%s", code, &output)
+		}
+	}
+	if err := os.Rename("first", "done"); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range databases(t, "damaged") {
+		if err := os.WriteFile(path, make([]byte, 8192), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range databases(t, "lost") {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func databases(t *testing.T, dir string) []string {
+	paths, err := filepath.Glob(filepath.Join(dir, "jobs", "*.db"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("databases of %s: %q, %v", dir, paths, err)
+	}
+	return paths
+}
+
+// What nobody foresaw has a next step all the same.
+func TestHintOfAnUnforeseenError(t *testing.T) {
+	var b bytes.Buffer
+	tellError(&b, fmt.Errorf("commit: %w", net.ErrWriteToConnected))
+	if got, want := b.String(), "; run it again; if it stays: cwharvest verify tells what is not whole\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("%q", got)
+	}
+	b.Reset()
+	tellError(&b, joined{usageError{fmt.Errorf("one; do this")}, &outcomeError{3}, usageError{fmt.Errorf("two; do that")}})
+	if got, want := b.String(), "cwharvest: one; do this\ncwharvest: two; do that\n"; got != want {
+		t.Errorf("%q", got)
+	}
+}
+
+type joined []error
+
+func (j joined) Error() string   { return "one\ntwo" }
+func (j joined) Unwrap() []error { return j }
