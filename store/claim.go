@@ -100,8 +100,16 @@ func readRemoteClaim(ctx context.Context, at place.Place) (c claim, err error) {
 	if err = errors.Join(err, object.Close()); err != nil {
 		return c, err
 	}
+	return parseClaim(fmt.Sprintf("%s/%s", at, claimName), data)
+}
+
+// parseClaim refuses a claim without an id: two damaged ones would be the same.
+func parseClaim(name string, data []byte) (c claim, err error) {
 	if err := json.Unmarshal(data, &c); err != nil {
-		return c, fmt.Errorf("%s/%s: %w", at, claimName, err)
+		return c, fmt.Errorf("%s: %w", name, err)
+	}
+	if c.ID == "" {
+		return c, fmt.Errorf("%s: it has no id", name)
 	}
 	return c, nil
 }
@@ -126,10 +134,7 @@ func readClaim(path string) (c claim, err error) {
 	if err != nil {
 		return c, err
 	}
-	if err := json.Unmarshal(data, &c); err != nil {
-		return c, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
+	return parseClaim(path, data)
 }
 
 func (d *Dir) writeClaim(path string, c claim) error {

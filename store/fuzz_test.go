@@ -99,7 +99,7 @@ func checkProgress(t *testing.T, data []byte, bits int) {
 func FuzzSnapshot(f *testing.F) {
 	exit := 3
 	full := Status{
-		Version: StatusVersion, Job: "night-1", State: "unfinished", Source: "snapshot", Written: time.Date(2026, 11, 25, 1, 2, 3, 0, time.UTC), Transaction: 7,
+		Version: StatusVersion, Job: "night-1", State: string(Unfinished), Source: "snapshot", Written: time.Date(2026, 11, 25, 1, 2, 3, 0, time.UTC), Transaction: 7,
 		TargetDetails: []TargetDetail{{Account: "111122223333", Region: "us-east-1", State: "waiting", Instances: &InstanceCounts{Planned: 2, Pending: 2}}},
 		Attempts:      []Attempt{{Exit: &exit, Reason: "r"}}, Trouble: &Trouble{},
 	}
@@ -109,7 +109,7 @@ func FuzzSnapshot(f *testing.F) {
 	}
 	f.Add(data)
 	f.Add(data[:len(data)/2])
-	f.Add([]byte(`{"state":"unfinished","written":"9999-01-01T00:00:00Z","eta_seconds":1e308,"targets":{"waiting":1}}`))
+	f.Add([]byte(`{"state":"open","written":"9999-01-01T00:00:00Z","eta_seconds":1e308,"targets":{"waiting":1}}`))
 	f.Add([]byte("null"))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -136,7 +136,7 @@ func FuzzSnapshot(f *testing.F) {
 	})
 }
 
-// Specification and manifest beside a database: whatever they say, no name of
+// The files beside a database: whatever they say, no name of
 // theirs leaves the job's place, and no length of theirs is more than a job has.
 func FuzzJobFiles(f *testing.F) {
 	const id = "night-11b41e"
@@ -146,16 +146,20 @@ func FuzzJobFiles(f *testing.F) {
 		`"inventory":{"name":"../instances/date=2026-11-20/night-11b41e-001.csv.gz"},"replans":[{"window":{"start":1700000100,"end":1700001600,"period":300},"now":{"start":1700000100,"end":1700000100,"period":300}}]}`
 	f.Add([]byte(spec), []byte(manifest))
 	f.Add([]byte(spec), []byte(`{"job":"night-11b41e","replans":[{"now":{"period":-1}}]}`))
+	f.Add([]byte(spec), []byte(`{"state":"finished","id":"0123","directory":"/d","pid":1,"host":"h","started":"2026-11-25T01:00:00Z"}`))
 	dir := f.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "jobs"), 0o700); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, specJSON, manifestJSON []byte) {
-		for suffix, data := range map[string][]byte{".json": specJSON, ".manifest.json": manifestJSON} {
-			if err := os.WriteFile(jobFile(dir, id, suffix), data, 0o600); err != nil {
+		for name, data := range map[string][]byte{
+			id + ".json": specJSON, id + ".manifest.json": manifestJSON, id + ".summary.json": manifestJSON, claimName: manifestJSON, "../lock": manifestJSON,
+		} {
+			if err := os.WriteFile(filepath.Join(dir, "jobs", name), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
+		checkOthers(t, dir)
 		m, err := readManifest(dir, id)
 		if err == nil {
 			checkNames(t, &m, id)
@@ -169,6 +173,25 @@ func FuzzJobFiles(f *testing.F) {
 		}
 		checkSpec(t, &s)
 	})
+}
+
+// checkOthers reads the directory as commands do: a summary of a job without its
+// database, the claim of its output, and who holds the lock.
+func checkOthers(t *testing.T, dir string) {
+	t.Helper()
+	jobs, err := readJobs(dir)
+	for _, job := range jobs {
+		if err != nil || !job.Pruned || job.State == Unfinished {
+			t.Errorf("job %+v, error %v", job, err)
+		}
+	}
+	own, err := newDir(dir, Config{}).identity()
+	if err == nil && own.ID == "" {
+		t.Errorf("claim %+v", own)
+	}
+	if text := (&LockedError{Dir: dir, Owner: readOwner(dir)}).Error(); text == "" {
+		t.Error("nothing is said of a lock")
+	}
 }
 
 func checkNames(t *testing.T, m *Manifest, id string) {

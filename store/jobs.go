@@ -131,6 +131,9 @@ func readSummary(dir, id string) (job JobInfo, err error) {
 		return job, err
 	}
 	job.State, job.Pruned = State(summary.State), true
+	if job.State != Finished && job.State != FinishedWithFailures { // no other job is pruned
+		return job, fmt.Errorf("%s: state %q", jobFile(dir, id, ".summary.json"), summary.State)
+	}
 	job.Spec, err = readSpecFile(dir, id)
 	return job, err
 }
