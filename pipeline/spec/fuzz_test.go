@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"cwharvest/store"
 	"cwharvest/store/encode"
@@ -21,8 +22,8 @@ func checkSaid(t *testing.T, err error) {
 		t.Errorf("%v is not an *Error", err)
 	}
 	for _, line := range strings.Split(err.Error(), "\n") {
-		if strings.TrimSpace(line) == "" || strings.Contains(line, "\x1b") {
-			t.Errorf("an empty line, or one with an escape, in %q", err)
+		if strings.TrimSpace(line) == "" || strings.ContainsFunc(line, unicode.IsControl) {
+			t.Errorf("an empty line, or one with a control character, in %q", err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"cwharvest/store"
 )
@@ -209,10 +210,18 @@ func Default() Spec {
 	}
 }
 
-// Error is a setting that cannot be meant. Its text is one line.
+// Error is a setting that cannot be meant. Its text is one line, without the
+// control characters of the file that it may quote.
 type Error struct{ text string }
 
-func (e *Error) Error() string { return e.text }
+func (e *Error) Error() string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, e.text)
+}
 
 // bad returns an Error about a setting, with its place in the file.
 func (s *Spec) bad(path, format string, args ...any) error {
