@@ -1,5 +1,6 @@
 # make demo        the main job against the embedded simulated AWS, killed half way
 # make test        vet, staticcheck and every test, with the race detector; one package after the other, since some measure
+# make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
 # make profile     where the processor time of runs goes: fetching and decoding, committing, building parts; leaves bin/profile
 # make install     the program, its completions and manual below DESTDIR and PREFIX
 # make dist        archives for Linux and macOS in dist/, the same bytes from the same commit wherever they are built
@@ -8,6 +9,8 @@
 GO ?= go
 PREFIX ?= /usr/local
 DESTDIR ?=
+FUZZTIME ?= 10s
+FUZZ ?= Fuzz
 TARGETS ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -15,7 +18,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=true -ldflags '-s -w -X main.version=$(VERSION)'
 ARCHIVE = tar --sort=name --owner=0 --group=0 --numeric-owner --format=ustar --mtime=@$$(git log -1 --format=%ct)
 
-.PHONY: all build demo test profile install dist dist-check clean
+.PHONY: all build demo test fuzz profile install dist dist-check clean
 all: build
 
 build:
@@ -35,6 +38,9 @@ profile:
 	for profile in bin/profile/*.prof; do for path in 'smithy|net/http|pipeline/flat' 'writer..loop$$' 'builder..loop$$'; do \
 	    $(GO) tool pprof -top -nodecount=15 -focus="$$path" $$profile || exit 1; \
 	done; done
+
+fuzz:
+	GO=$(GO) FUZZTIME=$(FUZZTIME) FUZZ=$(FUZZ) .ci/fuzz
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
