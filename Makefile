@@ -1,5 +1,7 @@
 # make demo        the main job against the embedded simulated AWS, killed half way
 # make test        vet, staticcheck and every test, with the race detector; one package after the other, since some measure
+# make chaos       MINUTES of everything going wrong by the schedule of SEED, then a check of every row; CI has 2 seeds of 30 s
+# make soak        one run in trouble for MINUTES: memory, goroutines and file descriptors must stay flat
 # make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
 # make profile     where the processor time of runs goes: fetching and decoding, committing, building parts; leaves bin/profile
 # make install     the program, its completions and manual below DESTDIR and PREFIX
@@ -18,7 +20,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=true -ldflags '-s -w -X main.version=$(VERSION)'
 ARCHIVE = tar --sort=name --owner=0 --group=0 --numeric-owner --format=ustar --mtime=@$$(git log -1 --format=%ct)
 
-.PHONY: all build demo test fuzz profile install dist dist-check clean
+.PHONY: all build demo test chaos soak fuzz profile install dist dist-check clean
 all: build
 
 build:
@@ -38,6 +40,15 @@ profile:
 	for profile in bin/profile/*.prof; do for path in 'smithy|net/http|pipeline/flat' 'writer..loop$$' 'builder..loop$$'; do \
 	    $(GO) tool pprof -top -nodecount=15 -focus="$$path" $$profile || exit 1; \
 	done; done
+
+chaos: MINUTES ?= 3
+chaos: SEED ?= $(shell date +%s)
+chaos:
+	CWHARVEST_CHAOS=$(MINUTES)m CWHARVEST_CHAOS_SEED=$(SEED) $(GO) test -race -count=1 -timeout 0 -v -run 'TestChaos$$' ./cmd/cwharvest
+
+soak: MINUTES ?= 120
+soak:
+	CWHARVEST_SOAK=$(MINUTES)m $(GO) test -count=1 -timeout 0 -v -run 'TestSoak$$' ./cmd/cwharvest
 
 fuzz:
 	GO=$(GO) FUZZTIME=$(FUZZTIME) FUZZ=$(FUZZ) .ci/fuzz

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"cwharvest/pipeline/awssim"
+	"cwharvest/store"
+)
+
+// begin has it go wrong.
+func (c *chaos) begin(m *mishap) {
+	c.Helper()
+	c.Log(m)
+	c.applied[m.kind]++
+	switch m.kind {
+	case "kill":
+		c.signal(syscall.SIGKILL)
+	case "interrupt":
+		c.signal(syscall.SIGTERM)
+	case "suspend":
+		c.signal(syscall.SIGSTOP)
+	case "clock":
+		c.jump(m.by)
+	case "server_clock":
+		c.ahead.Store(int64(m.by))
+	case "disk_full":
+		c.resize(m.room)
+	case "base_expired":
+		c.inject(awssim.Fault{Kind: m.kind, Key: awssim.NumberedKey(c.key).ID})
+	default:
+		c.inject(m.fault)
+	}
+}
+
+// end mends what has gone wrong for long enough.
+func (c *chaos) end(m *mishap) {
+	c.Helper()
+	switch m.kind {
+	case "suspend":
+		c.signal(syscall.SIGCONT)
+	case "disk_full":
+		c.resize(0)
+	case "base_expired":
+		c.key = c.key%awssim.BaseKeys + 1
+		c.writeKey()
+		c.sim.Clear(m.kind) // of a key that nobody has now
+	case "quota":
+		c.inject(awssim.Fault{Kind: m.kind})
+	default:
+		c.sim.Clear(m.kind)
+	}
+}
+
+func (c *chaos) signal(s syscall.Signal) {
+	c.Helper()
+	if c.process == nil {
+		return
+	}
+	c.sent[s] = true
+	if err := c.process.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		c.Errorf("%v: %v", s, err)
+	}
+}
+
+func (c *chaos) inject(f awssim.Fault) {
+	c.Helper()
+	if err := c.sim.Inject(f); err != nil {
+		c.Error(err)
+	}
+}
+
+// jump sets the clock for the next run, and ends the present one. Before the
+// first job nothing tells where the harvest begins.
+func (c *chaos) jump(by time.Duration) {
+	jobs, err := store.ReadJobs(filepath.Join(c.dir, "harvest"))
+	if err != nil || len(jobs) == 0 {
+		return
+	}
+	c.setClock(c.clock.Add(by))
+	c.signal(syscall.SIGKILL)
+}
+
+func (c *chaos) setClock(to time.Time) {
+	c.clock = to
+	if to.After(c.latest) {
+		c.latest = to
+	}
+}
+
+// mountDisk makes the harvest directory a disk that can be full.
+func (c *chaos) mountDisk() {
+	c.Helper()
+	disk := filepath.Join(c.dir, "harvest")
+	if err := os.Mkdir(disk, 0o777); err != nil {
+		c.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", diskSize)); err != nil {
+		c.Logf("no disk is ever full: that needs root and the right to mount: %v", err)
+		return
+	}
+	c.disk = true
+	c.Cleanup(func() {
+		if err := syscall.Unmount(disk, 0); err != nil {
+			c.Error(err)
+		}
+	})
+}
+
+// resize gives the disk so much room, 0 all of it.
+func (c *chaos) resize(room int64) {
+	c.Helper()
+	if !c.disk {
+		return
+	}
+	disk := filepath.Join(c.dir, "harvest")
+	var err error
+	for range 100 { // a run may write in between, which leaves less room than it has
+		size := int64(diskSize)
+		if room > 0 {
+			var fs syscall.Statfs_t
+			if err := syscall.Statfs(disk, &fs); err != nil {
+				c.Fatal(err)
+			}
+			size = int64(fs.Blocks-fs.Bfree)*fs.Bsize + room
+		}
+		if err = syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%d", size)); err == nil {
+			return
+		}
+	}
+	c.Fatalf("resize the disk: %v", err)
+}
+
+// writeKey puts the present base key into the credentials file, as a person does.
+func (c *chaos) writeKey() {
+	c.Helper()
+	path, key := filepath.Join(c.dir, "credentials"), awssim.NumberedKey(c.key)
+	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", key.ID, key.Secret)
+	if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {
+		c.Fatal(err)
+	}
+}

@@ -1,0 +1,342 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"cwharvest/pipeline/awssim"
+	"cwharvest/pipeline/spec"
+	"cwharvest/store"
+)
+
+// chaos is a harvest directory in which everything goes wrong, by a schedule,
+// while a supervisor runs the same command again and again. One goroutine owns
+// all of it but ahead.
+type chaos struct {
+	*night
+	base   []string     // the environment without the clock
+	ahead  atomic.Int64 // of the simulated AWS's clock, in ns
+	clock  time.Time    // of the program
+	latest time.Time    // that it has ever been
+	disk   bool         // the directory is a disk of its own
+	key    int          // number of the base key in the credentials file
+	flags  []string
+	once   bool   // it is not run again
+	ticked func() // nil, or what happens with every look at the status
+	// patience is how long a run may take once all trouble is over.
+	patience time.Duration
+
+	process *exec.Cmd // nil: none
+	output  *lockedBuffer
+	sent    map[syscall.Signal]bool // to the process
+	exited  chan error              // one result for each process; its waiter sends
+	again   <-chan time.Time
+
+	started time.Time
+	shown   map[string]*store.Status // by job: the latest transaction's
+	exits   map[int]int
+	applied map[string]int
+	looks   int
+}
+
+const (
+	chaosApart  = 1000 * time.Millisecond // two mishaps begin at most so far apart
+	chaosPeriod = 4 * time.Hour           // few rows for many requests
+	diskSize    = 512 << 20
+)
+
+// chaosLength is how long things go wrong, and by which seeds.
+func chaosLength(t *testing.T) (length time.Duration, seeds []uint64) {
+	t.Helper()
+	length, seeds = 30*time.Second, []uint64{1, 2}
+	if text := os.Getenv("CWHARVEST_CHAOS"); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text := os.Getenv("CWHARVEST_CHAOS_SEED"); text != "" {
+		seeds = nil
+		for field := range strings.SplitSeq(text, ",") {
+			seed, err := strconv.ParseUint(field, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seeds = append(seeds, seed)
+		}
+	}
+	return length, seeds
+}
+
+// Whatever goes wrong, and however much of it at once: when it ends, every row
+// of every night is there once, and nothing that a status showed as done was
+// lost on the way. `make chaos SEED=7` has the schedule of seed 7.
+func TestChaos(t *testing.T) {
+	length, seeds := chaosLength(t)
+	for _, seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			const instances = 1100 // of a target: two pages
+			c := newChaos(t, seed, instances, []string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "quota_share: 0.1\n")
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("to see it again: make chaos SEED=%d MINUTES=%g", seed, length.Minutes())
+				}
+			})
+			c.mountDisk()
+			c.rage(schedule(seed, length, chaosApart, chaosKinds), length)
+			c.mend()
+			c.complete()
+			found := c.check()
+			c.checkStatus()
+			stats := c.sim.Stats()
+			c.Logf("seed %d: %d rows in %d files, 0/0/0; exits %v; %d looks at the status; %v", seed, found.rows, found.files, c.exits, c.looks, c.applied)
+			c.Logf("seed %d: %d calls, %d answered, %v", seed, stats.Total(), stats.Answered, stats.Codes)
+			if c.looks == 0 || len(stats.Codes) == 0 {
+				t.Errorf("%d looks at the status, %v: too little went wrong to tell", c.looks, stats.Codes)
+			}
+		})
+	}
+}
+
+// newChaos makes a directory for targets of so many instances, ninety days ago.
+func newChaos(t *testing.T, seed uint64, instances int, metrics, statistics []string, settings string) *chaos {
+	t.Helper()
+	c := &chaos{key: 1, patience: 4 * time.Minute, exited: make(chan error, 1),
+		shown: map[string]*store.Status{}, exits: map[int]int{}, applied: map[string]int{}}
+	c.night = newNight(t, awssim.Config{
+		Accounts: chaosAccounts, Regions: chaosRegions, Instances: instances,
+		Latency: 5 * time.Millisecond, Jitter: 20 * time.Millisecond, SessionLife: 4 * time.Second, Seed: seed,
+		Now: func() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) },
+	}, chaosPeriod, 1, metrics, statistics, "")
+	c.setClock(c.truth.end.AddDate(0, 0, -90).Add(75 * time.Minute))
+	c.truth.start = c.clock.Truncate(24*time.Hour).AddDate(0, 0, -1)
+	c.base = append(slices.DeleteFunc(c.env, func(variable string) bool { return strings.HasPrefix(variable, "CWHARVEST_") }),
+		"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(c.dir, "credentials"),
+		"GORACE=atexit_sleep_ms=0")
+	c.flags = []string{"--call-timeout", "2s", "--wait-for-credentials", "1s", "--drain-timeout", "1s"}
+	c.writeKey()
+	c.configure(seed, settings)
+	t.Cleanup(func() {
+		c.sim.Clear("") // a hanging call would hold the server up
+		if c.process != nil {
+			_ = c.process.Process.Kill() // the test has failed already
+			<-c.exited
+		}
+	})
+	return c
+}
+
+// configure writes a specification whose format the seed picks.
+func (c *chaos) configure(seed uint64, settings string) {
+	c.Helper()
+	formats := []string{"format: parquet", "format: csv\ncompression: gzip", "format: jsonl\ncompression: zstd"}
+	var text strings.Builder
+	fmt.Fprintf(&text, "dir: harvest\nrange: since_last\nperiod: %v\npart_size: 64KiB\n%s\n%s", chaosPeriod, formats[seed%3], settings)
+	fmt.Fprintf(&text, "defaults: {role_name: metrics-reader, external_id: x1, regions: [%s]}\naccounts:\n", strings.Join(chaosRegions, ", "))
+	for _, account := range chaosAccounts {
+		fmt.Fprintf(&text, "  - {id: %q}\n", account)
+	}
+	fmt.Fprintf(&text, "metrics: [{namespace: AWS/EC2, names: [%s], statistics: [%s]}]\n",
+		strings.Join(c.truth.metrics, ", "), strings.Join(slices.Sorted(maps.Values(c.truth.statistics)), ", "))
+	if err := os.WriteFile(filepath.Join(c.dir, "harvest.yaml"), []byte(text.String()), 0o666); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// start runs the command once more.
+func (c *chaos) start(flags ...string) {
+	c.Helper()
+	c.env = append(slices.Clip(c.base), testClock+"="+c.clock.Format(time.RFC3339))
+	c.process, _ = c.command(append(append([]string{"run", "-c", "harvest.yaml"}, c.flags...), flags...)...)
+	c.output, c.sent = &lockedBuffer{}, map[syscall.Signal]bool{}
+	c.process.Stdout, c.process.Stderr = c.output, c.output
+	if err := c.process.Start(); err != nil {
+		c.Fatal(err)
+	}
+	go func(p *exec.Cmd) { c.exited <- p.Wait() }(c.process)
+}
+
+// rage lets everything go wrong that the schedule says.
+func (c *chaos) rage(all []mishap, length time.Duration) {
+	c.Helper()
+	c.started = time.Now()
+	c.start()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	left := steps(all)
+	for time.Since(c.started) < length {
+		wait := length - time.Since(c.started)
+		if len(left) > 0 {
+			wait = left[0].at - time.Since(c.started)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-c.exited:
+			c.ended()
+			if c.once {
+				return
+			}
+			c.again = time.After(100 * time.Millisecond)
+		case <-c.again:
+			c.again = nil
+			c.start()
+		case <-tick.C:
+			c.look()
+			if c.ticked != nil {
+				c.ticked()
+			}
+		case <-timer.C:
+			if len(left) > 0 {
+				left[0].do(c)
+				left = left[1:]
+			}
+		}
+		timer.Stop()
+	}
+}
+
+// ended judges how a process ended. What a run completed has another night after
+// it.
+func (c *chaos) ended() {
+	c.Helper()
+	code, text := c.process.ProcessState.ExitCode(), c.output.String()
+	c.process = nil
+	c.exits[code]++
+	c.Logf("%7.3fs exit %d: %s", time.Since(c.started).Seconds(), code, lastOf(text))
+	allowed := map[int]bool{
+		exitComplete: true, exitIncomplete: true, exitCredentials: true, exitFatal: strings.Contains(text, "no space left on device"),
+		-1: c.sent[syscall.SIGKILL], exitSignal + int(syscall.SIGTERM): c.sent[syscall.SIGTERM],
+	}[code]
+	marks := []string{"panic:", "fatal error:", "DATA RACE", "goroutine "}
+	if !allowed || slices.ContainsFunc(marks, func(mark string) bool { return strings.Contains(text, mark) }) {
+		c.Fatalf("exit %d:\n%s", code, text)
+	}
+	if slices.ContainsFunc(c.sim.Secrets(), func(secret string) bool { return strings.Contains(text, secret) }) {
+		c.Errorf("a secret was printed:\n%s", text)
+	}
+	if code == exitComplete {
+		c.setClock(c.clock.Add(time.Duration(5+c.exits[code]*7%20) * time.Hour))
+	}
+}
+
+func lastOf(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+// look reads the status, as a person does at any time.
+func (c *chaos) look() {
+	c.Helper()
+	s, err := store.ReadStatus(filepath.Join(c.dir, "harvest"))
+	if err != nil {
+		if !errors.Is(err, store.ErrNoJob) {
+			c.Errorf("%7.3fs status: %v", time.Since(c.started).Seconds(), err)
+		}
+		return
+	}
+	c.looks++
+	c.compare(s)
+}
+
+// compare checks that a status counts everything, and that what was done stays
+// done. A snapshot that a killed process has left may be older than what the
+// database told since; it says so.
+func (c *chaos) compare(s *store.Status) {
+	c.Helper()
+	in := s.Instances
+	if in.Planned != in.Done+in.Empty+in.Failed+in.Denied+in.Pending {
+		c.Errorf("status of %s does not add up: %+v", s.Job, in)
+	}
+	before := c.shown[s.Job]
+	switch {
+	case before == nil:
+	case s.Transaction < before.Transaction && s.Source == "snapshot":
+		return
+	case s.Transaction < before.Transaction, in.Done+in.Empty < before.Instances.Done+before.Instances.Empty:
+		c.Errorf("status of %s: %s, transaction %d: %+v; it was transaction %d, %+v before",
+			s.Job, s.Source, s.Transaction, in, before.Transaction, before.Instances)
+		return
+	}
+	c.shown[s.Job] = s
+}
+
+// mend ends all trouble; a run that is going on must come to its end by itself.
+func (c *chaos) mend() {
+	c.Helper()
+	for i := range chaosKinds {
+		c.end(&mishap{kind: chaosKinds[i].name})
+	}
+	c.Logf("%7.3fs all trouble is over", time.Since(c.started).Seconds())
+	if c.process != nil {
+		c.wait()
+	}
+}
+
+// wait waits for the process to end: not for ever.
+func (c *chaos) wait() {
+	c.Helper()
+	stuck := time.AfterFunc(c.patience, func() { c.signal(syscall.SIGQUIT) }) // its trace tells where
+	<-c.exited
+	stuck.Stop()
+	c.ended()
+}
+
+// complete has everything harvested until the last midnight: what is due by one
+// run, what was denied or failed before by one for each such night.
+func (c *chaos) complete() {
+	c.Helper()
+	c.truth.end = c.latest.Truncate(24*time.Hour).AddDate(0, 0, 1)
+	c.runComplete()
+	jobs, err := store.ReadJobs(filepath.Join(c.dir, "harvest"))
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, j := range jobs {
+		if j.State == store.FinishedWithFailures {
+			c.runComplete("--night", j.Spec.Start.Format(time.DateOnly))
+		}
+	}
+}
+
+func (c *chaos) runComplete(flags ...string) {
+	c.Helper()
+	before := c.exits[exitComplete]
+	c.clock = c.truth.end.Add(spec.Default().Settle + 10*time.Minute)
+	c.start(flags...)
+	c.wait()
+	if c.exits[exitComplete] == before {
+		c.Fatalf("without any trouble run %s does not complete:\n%s", flags, c.output)
+	}
+}
+
+// checkStatus compares each job with the most that was ever shown of it.
+func (c *chaos) checkStatus() {
+	c.Helper()
+	dir, err := store.Open(filepath.Join(c.dir, "harvest"), store.Config{})
+	if err != nil {
+		c.Fatal(err)
+	}
+	defer dir.Close()
+	for _, id := range slices.Sorted(maps.Keys(c.shown)) {
+		s, err := dir.Status(id)
+		if err != nil {
+			c.Fatal(err)
+		}
+		c.compare(s)
+		if in := s.Instances; in.Planned != int64(4*c.config.Instances) || in.Failed+in.Denied+in.Pending > 0 {
+			c.Errorf("%s: %+v", id, in)
+		}
+	}
+}

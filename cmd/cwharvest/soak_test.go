@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// held is what a process holds at some moment.
+type held struct{ memory, goroutines, files int64 }
+
+// soak is a run that goes on for long while all goes wrong that a run outlives.
+type soak struct {
+	*chaos
+	url     string
+	samples []held
+	last    time.Time
+}
+
+// A run that goes on for as long as CWHARVEST_SOAK says, in trouble all the
+// time, holds no more memory, goroutines and files in its last third than in its
+// first, and has every row once.
+func TestSoak(t *testing.T) {
+	length, err := time.ParseDuration(os.Getenv("CWHARVEST_SOAK"))
+	if err != nil {
+		t.Skip("CWHARVEST_SOAK says for how long, such as 2h")
+	}
+	const seed, perSecond = 1, 14 // instances of a target, in that trouble
+	s := &soak{chaos: newChaos(t, seed, perSecond*int(length.Seconds()), usualMetrics, []string{"Average", "Maximum", "Minimum", "Sum"},
+		"quota_share: 0.01\n")}
+	s.flags = []string{"--call-timeout", "2s", "--listen", "127.0.0.1:0"}
+	s.once, s.ticked, s.patience = true, s.measure, length
+	outlived := slices.DeleteFunc(slices.Clone(chaosKinds), func(k chaosKind) bool { return k.ends })
+	s.rage(schedule(seed, length, 5*time.Second, outlived), length)
+	took := time.Since(s.started)
+	s.mend()
+	s.truth.end = s.truth.start.AddDate(0, 0, 1)
+	found := s.check()
+	stats := s.sim.Stats()
+	t.Logf("%v of trouble, %d rows, 0/0/0; %d calls, %d answered, %v; exits %v", took.Round(time.Second), found.rows, stats.Total(), stats.Answered, stats.Codes, s.exits)
+	s.compareThirds()
+	if took < length/2 || s.exits[exitComplete] != 1 {
+		t.Errorf("it ended after %v with %v: too early to tell", took, s.exits)
+	}
+}
+
+// measure takes a sample a second.
+func (s *soak) measure() {
+	s.Helper()
+	if time.Since(s.last) < time.Second || s.process == nil {
+		return
+	}
+	s.last = time.Now()
+	if s.url == "" {
+		if at := shownAt.FindStringSubmatch(s.output.String()); at != nil {
+			s.url = at[1]
+		}
+		return
+	}
+	pid := s.process.Process.Pid
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	goroutines := s.goroutines()
+	if err == nil && goroutines > 0 {
+		s.samples = append(s.samples, held{rssAnon(pid), goroutines, int64(len(files))})
+	}
+}
+
+// goroutines asks the run itself; 0 while it is suspended or has ended.
+func (s *soak) goroutines() int64 {
+	client := http.Client{Timeout: 200 * time.Millisecond}
+	defer client.CloseIdleConnections()
+	answer, err := client.Get(s.url + "metrics")
+	if err != nil {
+		return 0
+	}
+	defer answer.Body.Close()
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		if text, found := strings.CutPrefix(lines.Text(), "go_goroutines "); found {
+			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// compareThirds holds the median of the last third against that of the first.
+func (s *soak) compareThirds() {
+	s.Helper()
+	third := len(s.samples) / 3
+	if third < 10 {
+		s.Fatalf("%d samples are too few to tell", len(s.samples))
+	}
+	for _, kind := range []struct {
+		name  string
+		of    func(held) int64
+		slack int64
+	}{
+		{"bytes of RssAnon", func(x held) int64 { return x.memory }, 8 << 20},
+		{"goroutines", func(x held) int64 { return x.goroutines }, 10},
+		{"file descriptors", func(x held) int64 { return x.files }, 5},
+	} {
+		var values []int64
+		for _, x := range s.samples {
+			values = append(values, kind.of(x))
+		}
+		most := slices.Max(values)
+		first, last := median(values[:third]), median(values[len(values)-third:])
+		s.Logf("%s: %d in the first third, %d in the last, %d at most, of %d samples", kind.name, first, last, most, len(values))
+		if last > first+first/4+kind.slack {
+			s.Errorf("%s grow", kind.name)
+		}
+	}
+}
+
+func median(values []int64) int64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
