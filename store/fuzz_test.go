@@ -53,7 +53,10 @@ func checkSpooled(t *testing.T, version byte, data []byte) {
 	first, end, rows := trim(columns, 0, g.points)
 	var e spoolEncoder
 	value, n, _ := e.encode(key, Window{Start: g.start, Period: g.period}, columns, 0, g.points)
-	if n != rows || rows == 0 {
+	if n != rows {
+		t.Errorf("%d rows are written of %d", n, rows)
+	}
+	if rows == 0 {
 		return
 	}
 	if err := again.decode(key, value); err != nil {
