@@ -142,6 +142,9 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (Spec, err
 	s.line = func(path string) string { return lineOf(name, file, path) }
 	body, err := body(file)
 	if err == nil && body != nil {
+		err = checkAliases(body)
+	}
+	if err == nil && body != nil {
 		if err = expand(body, env); err == nil {
 			ast.Walk(verbatim{}, body)
 		}
@@ -170,6 +173,44 @@ func body(file *ast.File) (ast.Node, error) {
 		}
 	}
 	return first, nil
+}
+
+// mostAliased bounds what aliases stand for: of anchors that hold aliases of
+// anchors, and so on, a page of text is more than any memory has room for.
+const mostAliased = 1 << 20
+
+func checkAliases(body ast.Node) error {
+	w := weigher{anchors: map[string]int{}}
+	ast.Walk(&w, body)
+	if w.aliased > mostAliased {
+		return refuse(body, "its aliases stand for more than %d values", mostAliased)
+	}
+	return nil
+}
+
+// weigher counts nodes, those that an alias stands for as often as it does.
+type weigher struct {
+	nodes, aliased int
+	anchors        map[string]int // nodes of those that are whole
+}
+
+func (w *weigher) Visit(node ast.Node) ast.Visitor {
+	w.nodes++
+	switch node := node.(type) {
+	case *ast.AnchorNode:
+		inner := weigher{anchors: w.anchors}
+		ast.Walk(&inner, node.Value)
+		w.anchors[node.Name.GetToken().Value] = min(inner.nodes, mostAliased+1)
+		w.nodes += inner.nodes
+		w.aliased += inner.aliased
+		return nil
+	case *ast.AliasNode:
+		n := w.anchors[node.Value.GetToken().Value]
+		w.nodes += n
+		w.aliased += n
+		return nil
+	}
+	return w
 }
 
 // refuse returns an error about a node, in the form of the YAML library's.
