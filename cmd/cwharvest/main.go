@@ -23,6 +23,9 @@ func main() {
 // execute runs one command line and returns its exit code. Data go to stdout,
 // everything for people to stderr; every error is printed here, once.
 func execute(args []string, stdout, stderr io.Writer) int {
+	if p := newProgress(stderr); p != nil {
+		stderr = p // so that nothing is written across the display
+	}
 	ctx, stop := interruptible(stderr)
 	defer stop()
 	root := newRoot()

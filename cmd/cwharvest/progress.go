@@ -78,9 +78,9 @@ func (p *progress) show(lines string) {
 func (p *progress) redraw(above string) error {
 	var b bytes.Buffer
 	if p.drawn > 0 {
-		fmt.Fprintf(&b, "\r\x1b[%dA", p.drawn)
+		fmt.Fprintf(&b, "\r\x1b[%dA\x1b[J", p.drawn)
 	}
-	b.WriteString("\x1b[J" + above)
+	b.WriteString(above)
 	p.drawn = 0
 	width, height := p.size()
 	lines := strings.Split(strings.TrimSuffix(p.lines, "\n"), "\n")

@@ -59,7 +59,7 @@ as CWHARVEST_MAX_COST=5. Flags win over variables, variables over the file.`,
 func (f *runFlags) run(c *cobra.Command, s *spec.Spec) (err error) {
 	r := &runner{spec: s, flags: f, out: c.OutOrStdout()}
 	if !f.log.quiet {
-		r.shown = newProgress(c.ErrOrStderr())
+		r.shown, _ = c.ErrOrStderr().(*progress)
 	}
 	log, closeLog, err := f.log.open(c.ErrOrStderr(), r.shown)
 	if err != nil {

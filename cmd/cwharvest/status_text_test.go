@@ -123,10 +123,11 @@ func TestProgressFitsTheTerminal(t *testing.T) {
 		if up := fmt.Sprintf("\r\x1b[%dA", drawn); drawn > 0 && !strings.HasPrefix(text, up) {
 			t.Errorf("%v: begins with %q, not %q", size, text[:min(len(text), 10)], up)
 		}
+		before := drawn
 		if drawn = strings.Count(text, "\n"); drawn > height-1 {
 			t.Errorf("%v: %d lines", size, drawn)
 		}
-		for line := range strings.Lines(text[strings.Index(text, "\x1b[J")+3:]) {
+		for line := range strings.Lines(strings.TrimPrefix(text, fmt.Sprintf("\r\x1b[%dA\x1b[J", before))) {
 			if n := len([]rune(line)); n > width {
 				t.Errorf("%v: %d columns", size, n)
 			}
@@ -134,6 +135,11 @@ func TestProgressFitsTheTerminal(t *testing.T) {
 		if hidden := 40 - height + 2; hidden > 0 && !strings.Contains(text, fmt.Sprintf("and %d lines more", hidden)) {
 			t.Errorf("%v: does not say that %d lines are hidden: %q", size, hidden, text[len(text)-80:])
 		}
+	}
+	out.Reset()
+	fmt.Fprintln(p, "a line of the log")
+	if text, want := out.String(), fmt.Sprintf("\r\x1b[%dA\x1b[Ja line of the log\n", drawn); !strings.HasPrefix(text, want) || strings.Count(text, "\n") != drawn+1 {
+		t.Errorf("the log is written %q, not above the display", text)
 	}
 	out.Reset()
 	p.show("")
