@@ -93,10 +93,10 @@ func appendPresence(dst []byte, column []float64) []byte {
 }
 
 // readColumn reads a column of as many points as into has, and returns what
-// follows it.
-func readColumn(src []byte, into []float64) (rest []byte, err error) {
+// follows it, and whether it has a value at every point.
+func readColumn(src []byte, into []float64) (rest []byte, whole bool, err error) {
 	if len(src) == 0 {
-		return nil, errSpoolDamaged
+		return nil, false, errSpoolDamaged
 	}
 	kind := src[0]
 	src = src[1:]
@@ -106,18 +106,18 @@ func readColumn(src []byte, into []float64) (rest []byte, err error) {
 		for i := range into {
 			into[i] = math.NaN()
 		}
-		return src, nil
+		return src, false, nil
 	case kind == columnSome && len(src) >= size:
 		presence, src = src[:size], src[size:]
 	case kind != columnWhole:
-		return nil, errSpoolDamaged
+		return nil, false, errSpoolDamaged
 	}
 	if len(src) < 9 {
-		return nil, errSpoolDamaged
+		return nil, false, errSpoolDamaged
 	}
 	lowest, width := int(src[0]>>4), int(src[0]&15)
 	if lowest+width > 8 {
-		return nil, errSpoolDamaged
+		return nil, false, errSpoolDamaged
 	}
 	p := packed{common: binary.LittleEndian.Uint64(src[1:]), src: src[9:], lowest: 8 * lowest, width: width}
 	for i := range into {
@@ -126,11 +126,11 @@ func readColumn(src []byte, into []float64) (rest []byte, err error) {
 			continue
 		}
 		if len(p.src) < width {
-			return nil, errSpoolDamaged
+			return nil, false, errSpoolDamaged
 		}
 		into[i] = p.next()
 	}
-	return p.src, nil
+	return p.src, kind == columnWhole, nil
 }
 
 // packed is a column's values from the next one on.

@@ -36,6 +36,10 @@ type database struct {
 // a growing database need not remap under its readers (address space only).
 const spoolMap = 4 << 30
 
+// pageSize is that of a new database. bbolt writes a page a call: with fewer and
+// larger ones than the system's, commits of some MB take less of the processor.
+const pageSize = 16 << 10
+
 func openForWriting(path string) (*database, error) {
 	db, err := openDatabase(path, &bolt.Options{
 		FreelistType: bolt.FreelistMapType, Timeout: lockWait, InitialMmapSize: spoolMap,
@@ -246,7 +250,7 @@ func initialise(path string, spec Spec, targets []Target, denied map[string]time
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, Timeout: lockWait})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, Timeout: lockWait, PageSize: pageSize})
 	if err != nil {
 		return err
 	}

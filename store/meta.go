@@ -30,12 +30,11 @@ func checkMetas(path string) error {
 		return err
 	}
 	defer file.Close()
-	pageSize := int64(os.Getpagesize())
 	size, first := readMeta(file, 0)
-	if first == nil {
-		pageSize = size
+	if first != nil {
+		size = pageSize
 	}
-	_, second := readMeta(file, pageSize)
+	_, second := readMeta(file, size)
 	switch {
 	case first != nil && second != nil:
 		return errors.New("neither of its two descriptions is whole")

@@ -111,7 +111,7 @@ func (e *dateEncoder) write(v spooledValue) error {
 	for i, place := range places {
 		e.run.Columns[place] = e.grid.column(i)
 	}
-	e.run.Start, e.run.Period, e.run.Points = e.grid.start, e.grid.period, e.grid.points
+	e.run.Start, e.run.Period, e.run.Points, e.run.Whole = e.grid.start, e.grid.period, e.grid.points, e.grid.whole
 	e.describe()
 	return e.out.WriteRun(&e.run)
 }
@@ -124,6 +124,10 @@ func (e *dateEncoder) name(n spoolName) {
 
 // describe counts the run for the manifest.
 func (e *dateEncoder) describe() {
+	if g := &e.grid; g.whole {
+		e.part.count(g.start, g.period, 0, g.points, g.points)
+		return
+	}
 	e.columns = e.columns[:0]
 	for i := range e.grid.statistics {
 		e.columns = append(e.columns, e.grid.column(i))
@@ -136,10 +140,13 @@ func (p *Part) clear() { p.Rows, p.First, p.Last = 0, time.Time{}, time.Time{} }
 
 // describe counts a run for the manifest.
 func (p *Part) describe(columns [][]float64, start, period int64, points int) {
-	first, end, rows := trim(columns, 0, points)
-	if rows == 0 {
-		return
+	if first, end, rows := trim(columns, 0, points); rows > 0 {
+		p.count(start, period, first, end, rows)
 	}
+}
+
+// count counts the rows from a point of a grid up to another.
+func (p *Part) count(start, period int64, first, end, rows int) {
 	from := time.Unix(start+int64(first)*period, 0).UTC()
 	to := time.Unix(start+int64(end-1)*period, 0).UTC()
 	if p.First.IsZero() || from.Before(p.First) {

@@ -27,7 +27,7 @@ func (f *fixture) database() string {
 // harms are what may befall a database.
 var harms = map[string]func(path string) error{
 	"newest description destroyed": destroyNewestMeta,
-	"truncated":                    func(p string) error { return os.Truncate(p, 9000) },
+	"truncated":                    func(p string) error { return os.Truncate(p, 2*pageSize+800) },
 	"emptied":                      func(p string) error { return os.Truncate(p, 0) },
 	"filled with zeros":            func(p string) error { return overwrite(p, make([]byte, 1<<20)) },
 	"removed":                      os.Remove,
@@ -38,7 +38,7 @@ func destroyNewestMeta(path string) error {
 	if err != nil {
 		return err
 	}
-	page := os.Getpagesize()
+	const page = pageSize
 	newest := 0
 	if binary.NativeEndian.Uint64(data[page+metaHeader+48:]) > binary.NativeEndian.Uint64(data[metaHeader+48:]) {
 		newest = page // of the transaction's number

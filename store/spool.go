@@ -30,6 +30,7 @@ type grid struct {
 	points        int
 	statistics    int
 	values        []float64
+	whole         bool // every column has a value at every point
 }
 
 func (g *grid) column(i int) []float64 { return g.values[i*g.points : (i+1)*g.points] }
@@ -167,16 +168,20 @@ func (g *grid) decode(key, value []byte) error {
 	}
 	g.values = g.values[:n]
 	if version == spoolVersion1 {
+		g.whole = false
 		return g.unpack1(body)
 	}
 	return g.unpack(body)
 }
 
 func (g *grid) unpack(body []byte) (err error) {
+	g.whole = len(g.values) > 0
 	for i := range g.statistics {
-		if body, err = readColumn(body, g.column(i)); err != nil {
+		var whole bool
+		if body, whole, err = readColumn(body, g.column(i)); err != nil {
 			return err
 		}
+		g.whole = g.whole && whole
 	}
 	if len(body) > 0 {
 		return errSpoolDamaged

@@ -26,6 +26,9 @@ type Run struct {
 	// NaN where there is none, or nil for a statistic that the series lacks.
 	// A point without any value is no row.
 	Columns [][]float64
+
+	// Whole says that no column has a NaN, which saves looking for one.
+	Whole bool
 }
 
 // Writer writes runs in the order they come. It keeps nothing of a run.

@@ -117,6 +117,10 @@ func appendDelta(page []byte, numbers []int64) []byte {
 	var deltas [deltaBlock]int64
 	for from := 1; from < len(numbers); from += deltaBlock {
 		n := min(deltaBlock, len(numbers)-from)
+		if step, steady := stepOf(numbers[from-1 : from+n]); steady {
+			page = append(binary.AppendVarint(page, step), make([]byte, deltaParts)...)
+			continue
+		}
 		for i := range n {
 			deltas[i] = numbers[from+i] - numbers[from+i-1]
 		}
@@ -125,8 +129,21 @@ func appendDelta(page []byte, numbers []int64) []byte {
 	return page
 }
 
-// appendDeltaBlock appends what each difference has above the least one. On a
-// grid without gaps that is nothing at all.
+// stepOf returns the difference of the first two numbers, and whether all that
+// follow each other have it: on a grid without gaps.
+func stepOf(numbers []int64) (step int64, steady bool) {
+	step = numbers[1] - numbers[0]
+	before := numbers[1]
+	for _, n := range numbers[2:] {
+		if n-before != step {
+			return step, false
+		}
+		before = n
+	}
+	return step, true
+}
+
+// appendDeltaBlock appends what each difference has above the least one.
 func appendDeltaBlock(page []byte, deltas []int64) []byte {
 	least := deltas[0]
 	for _, d := range deltas {

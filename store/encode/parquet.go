@@ -151,7 +151,7 @@ func (p *parquetFile) WriteRun(r *Run) error {
 // rows. A statistic with a value at every point, which most have, makes all
 // points rows.
 func (p *parquetFile) addRows(r *Run) int {
-	if !slices.ContainsFunc(r.Columns, complete) {
+	if !r.Whole && !slices.ContainsFunc(r.Columns, complete) {
 		return p.addSomeRows(r)
 	}
 	at, step := r.Start*1000, r.Period*1000
@@ -161,7 +161,7 @@ func (p *parquetFile) addRows(r *Run) int {
 		at += step
 	}
 	for s, column := range r.Columns {
-		p.values[s].addColumn(column, r.Points)
+		p.values[s].addColumn(column, r.Points, r.Whole)
 	}
 	return r.Points
 }
@@ -196,15 +196,15 @@ func complete(column []float64) bool {
 	return len(column) > 0
 }
 
-// addColumn adds a row for each of the points.
-func (v *valueColumn) addColumn(column []float64, points int) {
+// addColumn adds a row for each of the points. Whole columns have no NaN.
+func (v *valueColumn) addColumn(column []float64, points int, whole bool) {
 	switch {
 	case column == nil:
 		v.levels.add(0, points)
-	case complete(column):
+	case whole || complete(column):
 		v.levels.add(1, points)
 		v.values = append(v.values, column...)
-		v.least, v.most = min(v.least, slices.Min(column)), max(v.most, slices.Max(column))
+		v.boundAll(column)
 	default:
 		for _, value := range column {
 			v.add(value)
@@ -230,6 +230,20 @@ func (v *valueColumn) bound(value float64) {
 	if value > v.most {
 		v.most = value
 	}
+}
+
+// boundAll is bound for many, of which none is NaN: min and max look for it.
+func (v *valueColumn) boundAll(values []float64) {
+	least, most := v.least, v.most
+	for _, value := range values {
+		if value < least {
+			least = value
+		}
+		if value > most {
+			most = value
+		}
+	}
+	v.least, v.most = least, most
 }
 
 func (c *numberColumn) add(number int32, rows int) {
