@@ -79,8 +79,8 @@ var chaosKinds = []chaosKind{
 	{name: "truncate", often: 2, longest: 2 * time.Second, make: scattered},
 	{name: "hang", often: 1, longest: 2 * time.Second, make: scattered},
 	{name: "latency", often: 1, longest: 3 * time.Second, make: slow},
-	{name: "partial", often: 2, longest: 2 * time.Second, make: scattered},
-	{name: "internal_result", often: 1, longest: 2 * time.Second, make: scattered},
+	{name: "partial", often: 2, longest: 2 * time.Second, make: spoiled},
+	{name: "internal_result", often: 2, longest: 2 * time.Second, make: spoiled},
 	{name: "region_down", often: 1, longest: 2 * time.Second, make: inTarget},
 	{name: "expired", often: 1, longest: 2 * time.Second, make: expiring},
 }
@@ -103,7 +103,7 @@ func inTarget(r *rand.Rand, t *mishap) {
 
 func inInstance(r *rand.Rand, t *mishap) {
 	inTarget(r, t)
-	t.fault.Instance = awssim.Config{}.Instance(t.fault.Account, t.fault.Region, r.IntN(100)).ID
+	t.fault.Instance = awssim.Config{}.Instance(t.fault.Account, t.fault.Region, r.IntN(chaosFleet)).ID
 }
 
 // scattered hits some calls or all, everywhere or in one target.
@@ -117,6 +117,15 @@ func scattered(r *rand.Rand, t *mishap) {
 	if r.IntN(2) == 0 {
 		t.fault.Operation = "GetMetricData"
 	}
+}
+
+// spoiled spoils some answers or all, as a whole or what they tell of one instance.
+func spoiled(r *rand.Rand, t *mishap) {
+	if r.IntN(2) == 0 {
+		inInstance(r, t)
+		return
+	}
+	scattered(r, t)
 }
 
 func slow(r *rand.Rand, t *mishap) {

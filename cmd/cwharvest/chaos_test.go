@@ -53,6 +53,7 @@ type chaos struct {
 const (
 	chaosApart  = 1000 * time.Millisecond // two mishaps begin at most so far apart
 	chaosPeriod = 4 * time.Hour           // few rows for many requests
+	chaosFleet  = 1010                    // instances of a target: two pages
 	diskSize    = 512 << 20
 )
 
@@ -87,8 +88,7 @@ func TestChaos(t *testing.T) {
 	for _, seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			const instances = 1100 // of a target: two pages
-			c := newChaos(t, seed, instances, []string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "quota_share: 0.1\n")
+			c := newChaos(t, seed, chaosFleet, []string{"CPUUtilization", "NetworkIn", "NetworkOut"}, []string{"Average", "Maximum"}, "quota_share: 0.1\n")
 			t.Cleanup(func() {
 				if t.Failed() {
 					t.Logf("to see it again: make chaos SEED=%d MINUTES=%g", seed, length.Minutes())
@@ -217,7 +217,8 @@ func (c *chaos) ended() {
 	c.Logf("%7.3fs exit %d: %s", time.Since(c.started).Seconds(), code, lastOf(text))
 	allowed := map[int]bool{
 		exitComplete: true, exitIncomplete: true, exitCredentials: true, exitFatal: strings.Contains(text, "no space left on device"),
-		-1: c.sent[syscall.SIGKILL], exitSignal + int(syscall.SIGTERM): c.sent[syscall.SIGTERM],
+		exitSignal + int(syscall.SIGTERM): c.sent[syscall.SIGTERM],
+		-1:                                c.sent[syscall.SIGKILL] || c.sent[syscall.SIGTERM], // before it could listen to it
 	}[code]
 	marks := []string{"panic:", "fatal error:", "DATA RACE", "goroutine "}
 	if !allowed || slices.ContainsFunc(marks, func(mark string) bool { return strings.Contains(text, mark) }) {
@@ -284,40 +285,36 @@ func (c *chaos) mend() {
 	}
 }
 
-// wait waits for the process to end: not for ever.
-func (c *chaos) wait() {
+// wait waits for the process to end, as one of these: not for ever.
+func (c *chaos) wait(codes ...int) {
 	c.Helper()
 	stuck := time.AfterFunc(c.patience, func() { c.signal(syscall.SIGQUIT) }) // its trace tells where
 	<-c.exited
 	stuck.Stop()
+	code := c.process.ProcessState.ExitCode()
 	c.ended()
+	if len(codes) > 0 && !slices.Contains(codes, code) {
+		c.Fatalf("without any trouble it ends with %d:\n%s", code, c.output)
+	}
 }
 
-// complete has everything harvested until the last midnight: what is due by one
-// run, what was denied or failed before by one for each such night.
+// complete has everything harvested until the last midnight. What an open job has
+// denied already it leaves alone; each such night is named afterwards.
 func (c *chaos) complete() {
 	c.Helper()
 	c.truth.end = c.latest.Truncate(24*time.Hour).AddDate(0, 0, 1)
-	c.runComplete()
+	c.clock = c.truth.end.Add(spec.Default().Settle + 10*time.Minute)
+	c.start()
+	c.wait(exitComplete, exitIncomplete)
 	jobs, err := store.ReadJobs(filepath.Join(c.dir, "harvest"))
 	if err != nil {
 		c.Fatal(err)
 	}
 	for _, j := range jobs {
 		if j.State == store.FinishedWithFailures {
-			c.runComplete("--night", j.Spec.Start.Format(time.DateOnly))
+			c.start("--night", j.Spec.Start.Format(time.DateOnly))
+			c.wait(exitComplete)
 		}
-	}
-}
-
-func (c *chaos) runComplete(flags ...string) {
-	c.Helper()
-	before := c.exits[exitComplete]
-	c.clock = c.truth.end.Add(spec.Default().Settle + 10*time.Minute)
-	c.start(flags...)
-	c.wait()
-	if c.exits[exitComplete] == before {
-		c.Fatalf("without any trouble run %s does not complete:\n%s", flags, c.output)
 	}
 }
 
