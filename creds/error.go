@@ -26,7 +26,7 @@ func (e *Error) Error() string {
 	}
 	text := fmt.Sprintf("%s: %s", e.Source, oneLine(e.Err))
 	if e.hint != "" {
-		text += "; " + e.hint
+		text = strings.TrimSuffix(text, ".") + "; " + e.hint
 	}
 	return text
 }

@@ -131,6 +131,8 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 		if s, err = spec.ReadFile(f.file); err != nil {
 			return nil, err
 		}
+	} else if _, err := os.Stat(initialName); err == nil {
+		fmt.Fprintf(c.ErrOrStderr(), "cwharvest: warning: %s lies here and is not read; -c %s reads it\n", initialName, initialName)
 	}
 	if err := errors.Join(f.override(&s), f.checkOnly(), f.checkEndpoints(&s)); err != nil {
 		return nil, usageError{err}

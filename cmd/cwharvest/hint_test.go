@@ -22,13 +22,15 @@ type situation struct {
 	want string // what to do next, as it is told
 }
 
-const asked = "-c harvest.yaml " // a specification that is right
+const asked = "-c right.yaml " // a specification that is right
 
 var situations = []situation{
 	// The command line.
-	{"no such command", "rnu", "", 2, `unknown command "rnu" for "cwharvest"; see cwharvest --help`},
-	{"an argument too many", "run harvest.yaml", "", 2, "see cwharvest run --help"},
-	{"no such flag", "plan --perid 5m", "", 2, "unknown flag: --perid; see cwharvest plan --help"},
+	{"no such command", "stauts", "", 2, `unknown command "stauts" for "cwharvest" (did you mean "status"?); see cwharvest --help`},
+	{"nothing like a command", "frobnicate", "", 2, `unknown command "frobnicate" for "cwharvest"; see cwharvest --help`},
+	{"nothing like a flag", "run --frobnicate", "", 2, "unknown flag: --frobnicate; see cwharvest run --help"},
+	{"an argument too many", "run right.yaml", "", 2, "see cwharvest run --help"},
+	{"no such flag", "plan --perid 5m", "", 2, `unknown flag: --perid (did you mean "--period"?); see cwharvest plan --help`},
 	{"not a number", "run --concurrency many", "", 2, "see cwharvest run --help"},
 	{"a duration", "run --last soon", "", 2, `--last: duration "soon": write 300, 5m, 24h or 7d`},
 	{"a time", "run --from monday --to friday", "", 2, "write 2026-11-01, 2026-11-01T06:00 or 2026-11-01T06:00:00Z"},
@@ -59,7 +61,7 @@ var situations = []situation{
 	{"a log format", "run --log-format xml", "", 2, "text or json"},
 	{"a log level", "run --log-level loud", "", 2, "debug, info, warn or error"},
 	{"a log that cannot be", "run --log-file nowhere/log", "", 2, "make what is missing of nowhere/log, or name another path"},
-	{"metrics that cannot be", "run --metrics-file nowhere/x.prom", "", 2, "make what is missing of nowhere/x.prom"},
+	{"metrics that cannot be", "run --metrics-file nowhere/x.prom", "", 2, "make what is missing of nowhere, or name another path"},
 	{"no port", "run --listen 9464", "", 2, "such as 127.0.0.1:9464"},
 	{"an address for all", "run --listen 0.0.0.0:9464", "", 2, "add --listen-anywhere if that is meant"},
 	{"an address in use", "run --listen $TAKEN", "", 2, "name a free address of this machine, such as 127.0.0.1:9464"},
@@ -77,7 +79,7 @@ var situations = []situation{
 	{"a type", "run -c type.yaml", "", 2, "type.yaml:1:14: write a whole number here"},
 	{"a number for an account", "run -c account.yaml", "", 2, "must be 12 digits, in quotes"},
 	{"a variable that is not set", "run -c secret.yaml", "", 2, "export it, or write the value"},
-	{"init over a file", "init", "", 2, "name another file, or overwrite it with --force"},
+	{"init over a file", "init right.yaml", "", 2, "name another file, or overwrite it with --force"},
 	{"init nowhere", "init nowhere/harvest.yaml", "", 2, "make what is missing of nowhere/harvest.yaml"},
 	{"no ids", "plan --instances-from nowhere.txt", "", 2, "make what is missing of nowhere.txt, or name another path"},
 	{"ids that are none", "plan --instances-from ids.txt", "", 2, `ids.txt:1: "garbage!" is not an instance id: such as i-0123456789abcdef0`},
@@ -160,8 +162,8 @@ func prepareSituations(t *testing.T) {
 	t.Cleanup(func() { taken.Close() })
 	t.Setenv("TAKEN", taken.Addr().String())
 	for name, text := range map[string]string{
-		"harvest.yaml": "dir: harvest\ndefaults: {role_name: metrics-reader, regions: [us-east-1]}\naccounts: [{id: \"111122223333\"}]\nmetrics: [{namespace: AWS/EC2, names: [CPUUtilization], statistics: [Average]}]\n",
-		"broken.yaml":  "tags: [\n", "text.yaml": "only a text\n", "key.yaml": "job: x\nmetrcs: []\n", "other.yaml": "frobnicate: 1\n", "type.yaml": "concurrency: many\n",
+		"right.yaml":  "dir: harvest\ndefaults: {role_name: metrics-reader, regions: [us-east-1]}\naccounts: [{id: \"111122223333\"}]\nmetrics: [{namespace: AWS/EC2, names: [CPUUtilization], statistics: [Average]}]\n",
+		"broken.yaml": "tags: [\n", "text.yaml": "only a text\n", "key.yaml": "job: x\nmetrcs: []\n", "other.yaml": "frobnicate: 1\n", "type.yaml": "concurrency: many\n",
 		"account.yaml": "accounts: [{id: \"1111\"}]\n", "secret.yaml": "defaults: {external_id: \"${NOT_SET_ANYWHERE}\"}\n", "ids.txt": "garbage!\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {

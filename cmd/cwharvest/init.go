@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+const initialName = "harvest.yaml"
+
 func newInit() *cobra.Command {
 	force := false
 	c := &cobra.Command{
@@ -23,7 +25,7 @@ overwrite a file.`,
 		Example: "  cwharvest init\n  cwharvest init - | less",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			path := strings.Join(append(args, "harvest.yaml")[:1], "")
+			path := strings.Join(append(args, initialName)[:1], "")
 			if path == "-" {
 				_, err := fmt.Fprint(c.OutOrStdout(), spec.Initial)
 				return err

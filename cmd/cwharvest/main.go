@@ -13,7 +13,10 @@ import (
 	"strings"
 	"syscall"
 
+	"cwharvest/pipeline/spec"
+
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -68,7 +71,7 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+		return usageError{fmt.Errorf("%w%s; see %s --help", err, meantFlag(c, err), c.CommandPath())}
 	})
 	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newPolicy(), newVerify(), newExport(), newDDL(), newRepair(),
 		newPrune(), newInit(), newSchema(), newVersion(), newMan(), newDemo())
@@ -79,10 +82,32 @@ func newRoot() *cobra.Command {
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+			var names []string
+			for _, sub := range c.Commands() {
+				names = append(names, sub.Name())
+			}
+			return usageError{fmt.Errorf("%w%s; see %s --help", err, meant(strings.Join(args, " "), names, ""), c.CommandPath())}
 		}
 		return nil
 	}
+}
+
+// meantFlag names the flag that a misspelt one most likely means.
+func meantFlag(c *cobra.Command, err error) string {
+	var missing *pflag.NotExistError
+	if !errors.As(err, &missing) {
+		return ""
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return meant(missing.GetSpecifiedName(), names, "--")
+}
+
+func meant(word string, names []string, prefix string) string {
+	if near := spec.Nearest(word, names); near != "" {
+		return fmt.Sprintf(" (did you mean %q?)", prefix+near)
+	}
+	return ""
 }
 
 // interruptible returns a context that the first SIGINT or SIGTERM ends, so

@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -201,7 +203,12 @@ func readLast(path string) (code, end float64, ok bool) {
 }
 
 func (m *metricsFile) write() error {
-	if err := prometheus.WriteToTextfile(m.path, m.registry); err != nil {
+	err := prometheus.WriteToTextfile(m.path, m.registry)
+	var file *fs.PathError
+	if errors.As(err, &file) { // of a temporary file beside it
+		err = &fs.PathError{Op: "write in", Path: filepath.Dir(m.path), Err: file.Err}
+	}
+	if err != nil {
 		return fmt.Errorf("--metrics-file: %w", err)
 	}
 	return nil
