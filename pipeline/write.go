@@ -102,9 +102,12 @@ func (w *writer) next(urgent bool, deadline <-chan time.Time) (entry, bool) {
 	}
 }
 
+// size is about what an entry takes of a transaction: of instances, whose ids
+// come in no order, a page each, and of results also what is around their
+// datapoints, which weighs more than a day of hours.
 func (e entry) size() int {
-	const instance = 512 // about what a discovered instance takes
-	n := 0
+	const instance, result = 4 << 10, 512
+	n := result * len(e.results)
 	if e.buffer != nil {
 		n += 8 * len(*e.buffer)
 	}
