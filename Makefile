@@ -3,6 +3,7 @@
 # make chaos       MINUTES of everything going wrong by the schedule of SEED, then a check of every row; CI has 2 seeds of 30 s
 # make soak        one run in trouble for MINUTES: memory, goroutines and file descriptors must stay flat
 # make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
+# make bench       measures the table of README.md anew, on a machine that does nothing else: about ten minutes
 # make profile     where the processor time of runs goes: fetching and decoding, committing, building parts; leaves bin/profile
 # make install     the program, its completions and manual below DESTDIR and PREFIX
 # make dist        archives for Linux and macOS in dist/, the same bytes from the same commit wherever they are built
@@ -20,7 +21,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=true -ldflags '-s -w -X main.version=$(VERSION)'
 ARCHIVE = tar --sort=name --owner=0 --group=0 --numeric-owner --format=ustar --mtime=@$$(git log -1 --format=%ct)
 
-.PHONY: all build demo test chaos soak fuzz profile install dist dist-check clean
+.PHONY: all build demo test chaos soak fuzz bench profile install dist dist-check clean
 all: build
 
 build:
@@ -33,6 +34,9 @@ test:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -p 1 -parallel 4 -timeout 20m ./...
+
+bench:
+	CWHARVEST_BENCH=$(CURDIR)/README.md $(GO) test -count=1 -timeout 1h -run '^TestBench$$' -v ./cmd/cwharvest
 
 profile:
 	mkdir -p bin/profile

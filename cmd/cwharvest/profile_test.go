@@ -36,7 +36,7 @@ func TestProfile(t *testing.T) {
 		t.Skip("writes profiles into the directory that CWHARVEST_PROFILES names")
 	}
 	for _, s := range benchShapes {
-		n := benchNight(t, s, 200, "quota_share: 1000\n")
+		n := benchNight(t, s, 200, unlimited)
 		n.program = "profiled"
 		n.env = append(n.env, profileFile+"="+filepath.Join(dir, s.name+".prof"))
 		n.run("--quiet")
