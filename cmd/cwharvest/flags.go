@@ -51,6 +51,23 @@ type runFlags struct {
 	listenAnywhere      bool
 }
 
+// durationValue is a duration as people write it: 300, 5m, 7d.
+type durationValue time.Duration
+
+func durationVar(fs *pflag.FlagSet, d *time.Duration, name string, preset time.Duration, about string) {
+	*d = preset
+	fs.Var((*durationValue)(d), name, about)
+}
+
+func (d *durationValue) Set(text string) error {
+	v, err := spec.ParseDuration(text)
+	*d = durationValue(v)
+	return err
+}
+
+func (d *durationValue) String() string { return time.Duration(*d).String() }
+func (d *durationValue) Type() string   { return "duration" }
+
 // register gives a command every flag of a run.
 func (f *runFlags) register(c *cobra.Command) {
 	f.define()
@@ -88,9 +105,9 @@ func (f *runFlags) define() {
 	fs.StringVar(&f.instancesFrom, "instances-from", "", "read instance ids from this file instead of asking EC2")
 	fs.StringVar(&f.partSize, "part-size", "", "bytes of data per part, about (default 128MB)")
 	fs.IntVar(&f.concurrency, "concurrency", 0, "requests in flight per target (default 8)")
-	fs.DurationVar(&f.callTimeout, "call-timeout", time.Minute, "deadline of every call")
-	fs.DurationVar(&f.drainTimeout, "drain-timeout", 20*time.Second, "how long calls in flight may go on after an interrupt")
-	fs.DurationVar(&f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "how long to wait for a person when nothing else can go on")
+	durationVar(fs, &f.callTimeout, "call-timeout", time.Minute, "deadline of every call")
+	durationVar(fs, &f.drainTimeout, "drain-timeout", 20*time.Second, "how long calls in flight may go on after an interrupt")
+	durationVar(fs, &f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "how long to wait for a person when nothing else can go on")
 	fs.StringVar(&f.api, "api", "", "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier) (default data)")
 	fs.BoolVar(&f.strictPeriod, "strict-period", false, "rather nothing than datapoints by a coarser period")
 	fs.Float64Var(&f.maxCost, "max-cost", 0, "USD that a job may cost at worst, over all its runs; exit 5 instead (default no limit)")

@@ -24,11 +24,11 @@ func (f *logFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.file, "log-file", "", "append the log to this file instead of stderr")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "log errors alone, and show no progress")
-	fs.DurationVar(&f.stats, "stats", time.Minute, "log a line of progress so often, off a terminal; 0: never")
+	durationVar(fs, &f.stats, "stats", time.Minute, "log a line of progress so often, off a terminal; 0: never")
 }
 
 // open returns the log, and what closes it. On a terminal the log goes above the
-// progress.
+// progress; warnings do, when there is a file for the log.
 func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func() error, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.level)); err != nil {
@@ -52,16 +52,23 @@ func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func()
 		w, closeIt = file, file.Close
 	}
 	options := &slog.HandlerOptions{Level: level}
-	if shown != nil && f.file == "" && f.format == "text" {
+	if shown != nil && f.file == "" {
 		options.ReplaceAttr = timeOfDay
 	}
+	var handler slog.Handler
 	switch f.format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), closeIt, nil
+		handler = slog.NewTextHandler(w, options)
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), closeIt, nil
+		handler = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
+	default:
+		return nil, nil, errors.Join(usageError{fmt.Errorf("--log-format %q: text or json", f.format)}, closeIt())
 	}
-	return nil, nil, errors.Join(usageError{fmt.Errorf("--log-format %q: text or json", f.format)}, closeIt())
+	if shown != nil && f.file != "" { // who looks on need not open the file
+		warnings := &slog.HandlerOptions{Level: max(level, slog.LevelWarn), ReplaceAttr: timeOfDay}
+		handler = slog.NewMultiHandler(handler, slog.NewTextHandler(shown, warnings))
+	}
+	return slog.New(handler), closeIt, nil
 }
 
 // timeOfDay leaves of a line's time what a person at a terminal wants.
