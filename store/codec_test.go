@@ -120,3 +120,35 @@ func TestProgressRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkSpool packs and unpacks a day of five minutes.
+func BenchmarkSpool(b *testing.B) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	for name, value := range map[string]func() float64{
+		"eighths":  func() float64 { return float64(rng.Uint64()>>44) / 8 },
+		"averages": func() float64 { return float64(rng.IntN(1_000_000)) / 5 },
+		"zeros":    func() float64 { return max(0, float64(rng.IntN(100_000))-90_000) },
+	} {
+		columns := [][]float64{make([]float64, 288), make([]float64, 288)}
+		for _, c := range columns {
+			for i := range c {
+				c[i] = value()
+			}
+		}
+		b.Run(name, func(b *testing.B) {
+			var e spoolEncoder
+			var g grid
+			key, size := []byte("key"), 0
+			for b.Loop() {
+				e.begin()
+				packed, _, _ := e.encode(key, Window{0, 288 * 300, 300}, columns, 0, 288)
+				if err := g.decode(key, packed); err != nil {
+					b.Fatal(err)
+				}
+				size = len(packed)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(2*288), "ns/datapoint")
+			b.ReportMetric(float64(size)/(2*288), "B/datapoint")
+		})
+	}
+}
