@@ -58,7 +58,11 @@ func (p protocol) DeserializeResponse(
 ) error {
 	output, ours := out.(*cloudwatch.GetMetricDataOutput)
 	sink, wanted := ctx.Value(sinkKey{}).(Sink)
-	if !ours || !wanted || resp.StatusCode/100 != 2 || p.ID().Name != "rpcv2Cbor" {
+	cbor := p.ID().Name == "rpcv2Cbor"
+	if ours && !wanted && cbor && resp.StatusCode/100 == 2 {
+		return p.bySDK(ctx, schema, registry, resp, out)
+	}
+	if !ours || !wanted || !cbor || resp.StatusCode/100 != 2 {
 		return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, resp, out)
 	}
 	d := decoders.Get().(*decoder)
@@ -81,8 +85,7 @@ func (p protocol) DeserializeResponse(
 		io.Reader
 		io.Closer
 	}{d.rest(), resp.Body}
-	err = p.ClientProtocol.DeserializeResponse(ctx, schema, registry, &smithyhttp.Response{Response: &whole}, out)
-	if err != nil {
+	if err := p.bySDK(ctx, schema, registry, &smithyhttp.Response{Response: &whole}, out); err != nil {
 		return err
 	}
 	deliver(output, sink)

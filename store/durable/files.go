@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 )
 
 // Files performs durable steps. The zero value is ready to use.
@@ -47,10 +48,11 @@ func Temporary(path string) string {
 	return filepath.Join(filepath.Dir(path), "_"+filepath.Base(path))
 }
 
-// Create opens a new temporary file, replacing what an earlier attempt left.
+// Create opens a new temporary file, replacing what an earlier attempt left. A
+// symbolic link in its place is refused: it is none of ours, and may lead anywhere.
 func (f *Files) Create(path string, mode fs.FileMode) (file *os.File, err error) {
 	err = f.step(Step{Name: "create", Path: path}, func() error {
-		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, mode)
+		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, mode)
 		return err
 	})
 	if err != nil && file != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // csvLines writes rows as RFC 4180 has them, below a header. The parts of a row
@@ -67,12 +68,24 @@ func (c *csvLines) Close() error {
 	return errors.Join(c.begin(), c.buf.Flush(), c.out.Close())
 }
 
+// formulas are what a formula begins with: spreadsheets take the full-width forms
+// for the others.
+const formulas = "=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20"
+
+func isFormula(cell string) bool {
+	if cell != "" && cell[0] < utf8.RuneSelf { // as nearly all do
+		return strings.IndexByte(formulas, cell[0]) >= 0
+	}
+	first, _ := utf8.DecodeRuneInString(cell)
+	return cell != "" && strings.ContainsRune(formulas, first)
+}
+
 // appendCell quotes a cell where it must be, and puts an apostrophe before what
 // a spreadsheet would run as a formula (OWASP, CSV injection): names and values
 // of dimensions are other people's text. A cell that begins with an apostrophe
 // gets another, so that taking one off gives every cell back.
 func appendCell(b []byte, cell string) []byte {
-	if cell != "" && strings.IndexByte("=+-@\t\r\n'", cell[0]) >= 0 {
+	if isFormula(cell) {
 		cell = "'" + cell
 	}
 	if !strings.ContainsAny(cell, "\",\r\n") {

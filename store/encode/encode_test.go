@@ -5,11 +5,13 @@ import (
 	"compress/gzip"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
@@ -163,4 +165,75 @@ func TestEmptyCSVHasAHeader(t *testing.T) {
 	if err := w.Close(); err != nil || !strings.HasSuffix(b.String(), ",period_s,sum\r\n") {
 		t.Errorf("%q, %v", b.String(), err)
 	}
+}
+
+// A cell that a spreadsheet would run is none any more, quoted or not, and every
+// cell is read back as it was; numbers stay numbers.
+func TestCSVHoldsNoFormulas(t *testing.T) {
+	var cells []string
+	for _, first := range []string{"=", "+", "-", "@", "\t", "\r", "\n", "'", "''", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\"=", ",=", "a", "\xff", ""} {
+		for _, rest := range []string{"", "1+1", "cmd|' /C calc'!A0", "a,b", "say \"x\"", "a\nb"} {
+			cells = append(cells, first+rest)
+		}
+	}
+	for _, cell := range cells {
+		for name, read := range map[string]func() []string{
+			"rows": func() []string { return csvOfRun(t, cell) }, "inventory": func() []string { return csvOfInventory(t, cell) },
+		} {
+			got := read()
+			for _, text := range got {
+				first, _ := utf8.DecodeRuneInString(text)
+				if text != "" && strings.ContainsRune("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20", first) && text != "-1.5" {
+					t.Errorf("%s of %q: cell %q is a formula", name, cell, text)
+				}
+			}
+			if want := strings.ReplaceAll(cell, "\r\n", "\n"); plainCell(got[0]) != want {
+				t.Errorf("%s: %q is read back as %q", name, cell, plainCell(got[0]))
+			}
+			if name == "rows" && got[len(got)-1] != "-1.5" {
+				t.Errorf("a value is %q", got[len(got)-1])
+			}
+		}
+	}
+}
+
+func csvOfRun(t *testing.T, cell string) []string {
+	return lastRecord(t, func(w io.Writer) error {
+		out, err := Format{Name: "csv"}.NewWriter(w, []string{"Average"}, nil)
+		if err != nil {
+			return err
+		}
+		r := Run{
+			Account: cell, Region: cell, Namespace: cell, Metric: cell, InstanceID: cell, Dimensions: cell,
+			Start: 0, Period: 60, Points: 1, Columns: [][]float64{{-1.5}},
+		}
+		return errors.Join(out.WriteRun(&r), out.Close())
+	})
+}
+
+func csvOfInventory(t *testing.T, cell string) []string {
+	return lastRecord(t, func(w io.Writer) error {
+		out, err := Format{Name: "csv"}.NewInventoryWriter(w, nil)
+		if err != nil {
+			return err
+		}
+		r := InventoryRow{
+			Account: cell, Region: cell, Namespace: cell, InstanceID: cell, Dimensions: cell, Type: cell, Zone: cell, Platform: cell,
+			State: cell, Tags: cell, Sources: cell, Outcome: cell, Class: cell, Reason: cell,
+		}
+		return errors.Join(out.Write(r), out.Close())
+	})
+}
+
+func lastRecord(t *testing.T, write func(io.Writer) error) []string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		t.Fatal(err)
+	}
+	records, err := csv.NewReader(&b).ReadAll()
+	if err != nil || len(records) != 2 {
+		t.Fatalf("%d records, %v", len(records), err)
+	}
+	return records[1]
 }

@@ -31,6 +31,9 @@ func (l *Local) path(name string) string { return filepath.Join(l.dir, filepath.
 
 // Temporary is beside the object's name, so that a rename publishes it.
 func (l *Local) Temporary(name string) (string, error) {
+	if err := checkName(name); err != nil {
+		return "", err
+	}
 	p := l.path(name)
 	if err := l.files.MakeDir(filepath.Dir(p), 0o777); err != nil {
 		return "", err
@@ -53,6 +56,9 @@ func (l *Local) Publish(_ context.Context, name, sum string) error {
 }
 
 func (l *Local) Sum(_ context.Context, name string, _ bool) (string, int64, error) {
+	if err := checkName(name); err != nil {
+		return "", 0, err
+	}
 	file, err := os.Open(l.path(name))
 	if err != nil {
 		return "", 0, err
@@ -70,6 +76,9 @@ type localObject struct {
 func (o localObject) Size() int64 { return o.size }
 
 func (l *Local) Open(_ context.Context, name string) (Object, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
 	file, err := os.Open(l.path(name))
 	if err != nil {
 		return nil, err
@@ -81,7 +90,12 @@ func (l *Local) Open(_ context.Context, name string) (Object, error) {
 	return localObject{file, info.Size()}, nil
 }
 
-func (l *Local) Remove(_ context.Context, name string) error { return l.files.Remove(l.path(name)) }
+func (l *Local) Remove(_ context.Context, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	return l.files.Remove(l.path(name))
+}
 
 func (l *Local) List(_ context.Context, pattern string) (names []string, err error) {
 	paths, err := filepath.Glob(filepath.Join(escapeGlob(l.dir), filepath.FromSlash(pattern)))

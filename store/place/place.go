@@ -6,12 +6,16 @@ package place
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
+	"strings"
 )
 
 // Place holds objects by slash-separated names, relative to it; a name may begin
-// with "../" for what lies beside it. Errors name the object. Safe for concurrent
-// use.
+// with "../instances/" for what lies beside it. Any other name that leaves it is
+// refused: names are read from files, too. Errors name the object. Safe for
+// concurrent use.
 type Place interface {
 	// Temporary is the local path at which an object is made before Publish;
 	// its directory exists.
@@ -56,3 +60,15 @@ type Object interface {
 // ErrExists says that another object has the name already: a foreign one, or
 // one of ours that was altered.
 var ErrExists = errors.New("an object of that name is there already, and it is another one; move it away")
+
+// checkName refuses a name that is not of the place's.
+func checkName(name string) error {
+	inside := strings.TrimPrefix(name, beside)
+	if inside == "" || !filepath.IsLocal(filepath.FromSlash(inside)) || strings.ContainsAny(inside, "\\\x00") || strings.Contains("/"+inside+"/", "/../") {
+		return fmt.Errorf("%q is no name of an object: it leaves the place of output", name)
+	}
+	return nil
+}
+
+// beside is where inventories lie, for a place that is called data.
+const beside = "../instances/"

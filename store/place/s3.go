@@ -53,6 +53,9 @@ func (s *S3) key(name string) string { return path.Join("/", s.prefix, name)[1:]
 
 // Temporary tells names of one base in different directories apart.
 func (s *S3) Temporary(name string) (string, error) {
+	if err := checkName(name); err != nil {
+		return "", err
+	}
 	if err := s.files.MakeDir(s.temporary, 0o777); err != nil {
 		return "", err
 	}
@@ -100,6 +103,9 @@ func (s *S3) stat(ctx context.Context, name string) (stat, error) {
 // get starts to read an object. The SDK's validation is off: it knows only
 // whole objects uploaded in one piece, and logs a warning for every other.
 func (s *S3) get(ctx context.Context, name, bytes string, etag *string) (*s3.GetObjectOutput, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
 	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: aws.String(s.key(name)), IfMatch: etag}
 	if bytes != "" {
 		in.Range = &bytes
@@ -130,6 +136,9 @@ func (s *S3) Sum(ctx context.Context, name string, deep bool) (string, int64, er
 }
 
 func (s *S3) Remove(ctx context.Context, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
 	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: aws.String(s.key(name))})
 	return s.fail("remove", name, err)
 }

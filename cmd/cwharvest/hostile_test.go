@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cwharvest/pipeline/awssim"
+)
+
+// mostHostile bounds the anonymous memory of a run whose 64 requests in flight
+// all get an answer that is made to cost it.
+const mostHostile = 400 << 20
+
+// builder builds the program without the race detector, which costs memory.
+func builder(t *testing.T) string {
+	n := night{T: t, dir: t.TempDir()}
+	n.build()
+	return n.program
+}
+
+// hostile answers GetMetricData with what no service would, and everything else
+// as the simulator does.
+type hostile struct {
+	next  http.Handler
+	serve func(w http.ResponseWriter)
+	calls atomic.Int64
+}
+
+func (h *hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.HasSuffix(r.URL.Path, "/GetMetricData") {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	h.calls.Add(1)
+	io.Copy(io.Discard, r.Body) // so that the connection is free for the answer
+	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+	w.Header().Set("Content-Type", "application/cbor")
+	h.serve(w)
+}
+
+// forever writes a head once, and then the rest until nobody reads any more.
+func forever(w io.Writer, head string, rest []byte) {
+	for _, err := io.WriteString(w, head); err == nil; {
+		_, err = w.Write(rest)
+	}
+}
+
+func megabyte(item []byte) []byte { return bytes.Repeat(item, 1<<20/len(item)) }
+
+func float64Item(head []byte, v float64) []byte {
+	return binary.BigEndian.AppendUint64(bytes.Clone(head), math.Float64bits(v))
+}
+
+// A server that means harm costs memory that is bounded. The two forms that would
+// cost most are tried always, all of them with TEST_ALL_HOSTILE.
+func TestHostileServer(t *testing.T) {
+	program := builder(t)
+	const results = "\xa1\x71MetricDataResults\x9f"
+	times, values := megabyte(float64Item([]byte{0xc1, 0xfb}, 1.7e9)), megabyte(float64Item([]byte{0xfb}, 1))
+	for name, serve := range map[string]func(w http.ResponseWriter){
+		"datapoints": func(w http.ResponseWriter) { forever(w, results+"\xa1\x6aTimestamps\x9f", times) },
+		"values":     func(w http.ResponseWriter) { forever(w, results+"\xa1\x66Values\x9f", values) },
+		"results":    func(w http.ResponseWriter) { forever(w, results, megabyte([]byte{0xa0})) },
+		"twice": func(w http.ResponseWriter) {
+			forever(w, "\xbf\x71MetricDataResults\x80\x71MetricDataResults\x9f", megabyte([]byte{0xa0}))
+		},
+		"full": func(w http.ResponseWriter) { // as long as it may be, for the SDK's decoder
+			io.WriteString(w, "\xbf\x71MetricDataResults\x80\x71MetricDataResults\x9f")
+			for range 15 {
+				w.Write(megabyte([]byte{0xa0}))
+			}
+			io.WriteString(w, "\xff\xff")
+		},
+		"messages": func(w http.ResponseWriter) {
+			forever(w, "\xbf\x71MetricDataResults\x80\x71MetricDataResults\x80\x68Messages\x9f", megabyte([]byte("\xa1\x65Value\x61x")))
+		},
+		"text": func(w http.ResponseWriter) {
+			forever(w, "\xa1\x69NextToken\x7b\x00\x00\x00\x10\x00\x00\x00\x00", megabyte([]byte("x")))
+		},
+		"error": func(w http.ResponseWriter) { w.WriteHeader(500); forever(w, "", megabyte([]byte("x"))) },
+		"bomb": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			forever(z, results+"\xa1\x6aTimestamps\x9f", times)
+		},
+	} {
+		if name != "full" && name != "values" && os.Getenv("TEST_ALL_HOSTILE") == "" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			n := newNight(t, awssim.Config{
+				Accounts: []string{"111122223333", "222233334444"}, Regions: []string{"us-east-1", "us-west-2", "eu-west-1", "eu-central-1"}, Instances: 2000,
+			}, 5*time.Minute, 1, []string{"CPUUtilization"}, []string{"Average", "Maximum"}, "max_duration: 2s\n")
+			h := &hostile{next: n.sim, serve: serve}
+			server := httptest.NewServer(h)
+			defer server.Close()
+			n.env = append(n.env, "AWS_ENDPOINT_URL_CLOUDWATCH="+server.URL)
+			n.program = program
+			c, output := n.command("run", "-c", "harvest.yaml", "--drain-timeout", "1s")
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			exited := make(chan error, 1)
+			go func() { exited <- c.Wait() }()
+			var most int64
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for running := true; running; {
+				select {
+				case <-exited:
+					running = false
+				case <-tick.C:
+					most = max(most, rssAnon(c.Process.Pid))
+				}
+			}
+			if most > mostHostile || most == 0 || h.calls.Load() == 0 || c.ProcessState.ExitCode() != exitBudget {
+				t.Errorf("RssAnon %d MB, %d calls, exit %d\n%s", most>>20, h.calls.Load(), c.ProcessState.ExitCode(), output)
+			}
+			t.Logf("RssAnon %d MB, %d calls", most>>20, h.calls.Load())
+		})
+	}
+}

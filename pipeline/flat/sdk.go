@@ -1,0 +1,79 @@
+package flat
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// The SDK's decoder keeps a hundred bytes for a single one of an answer that is
+// made for it, and holds the body beside. So the weight of an answer is bounded
+// before it is decoded, and few are decoded at a time: they take turns on the
+// processors anyhow.
+const (
+	mostWeight   = 1 << 19 // 100,800 datapoints weigh 302,400, 500 results 60,000
+	heavy        = 8       // what is no number may become a structure
+	mostDecoding = 4
+)
+
+// decoding holds a token for each answer that the SDK decodes.
+var decoding = make(chan struct{}, mostDecoding)
+
+func (p protocol) bySDK(
+	ctx context.Context, schema *smithy.OperationSchema, registry *smithy.TypeRegistry, resp *smithyhttp.Response, out smithy.Deserializable,
+) error {
+	select {
+	case decoding <- struct{}{}:
+		defer func() { <-decoding }()
+	case <-ctx.Done():
+		return &smithy.DeserializationError{Err: ctx.Err()}
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return &smithy.DeserializationError{Err: fmt.Errorf("read answer: %w", err)}
+	}
+	if w := weight(body); w > mostWeight {
+		return &smithy.DeserializationError{Err: errors.New("answer is made of more than a page can hold")}
+	}
+	whole := *resp.Response
+	whole.Body = struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(body), resp.Body}
+	return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, &smithyhttp.Response{Response: &whole}, out)
+}
+
+// weight adds up the items of CBOR, whatever they are nested in. What is no CBOR
+// is left to the decoder.
+func weight(body []byte) (w int) {
+	for len(body) > 0 {
+		major, info := body[0]>>5, body[0]&31
+		n := uint64(info)
+		body = body[1:]
+		if info >= 24 && info <= 27 {
+			size := 1 << (info - 24)
+			if len(body) < size {
+				return w
+			}
+			var argument [8]byte
+			copy(argument[8-size:], body)
+			n, body = binary.BigEndian.Uint64(argument[:]), body[size:]
+		}
+		switch isFloat := major == majorOther && info >= 25 && info <= 27; {
+		case major == majorUint, major == majorNegative, major == majorTag, isFloat:
+			w++
+		default:
+			w += heavy
+		}
+		if (major == majorBytes || major == majorText) && info <= 27 {
+			body = body[min(n, uint64(len(body))):]
+		}
+	}
+	return w
+}

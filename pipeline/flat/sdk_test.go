@@ -1,0 +1,26 @@
+package flat
+
+import (
+	"strings"
+	"testing"
+)
+
+// An answer as full as it can be is decoded by the SDK; one that would become
+// structures without end is not.
+func TestWeight(t *testing.T) {
+	stamp := "\xc1\xfb\x41\xd9\x55\x55\x55\x55\x55\x55"
+	value := "\xfb\x3f\xf0\x00\x00\x00\x00\x00\x00"
+	result := "\xa6\x62Id\x64q123\x65Label\x6eCPUUtilization\x6aStatusCode\x68Complete\x68Messages\x81\xa2\x64Code\x61c\x65Value\x61v" +
+		"\x6aTimestamps\x9f" + strings.Repeat(stamp, 202) + "\xff\x66Values\x9f" + strings.Repeat(value, 202) + "\xff"
+	if w := weight([]byte("\xa1\x71MetricDataResults\x9f" + strings.Repeat(result, 500) + "\xff")); w > mostWeight || w < 302_400 {
+		t.Errorf("a full page weighs %d", w)
+	}
+	for _, item := range []string{"\xa0", "\x80", "\xf6", "\x60", "\xbf\xff", "\x9f\xff", "\x78\x00", "\x7f\xff"} {
+		if w := weight([]byte(strings.Repeat(item, 1<<17))); w < heavy<<17 {
+			t.Errorf("%q weighs %d", item, w)
+		}
+	}
+	for _, broken := range []string{"", "\x7b\xff\xff\xff\xff\xff\xff\xff\xff", "\x1b\x00", "\x5f", "\xff"} {
+		weight([]byte(broken)) // ends
+	}
+}
