@@ -5,6 +5,7 @@
 # make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
 # make bench       measures the table of README.md anew, on a machine that does nothing else: about ten minutes
 # make profile     where the processor time of runs goes: fetching and decoding, committing, building parts; leaves bin/profile
+# make audit       the modules are those of go.sum, and none has a known vulnerability that is reached
 # make install     the program, its completions and manual below DESTDIR and PREFIX
 # make dist        archives for Linux and macOS in dist/, the same bytes from the same commit wherever they are built
 # make dist-check  builds one archive twice, in different directories, and compares the bytes
@@ -21,7 +22,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=true -ldflags '-s -w -X main.version=$(VERSION)'
 ARCHIVE = tar --sort=name --owner=0 --group=0 --numeric-owner --format=ustar --mtime=@$$(git log -1 --format=%ct)
 
-.PHONY: all build demo test chaos soak fuzz bench profile install dist dist-check clean
+.PHONY: all build demo test chaos soak fuzz bench profile audit install dist dist-check clean
 all: build
 
 build:
@@ -56,6 +57,23 @@ soak:
 
 fuzz:
 	GO=$(GO) FUZZTIME=$(FUZZTIME) FUZZ=$(FUZZ) .ci/fuzz
+
+# govulncheck is run as itself: as a tool of go.mod its modules would be ours. It exits with 3 when it finds something;
+# where the database cannot be reached it is no finding, and said.
+GOVULNCHECK ?= golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VULNDB ?= https://vuln.go.dev
+
+audit:
+	$(GO) mod verify
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	if ! GOBIN="$$dir" GOFLAGS= $(GO) install $(GOVULNCHECK); then \
+	    echo "audit: SKIPPED, govulncheck cannot be had from the module proxy: vulnerabilities were not looked for"; exit 0; \
+	fi; \
+	code=0; "$$dir/govulncheck" -db $(VULNDB) ./... >"$$dir/out" 2>&1 || code=$$?; cat "$$dir/out"; \
+	if [ $$code -eq 1 ] && grep -Eq '^govulncheck: fetching vulnerabilities: .*(dial tcp|lookup|timeout|proxyconnect|connection)' "$$dir/out"; then \
+	    echo "audit: SKIPPED, $(VULNDB) cannot be reached: vulnerabilities were not looked for"; exit 0; \
+	fi; \
+	exit $$code
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
