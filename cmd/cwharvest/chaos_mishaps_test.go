@@ -10,6 +10,7 @@ import (
 
 	"cwharvest/pipeline/awssim"
 	"cwharvest/store"
+	"cwharvest/store/place/s3test"
 )
 
 // begin has it go wrong.
@@ -30,6 +31,10 @@ func (c *chaos) begin(m *mishap) {
 		c.ahead.Store(int64(m.by))
 	case "disk_full":
 		c.resize(m.room)
+	case "s3_down":
+		c.breakBucket(s3test.Fault{Match: ".", Status: 503, Code: "SlowDown", Count: 1 << 30})
+	case "s3_lost":
+		c.breakBucket(s3test.Fault{Match: "^PUT|^POST", Lost: true, Count: 3})
 	case "base_expired":
 		c.inject(awssim.Fault{Kind: m.kind, Key: awssim.NumberedKey(c.key).ID})
 	default:
@@ -45,6 +50,8 @@ func (c *chaos) end(m *mishap) {
 		c.signal(syscall.SIGCONT)
 	case "disk_full":
 		c.resize(0)
+	case "s3_down", "s3_lost":
+		c.breakBucket(s3test.Fault{})
 	case "base_expired":
 		c.key = c.key%awssim.BaseKeys + 1
 		c.writeKey()
@@ -71,6 +78,13 @@ func (c *chaos) inject(f awssim.Fault) {
 	c.Helper()
 	if err := c.sim.Inject(f); err != nil {
 		c.Error(err)
+	}
+}
+
+// breakBucket makes trouble with what is published in S3, if it is.
+func (c *chaos) breakBucket(f s3test.Fault) {
+	if c.bucket != nil {
+		c.bucket.Fault(f)
 	}
 }
 

@@ -61,6 +61,8 @@ var chaosKinds = []chaosKind{
 	{name: "clock", often: 1, ends: true, make: func(r *rand.Rand, t *mishap) { t.by = either(r, 20*time.Hour) }},
 	{name: "server_clock", often: 1, make: func(r *rand.Rand, t *mishap) { t.by = either(r, 2*time.Hour) }},
 	{name: "disk_full", often: 2, longest: 2 * time.Second, make: func(r *rand.Rand, t *mishap) { t.room = 1 + r.Int64N(256<<10) }},
+	{name: "s3_down", often: 1, longest: 3 * time.Second},
+	{name: "s3_lost", often: 1, longest: 3 * time.Second},
 
 	{name: "sts_down", often: 1, longest: 2 * time.Second},
 	{name: "revoke_all", often: 2},

@@ -18,6 +18,7 @@ import (
 	"cwharvest/pipeline/awssim"
 	"cwharvest/pipeline/spec"
 	"cwharvest/store"
+	"cwharvest/store/place/s3test"
 )
 
 // chaos is a harvest directory in which everything goes wrong, by a schedule,
@@ -52,7 +53,7 @@ type chaos struct {
 
 const (
 	chaosApart  = 1000 * time.Millisecond // two mishaps begin at most so far apart
-	chaosPeriod = 4 * time.Hour           // few rows for many requests
+	chaosPeriod = 6 * time.Hour           // few rows for many requests
 	chaosFleet  = 1010                    // instances of a target: two pages
 	diskSize    = 512 << 20
 )
@@ -98,6 +99,9 @@ func TestChaos(t *testing.T) {
 			c.rage(schedule(seed, length, chaosApart, chaosKinds), length)
 			c.mend()
 			c.complete()
+			if c.bucket != nil {
+				c.download()
+			}
 			found := c.check()
 			c.checkStatus()
 			stats := c.sim.Stats()
@@ -138,12 +142,16 @@ func newChaos(t *testing.T, seed uint64, instances int, metrics, statistics []st
 	return c
 }
 
-// configure writes a specification whose format the seed picks.
+// configure writes a specification whose format, or place, the seed picks.
 func (c *chaos) configure(seed uint64, settings string) {
 	c.Helper()
-	formats := []string{"format: parquet", "format: csv\ncompression: gzip", "format: jsonl\ncompression: zstd"}
+	formats := []string{"format: csv\ncompression: gzip", "format: parquet", "format: jsonl\ncompression: zstd", "out: s3://bucket/harvest/data"}
+	if seed%4 == 3 {
+		c.bucket = s3test.Start(c.T, "bucket")
+		c.base = append(c.base, "AWS_ENDPOINT_URL_S3="+c.bucket.URL)
+	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "dir: harvest\nrange: since_last\nperiod: %v\npart_size: 64KiB\n%s\n%s", chaosPeriod, formats[seed%3], settings)
+	fmt.Fprintf(&text, "dir: harvest\nrange: since_last\nperiod: %v\npart_size: 64KiB\n%s\n%s", chaosPeriod, formats[seed%4], settings)
 	fmt.Fprintf(&text, "defaults: {role_name: metrics-reader, external_id: x1, regions: [%s]}\naccounts:\n", strings.Join(chaosRegions, ", "))
 	for _, account := range chaosAccounts {
 		fmt.Fprintf(&text, "  - {id: %q}\n", account)
