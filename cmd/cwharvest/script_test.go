@@ -167,6 +167,8 @@ func setConfig(c *awssim.Config, arg string) (err error) {
 		c.SessionLife, err = time.ParseDuration(value)
 	case "latency":
 		c.Latency, err = time.ParseDuration(value)
+	case "external":
+		c.ExternalID = value
 	case "roles":
 		c.RoleName = value
 	case "max":
@@ -288,6 +290,13 @@ func webhook(ts *testscript.TestScript, _ bool, args []string) {
 	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
+		if failures < 0 { // it sends on, and who follows has been
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+			if r.URL.Path == "/elsewhere" {
+				err = os.WriteFile(path, body, 0o600)
+			}
+			return
+		}
 		if n := asked.Add(1); n <= failures || err != nil || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json" {
 			http.Error(w, "not now", http.StatusInternalServerError)
 			return

@@ -17,13 +17,17 @@ var accountColumns = []string{"id", "profile", "role_arn", "role_name", "externa
 // blanks. A file of nothing but ids needs no header. Lines that begin with # are
 // passed over.
 func ReadAccounts(name string, r io.Reader) ([]Account, error) {
-	cells := csv.NewReader(r)
+	bounded := &io.LimitedReader{R: r, N: mostOfAccounts}
+	cells := csv.NewReader(bounded)
 	cells.Comment, cells.TrimLeadingSpace = '#', true
 	var header []string
 	var accounts []Account
 	first := map[string]string{}
 	for {
 		record, err := cells.Read()
+		if bounded.N == 0 {
+			return nil, &Error{fmt.Sprintf("%s is longer than %d MiB: it is no list of accounts", name, mostOfAccounts>>20)}
+		}
 		if errors.Is(err, io.EOF) {
 			return accounts, nil
 		}

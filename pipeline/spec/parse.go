@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -106,7 +107,10 @@ type documentAccount struct {
 // ReadFile reads a specification from a file; relative paths in it are
 // relative to the file. It is not validated yet.
 func ReadFile(path string) (Spec, error) {
-	data, err := os.ReadFile(path)
+	data, err := readSome(path)
+	if errors.Is(err, errLong) {
+		return Spec{}, &Error{fmt.Sprintf("read configuration: %s is longer than %d MiB: it is no specification", path, mostOfSpec>>20)}
+	}
 	if err != nil {
 		text := fmt.Sprintf("read configuration: %v; name a file that this user can read", err)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -129,6 +133,26 @@ func ReadFile(path string) (Spec, error) {
 		}
 	}
 	return s, nil
+}
+
+// How long files that people write may be: what is longer is another file.
+const (
+	mostOfSpec     = 4 << 20
+	mostOfAccounts = 64 << 20
+)
+
+var errLong = errors.New("too long")
+
+func readSome(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, mostOfSpec+1))
+	if err == nil && len(data) > mostOfSpec {
+		err = errLong
+	}
+	return data, errors.Join(err, file.Close())
 }
 
 // Parse reads a specification; name is for errors, env looks up ${NAME}.
