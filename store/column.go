@@ -8,65 +8,107 @@ import (
 
 // A column of a spool value:
 //
-//	kind byte | if some are missing: a bitmap of those that are there |
+//	kind byte | if some are missing: a bitmap of the values that are there |
+//	if many repeat: a bitmap of those that differ from the one before |
 //	shape byte: lowest byte that differs, and how many bytes from there on |
-//	the first value, 8 bytes | of every value that is there, its bytes that differ
+//	the first value, 8 bytes | of every value that is kept, its bytes that differ
 //
 // Values of a column have bytes in common: low ones, which are zero in whole
-// numbers, and the exponent. Packing what differs takes a hundredth of the time
+// numbers, and the exponent. Packing what differs takes a fraction of the time
 // that a general compressor takes to find that out.
 const (
-	columnWhole = iota // every value is there
-	columnSome
-	columnNone
+	columnSome    = 1 << iota // not all values are there
+	columnRepeats             // values like the one before are not kept
+	columnNone                // no value is there: nothing follows
 )
 
 // mostColumn is the most that a column of so many points takes, with room to
 // write eight bytes at once.
-func mostColumn(points int) int { return 2 + 8 + (points+7)/8 + 8*points + 8 }
+func mostColumn(points int) int { return 2 + 8 + 2*((points+7)/8) + 8*points + 8 }
 
 // survey is what the values of a column have in common.
 type survey struct {
-	first  uint64 // the first one's bits
-	differ uint64 // in which any other differs from it
-	values int    // that are there
+	first   uint64 // the first one's bits
+	differ  uint64 // in which any other differs from it
+	values  int    // that are there
+	repeats int    // like the one before
 }
 
 func surveyOf(column []float64) (s survey) {
+	var before uint64
 	for _, v := range column {
 		if v != v { // NaN
 			continue
 		}
+		now := math.Float64bits(v)
 		if s.values == 0 {
-			s.first = math.Float64bits(v)
+			s.first = now
+		} else if now == before {
+			s.repeats++
 		}
-		s.differ |= math.Float64bits(v) ^ s.first
+		s.differ |= now ^ s.first
 		s.values++
+		before = now
 	}
 	return s
+}
+
+// kind says which bitmaps a column has: those that save more than they take.
+func (s *survey) kind(points int) (kind byte) {
+	if s.values == 0 {
+		return columnNone
+	}
+	if s.values < points {
+		kind |= columnSome
+	}
+	if _, width := shapeOf(s.differ); s.repeats*width > (points+7)/8 {
+		kind |= columnRepeats
+	}
+	return kind
 }
 
 // appendColumn appends a column, NaN standing for what is missing. There must be
 // room for mostColumn.
 func appendColumn(dst []byte, column []float64, s survey) []byte {
-	switch s.values {
-	case 0:
-		return append(dst, columnNone)
-	case len(column):
-		dst = append(dst, columnWhole)
-	default:
-		dst = appendPresence(append(dst, columnSome), column)
+	kind := s.kind(len(column))
+	dst = append(dst, kind)
+	if kind == columnNone {
+		return dst
+	}
+	if kind&columnSome != 0 {
+		dst = appendPresence(dst, column)
+	}
+	var changed []byte
+	if kind&columnRepeats != 0 {
+		dst, changed = appendBitmap(dst, len(column))
 	}
 	lowest, width := shapeOf(s.differ)
 	dst = append(dst, byte(lowest<<4|width))
 	dst = binary.LittleEndian.AppendUint64(dst, s.first)
 	at := len(dst)
 	dst = dst[:at+s.values*width+8] // what is written beyond is overwritten
-	for _, v := range column {
-		if v == v { // not NaN
+	if kind == 0 {
+		for _, v := range column {
 			binary.LittleEndian.PutUint64(dst[at:], math.Float64bits(v)>>(8*lowest))
 			at += width
 		}
+		return dst[:at]
+	}
+	before := ^s.first
+	for i, v := range column {
+		now := math.Float64bits(v)
+		switch {
+		case v != v: // NaN
+			continue
+		case changed == nil:
+		case now == before:
+			continue
+		default:
+			setBit(changed, i)
+			before = now
+		}
+		binary.LittleEndian.PutUint64(dst[at:], now>>(8*lowest))
+		at += width
 	}
 	return dst[:at]
 }
@@ -81,12 +123,18 @@ func shapeOf(differ uint64) (lowest, width int) {
 	return lowest, (bits.Len64(differ)+7)/8 - lowest
 }
 
-func appendPresence(dst []byte, column []float64) []byte {
+// appendBitmap appends a bit for each point, none of them set.
+func appendBitmap(dst []byte, points int) (_, bitmap []byte) {
 	at := len(dst)
-	dst = append(dst, make([]byte, (len(column)+7)/8)...)
+	dst = append(dst, make([]byte, (points+7)/8)...)
+	return dst, dst[at:]
+}
+
+func appendPresence(dst []byte, column []float64) []byte {
+	dst, bitmap := appendBitmap(dst, len(column))
 	for i, v := range column {
 		if v == v { // not NaN
-			dst[at+i/8] |= 1 << (i % 8)
+			setBit(bitmap, i)
 		}
 	}
 	return dst
@@ -95,42 +143,53 @@ func appendPresence(dst []byte, column []float64) []byte {
 // readColumn reads a column of as many points as into has, and returns what
 // follows it, and whether it has a value at every point.
 func readColumn(src []byte, into []float64) (rest []byte, whole bool, err error) {
-	if len(src) == 0 {
+	size := (len(into) + 7) / 8
+	p := packed{src: src}
+	kind := p.take(1)
+	if kind == nil || kind[0] > columnNone {
 		return nil, false, errSpoolDamaged
 	}
-	kind := src[0]
-	src = src[1:]
-	var presence []byte
-	switch size := (len(into) + 7) / 8; {
-	case kind == columnNone:
+	if kind[0] == columnNone {
 		for i := range into {
 			into[i] = math.NaN()
 		}
-		return src, false, nil
-	case kind == columnSome && len(src) >= size:
-		presence, src = src[:size], src[size:]
-	case kind != columnWhole:
+		return p.src, false, nil
+	}
+	some, repeats := kind[0]&columnSome != 0, kind[0]&columnRepeats != 0
+	var presence, changed []byte
+	if some {
+		presence = p.take(size)
+	}
+	if repeats {
+		changed = p.take(size)
+	}
+	if !p.open() || some && presence == nil || repeats && changed == nil {
 		return nil, false, errSpoolDamaged
 	}
-	if len(src) < 9 {
-		return nil, false, errSpoolDamaged
-	}
-	lowest, width := int(src[0]>>4), int(src[0]&15)
-	if lowest+width > 8 {
-		return nil, false, errSpoolDamaged
-	}
-	p := packed{common: binary.LittleEndian.Uint64(src[1:]), src: src[9:], lowest: 8 * lowest, width: width}
-	for i := range into {
-		if presence != nil && presence[i/8]&(1<<(i%8)) == 0 {
-			into[i] = math.NaN()
-			continue
-		}
-		if len(p.src) < width {
+	if kind[0] == 0 {
+		if len(p.src) < len(into)*p.width {
 			return nil, false, errSpoolDamaged
 		}
-		into[i] = p.next()
+		for i := range into {
+			into[i] = p.next()
+		}
+		return p.src, true, nil
 	}
-	return p.src, kind == columnWhole, nil
+	var v float64
+	for i := range into {
+		switch {
+		case some && !bitSet(presence, i):
+			into[i] = math.NaN()
+			continue
+		case repeats && !bitSet(changed, i):
+		case len(p.src) < p.width:
+			return nil, false, errSpoolDamaged
+		default:
+			v = p.next()
+		}
+		into[i] = v
+	}
+	return p.src, !some, nil
 }
 
 // packed is a column's values from the next one on.
@@ -138,6 +197,27 @@ type packed struct {
 	common        uint64
 	src           []byte
 	lowest, width int // in bits and bytes
+}
+
+// take returns the next n bytes; nil when there are not as many.
+func (p *packed) take(n int) []byte {
+	if len(p.src) < n {
+		return nil
+	}
+	taken := p.src[:n:n]
+	p.src = p.src[n:]
+	return taken
+}
+
+// open reads the shape and the first value, and reports whether they can be.
+func (p *packed) open() bool {
+	shape, first := p.take(1), p.take(8)
+	if first == nil || shape == nil {
+		return false
+	}
+	p.lowest, p.width = 8*int(shape[0]>>4), int(shape[0]&15)
+	p.common = binary.LittleEndian.Uint64(first)
+	return p.lowest+8*p.width <= 64
 }
 
 func (p *packed) next() float64 {
