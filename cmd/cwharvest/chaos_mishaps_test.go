@@ -119,7 +119,8 @@ func (c *chaos) mountDisk() {
 	}
 	c.disk = true
 	c.Cleanup(func() {
-		if err := syscall.Unmount(disk, 0); err != nil {
+		// Detached: a process that another test is just starting may hold its files.
+		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
 			c.Error(err)
 		}
 	})

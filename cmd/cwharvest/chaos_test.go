@@ -85,6 +85,9 @@ func chaosLength(t *testing.T) (length time.Duration, seeds []uint64) {
 // of every night is there once, and nothing that a status showed as done was
 // lost on the way. `make chaos SEED=7` has the schedule of seed 7.
 func TestChaos(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
 	length, seeds := chaosLength(t)
 	for _, seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
