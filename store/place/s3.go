@@ -154,13 +154,13 @@ func (s *S3) List(ctx context.Context, pattern string) ([]string, error) {
 		Bucket: &s.bucket, Prefix: aws.String(dir + literal(rest)), MaxKeys: s.page,
 	})
 	var names []string
-	for token := ""; pages.HasMorePages(); {
+	for token, n := "", 1; pages.HasMorePages(); n++ {
 		out, err := pages.NextPage(ctx)
 		if err == nil && out.Name == nil {
 			err = errNoList
 		}
 		if err == nil {
-			token, err = another(token, aws.ToString(out.NextContinuationToken))
+			token, err = another(n, token, aws.ToString(out.NextContinuationToken))
 		}
 		if err != nil {
 			return nil, s.fail("list", pattern, err)
@@ -180,9 +180,15 @@ func (s *S3) List(ctx context.Context, pattern string) ([]string, error) {
 // or nothing, without the bucket's name.
 var errNoList = errors.New("answer is no list of a bucket")
 
+// mostPages bounds a listing: of 1,000 objects each, a hundred million.
+const mostPages = 100_000
+
 // another refuses the token of the page that it came with: the list would never
 // end.
-func another(token, next string) (string, error) {
+func another(page int, token, next string) (string, error) {
+	if page > mostPages {
+		return "", fmt.Errorf("answer has more than %d pages", mostPages)
+	}
 	if next != "" && next == token {
 		return "", errors.New("answer names the page it is as the next one")
 	}
@@ -241,10 +247,10 @@ func (s *S3) sweepUploads(ctx context.Context, dir, base string) error {
 	pages := s3.NewListMultipartUploadsPaginator(s.client, &s3.ListMultipartUploadsInput{
 		Bucket: &s.bucket, Prefix: aws.String(s.dir(dir)), MaxUploads: s.page,
 	})
-	for token := ""; pages.HasMorePages(); {
+	for token, n := "", 1; pages.HasMorePages(); n++ {
 		out, err := pages.NextPage(ctx)
 		if err == nil {
-			token, err = another(token, aws.ToString(out.NextKeyMarker)+"\n"+aws.ToString(out.NextUploadIdMarker))
+			token, err = another(n, token, aws.ToString(out.NextKeyMarker)+"\n"+aws.ToString(out.NextUploadIdMarker))
 		}
 		if err != nil {
 			return s.fail("list uploads of", dir, err)
