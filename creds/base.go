@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 )
 
@@ -78,6 +79,7 @@ func (b *base) load(ctx context.Context) (aws.Config, error) {
 		config.WithHTTPClient(b.manager.transport()),
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		config.WithAPIOptions([]func(*middleware.Stack) error{b.manager.addWire}),
+		config.WithLogger(logging.LoggerFunc(b.manager.tell)),
 	}
 	if b.source.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(b.source.Profile))
@@ -100,6 +102,12 @@ func (b *base) load(ctx context.Context) (aws.Config, error) {
 	cfg.HTTPClient = b.manager.client(cfg.HTTPClient)
 	cfg.APIOptions = append(cfg.APIOptions, addClock)
 	return cfg, nil
+}
+
+// tell logs what the SDK has to say. By itself it writes to standard error, in a
+// form of its own: a line there that is no JSON, or not quiet.
+func (m *Manager) tell(_ logging.Classification, format string, values ...any) {
+	m.cfg.Log.Debug("AWS SDK: " + fmt.Sprintf(format, values...))
 }
 
 // dropProfileThatIsNot takes AWS_PROFILE out of this process's environment when

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 const (
@@ -115,14 +116,7 @@ var testSource = Source{RoleARN: "arn:aws:iam::111122223333:role/r", ExternalID:
 // STS, and then searches all that was logged for secrets.
 func inBubble(t *testing.T, s *fakeSTS, test func(t *testing.T, m *Manager)) {
 	t.Helper()
-	t.Setenv("AWS_ACCESS_KEY_ID", "AKIABASEBASEBASEBASE")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", secretCanary)
-	for name, value := range map[string]string{
-		"AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_REGION": "us-east-1", "AWS_CONFIG_FILE": os.DevNull,
-		"AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "",
-	} {
-		t.Setenv(name, value)
-	}
+	setEnvironment(t)
 	var log bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		m := NewManager(Config{HTTPClient: s, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
@@ -131,6 +125,18 @@ func inBubble(t *testing.T, s *fakeSTS, test func(t *testing.T, m *Manager)) {
 	})
 	if strings.Contains(log.String(), "CANARY") {
 		t.Errorf("the log holds a secret:\n%s", log.String())
+	}
+}
+
+// setEnvironment has a test find base keys, and nothing of this machine's.
+func setEnvironment(t *testing.T) {
+	t.Helper()
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "AKIABASEBASEBASEBASE", "AWS_SECRET_ACCESS_KEY": secretCanary,
+		"AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_REGION": "us-east-1", "AWS_CONFIG_FILE": os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "",
+	} {
+		t.Setenv(name, value)
 	}
 }
 
@@ -147,6 +153,41 @@ func call(t *testing.T, m *Manager, src Source) error {
 	t.Helper()
 	_, err := m.Identity(t.Context(), src, "us-east-1")
 	return err
+}
+
+// brokenBody breaks when what the SDK has not read of it is thrown away.
+type brokenBody struct{ io.Reader }
+
+func (b brokenBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (b brokenBody) Close() error { return nil }
+
+// What the SDK has to say of a broken answer goes to the log, and not past it to
+// standard error.
+func TestSDKLogsThroughUs(t *testing.T) {
+	setEnvironment(t)
+	var log bytes.Buffer
+	m := NewManager(Config{
+		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		HTTPClient: smithyhttp.ClientDoFunc(func(r *http.Request) (*http.Response, error) {
+			a := answer(r, 200, "<GetCallerIdentityResponse><GetCallerIdentityResult></GetCallerIdentityResult></GetCallerIdentityResponse> ")
+			a.Body = brokenBody{a.Body}
+			return a, nil
+		}),
+	})
+	defer m.Close()
+	if _, err := m.Identity(t.Context(), Source{}, "us-east-1"); err == nil {
+		t.Error("an answer that names no account is an identity")
+	}
+	if !strings.Contains(log.String(), "AWS SDK: failed to discard remaining HTTP response body") {
+		t.Errorf("the SDK has said nothing here:\n%s", log.String())
+	}
 }
 
 func TestRenewedAheadWithoutWaiting(t *testing.T) {
