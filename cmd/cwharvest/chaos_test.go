@@ -231,7 +231,7 @@ func (c *chaos) ended() {
 		exitSignal + int(syscall.SIGTERM): c.sent[syscall.SIGTERM],
 		-1:                                c.sent[syscall.SIGKILL] || c.sent[syscall.SIGTERM], // before it could listen to it
 	}[code]
-	marks := []string{"panic:", "fatal error:", "DATA RACE", "goroutine "}
+	marks := []string{"panic:", "fatal error:", "DATA RACE", "goroutine ", "\nSDK "}
 	if !allowed || slices.ContainsFunc(marks, func(mark string) bool { return strings.Contains(text, mark) }) {
 		c.Fatalf("exit %d:\n%s", code, text)
 	}
