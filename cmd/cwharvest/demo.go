@@ -125,10 +125,15 @@ func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n",
 // play is the showing, in the order of the night it stands for.
 func (d *demo) play(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	if err := d.startAWS(ctx); err != nil {
+	aws, err := d.startAWS(ctx)
+	if err != nil {
+		stop()
 		return err
 	}
+	defer func() {
+		stop()
+		_ = aws.Wait() // it was killed: not waited for, it may outlive this process
+	}()
 	if err := d.fault(ctx, `{"kind":"throttle","operation":"GetMetricData","count":6}`); err != nil {
 		return err
 	}
@@ -162,27 +167,27 @@ func (d *demo) spec() string    { return filepath.Join(d.dir, "harvest.yaml") }
 func (d *demo) harvest() string { return filepath.Join(d.dir, "harvest") }
 
 // startAWS serves the simulated AWS until ctx ends.
-func (d *demo) startAWS(ctx context.Context) error {
+func (d *demo) startAWS(ctx context.Context) (*exec.Cmd, error) {
 	config, err := json.Marshal(d.truth.aws)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c := exec.CommandContext(ctx, d.binary, "demo", "aws", string(config))
 	c.Stderr = d.out
 	stdout, err := c.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.Start(); err != nil {
-		return fmt.Errorf("start the simulated AWS: %w", err)
+		return nil, fmt.Errorf("start the simulated AWS: %w", err)
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		return fmt.Errorf("start the simulated AWS: %w", err)
+		return nil, fmt.Errorf("start the simulated AWS: %w", err)
 	}
 	d.url = strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
 	d.say("# the simulated AWS: %s, 2 accounts x 2 regions x 100 instances, sessions live 5s", d.url)
-	return nil
+	return c, nil
 }
 
 func (d *demo) process(ctx context.Context, args ...string) *exec.Cmd {
