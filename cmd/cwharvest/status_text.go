@@ -255,11 +255,12 @@ func printTrouble(line func(string, ...any), s *store.Status, width int) {
 // fix is what to do about what is new, and what nothing but a person ends.
 func (t trouble) fix() string {
 	if t.state == "WAITING" {
-		at := strings.LastIndex(t.reason, "; ")
+		text := strings.TrimSuffix(t.reason, "; the run goes on by itself")
+		at := strings.LastIndex(text, "; ")
 		if t.class != "credentials" || at < 0 {
 			return ""
 		}
-		return t.reason[at+2:]
+		return text[at+2:]
 	}
 	if !t.new {
 		return ""

@@ -38,7 +38,7 @@ func morning() *store.Status {
 		store.TargetDetail{New: true, Since: now, Instances: &store.InstanceCounts{}})
 	detail("444433332222", "eu-west-1", "waiting", "outage", "role arn:aws:iam::444433332222:role/metrics-reader: request send failed, Post https://sts.amazonaws.com: timeout",
 		store.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
-	detail("555566667777", "eu-west-1", "waiting", "credentials", "role arn:aws:iam::555566667777:role/metrics-reader: STS AssumeRole: ExpiredToken: over; profile sso is over: aws sso login --profile sso",
+	detail("555566667777", "eu-west-1", "waiting", "credentials", "role arn:aws:iam::555566667777:role/metrics-reader: STS AssumeRole: ExpiredToken: over; profile sso is over: run: aws sso login --profile sso; the run goes on by itself",
 		store.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
 	return s
 }
@@ -65,7 +65,7 @@ sessions   198 open, 2,310 assumed, next refresh 02:00:04, 0 expired calls
 
 WAITING  444433332222/eu-west-1  outage since 02:00:04, retry in 20s: request s…
 WAITING  555566667777/eu-west-1  credentials since 02:00:04, retry in 20s: Assu…
-  fix:   profile sso is over: aws sso login --profile sso
+  fix:   profile sso is over: run: aws sso login --profile sso
 DENIED   888899990000/me-south-1  GetMetricData: AccessDenied  ** NEW **
   fix:   cwharvest policy -c FILE --only 888899990000
 DENIED   777788889999 12 regions  AssumeRole: AccessDenied (tolerated, day 12)
