@@ -393,5 +393,9 @@ func describe(well, what string, f Finding) string {
 	if f.Class == "" {
 		return well
 	}
-	return what + ": " + f.Class + ": " + f.Message
+	text := what + ": " + f.Class + ": " + f.Message
+	if todo := remedies[f.Class]; todo != "" && !strings.Contains(f.Message, "; ") { // it does not say it itself
+		text += "; " + todo
+	}
+	return text
 }
