@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -39,6 +40,7 @@ type attempt struct {
 	memory  int64         // its largest RssAnon
 }
 
+// attempt starts a run, which does not outlive the test.
 func (n *night) attempt() *attempt {
 	n.Helper()
 	a := &attempt{night: n, exited: make(chan error, 1), before: n.sim.Stats(), began: time.Now()}
@@ -47,10 +49,16 @@ func (n *night) attempt() *attempt {
 		n.Fatal(err)
 	}
 	go func() { a.exited <- a.command.Wait() }()
+	n.Cleanup(func() {
+		if err := a.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			n.Errorf("kill: %v", err)
+		}
+	})
 	return a
 }
 
-// watch follows the run until something holds, or it ends; it reports which.
+// watch follows the run until something holds; it reports false when the run
+// ended before.
 func (a *attempt) watch(until func() bool) bool {
 	a.Helper()
 	tick := time.NewTicker(time.Millisecond)
