@@ -27,12 +27,15 @@ const (
 	probeAgain  = 5 * time.Second  // after a probe that went well
 	probeBy     = 0.05             // of the rate; twice as much with every probe that goes well
 	lowestShare = 0.01
+
+	late = 100 * time.Millisecond // that a call may be, and not be taken for the first of a burst
 )
 
 // limiter paces the calls of one target and API below its two quotas: a burst
-// of one call, then evenly. It adapts to throttling: one cut per flight of
-// throttled calls, a climb back to just below the rate that was too much, and
-// a probe upward now and then. The zero value is not usable.
+// of one call, then evenly, making up for calls that left late. It adapts to
+// throttling: one cut per flight of throttled calls, a climb back to just below
+// the rate that was too much, and a probe upward now and then. The zero value is
+// not usable.
 type limiter struct {
 	mu          sync.Mutex
 	requests    float64 // full rates, per second
@@ -80,9 +83,11 @@ func (l *limiter) take(now time.Time, r *request) {
 	l.spend(budget, now, float64(r.points)/rate)
 }
 
+// spend puts off the next call. A call that is a little late does not: timers
+// are, and the rate is of the whole.
 func (l *limiter) spend(i int, now time.Time, seconds float64) {
 	from := l.next[i]
-	if from.Before(now) {
+	if now.Sub(from) > late {
 		from = now
 	}
 	l.next[i] = from.Add(time.Duration(seconds/l.share*float64(time.Second)) + 1) // rounded up

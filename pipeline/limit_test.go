@@ -52,6 +52,31 @@ func TestLimiterReachesTheQuota(t *testing.T) {
 	})
 }
 
+// Calls that leave a little late do not add up, and none make up for a rest.
+func TestLimiterMakesUpForLateTimers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, r := newLimiter(1), oldRequest(1)
+		send := func(d time.Duration) (calls float64) {
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				if wait := l.wait(time.Now(), r); wait > 0 {
+					time.Sleep(wait + time.Millisecond)
+					continue
+				}
+				l.take(time.Now(), r)
+				calls++
+			}
+			return calls / d.Seconds() / quotaRequests
+		}
+		if got := send(time.Minute); got < 0.99 || got > 1.01 {
+			t.Errorf("%.3f of the request quota", got)
+		}
+		time.Sleep(time.Minute)
+		if got := send(time.Second); got > 1.01 {
+			t.Errorf("%.3f of the request quota after a rest", got)
+		}
+	})
+}
+
 func TestLimiterSettlesBelowALowerQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, r := newLimiter(1), oldRequest(10_000)
