@@ -1,10 +1,14 @@
 package main
 
 import (
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+
+	"cwharvest/store"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -85,6 +89,22 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 			if name == "README.md" && !c.Hidden && !slices.Contains(names, c.Name()) {
 				t.Errorf("%s does not mention cwharvest %s", name, c.Name())
 			}
+		}
+	}
+}
+
+// TestStatusIsDocumented holds the README to the fields of `status --json`.
+func TestStatusIsDocumented(t *testing.T) {
+	_, text, found := strings.Cut(readDocument(t, "../../README.md"), "\n`cwharvest status --json` prints")
+	text, _, ended := strings.Cut(text, "\n\n")
+	if !found || !ended {
+		t.Fatal("README.md does not tell of status --json")
+	}
+	words := strings.FieldsFunc(text, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) })
+	for f := range reflect.TypeFor[store.Status]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.IsExported() && !slices.Contains(words, name) {
+			t.Errorf("README.md does not tell of %s", name)
 		}
 	}
 }
