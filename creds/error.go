@@ -3,6 +3,7 @@ package creds
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -51,6 +52,10 @@ func oneLine(err error) string {
 	var send *smithyhttp.RequestSendError
 	if errors.As(err, &op) && errors.As(err, &send) {
 		text = fmt.Sprintf("%s %s: %v", op.Service(), op.Operation(), send.Err)
+		var dns *net.DNSError
+		if errors.As(err, &dns) && dns.IsNotFound { // a region that there is not has no address
+			text += "; check the region's name, and this machine's DNS"
+		}
 	}
 	return strings.ReplaceAll(text, "\n", " ")
 }

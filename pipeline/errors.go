@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 
@@ -124,7 +125,7 @@ func failure(c class, err error) store.Failure {
 	switch {
 	case errors.As(err, &named):
 		f.Class = named.Class()
-	case errors.As(err, &cred):
+	case errors.As(err, &cred) && c != transient:
 		f.Class = "credentials_refused"
 	case c == refused && errors.As(err, &api) && regionCodes[api.ErrorCode()]:
 		f.Class = "region_not_enabled"
@@ -139,6 +140,16 @@ func Explain(err error) store.Failure { return failure(classify(err), err) }
 
 // IsRefused reports whether a call that failed would fail again.
 func IsRefused(err error) bool { c := classify(err); return c == refused || c == unfit }
+
+// noSuchHost says what else than an outage it may be: a region that there is not
+// has no address.
+func noSuchHost(err error) string {
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return "; check the region's name, and this machine's DNS"
+	}
+	return ""
+}
 
 // shortError is an error without the SDK's layers, in one line: "GetMetricData:
 // code: message".
@@ -163,7 +174,7 @@ func withoutLayers(err error) string {
 	case errors.As(err, &answer) && answer.Response != nil && answer.HTTPStatusCode() >= 400:
 		return fmt.Sprintf("%s: HTTP status %d without an error code", name, answer.HTTPStatusCode())
 	case errors.As(err, &send):
-		return fmt.Sprintf("%s: %v", name, send.Err)
+		return fmt.Sprintf("%s: %v%s", name, send.Err, noSuchHost(err))
 	case op != nil:
 		return fmt.Sprintf("%s: %v", name, op.Unwrap())
 	default:
