@@ -20,7 +20,8 @@ func TestDockerfile(t *testing.T) {
 		case "FROM": // begins anew
 			from, user, entry, volume, certificates = rest, "", "", "", false
 		case "RUN":
-			build = build || strings.Contains(rest, "CGO_ENABLED=0") && strings.Contains(rest, "-trimpath")
+			build = build || strings.Contains(rest, "CGO_ENABLED=0") && strings.Contains(rest, "-trimpath") &&
+				strings.Contains(rest, "-X main.version=$VERSION -X main.revision=$REVISION")
 		case "COPY":
 			certificates = certificates || strings.Contains(rest, "/etc/ssl/certs/ca-certificates.crt")
 		case "USER":

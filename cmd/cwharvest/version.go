@@ -9,8 +9,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker for releases.
-var version = "dev"
+// The linker sets version for releases, and revision where git is not at hand.
+var (
+	version  = "dev"
+	revision string
+)
 
 // build is what `version --json` prints. What the build did not record is
 // empty.
@@ -54,7 +57,7 @@ func (b build) String() string {
 }
 
 func readBuild() build {
-	b := build{Version: version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	b := build{Version: version, Revision: revision, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
