@@ -32,7 +32,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Skip("CWHARVEST_SOAK says for how long, such as 2h")
 	}
-	const seed, perSecond = 1, 22 // instances of a target, in that trouble
+	const seed, perSecond = 1, 36 // instances of a target, in that trouble
 	s := &soak{chaos: newChaos(t, seed, perSecond*int(length.Seconds()), usualMetrics, []string{"Average", "Maximum", "Minimum", "Sum"},
 		"quota_share: 0.01\n")}
 	s.flags = []string{"--call-timeout", "2s", "--listen", "127.0.0.1:0"}
