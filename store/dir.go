@@ -109,21 +109,32 @@ func (d *Dir) Create(ctx context.Context, spec Spec, targets []Target) (*Job, er
 	if err != nil {
 		return nil, err
 	}
-	if err := d.writeSpec(&spec); err != nil {
-		return nil, fmt.Errorf("create job %s: %w", id, err)
-	}
-	temporary := durable.Temporary(d.jobFile(id, ".db"))
 	denied, err := d.deniedBefore()
 	if err != nil {
 		return nil, err
 	}
-	if err := initialise(temporary, spec, targets, denied); err != nil {
-		return nil, fmt.Errorf("create job %s: %w", id, err)
-	}
-	if err := d.files.Publish(temporary, d.jobFile(id, ".db")); err != nil {
+	if err := persist(ctx, d.full, func() error { return d.makeJob(&spec, targets, denied) }); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	return d.OpenJob(id)
+}
+
+// makeJob writes the specification and an empty database, whose name is what makes
+// it a job. What a full disk has stopped can be done anew.
+func (d *Dir) makeJob(spec *Spec, targets []Target, denied map[string]time.Time) error {
+	if err := d.writeSpec(spec); err != nil {
+		return err
+	}
+	temporary := durable.Temporary(d.jobFile(spec.ID, ".db"))
+	if err := initialise(temporary, *spec, targets, denied); err != nil {
+		return err
+	}
+	return d.files.Publish(temporary, d.jobFile(spec.ID, ".db"))
+}
+
+// full tells of a job that a full disk has no room for.
+func (d *Dir) full(err error) {
+	d.log.Warn("a job has no room and is tried again", "error", err)
 }
 
 // deniedBefore returns the targets that the latest job was denied, and since

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -175,15 +176,18 @@ func compareTargets(a, b Target) int {
 }
 
 // Begin starts an attempt: it is written down, an earlier one without an end
-// is marked as crashed, and building of parts and publishing of status begin.
-func (j *Job) Begin() error {
-	err := j.changeRecord(func(r *jobRecord) {
-		closeCrashed(r)
-		a := Attempt{Started: time.Now().UTC(), Owner: readOwner(j.dir.path)}
-		for _, t := range j.targets {
-			a.DoneBefore += t.PointsDone
-		}
-		r.Attempts = append(r.Attempts, a)
+// is marked as crashed, and building of parts and publishing of status begin. It
+// waits while the disk is full, until the context ends.
+func (j *Job) Begin(ctx context.Context) error {
+	err := j.persist(ctx, func() error {
+		return j.changeRecord(func(r *jobRecord) {
+			closeCrashed(r)
+			a := Attempt{Started: time.Now().UTC(), Owner: readOwner(j.dir.path)}
+			for _, t := range j.targets {
+				a.DoneBefore += t.PointsDone
+			}
+			r.Attempts = append(r.Attempts, a)
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("begin attempt: %w", err)

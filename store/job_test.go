@@ -149,7 +149,7 @@ func (f *fixture) attempt(giveUp bool) (err error) {
 	}
 	f.job = job
 	defer func() { err = errors.Join(err, job.Close(0, "")) }()
-	if err := job.Begin(); err != nil {
+	if err := job.Begin(context.Background()); err != nil {
 		return err
 	}
 	return f.harvest(job, giveUp)
@@ -387,7 +387,7 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := job.Begin(); err != nil {
+	if err := job.Begin(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	b := Batch{Denied: []Denial{{Target: testTargets[1], Failure: Failure{"refused", "no"}}}}

@@ -133,7 +133,7 @@ func TestRedoOfADeniedTarget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = job.Begin()
+	err = job.Begin(context.Background())
 	if err == nil {
 		err = job.Commit(context.Background(), &Batch{Denied: []Denial{{Target: testTargets[1], Failure: Failure{"refused", "no"}}}})
 	}
@@ -171,7 +171,7 @@ func TestPrune(t *testing.T) {
 	next.Start = f.spec.Start.Add(72 * time.Hour)
 	job, err := d.Create(context.Background(), next, nil)
 	if err == nil {
-		err = errors.Join(job.Begin(), job.Finish(context.Background()), job.Close(0, ""))
+		err = errors.Join(job.Begin(context.Background()), job.Finish(context.Background()), job.Close(0, ""))
 	}
 	if err := errors.Join(err, d.Close()); err != nil {
 		t.Fatal(err)

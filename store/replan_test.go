@@ -41,7 +41,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	}
 	begin := func() {
 		t.Helper()
-		if err := job.Begin(); err != nil {
+		if err := job.Begin(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"cwharvest/store/durable"
 )
 
 // On a full disk the status takes the place of the last one, with every target
@@ -59,6 +61,42 @@ func TestStatusOnAFullDisk(t *testing.T) {
 		t.Errorf("what does not fit has damaged what was there: %v", err)
 	}
 	if err := errors.Join(job.Close(0, ""), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A job that the disk has no room for is made when it has some.
+func TestCreateOnAFullDisk(t *testing.T) {
+	f := newFixture(t, 1)
+	d, err := Open(f.path, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := 2 // that so many steps find
+	d.files.Fault = func(s durable.Step, after bool) error {
+		if !after && full > 0 && (s.Name == "create" || s.Name == "rename") {
+			full--
+			return fmt.Errorf("%s: %w", s.Path, syscall.ENOSPC)
+		}
+		return nil
+	}
+	job, err := d.Create(context.Background(), f.spec, testTargets)
+	if err != nil || full > 0 {
+		t.Fatalf("%v, with %d faults left", err, full)
+	}
+	if err := errors.Join(job.Begin(context.Background()), job.Close(0, "")); err != nil {
+		t.Fatal(err)
+	}
+	if jobs, err := d.Jobs(); err != nil || len(jobs) != 1 {
+		t.Errorf("%d jobs, %v", len(jobs), err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errors.New("interrupted"))
+	d.files.Fault = func(s durable.Step, _ bool) error { return syscall.ENOSPC }
+	if _, err := d.Create(ctx, f.spec, testTargets); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("waits on, interrupted as it is: %v", err)
+	}
+	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

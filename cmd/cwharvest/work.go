@@ -32,7 +32,7 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 	if err := r.replan(job); err != nil {
 		return err
 	}
-	if err := job.Begin(); err != nil {
+	if err := job.Begin(ctx); err != nil {
 		return err
 	}
 	entries, err := r.accounts(ctx)
