@@ -226,8 +226,9 @@ func (c *chaos) ended() {
 	c.process = nil
 	c.exits[code]++
 	c.Logf("%7.3fs exit %d: %s", time.Since(c.started).Seconds(), code, lastOf(text))
+	full := strings.Contains(text, "no space left on device") // for what was to be committed when SIGTERM came
 	allowed := map[int]bool{
-		exitComplete: true, exitIncomplete: true, exitCredentials: true, exitFatal: strings.Contains(text, "no space left on device"),
+		exitComplete: true, exitIncomplete: true, exitCredentials: true, exitFatal: full && c.sent[syscall.SIGTERM],
 		exitSignal + int(syscall.SIGTERM): c.sent[syscall.SIGTERM],
 		-1:                                c.sent[syscall.SIGKILL] || c.sent[syscall.SIGTERM], // before it could listen to it
 	}[code]
