@@ -3,7 +3,7 @@
 # make chaos       MINUTES of everything going wrong by the schedule of SEED, then a check of every row; CI has 2 seeds of 30 s
 # make soak        one run in trouble for MINUTES: memory, goroutines and file descriptors must stay flat
 # make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
-# make bench       measures the table of README.md anew, on a machine that does nothing else: about ten minutes
+# make bench       measures the table of README.md anew, on a machine that does nothing else: about seven minutes
 # make profile     where the processor time of runs goes: fetching and decoding, committing, building parts; leaves bin/profile
 # make audit       the modules are those of go.sum, and none has a known vulnerability that is reached
 # make install     the program, its completions and manual below DESTDIR and PREFIX

@@ -26,7 +26,7 @@ import (
 func TestBench(t *testing.T) {
 	document := os.Getenv("CWHARVEST_BENCH")
 	if document == "" {
-		t.Skip("measures for ten minutes: make bench")
+		t.Skip("measures for seven minutes: make bench")
 	}
 	groups := []struct {
 		name    string
