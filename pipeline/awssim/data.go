@@ -3,7 +3,6 @@ package awssim
 import (
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 )
@@ -19,7 +18,7 @@ type answerBuffer struct {
 var answerBuffers = sync.Pool{New: func() any { return new(answerBuffer) }}
 
 func (s *Server) getMetricData(w http.ResponseWriter, c *call, f activeFaults) *apiError {
-	r, fail := parseDataRequest(c.body)
+	r, fail := parseDataRequest(c)
 	if fail != nil {
 		return fail
 	}
@@ -41,14 +40,11 @@ func (s *Server) getMetricData(w http.ResponseWriter, c *call, f activeFaults) *
 	p := page{server: s, call: c, request: r, faults: f, buffer: b}
 	p.encode(from, skip)
 	if f.on("truncate") {
-		w.Header().Set("Content-Type", "application/cbor")
-		w.Header().Set("Content-Length", strconv.Itoa(len(b.body)))
-		write(w, b.body[:len(b.body)/2])
 		s.stats.code(c, "truncate")
-		panic(http.ErrAbortHandler)
+		c.answer(half{w}, b.body) // and no further
 	}
 	s.bill(target, r, &p)
-	writeCBOR(w, 200, b.body)
+	c.answer(w, b.body)
 	return nil
 }
 

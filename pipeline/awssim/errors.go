@@ -1,6 +1,8 @@
 package awssim
 
 import (
+	"cmp"
+	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"net/http"
@@ -57,8 +59,14 @@ func errInvalid(format string, args ...any) *apiError {
 
 // codec writes errors in a service's protocol.
 type codec interface {
+	name() string
 	fail(http.ResponseWriter, *apiError)
 }
+
+func (xmlCodec) name() string  { return "query" }
+func (ec2Codec) name() string  { return "ec2query" }
+func (cborCodec) name() string { return "cbor" }
+func (jsonCodec) name() string { return "json" }
 
 type xmlCodec struct{}
 
@@ -77,16 +85,30 @@ func (ec2Codec) fail(w http.ResponseWriter, e *apiError) {
 type cborCodec struct{}
 
 func (cborCodec) fail(w http.ResponseWriter, e *apiError) {
-	shape := e.shape
-	if shape == "" {
-		shape = e.code
-	}
 	b := appendMap(nil, 3)
-	b = appendText(appendText(b, "__type"), "com.amazonaws.cloudwatch.v2010_08_01#"+shape)
+	b = appendText(appendText(b, "__type"), "com.amazonaws.cloudwatch.v2010_08_01#"+e.typeName())
 	b = appendText(appendText(b, "message"), e.message)
 	b = appendText(appendText(b, "Message"), e.message) // as modelled errors spell it
-	w.Header().Set("X-Amzn-Query-Error", e.code+";"+e.side())
+	e.tellQueryCode(w)
 	writeCBOR(w, e.status, b)
+}
+
+// jsonCodec answers in AWS JSON.
+type jsonCodec struct {
+	version   string // 1.0 or 1.1
+	queryMode bool
+}
+
+func (j jsonCodec) fail(w http.ResponseWriter, e *apiError) {
+	if j.queryMode {
+		e.tellQueryCode(w)
+	}
+	writeAWSJSON(w, e.status, j.version, map[string]string{"__type": e.typeName(), "Message": e.message})
+}
+
+// tellQueryCode tells clients of the query protocol's time the code they know.
+func (e *apiError) tellQueryCode(w http.ResponseWriter) {
+	w.Header().Set("X-Amzn-Query-Error", e.code+";"+e.side())
 }
 
 // failRaw answers as a proxy or front end may: in a protocol that the SDK does
@@ -98,6 +120,8 @@ func failRaw(w http.ResponseWriter, e *apiError) {
 	}
 	writeXML(w, e.status, "<Error><Code>"+e.code+"</Code></Error>")
 }
+
+func (e *apiError) typeName() string { return cmp.Or(e.shape, e.code) }
 
 func (e *apiError) side() string {
 	if e.status >= 500 {
@@ -116,6 +140,17 @@ func writeXML(w http.ResponseWriter, status int, body string) {
 func writeCBOR(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/cbor")
 	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	write(w, body)
+}
+
+func writeAWSJSON(w http.ResponseWriter, status int, version string, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // what comes here encodes
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-"+version)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	write(w, body)

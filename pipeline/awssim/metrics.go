@@ -12,7 +12,7 @@ import (
 
 // getMetricStatistics answers one metric's statistics, unordered as AWS may.
 func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
-	f, fail := decodeFields(c.body)
+	f, fail := c.fields()
 	if fail != nil {
 		return fail
 	}
@@ -55,7 +55,7 @@ func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, _ activeFau
 			b = appendDatapoint(b, sources, from+i*period, len(extended) > 0)
 		}
 	}
-	writeCBOR(w, 200, append(b, 0xff))
+	c.answer(w, append(b, 0xff))
 	return nil
 }
 
@@ -168,8 +168,8 @@ type listRequest struct {
 	publisher, thing  int         // to go on at
 }
 
-func parseListRequest(body []byte) (r listRequest, fail *apiError) {
-	f, fail := decodeFields(body)
+func parseListRequest(c *call) (r listRequest, fail *apiError) {
+	f, fail := c.fields()
 	if fail != nil {
 		return r, fail
 	}
@@ -199,7 +199,7 @@ func (r *listRequest) wants(thing [][2]string) bool {
 
 // listMetrics lists what is published, 500 metrics a page.
 func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
-	r, fail := parseListRequest(c.body)
+	r, fail := parseListRequest(c)
 	if fail != nil {
 		return fail
 	}
@@ -233,7 +233,7 @@ func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *ap
 	if next != "" {
 		b = appendText(appendText(b, "NextToken"), next)
 	}
-	writeCBOR(w, 200, append(b, 0xff))
+	c.answer(w, append(b, 0xff))
 	return nil
 }
 

@@ -24,24 +24,6 @@ func parentOf(i int) string { return []string{ProdUnit, NestedUnit, DevUnit, Roo
 
 var unitsIn = map[string][]string{RootID: {ProdUnit, DevUnit}, ProdUnit: {NestedUnit}, NestedUnit: nil, DevUnit: nil}
 
-// jsonCodec answers in AWS JSON 1.1.
-type jsonCodec struct{}
-
-func (jsonCodec) fail(w http.ResponseWriter, e *apiError) {
-	writeAWSJSON(w, e.status, map[string]string{"__type": e.code, "Message": e.message})
-}
-
-func writeAWSJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // maps of strings encode
-	}
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	write(w, body)
-}
-
 // orgRequest is what the listing operations take.
 type orgRequest struct{ NextToken, ParentID string }
 
@@ -104,7 +86,7 @@ func (s *Server) answerAccounts(w http.ResponseWriter, c *call, wanted func(i in
 	if next != "" {
 		answer["NextToken"] = next
 	}
-	writeAWSJSON(w, 200, answer)
+	writeAWSJSON(w, 200, "1.1", answer)
 	return nil
 }
 
@@ -117,6 +99,6 @@ func (s *Server) listUnits(w http.ResponseWriter, c *call, _ activeFaults) *apiE
 	for _, id := range unitsIn[r.ParentID] {
 		units = append(units, map[string]string{"Id": id, "Name": id})
 	}
-	writeAWSJSON(w, 200, map[string]any{"OrganizationalUnits": units})
+	writeAWSJSON(w, 200, "1.1", map[string]any{"OrganizationalUnits": units})
 	return nil
 }

@@ -60,18 +60,6 @@ func (f fields) time(name string) (time.Time, bool) {
 	return t, err == nil
 }
 
-func decodeFields(body []byte) (fields, *apiError) {
-	v, err := cbor.Decode(body)
-	if err != nil {
-		return nil, &apiError{status: 400, code: "SerializationException", message: err.Error()}
-	}
-	m, ok := v.(cbor.Map)
-	if !ok {
-		return nil, &apiError{status: 400, code: "SerializationException", message: "the body is not a map"}
-	}
-	return fields(m), nil
-}
-
 // dimensionSet reads a list of dimensions into canonical form.
 func dimensionSet(l cbor.List) string {
 	var pairs []string
@@ -85,8 +73,8 @@ func dimensionSet(l cbor.List) string {
 
 var queryID = regexp.MustCompile(`^[a-z][A-Za-z0-9_]{0,254}$`)
 
-func parseDataRequest(body []byte) (*dataRequest, *apiError) {
-	f, fail := decodeFields(body)
+func parseDataRequest(c *call) (*dataRequest, *apiError) {
+	f, fail := c.fields()
 	if fail != nil {
 		return nil, fail
 	}

@@ -102,16 +102,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // read takes a request apart without judging it.
 func (s *Server) read(r *http.Request) (*call, *apiError) {
-	c := &call{Request: r, codec: xmlCodec{}}
+	c := &call{Request: r}
 	sig, signed := parseSignature(r.Header.Get("Authorization"))
 	c.service, c.region = sig.service, sig.region
-	if c.service == "monitoring" {
-		c.codec = cborCodec{}
-	} else if c.service == "ec2" {
-		c.codec = ec2Codec{}
-	} else if c.service == "organizations" {
-		c.codec = jsonCodec{}
-	}
+	c.codec = codecOf(c)
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil || len(body) > maxBody {
 		return c, &apiError{status: http.StatusRequestEntityTooLarge, code: "RequestEntityTooLarge", message: "body too large"}
@@ -122,23 +116,6 @@ func (s *Server) read(r *http.Request) (*call, *apiError) {
 		return c, errMissingToken
 	}
 	return c, nil
-}
-
-func operationOf(c *call) string {
-	if c.service == "monitoring" {
-		_, operation, _ := strings.Cut(c.URL.Path, "/operation/")
-		return operation
-	}
-	if c.service == "organizations" {
-		_, operation, _ := strings.Cut(c.Header.Get("X-Amz-Target"), ".")
-		return operation
-	}
-	form, err := url.ParseQuery(string(c.body))
-	if err != nil {
-		return ""
-	}
-	c.form = form
-	return form.Get("Action")
 }
 
 // serve judges a request as AWS does, lets faults interfere, and answers it.

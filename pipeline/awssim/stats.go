@@ -13,6 +13,8 @@ type Stats struct {
 	Codes   map[string]int   `json:"codes"`   // error answers by code
 	Roles   map[string]int   `json:"roles"`   // AssumeRole calls by role ARN
 
+	Protocols map[string]int `json:"protocols"` // CloudWatch's calls by cbor, json and query
+
 	Answered       int   `json:"answered"`        // GetMetricData calls answered with data
 	Datapoints     int64 `json:"datapoints"`      // returned
 	Estimated      int64 `json:"estimated"`       // as the quota counts them, of answered calls
@@ -42,7 +44,7 @@ type statistics struct {
 
 func (s *statistics) init() {
 	s.Calls, s.Targets, s.Codes, s.Roles = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
-	s.Points = map[string]int64{}
+	s.Points, s.Protocols = map[string]int64{}, map[string]int{}
 }
 
 func (s *statistics) count(do func(*Stats)) {
@@ -58,6 +60,9 @@ func (s *statistics) enter(inFlight int64) {
 func (s *statistics) called(c *call) {
 	s.count(func(s *Stats) {
 		s.Calls[c.service+"."+c.operation]++
+		if c.service == "monitoring" {
+			s.Protocols[c.codec.name()]++
+		}
 		if c.operation == "GetMetricData" {
 			s.Targets[c.principal.account+"/"+c.region]++
 		}
@@ -93,7 +98,7 @@ func (s *Server) Stats() Stats {
 	defer s.stats.mu.Unlock()
 	c := s.stats.Stats
 	c.Calls, c.Targets = maps.Clone(c.Calls), maps.Clone(c.Targets)
-	c.Points = maps.Clone(c.Points)
+	c.Points, c.Protocols = maps.Clone(c.Points), maps.Clone(c.Protocols)
 	c.Codes, c.Roles = maps.Clone(c.Codes), maps.Clone(c.Roles)
 	s.sessions.mu.Lock()
 	c.Sessions = int(s.sessions.issued)
