@@ -156,7 +156,6 @@ var bodies = []struct {
 	body     item
 	fallback bool
 }{
-	{"nothing", nil, true},
 	{"no results", answer(), false},
 	{"one result", answer(result("q0", 3)), false},
 	{"many", answer(result("q0", 288), result("q1", 0), result("q2", 1440)), false},
@@ -211,7 +210,7 @@ func TestCutBodies(t *testing.T) {
 		if !errors.Is(got.err, broken) {
 			t.Errorf("cut after %d bytes: %v", n, got.err)
 		}
-		if got := byProtocol(bytes.NewReader(whole[:n])); got.err == nil && n > 0 {
+		if got := byProtocol(bytes.NewReader(whole[:n])); got.err == nil {
 			t.Errorf("ended after %d bytes: no error", n)
 		}
 	}
@@ -246,6 +245,9 @@ func FuzzDecode(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, chunk uint8) {
+		if len(body) == 0 {
+			return // refused, see TestCutBodies
+		}
 		want := safely(func() page { return bySDK(bytes.NewReader(body)) })
 		compare(t, "protocol", byProtocolSafely(body), want)
 		compare(t, "decoder", byDecoder(&chunks{body, int(chunk) + 1}, 64), want)

@@ -6,6 +6,7 @@
 package flat
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,8 @@ func WithSink(ctx context.Context, sink Sink) context.Context {
 // Use makes a client's GetMetricData calls serve their context's sink.
 func Use(o *cloudwatch.Options) { o.Protocol = protocol{o.Protocol} }
 
-// protocol decodes what it can and leaves the rest to the one it wraps.
+// protocol decodes what it can and leaves the rest to the one it wraps. Answers
+// in other protocols than CBOR are the SDK's to decode; sinks are served alike.
 type protocol struct{ smithyhttp.ClientProtocol }
 
 func (p protocol) DeserializeResponse(
@@ -58,12 +60,19 @@ func (p protocol) DeserializeResponse(
 ) error {
 	output, ours := out.(*cloudwatch.GetMetricDataOutput)
 	sink, wanted := ctx.Value(sinkKey{}).(Sink)
-	cbor := p.ID().Name == "rpcv2Cbor"
-	if ours && !wanted && cbor && resp.StatusCode/100 == 2 {
-		return p.bySDK(ctx, schema, registry, resp, out)
-	}
-	if !ours || !wanted || !cbor || resp.StatusCode/100 != 2 {
+	switch {
+	case resp.StatusCode/100 != 2:
 		return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, resp, out)
+	case !ours:
+		body := bufio.NewReader(resp.Body)
+		if _, err := body.Peek(1); err == io.EOF {
+			return errEmpty
+		}
+		return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, with(resp, body), out)
+	case !wanted:
+		return p.bySDK(ctx, schema, registry, resp, out)
+	case !p.isCBOR():
+		return p.deliver(ctx, schema, registry, resp, output, sink)
 	}
 	d := decoders.Get().(*decoder)
 	defer d.release()
@@ -80,12 +89,17 @@ func (p protocol) DeserializeResponse(
 	case d.delivered || d.slid:
 		return &smithy.DeserializationError{Err: err}
 	}
-	whole := *resp.Response
-	whole.Body = struct {
-		io.Reader
-		io.Closer
-	}{d.rest(), resp.Body}
-	if err := p.bySDK(ctx, schema, registry, &smithyhttp.Response{Response: &whole}, out); err != nil {
+	return p.deliver(ctx, schema, registry, with(resp, d.rest()), output, sink)
+}
+
+func (p protocol) isCBOR() bool { return p.ID().Name == "rpcv2Cbor" }
+
+// deliver has the SDK decode an answer, for the sink.
+func (p protocol) deliver(
+	ctx context.Context, schema *smithy.OperationSchema, registry *smithy.TypeRegistry,
+	resp *smithyhttp.Response, output *cloudwatch.GetMetricDataOutput, sink Sink,
+) error {
+	if err := p.bySDK(ctx, schema, registry, resp, output); err != nil {
 		return err
 	}
 	deliver(output, sink)

@@ -20,6 +20,20 @@ func TestWeight(t *testing.T) {
 			t.Errorf("%q weighs %d", item, w)
 		}
 	}
+	times, values := strings.Repeat("1790000100,", 202), strings.Repeat("12.3456789,", 202)
+	textResult := `{"Id":"q123","Label":"CPUUtilization","StatusCode":"Complete","Messages":[{"Code":"c","Value":"v"}],"Timestamps":[` + times + `],"Values":[` + values + `]},`
+	xmlResult := "<member><Id>q123</Id><Label>CPUUtilization</Label><StatusCode>Complete</StatusCode><Messages/><Timestamps>" +
+		strings.Repeat("<member>2026-11-01T00:00:00Z</member>", 202) + "</Timestamps><Values>" + strings.Repeat("<member>12.3</member>", 202) + "</Values></member>"
+	for _, page := range []string{`{"MetricDataResults":[` + strings.Repeat(textResult, 500) + `]}`, strings.Repeat(xmlResult, 500)} {
+		if w := weightOfText([]byte(page)); w > mostWeight || w < 201_600 {
+			t.Errorf("a full page of text weighs %d", w)
+		}
+	}
+	for _, item := range []string{"{},", "[],", "null,", "<a/>"} {
+		if w := weightOfText([]byte(strings.Repeat(item, 1<<17))); w < heavy<<17 {
+			t.Errorf("%q weighs %d", item, w)
+		}
+	}
 	for _, broken := range []string{"", "\x7b\xff\xff\xff\xff\xff\xff\xff\xff", "\x1b\x00", "\x5f", "\xff"} {
 		weight([]byte(broken)) // ends
 	}
