@@ -6,10 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"cwharvest/pipeline/flat"
 	"cwharvest/store"
-
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 )
 
 const (
@@ -264,7 +261,7 @@ func (t *target) connect(ctx context.Context) error {
 	}
 	t.pages = t.run.enumeration(t.key, cfg)
 	t.fetcher = &fetcher{
-		client: cloudwatch.NewFromConfig(cfg, flat.Use), target: t.key, series: t.run.series, statistics: t.run.Statistics,
+		client: NewCloudWatch(cfg, t.run.Protocol), target: t.key, series: t.run.series, statistics: t.run.Statistics,
 	}
 	return nil
 }

@@ -66,9 +66,9 @@ type enumeration struct {
 type source func(ctx context.Context, token string) (page []store.Instance, next string, err error)
 
 // newEnumeration begins with the first page of the first source.
-func newEnumeration(d *Discovery, t store.Target, groups []Listing, cfg aws.Config, charged func()) *enumeration {
+func newEnumeration(d *Discovery, t store.Target, groups []Listing, cfg aws.Config, p Protocol, charged func()) *enumeration {
 	e := &enumeration{
-		discovery: d, target: t, groups: groups, page: ec2Page, ec2: ec2.NewFromConfig(cfg), metrics: cloudwatch.NewFromConfig(cfg), charged: charged,
+		discovery: d, target: t, groups: groups, page: ec2Page, ec2: ec2.NewFromConfig(cfg), metrics: NewCloudWatch(cfg, p), charged: charged,
 	}
 	if len(e.discovery.Listed[e.target]) > 0 {
 		e.sources = append(e.sources, e.listed)

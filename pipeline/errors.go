@@ -44,6 +44,7 @@ type credentialError interface {
 var classByCode = map[string]class{
 	"Throttling": throttled, "ThrottlingException": throttled, "ThrottledException": throttled,
 	"RequestLimitExceeded": throttled, "LimitExceeded": throttled, "LimitExceededException": throttled,
+	"LimitExceededFault":       throttled, // of query, whose code LimitExceeded the SDK reads as the type's
 	"TooManyRequestsException": throttled, "SlowDown": throttled, "RequestThrottled": throttled,
 
 	"ExpiredToken": expired, "ExpiredTokenException": expired, "RequestExpired": expired,

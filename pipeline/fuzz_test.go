@@ -17,7 +17,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/smithy-go/encoding/cbor"
 )
 
@@ -101,39 +100,60 @@ func fuzzRequest(statistics bool) *request {
 // that breaks off is never another result.
 func FuzzFetch(f *testing.F) {
 	for _, body := range dataBodies() {
-		f.Add(uint16(200), "", body, uint16(0), false)
-		f.Add(uint16(200), "", body, uint16(len(body)-1), false)
+		f.Add(uint16(200), "", body, uint16(0), false, uint8(0))
+		f.Add(uint16(200), "", body, uint16(len(body)-1), false, uint8(0))
 	}
 	for _, body := range statisticsBodies() {
-		f.Add(uint16(200), "", body, uint16(0), true)
+		f.Add(uint16(200), "", body, uint16(0), true, uint8(0))
 	}
-	f.Add(uint16(200), "", []byte("<html><body>Please log in to this network</body></html>"), uint16(0), false)
+	f.Add(uint16(200), "", []byte("<html><body>Please log in to this network</body></html>"), uint16(0), false, uint8(0))
 	for _, code := range []string{"Throttling", "ExpiredToken", "AccessDenied", "AuthFailure", "InternalFailure", "ValidationError"} {
-		f.Add(uint16(400), code, encodeCBOR(cbor.Map{"__type": cbor.String(code), "message": cbor.String("m\nn")}), uint16(0), false)
+		f.Add(uint16(400), code, encodeCBOR(cbor.Map{"__type": cbor.String(code), "message": cbor.String("m\nn")}), uint16(0), false, uint8(0))
 	}
-	f.Add(uint16(403), "", []byte(nil), uint16(0), true)
-	f.Add(uint16(429), "", []byte("<html>"), uint16(0), false)
-	f.Add(uint16(503), "", []byte("<html>"), uint16(0), false)
-	f.Fuzz(func(t *testing.T, status uint16, code string, body []byte, cut uint16, statistics bool) {
+	f.Add(uint16(403), "", []byte(nil), uint16(0), true, uint8(0))
+	f.Add(uint16(429), "", []byte("<html>"), uint16(0), false, uint8(0))
+	f.Add(uint16(503), "", []byte("<html>"), uint16(0), false, uint8(0))
+	for n, body := range textBodies {
+		f.Add(uint16(200), "", []byte(body), uint16(len(body)-1), n%2 == 1, uint8(n/2+1))
+	}
+	for n, body := range []string{`{"__type": "a#ThrottlingException"}`, `<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>`} {
+		f.Add(uint16(400), "", []byte(body), uint16(0), false, uint8(n+1))
+	}
+	f.Fuzz(func(t *testing.T, status uint16, code string, body []byte, cut uint16, statistics bool, protocol uint8) {
 		service := &oneAnswer{status: int(status), code: code, body: body}
-		whole := fetchAll(t, service, statistics, false)
-		if plain := fetchAll(t, service, statistics, true); !errors.Is(whole.err, flat.ErrUnexpected) && !sameResults(whole, plain) {
+		whole := fetchAll(t, service, speaking(protocol), statistics, false)
+		if plain := fetchAll(t, service, speaking(protocol), statistics, true); !errors.Is(whole.err, flat.ErrUnexpected) && !sameResults(whole, plain) {
 			t.Errorf("the flat decoder: %v, the SDK's: %v", tell(whole), tell(plain))
 		}
 		service.broken = errors.New("connection reset")
 		service.body = body[:min(int(cut), len(body))]
 		for _, plain := range []bool{false, true} {
-			if part := fetchAll(t, service, statistics, plain); part.err == nil && !sameResults(part, whole) {
+			if part := fetchAll(t, service, speaking(protocol), statistics, plain); part.err == nil && !sameResults(part, whole) {
 				t.Errorf("of an answer that broke off: %v, of the whole one: %v", tell(part), tell(whole))
 			}
 		}
 	})
 }
 
-func fetchAll(t *testing.T, service *oneAnswer, statistics, plain bool) answer {
+// speaking is a protocol for each number.
+func speaking(n uint8) Protocol { return []Protocol{CBOR, JSON, Query}[n%3] }
+
+// textBodies are answers in JSON and in query, of GetMetricData and of
+// GetMetricStatistics by turns.
+var textBodies = []string{
+	`{"MetricDataResults": [{"Id": "q0", "StatusCode": "Complete", "Timestamps": [1790000100, 1790000400], "Values": [1, -2.5]}, {"Id": "q1", "StatusCode": "Complete", "Timestamps": [], "Values": []},` +
+		` {"Id": "q2", "StatusCode": "Complete"}, {"Id": "q3", "StatusCode": "Complete", "Timestamps": [1790000700], "Values": [1e300]}, {"Id": "q4", "StatusCode": "PartialData"}]}`,
+	`{"Label": "l", "Datapoints": [{"Timestamp": 1790000400, "Average": 1}, {"Timestamp": 1790000100, "Average": 2, "ExtendedStatistics": {"p99": 3}}]}`,
+	`<GetMetricDataResponse><GetMetricDataResult><MetricDataResults><member><Id>q0</Id><StatusCode>Complete</StatusCode><Timestamps><member>2026-09-21T14:15:00Z</member></Timestamps>` +
+		`<Values><member>1.5</member></Values></member><member><Id>q1</Id><StatusCode>Complete</StatusCode><Timestamps/><Values/></member></MetricDataResults><Messages/></GetMetricDataResult></GetMetricDataResponse>`,
+	`<GetMetricStatisticsResponse><GetMetricStatisticsResult><Datapoints><member><Timestamp>2026-09-21T14:15:00Z</Timestamp><Average>1</Average>` +
+		`<ExtendedStatistics><entry><key>p99</key><value>2</value></entry></ExtendedStatistics></member></Datapoints></GetMetricStatisticsResult></GetMetricStatisticsResponse>`,
+}
+
+func fetchAll(t *testing.T, service *oneAnswer, p Protocol, statistics, plain bool) answer {
 	t.Helper()
 	service.calls = 0
-	fetch := &fetcher{client: cloudwatch.NewFromConfig(service.config(), flat.Use), series: fuzzSeries, statistics: statistics}
+	fetch := &fetcher{client: NewCloudWatch(service.config(), p), series: fuzzSeries, statistics: statistics}
 	fetch.plain.Store(plain)
 	r := fuzzRequest(statistics)
 	a := fetch.fetch(t.Context(), r)
@@ -272,6 +292,8 @@ func FuzzList(f *testing.F) {
 		f.Add(uint16(200), "", body, uint16(0), uint8(listMetrics))
 	}
 	f.Add(uint16(200), "", encodeCBOR(cbor.Map{"Metrics": cbor.List{}, "NextToken": cbor.String("again")}), uint16(0), uint8(listMetrics))
+	f.Add(uint16(200), "", []byte(`{"Metrics": [{"Dimensions": [{"Name": "InstanceId", "Value": "i-1"}]}]}`), uint16(70), uint8(listMetrics+3))
+	f.Add(uint16(200), "", []byte(`<a><ListMetricsResult><Metrics><member><Dimensions><member><Name>InstanceId</Name><Value>i-1</Value></member></Dimensions></member></Metrics></ListMetricsResult></a>`), uint16(150), uint8(listMetrics+6))
 	f.Fuzz(func(t *testing.T, status uint16, code string, body []byte, cut uint16, what uint8) {
 		service := &oneAnswer{status: int(status), code: code, body: body}
 		whole, wholeErr := listAll(t, service, what)
@@ -284,6 +306,7 @@ func FuzzList(f *testing.F) {
 	})
 }
 
+// What is listed; CloudWatch's metrics by three protocols, three apart.
 const (
 	listEC2 = iota
 	listRegions
@@ -312,7 +335,7 @@ func listAll(t *testing.T, service *oneAnswer, what uint8) (keys []string, err e
 	if what%3 == listMetrics {
 		d.CloudWatch = []Listing{{Namespace: "AWS/EC2", Dimensions: by, Metrics: []string{"CPUUtilization"}}}
 	}
-	pages := newEnumeration(d, key, []Listing{{Namespace: "AWS/EC2", Dimensions: by}}, service.config(), func() {})
+	pages := newEnumeration(d, key, []Listing{{Namespace: "AWS/EC2", Dimensions: by}}, service.config(), speaking(what/3), func() {})
 	for last := false; !last; {
 		var page []store.Instance
 		if page, last, err = pages.next(t.Context()); err != nil {

@@ -31,6 +31,8 @@ type Config struct {
 	// that implement Refused and NeedsPerson are understood.
 	Connect func(context.Context, store.Target) (aws.Config, error)
 
+	// Protocol is CloudWatch's; default CBOR.
+	Protocol Protocol
 	// Statistics asks GetMetricStatistics instead of GetMetricData.
 	Statistics bool
 	// Only selects targets; nil: all. The job stays open while others are pending.
@@ -246,5 +248,5 @@ func groupsOf(series []store.Series) (groups []Listing) {
 }
 
 func (r *run) enumeration(key store.Target, cfg aws.Config) *enumeration {
-	return newEnumeration(&r.Discovery, key, r.groups, cfg, func() { r.meter.charge(r.CallUSD, r.CallUSD) })
+	return newEnumeration(&r.Discovery, key, r.groups, cfg, r.Protocol, func() { r.meter.charge(r.CallUSD, r.CallUSD) })
 }

@@ -158,7 +158,7 @@ func (s *surveyor) instances(ctx context.Context, t store.Target, v *Survey) (ma
 	if err != nil {
 		return nil, err
 	}
-	pages := newEnumeration(&s.cfg.Discovery, t, groupsOf(s.series), cfg, func() { v.Charged++ })
+	pages := newEnumeration(&s.cfg.Discovery, t, groupsOf(s.series), cfg, s.cfg.Protocol, func() { v.Charged++ })
 	all := map[string]store.Instance{}
 	for last := false; !last; {
 		err := s.try(ctx, func(ctx context.Context) (err error) {

@@ -40,7 +40,7 @@ func page(w io.Writer, token string) {
 
 // listServed lists instances as a target does, and returns what ended it.
 func listServed(cfg aws.Config) error {
-	e := newEnumeration(&Discovery{EC2: true}, store.Target{Account: "111122223333", Region: "us-east-1"}, nil, cfg, func() {})
+	e := newEnumeration(&Discovery{EC2: true}, store.Target{Account: "111122223333", Region: "us-east-1"}, nil, cfg, CBOR, func() {})
 	for {
 		_, last, err := e.next(context.Background())
 		switch {

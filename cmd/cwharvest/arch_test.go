@@ -1,7 +1,10 @@
 package main
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +30,25 @@ var mayImport = map[string]struct {
 	"cwharvest/store/place":     {[]string{"cwharvest/store/durable"}, "where output lies; knows objects and nothing of jobs"},
 
 	"cwharvest/store/place/s3test": {nil, "serves S3 to tests"},
+}
+
+// TestCloudWatchHasOneMaker: a client made elsewhere would not speak the protocol
+// that is asked for.
+func TestCloudWatchHasOneMaker(t *testing.T) {
+	var makers []string
+	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if strings.Contains(string(text), "cloudwatch.New") {
+			makers = append(makers, path)
+		}
+		return err
+	})
+	if err != nil || len(makers) != 1 || filepath.ToSlash(makers[0]) != "../../pipeline/protocol.go" {
+		t.Errorf("clients of CloudWatch are made in %q: %v", makers, err)
+	}
 }
 
 func TestImportsFollowTheLayout(t *testing.T) {

@@ -255,14 +255,14 @@ func (d *doctor) probes() []permissionProbe {
 		"cloudwatch:GetMetricData": d.probeMetrics,
 		"cloudwatch:GetMetricStatistics": func(ctx context.Context, cfg aws.Config) error {
 			m, end := &d.spec.Metrics[0], time.Now().Truncate(time.Hour)
-			_, err := cloudwatch.NewFromConfig(cfg).GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
+			_, err := d.cloudWatch(cfg).GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
 				StartTime: aws.Time(end.Add(-time.Hour)), EndTime: &end, Period: aws.Int32(3600),
 				Namespace: &m.Namespace, MetricName: &m.Names[0], Statistics: []types.Statistic{types.StatisticAverage},
 			})
 			return err
 		},
 		"cloudwatch:ListMetrics": func(ctx context.Context, cfg aws.Config) error {
-			_, err := cloudwatch.NewFromConfig(cfg).ListMetrics(ctx, &cloudwatch.ListMetricsInput{Namespace: &d.spec.Metrics[0].Namespace})
+			_, err := d.cloudWatch(cfg).ListMetrics(ctx, &cloudwatch.ListMetricsInput{Namespace: &d.spec.Metrics[0].Namespace})
 			return err
 		},
 		"ec2:DescribeInstances": func(ctx context.Context, cfg aws.Config) error {
@@ -281,10 +281,14 @@ func (d *doctor) probes() []permissionProbe {
 	return probes
 }
 
+func (d *doctor) cloudWatch(cfg aws.Config) *cloudwatch.Client {
+	return pipeline.NewCloudWatch(cfg, pipeline.Protocol(d.spec.Protocol))
+}
+
 func (d *doctor) probeMetrics(ctx context.Context, cfg aws.Config) error {
 	m := &d.spec.Metrics[0]
 	end := time.Now().Truncate(time.Hour)
-	_, err := cloudwatch.NewFromConfig(cfg).GetMetricData(ctx, &cloudwatch.GetMetricDataInput{
+	_, err := d.cloudWatch(cfg).GetMetricData(ctx, &cloudwatch.GetMetricDataInput{
 		StartTime: aws.Time(end.Add(-time.Hour)), EndTime: &end,
 		MetricDataQueries: []types.MetricDataQuery{{Id: aws.String("doctor"), MetricStat: &types.MetricStat{
 			Metric: &types.Metric{Namespace: &m.Namespace, MetricName: &m.Names[0]}, Period: aws.Int32(3600), Stat: &m.Statistics[0],

@@ -7,10 +7,10 @@ import (
 	"os"
 
 	"cwharvest/creds"
+	"cwharvest/pipeline"
 	"cwharvest/pipeline/spec"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -70,7 +70,7 @@ func (r *runner) checkConfigured(ctx context.Context, accounts []account) error 
 func endpointsOf(cfg aws.Config) []*string {
 	return []*string{
 		sts.NewFromConfig(cfg).Options().BaseEndpoint, ec2.NewFromConfig(cfg).Options().BaseEndpoint,
-		cloudwatch.NewFromConfig(cfg).Options().BaseEndpoint, organizations.NewFromConfig(cfg).Options().BaseEndpoint,
+		pipeline.NewCloudWatch(cfg, pipeline.CBOR).Options().BaseEndpoint, organizations.NewFromConfig(cfg).Options().BaseEndpoint,
 		s3.NewFromConfig(cfg).Options().BaseEndpoint,
 	}
 }

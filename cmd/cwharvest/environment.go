@@ -128,7 +128,7 @@ var settings = map[string][]string{
 	"$.defaults.role_arn": {"role-arn"}, "$.defaults.external_id": {"external-id"}, "$.defaults.profile": {"profile"},
 	"$.defaults.session_duration": {"session-duration"}, "$.defaults.regions": {"region"},
 	"$.instances.file": {"instances-from"}, "$.instances.sources": {"instances-from"},
-	"$.part_size": {"part-size"}, "$.concurrency": {"concurrency"}, "$.api": {"api"}, "$.strict_period": {"strict-period"},
+	"$.part_size": {"part-size"}, "$.concurrency": {"concurrency"}, "$.api": {"api"}, "$.protocol": {"protocol"}, "$.strict_period": {"strict-period"},
 	"$.max_cost": {"max-cost"}, "$.max_duration": {"max-duration"}, "$.give_up_after": {"give-up-after"},
 	"$.allow_unknown_metric": {"allow-unknown-metric"}, "$.insecure_endpoint": {"insecure-endpoint"},
 }

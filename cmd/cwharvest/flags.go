@@ -38,10 +38,10 @@ type runFlags struct {
 	insecureEndpoint                              bool
 	attended                                      bool // somebody waits for the answer, who can mend credentials
 
-	only, dimensions              []string
-	api, maxDuration, giveUpAfter string
-	maxCost                       float64
-	strictPeriod                  bool
+	only, dimensions                        []string
+	api, protocol, maxDuration, giveUpAfter string
+	maxCost                                 float64
+	strictPeriod                            bool
 	night                         string
 	redo                          bool
 	log                           logFlags
@@ -109,6 +109,7 @@ func (f *runFlags) define() {
 	durationVar(fs, &f.drainTimeout, "drain-timeout", 20*time.Second, "how long calls in flight may go on after an interrupt")
 	durationVar(fs, &f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "how long to wait for a person when nothing else can go on")
 	fs.StringVar(&f.api, "api", "", "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier) (default data)")
+	fs.StringVar(&f.protocol, "protocol", "", "how to speak to CloudWatch: cbor, json or query; for emulators (default cbor)")
 	fs.BoolVar(&f.strictPeriod, "strict-period", false, "rather nothing than datapoints by a coarser period")
 	fs.Float64Var(&f.maxCost, "max-cost", 0, "USD that a job may cost at worst, over all its runs; exit 5 instead (default no limit)")
 	fs.StringVar(&f.maxDuration, "max-duration", "", "stop resumably after so long, with exit 5 (default no limit)")
@@ -162,7 +163,7 @@ func (f *runFlags) override(s *spec.Spec) error {
 	for _, text := range []struct {
 		to   *string
 		from string
-	}{{&s.Dir, f.dir}, {&s.Out, cleanPath(f.out)}, {&s.Format, f.format}, {&s.Compression, f.compression}, {(*string)(&s.API), f.api},
+	}{{&s.Dir, f.dir}, {&s.Out, cleanPath(f.out)}, {&s.Format, f.format}, {&s.Compression, f.compression}, {(*string)(&s.API), f.api}, {&s.Protocol, f.protocol},
 		{&s.Defaults.RoleARN, f.roleARN}, {&s.Defaults.ExternalID, f.externalID}, {&s.Defaults.Profile, f.profile}} {
 		if text.from != "" {
 			*text.to = text.from

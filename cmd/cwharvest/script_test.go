@@ -440,6 +440,7 @@ func counted(ts *testscript.TestScript, _ bool, args []string) {
 		"sessions": s.Sessions, "assumed": roles, "repeated": s.Repeated, "data": s.Calls["monitoring.GetMetricData"],
 		"billed": int(s.BilledMetrics), "describe": s.Calls["ec2.DescribeInstances"], "listed": s.Calls["monitoring.ListMetrics"],
 		"statistics": s.Calls["monitoring.GetMetricStatistics"], "regions": s.Calls["ec2.DescribeRegions"],
+		"cbor": s.Protocols["cbor"], "json": s.Protocols["json"], "query": s.Protocols["query"],
 		"accounts": s.Calls["organizations.ListAccounts"] + s.Calls["organizations.ListAccountsForParent"],
 	}[args[0]]
 	if !known {

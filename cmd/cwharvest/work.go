@@ -150,6 +150,7 @@ func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]sto
 	return pipeline.Config{
 		Discovery:   r.discovery(listed),
 		Connect:     r.connector(entries),
+		Protocol:    pipeline.Protocol(s.Protocol),
 		Statistics:  s.API == spec.MetricStatistics,
 		Only:        r.flags.selects(),
 		Tolerated:   func(t store.Target) bool { return s.Tolerated(t, at) },

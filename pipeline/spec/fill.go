@@ -22,6 +22,7 @@ func (s *Spec) fill(doc *document) error {
 	set(&s.AllowUnknownMetric, doc.AllowUnknownMetric)
 	set(&s.InsecureEndpoint, doc.InsecureEndpoint)
 	set((*string)(&s.API), doc.API)
+	set(&s.Protocol, doc.Protocol)
 	set(&s.Prices.GetMetricData, doc.Prices.GetMetricData)
 	set(&s.Prices.GetMetricStatistics, doc.Prices.GetMetricStatistics)
 	set(&s.Prices.ListMetrics, doc.Prices.ListMetrics)

@@ -65,6 +65,7 @@ type document struct {
 	StrictPeriod *bool    `yaml:"strict_period"`
 	OnFinish     any      `yaml:"on_finish"` // a command, a mapping, or a list of them
 	API          *string  `yaml:"api"`
+	Protocol     *string  `yaml:"protocol"`
 
 	AllowUnknownMetric *bool `yaml:"allow_unknown_metric"`
 	InsecureEndpoint   *bool `yaml:"insecure_endpoint"`

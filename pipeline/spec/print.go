@@ -92,7 +92,7 @@ func (s *Spec) document() *document {
 		Concurrency: &s.Concurrency, MaxInFlight: &s.MaxInFlight, QuotaShare: &s.QuotaShare,
 		PartSize: pointer(formatSize(s.PartSize)), SpoolLimit: pointer(formatSize(s.SpoolLimit)),
 		MaxCost: &s.MaxCost, MaxDuration: length(s.MaxDuration), GiveUpAfter: length(s.GiveUpAfter),
-		StrictPeriod: &s.StrictPeriod, API: (*string)(&s.API), AllowUnknownMetric: &s.AllowUnknownMetric,
+		StrictPeriod: &s.StrictPeriod, API: (*string)(&s.API), Protocol: &s.Protocol, AllowUnknownMetric: &s.AllowUnknownMetric,
 		InsecureEndpoint: &s.InsecureEndpoint,
 	}
 	if s.Out != "" {

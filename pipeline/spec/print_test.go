@@ -21,9 +21,9 @@ func TestPrintedComesBack(t *testing.T) {
 	for seed := range uint64(40) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		pick := func(of ...string) string { return of[rng.IntN(len(of))] }
-		texts = append(texts, fmt.Sprintf("{job: %s, range: %s, period: %s, settle: %s, part_size: %s, format: %s, api: %s, max_duration: %s, give_up_after: %s, instances: %s, max_cost: %s, strict_period: %s}",
+		texts = append(texts, fmt.Sprintf("{job: %s, range: %s, period: %s, settle: %s, part_size: %s, format: %s, api: %s, protocol: %s, max_duration: %s, give_up_after: %s, instances: %s, max_cost: %s, strict_period: %s}",
 			pick(`"true"`, "a-b", `"x: y # z"`, `"0123"`, "1.50"), pick("yesterday", "7d", "2026-11-01", "{last: 1h30m}", "{from: 2026-11-01, to: 2026-11-02T06:00}"),
-			pick("60", "5m", "1h", "30s"), pick("0", "90", "1h30m"), pick("128MB", "64MiB", "100000"), pick("csv", "parquet"), pick("data", "statistics"),
+			pick("60", "5m", "1h", "30s"), pick("0", "90", "1h30m"), pick("128MB", "64MiB", "100000"), pick("csv", "parquet"), pick("data", "statistics"), pick("cbor", "json", "query"),
 			pick("0", "90m", "1d"), pick("never", "3h"), pick("{}", "{tags: {a: 1.0, 'b c': 'd, e'}}", "{file: ids.txt}", "{states: [running]}"), pick("0", "0.00001", "25"), pick("true", "false")))
 	}
 	now := at("2026-11-10T02:00")

@@ -92,6 +92,7 @@ var settings = map[string]setting{
 	"give_up_after": {about: "A target that is out for so long is denied", form: lengths, preset: "never"},
 	"strict_period": {about: "Rather nothing than datapoints by a coarser period", preset: false},
 	"api":           {about: "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier)", values: []string{"data", "statistics"}, preset: "data"},
+	"protocol":      {about: "How CloudWatch is spoken to; cbor is the fastest, and some emulators know only another one", values: protocols, preset: "cbor"},
 	"on_finish":     {about: "Who is told when a run has worked: a command line, a command or a webhook, or a list of these"},
 
 	"allow_unknown_metric": {about: "Ask for AWS/EC2 metrics that this version does not know", preset: false},

@@ -123,7 +123,7 @@ func TestSchemaAndParserRefuse(t *testing.T) {
 	for _, text := range []string{
 		"metrcs: []", "accounts: [{idd: x}]", "format: xml", "compression: rar", "period: 5 parsecs", "period: -5", "settle: x", "range: tomorrow",
 		"range: {last: 24h, from: 2026-11-01}", "range: {from: 2026-11-01}", "range: {lst: 1h}", "range: [1]", "concurrency: 0", "concurrency: x",
-		"max_in_flight: 2000", "quota_share: 1001", "part_size: big", "max_cost: -1", "strict_period: perhaps", "api: x",
+		"max_in_flight: 2000", "quota_share: 1001", "part_size: big", "max_cost: -1", "strict_period: perhaps", "api: x", "protocol: soap",
 		"accounts: [{id: \"1234\"}]", "accounts: {}\n", "defaults: {role_arn: x}", "defaults: {regions: [useast1]}", "instances: {sources: [disk]}",
 		"instances: {states: [runing]}", "instances: {monitoring: maybe}", "tolerate: [{account: \"1\", until: 2027-01-31}]",
 		"tolerate: [{account: \"111122223333\", until: soon}]", "metrics: [{namespace: \"a b\", names: [x], statistics: [Sum], dimensions: [D]}]",

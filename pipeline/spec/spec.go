@@ -39,6 +39,7 @@ type Spec struct {
 	SpoolLimit  int64   // bytes fetched and not yet published; more waits
 
 	API          API           // that datapoints are asked of
+	Protocol     string        // CloudWatch's on the wire: cbor, json or query; no part of the plan
 	StrictPeriod bool          // rather nothing than a coarser period
 	MaxCost      float64       // USD at worst, over all attempts of a job; 0: no limit
 	MaxDuration  time.Duration // of one run; 0: no limit
@@ -206,7 +207,7 @@ func Default() Spec {
 			Statistics: []string{"Average", "Maximum"},
 		}},
 		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20, SpoolLimit: store.SpoolLimit,
-		API: MetricData, Prices: Prices{GetMetricData: 0.01, GetMetricStatistics: 0.01, ListMetrics: 0.01},
+		API: MetricData, Protocol: "cbor", Prices: Prices{GetMetricData: 0.01, GetMetricStatistics: 0.01, ListMetrics: 0.01},
 	}
 }
 

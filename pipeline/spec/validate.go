@@ -249,6 +249,9 @@ func (s *Spec) checkInstances() (errs error) {
 // AWS has raised, and for emulators that have none.
 const mostQuotaShare = 1000
 
+// protocols are those of CloudWatch's service model.
+var protocols = []string{"cbor", "json", "query"}
+
 func (s *Spec) checkLimits() (errs error) {
 	for _, limit := range []struct {
 		name  string
@@ -260,6 +263,9 @@ func (s *Spec) checkLimits() (errs error) {
 	}
 	if s.API != MetricData && s.API != MetricStatistics {
 		errs = errors.Join(errs, s.bad("$.api", "unknown api %q: use data (GetMetricData) or statistics (GetMetricStatistics)", s.API))
+	}
+	if !slices.Contains(protocols, s.Protocol) {
+		errs = errors.Join(errs, s.bad("$.protocol", "unknown protocol %q%s: use %s", s.Protocol, didYouMean(s.Protocol, protocols), strings.Join(protocols, ", ")))
 	}
 	if s.MaxCost < 0 {
 		errs = errors.Join(errs, s.bad("$.max_cost", "max_cost %g is negative: write USD, such as 25, or leave it out", s.MaxCost))
