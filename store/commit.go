@@ -44,9 +44,12 @@ func (j *Job) commit(b *Batch) error {
 	if err != nil {
 		return fmt.Errorf("commit to job %s: %w", j.spec.ID, err)
 	}
+	done := int64(0)
 	for t, record := range c.touched {
+		done += record.PointsDone - j.targets[t].PointsDone
 		j.targets[t] = *record
 	}
+	j.pace.add(time.Now(), done)
 	for _, t := range c.resolved {
 		delete(j.targets, t)
 	}

@@ -10,28 +10,47 @@ import (
 // soon taken by its word.
 func TestPaceForgetsAnOutage(t *testing.T) {
 	var p pace
-	at, done := time.Unix(0, 0), int64(0)
-	step := func(d time.Duration, perSecond int64) (rate float64) {
+	at := time.Unix(0, 0)
+	step := func(d time.Duration, perSecond int64) (left float64, known bool) {
 		for end := at.Add(d); at.Before(end); {
-			at, done = at.Add(time.Second), done+perSecond
-			rate = p.rate(at, done)
+			at = at.Add(time.Second)
+			p.add(at, perSecond)
+			left, known = p.left(at, 60_000)
 		}
-		return rate
+		return left, known
 	}
-	if rate := step(time.Second, 1000); rate != 0 {
-		t.Errorf("%v after one second, which tells nothing", rate)
+	if left, known := step(time.Second, 1000); known {
+		t.Errorf("%v after one commit, which tells nothing", left)
 	}
-	if rate := step(10*time.Minute, 1000); math.Abs(rate-1000) > 1 {
-		t.Errorf("%v of a steady 1000", rate)
+	if left, _ := step(10*time.Minute, 1000); math.Abs(left-60) > 0.1 {
+		t.Errorf("%v s, want 60", left)
 	}
-	if rate := step(time.Hour, 0); rate != 0 {
-		t.Errorf("%v during an outage", rate)
+	if left, known := step(time.Hour, 0); known {
+		t.Errorf("%v s during an outage", left)
 	}
-	if rate := step(paceWindow+paceEvery, 1000); math.Abs(rate-1000) > 1 {
-		t.Errorf("%v of 1000 five minutes after an outage", rate)
+	if left, _ := step(paceWindow+paceEvery, 1000); math.Abs(left-60) > 0.1 {
+		t.Errorf("%v s five minutes after an outage, want 60", left)
 	}
 	if n := len(p.marks); n > int(paceWindow/paceEvery)+2 {
 		t.Errorf("%d marks", n)
+	}
+}
+
+// Answers that come all at once, every three seconds, have the time left go down
+// steadily.
+func TestPaceBetweenAnswers(t *testing.T) {
+	var p pace
+	began := time.Unix(0, 0)
+	const total, answer = 3_000_000, 100_000
+	for tick := range 2 * 84 {
+		at := began.Add(time.Duration(tick) * time.Second / 2)
+		if tick%6 == 0 {
+			p.add(at, answer)
+		}
+		left, known := p.left(at, float64(total-p.last.done))
+		if want := 87 - at.Sub(began).Seconds(); tick >= 7 && (!known || math.Abs(left-want) > 0.1) {
+			t.Errorf("after %v: %.1f s left, want %.1f", at.Sub(began), left, want)
+		}
 	}
 }
 
@@ -47,23 +66,24 @@ func TestProgressOfAJobThatIsHalfListed(t *testing.T) {
 	} {
 		s.addTarget(Target{"111122223333", region}, &r, LiveTarget{}, false)
 	}
-	s.Attempts = []Attempt{{}}
-	s.setProgress(100)
+	now := time.Unix(1000, 0)
+	at100 := &pace{marks: []mark{{now.Add(-10 * time.Second), 500}}, last: mark{now, 1500}}
+	s.Written = now
+	s.setProgress(at100)
 	if want := 1500.0 / 4000; s.Progress != want {
 		t.Errorf("progress %v, want %v", s.Progress, want)
 	}
 	if s.ETASeconds == nil || *s.ETASeconds != 15 {
 		t.Errorf("time left %v, want 15", s.ETASeconds)
 	}
-	for _, rate := range []float64{0, -1} {
-		if s.setProgress(rate); s.ETASeconds != nil {
-			t.Errorf("time left %v at the rate %v", *s.ETASeconds, rate)
+	for _, p := range []*pace{nil, {}} {
+		if s.setProgress(p); s.ETASeconds != nil {
+			t.Errorf("time left %v at no pace", *s.ETASeconds)
 		}
 	}
-	if s = (Status{Attempts: []Attempt{{}}}); true {
-		s.addTarget(Target{"111122223333", "unlisted"}, &targetRecord{}, LiveTarget{}, true)
-		if s.setProgress(100); s.ETASeconds != nil || s.Progress != 0 {
-			t.Errorf("nothing is listed: progress %v, time left %v", s.Progress, s.ETASeconds)
-		}
+	s = Status{Written: now}
+	s.addTarget(Target{"111122223333", "unlisted"}, &targetRecord{}, LiveTarget{}, true)
+	if s.setProgress(at100); s.ETASeconds != nil || s.Progress != 0 {
+		t.Errorf("nothing is listed: progress %v, time left %v", s.Progress, s.ETASeconds)
 	}
 }

@@ -200,8 +200,8 @@ func (j *Job) Status() (*Status, error) {
 		return nil, err
 	}
 	s.Trouble = j.trouble
-	if s.Estimated.Done > 0 && s.Instances.Pending+s.unlisted > 0 {
-		s.setProgress(j.pace.rate(s.Written, s.Estimated.Done))
+	if s.Instances.Pending+s.unlisted > 0 {
+		s.setProgress(&j.pace)
 	}
 	return s, nil
 }
@@ -325,7 +325,7 @@ func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetR
 	if r.Redo != nil {
 		s.Redo = r.Redo.Targets
 	}
-	s.setProgress(0)
+	s.setProgress(nil)
 	s.Failed, err = failed(tx, mostFailures)
 	return s, err
 }
@@ -397,9 +397,9 @@ func emptyMetrics(spec *Spec, r *jobRecord) []string {
 	return empty
 }
 
-// setProgress sets how far the job is, and how long it takes yet at a rate of
-// datapoints; 0: nobody knows.
-func (s *Status) setProgress(rate float64) {
+// setProgress sets how far the job is, and how long it takes yet at its pace;
+// nil: nobody knows.
+func (s *Status) setProgress(p *pace) {
 	s.Progress, s.ETASeconds = 0, nil
 	if s.State == string(Finished) {
 		s.Progress = 1
@@ -409,8 +409,10 @@ func (s *Status) setProgress(rate float64) {
 	}
 	guess := float64(s.Estimated.Planned) / float64(s.listed) * float64(s.unlisted)
 	s.Progress = float64(s.Estimated.Done) / (float64(s.Estimated.Planned) + guess)
-	if rate > 0 && (s.Targets.Waiting == 0 || s.Targets.Active > 0) {
-		left := (float64(s.left) + guess) / rate
+	if p == nil || s.Targets.Waiting > 0 && s.Targets.Active == 0 {
+		return
+	}
+	if left, known := p.left(s.Written, float64(s.left)+guess); known {
 		s.ETASeconds = &left
 	}
 }
