@@ -61,8 +61,14 @@ func (p *position) Write(b []byte) (int, error) {
 
 func (p *position) Tell() int64 { return p.n }
 
+// mostText is how many bytes the words of a column may have in a row group:
+// where each series has a row a day, the words are most of a file, and readers
+// hold a dictionary in memory, ours up to maxPage.
+const mostText = 16 << 20
+
 // textColumn is one dictionary column of the row group in the making.
 type textColumn struct {
+	bytes   int // of the words
 	known   map[string]int32
 	words   []string // by index
 	indices runs
@@ -138,10 +144,12 @@ func parquetSchema(statistics []string) (*schema.GroupNode, error) {
 func (p *parquetFile) WriteRun(r *Run) error {
 	n := p.addRows(r)
 	p.periods.add(int32(r.Period), n)
+	full := false
 	for i, word := range []string{r.Account, r.Region, r.Namespace, r.Metric, r.InstanceID, r.Dimensions} {
 		p.texts[i].add(word, n)
+		full = full || p.texts[i].bytes >= mostText
 	}
-	if p.rows += n; p.rows >= rowGroup {
+	if p.rows += n; p.rows >= rowGroup || full {
 		return p.flush()
 	}
 	return nil
@@ -261,6 +269,7 @@ func (t *textColumn) add(word string, rows int) {
 		index = int32(len(t.words))
 		t.words = append(t.words, word)
 		t.known[word] = index
+		t.bytes += len(word)
 	}
 	t.indices.add(index, rows)
 }
@@ -403,7 +412,7 @@ func (p *parquetFile) reset() {
 	for i := range p.texts {
 		t := &p.texts[i]
 		clear(t.known)
-		t.words, t.indices = t.words[:0], t.indices[:0]
+		t.words, t.indices, t.bytes = t.words[:0], t.indices[:0], 0
 	}
 	p.timestamps, p.earliest, p.latest = p.timestamps[:0], math.MaxInt64, math.MinInt64
 	p.periods.words, p.periods.indices = p.periods.words[:0], p.periods.indices[:0]

@@ -167,6 +167,20 @@ func TestParquetRowGroupsAreReadBack(t *testing.T) {
 	}
 }
 
+// Long dimensions and a row a series: more words than readers hold at once.
+func TestParquetLongWordsAreReadBack(t *testing.T) {
+	f := Format{Name: "parquet"}
+	long := strings.Repeat("x", 30<<10)
+	runs := make([]Run, 3000)
+	for i := range runs {
+		runs[i] = Run{Metric: "m", InstanceID: fmt.Sprint(i), Dimensions: fmt.Sprint("d=", long, i), Start: 20_000 * daySeconds,
+			Period: daySeconds, Points: 1, Columns: [][]float64{{float64(i)}, nil, nil, nil}}
+	}
+	if got, err := readLines(f, writeRuns(t, f, runs)); err != nil || len(got) != len(runs) {
+		t.Errorf("%d rows read, %d written: %v", len(got), len(runs), err)
+	}
+}
+
 func TestFileWithoutRowsIsReadBack(t *testing.T) {
 	for _, f := range allFormats {
 		data := writeRuns(t, f, nil)
