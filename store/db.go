@@ -74,6 +74,8 @@ func tellSegments(tx *bolt.Tx) error {
 // copes with older ones.
 //
 //	2: the garbage bucket; parts tell their segment
+//	3: spool values of version 2, which programs of the second schema take for
+//	   damaged
 func (db *database) migrate() error {
 	return db.update(func(tx *bolt.Tx) error {
 		var record jobRecord

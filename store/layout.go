@@ -25,7 +25,7 @@ var (
 	keyDenied = []byte("denied") // targets that the job before was denied -> since when (JSON)
 )
 
-const schemaVersion = 2
+const schemaVersion = 3
 
 func targetKey(t Target) []byte { return []byte(t.Account + "/" + t.Region) }
 
