@@ -35,7 +35,7 @@ func (j *Job) commit(b *Batch) error {
 		if err := c.apply(b); err != nil {
 			return err
 		}
-		if r.Spooled >= j.spec.PartSize {
+		if r.Spooled >= j.spec.PartSize || r.SegmentRows >= mostRows {
 			sealed = true
 			return seal(tx, r, j.spec)
 		}
@@ -370,6 +370,7 @@ func (c *commit) count(day int64, bytes, rows int) {
 	c.record.Spooled += int64(bytes)
 	c.spooled += int64(bytes)
 	c.record.Rows += int64(rows)
+	c.record.SegmentRows += int64(rows)
 	if i, found := slices.BinarySearch(c.record.Days, day); !found {
 		c.record.Days = slices.Insert(c.record.Days, i, day)
 	}
@@ -389,6 +390,11 @@ func checkColumns(columns [][]float64, statistics, points int) error {
 	return nil
 }
 
+// mostRows is how many rows a segment may have, whatever its size: a day of a
+// series that never changes takes 100 bytes, by seconds as by hours. Of a
+// Parquet file, readers take 2^15 row groups at most, and ours 64 MB of metadata.
+const mostRows = 1 << 28
+
 // seal ends the active segment: in the same transaction the writer gets a new
 // one and the intent to publish the old one is recorded.
 func seal(tx *bolt.Tx, r *jobRecord, spec Spec) error {
@@ -397,6 +403,6 @@ func seal(tx *bolt.Tx, r *jobRecord, spec Spec) error {
 		in.Parts = append(in.Parts, Part{Name: partName(spec, day, r.Segment), Segment: r.Segment, Date: dateOf(day)})
 	}
 	r.Segment++
-	r.Spooled, r.Days = 0, nil
+	r.Spooled, r.SegmentRows, r.Days = 0, 0, nil
 	return putJSON(tx.Bucket(bucketIntents), segmentKey(in.Segment), in)
 }

@@ -198,20 +198,21 @@ func (db *database) damaged(what any) error {
 
 // jobRecord is the state of a job: one value, replaced with each commit.
 type jobRecord struct {
-	Version    int       `json:"version"`
-	State      State     `json:"state"`
-	Segment    uint64    `json:"segment"` // that the writer fills
-	Spooled    int64     `json:"spooled"` // bytes in it
-	Days       []int64   `json:"days"`    // of its data, days since 1970
-	Rows       int64     `json:"rows"`    // committed
-	Datapoints int64     `json:"datapoints"`
-	Repeated   int64     `json:"repeated"` // series-windows that came again and were dropped
-	Counters   Counters  `json:"counters"`
-	Attempts   []Attempt `json:"attempts"`
-	Replans    []Replan  `json:"replans,omitempty"` // in the order they were made
-	SeriesRows []int64   `json:"series_rows"`       // rows of each of the plan's series
-	Inventory  *Part     `json:"inventory,omitempty"`
-	Redo       *redo     `json:"redo,omitempty"`
+	Version     int       `json:"version"`
+	State       State     `json:"state"`
+	Segment     uint64    `json:"segment"`      // that the writer fills
+	Spooled     int64     `json:"spooled"`      // bytes in it
+	Days        []int64   `json:"days"`         // of its data, days since 1970
+	SegmentRows int64     `json:"segment_rows"` // and rows of it
+	Rows        int64     `json:"rows"`         // committed
+	Datapoints  int64     `json:"datapoints"`
+	Repeated    int64     `json:"repeated"` // series-windows that came again and were dropped
+	Counters    Counters  `json:"counters"`
+	Attempts    []Attempt `json:"attempts"`
+	Replans     []Replan  `json:"replans,omitempty"` // in the order they were made
+	SeriesRows  []int64   `json:"series_rows"`       // rows of each of the plan's series
+	Inventory   *Part     `json:"inventory,omitempty"`
+	Redo        *redo     `json:"redo,omitempty"`
 }
 
 // Attempt is one process that worked on a job.

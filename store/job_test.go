@@ -343,6 +343,55 @@ func TestEveryRowOnceWhateverStepBreaks(t *testing.T) {
 	}
 }
 
+// begin returns a new job whose instances are known.
+func (f *fixture) begin() *Job {
+	f.Helper()
+	d, err := f.open()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			f.Error(err)
+		}
+	})
+	job, err := d.Create(context.Background(), f.spec, testTargets)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() {
+		if err := job.Close(0, ""); err != nil {
+			f.Error(err)
+		}
+	})
+	if err := job.Begin(context.Background()); err != nil {
+		f.Fatal(err)
+	}
+	return job
+}
+
+// A segment ends at its size, or at as many rows as readers take of a file.
+func TestSegmentsAreBoundByRows(t *testing.T) {
+	f := newFixture(t, 5)
+	f.spec.PartSize = 1 << 30
+	job := f.begin()
+	if err := job.Commit(context.Background(), &Batch{Results: f.results[:4]}); err != nil {
+		t.Fatal(err)
+	}
+	if r := job.record; r.Segment != 1 || r.Rows == 0 || r.SegmentRows != r.Rows {
+		t.Errorf("segment %d has %d rows of %d", r.Segment, r.SegmentRows, r.Rows)
+	}
+	if err := job.changeRecord(func(r *jobRecord) { r.SegmentRows = mostRows - 1 }); err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Commit(context.Background(), &Batch{Results: f.results[4:8]}); err != nil {
+		t.Fatal(err)
+	}
+	if r := job.record; r.Segment != 2 || r.SegmentRows != 0 {
+		t.Errorf("segment %d has %d rows", r.Segment, r.SegmentRows)
+	}
+}
+
 func TestVerifyFindsWhatWasDoneToParts(t *testing.T) {
 	for name, harm := range map[string]func(path string) error{
 		"is missing":          os.Remove,
