@@ -118,7 +118,9 @@ func (p *pulse) beats(s *store.Status, now time.Time) bool {
 func progressLine(s *store.Status) string {
 	i := s.Instances
 	text := fmt.Sprintf("%s %s: %s of %s instances", s.Name, rangeText(s.Range), number(i.Done+i.Empty), number(i.Planned))
-	text += fmt.Sprintf(", %d%%", int(s.Progress*100))
+	if s.Estimated.Planned > 0 {
+		text += fmt.Sprintf(", %d%%", int(s.Progress*100))
+	}
 	if s.ETASeconds != nil {
 		text += ", " + time.Duration(*s.ETASeconds*float64(time.Second)).Round(time.Second).String() + " left"
 	}
