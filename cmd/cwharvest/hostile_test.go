@@ -37,7 +37,7 @@ type hostile struct {
 }
 
 func (h *hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !strings.HasSuffix(r.URL.Path, "/GetMetricData") {
+	if r.URL.Path != "/" && !strings.HasSuffix(r.URL.Path, "/GetMetricData") { // "/" of JSON and query
 		h.next.ServeHTTP(w, r)
 		return
 	}
@@ -65,6 +65,7 @@ func float64Item(head []byte, v float64) []byte {
 // cost most are tried always, all of them with TEST_ALL_HOSTILE.
 func TestHostileServer(t *testing.T) {
 	program := builder(t)
+	spoken := map[string]string{"json": "protocol: json\n", "query": "protocol: query\n"}
 	const results = "\xa1\x71MetricDataResults\x9f"
 	times, values := megabyte(float64Item([]byte{0xc1, 0xfb}, 1.7e9)), megabyte(float64Item([]byte{0xfb}, 1))
 	for name, serve := range map[string]func(w http.ResponseWriter){
@@ -80,6 +81,12 @@ func TestHostileServer(t *testing.T) {
 				w.Write(megabyte([]byte{0xa0}))
 			}
 			io.WriteString(w, "\xff\xff")
+		},
+		"json": func(w http.ResponseWriter) { // as heavy as it may be
+			io.WriteString(w, `{"MetricDataResults":[{}`+strings.Repeat(",{}", 58_000)+"]}")
+		},
+		"query": func(w http.ResponseWriter) {
+			io.WriteString(w, "<a><GetMetricDataResult><MetricDataResults>"+strings.Repeat("<member></member>", 262_000)+"</MetricDataResults></GetMetricDataResult></a>")
 		},
 		"messages": func(w http.ResponseWriter) {
 			forever(w, "\xbf\x71MetricDataResults\x80\x71MetricDataResults\x80\x68Messages\x9f", megabyte([]byte("\xa1\x65Value\x61x")))
@@ -100,7 +107,7 @@ func TestHostileServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNight(t, awssim.Config{
 				Accounts: []string{"111122223333", "222233334444"}, Regions: []string{"us-east-1", "us-west-2", "eu-west-1", "eu-central-1"}, Instances: 2000,
-			}, 5*time.Minute, 1, []string{"CPUUtilization"}, []string{"Average", "Maximum"}, "max_duration: 2s\n")
+			}, 5*time.Minute, 1, []string{"CPUUtilization"}, []string{"Average", "Maximum"}, "max_duration: 2s\n"+spoken[name])
 			h := &hostile{next: n.sim, serve: serve}
 			server := httptest.NewServer(h)
 			defer server.Close()
