@@ -16,6 +16,10 @@ const (
 	sharedChunk = 1024 // values that share the same bytes; a block
 	leastMatch  = 3    // bytes, of zstd
 	mostMatch   = 7    // more is left to the general matcher: such values repeat
+
+	// leastSequences make a block shorter than what it stands for, as it must be
+	// (RFC 8878, 3.1.1.2.3).
+	leastSequences = 8
 )
 
 // appendShared appends a zstd frame of src, which are values of eight bytes
@@ -62,7 +66,7 @@ func (f *sharedFrame) raw(n int) {
 	}
 }
 
-// chunk appends src up to an end, but for what is no whole match.
+// chunk appends src up to an end, but for what is no whole match, or too few.
 func (f *sharedFrame) chunk(head, end int) {
 	lane, match := sharedBytes(f.src, f.at-(f.at-head)%8, end)
 	if match < leastMatch {
@@ -71,14 +75,17 @@ func (f *sharedFrame) chunk(head, end int) {
 	}
 	// Sequences begin behind a match.
 	f.raw(min((lane+match-(f.at-head)%8+8)%8, end-f.at))
-	if n := (end - f.at) / 8; n > 0 && !f.offset {
-		f.sequences(1, match)
+	if (end-f.at)/8 >= leastSequences && !f.offset {
+		f.sequences(leastSequences, match)
 		f.offset = true
 	}
-	if n := (end - f.at) / 8; n > 0 {
+	if n := (end - f.at) / 8; n >= leastSequences {
 		f.sequences(n, match)
 	}
 }
+
+// offsets are what leastSequences have of bits: 2^3 and 3 bits of 3 stand for 8.
+const offsets = "\xdb\xb6\x6d" // 011 011 ...
 
 // sequences appends n times some literals and a match, eight bytes together.
 func (f *sharedFrame) sequences(n, match int) {
@@ -91,6 +98,9 @@ func (f *sharedFrame) sequences(n, match int) {
 	size := literalHead + n*literals + sequenceHead + 1
 	if n > 127 {
 		size++
+	}
+	if !f.offset {
+		size += len(offsets)
 	}
 	f.block(blockCompressed, size, false)
 	h := n*literals<<4 | 0b11_00 // raw, 20 bits of size
@@ -105,7 +115,8 @@ func (f *sharedFrame) sequences(n, match int) {
 	if f.offset {
 		f.out = append(f.out, 0, byte(match-leastMatch), 1) // the offset before; no bits
 	} else {
-		f.out = append(f.out, 3, byte(match-leastMatch), 0b1_011) // 2^3 + 3 bits of 3, which stands for 8
+		f.out = append(append(f.out, 3, byte(match-leastMatch)), offsets...)
+		f.out = append(f.out, 1)
 	}
 	f.at += 8 * n
 }

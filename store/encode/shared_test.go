@@ -59,11 +59,35 @@ func TestSharedFrames(t *testing.T) {
 func checkFrame(t *testing.T, name string, values []byte, head int) {
 	t.Helper()
 	src := append(bytes.Repeat([]byte{7}, head), values...)
-	if got := readFrame(t, appendShared(nil, src, head)); !bytes.Equal(got, src) {
+	frame := appendShared(nil, src, head)
+	checkBlocks(t, name, frame)
+	if got := readFrame(t, frame); !bytes.Equal(got, src) {
 		t.Errorf("%s: %d bytes behind a head of %d come back as %d others", name, len(values), head, len(got))
 	}
 	if got := readFrame(t, parquetCodec.encodeValues(nil, src, head)); !bytes.Equal(got, src) {
 		t.Errorf("%s: %d bytes as values come back as %d others", name, len(values), len(got))
+	}
+}
+
+// checkBlocks refuses a compressed block that is as long as what it stands for.
+func checkBlocks(t *testing.T, name string, frame []byte) {
+	t.Helper()
+	const head = 4 + 1 + 4
+	for rest := frame[head:]; len(rest) > 0; {
+		h := int(rest[0]) | int(rest[1])<<8 | int(rest[2])<<16
+		block := rest[3 : 3+h>>3]
+		rest = rest[3+len(block):]
+		if h>>1&3 != blockCompressed {
+			continue
+		}
+		literals := (int(block[0]) | int(block[1])<<8 | int(block[2])<<16) >> 4
+		n := int(block[3+literals])
+		if n > 127 {
+			n = (n-128)<<8 + int(block[3+literals+1])
+		}
+		if len(block) >= 8*n {
+			t.Fatalf("%s: a block of %d bytes for %d", name, len(block), 8*n)
+		}
 	}
 }
 
