@@ -351,10 +351,8 @@ func (j *Job) Retry() error {
 	err := j.save(func(r *jobRecord, tx *bolt.Tx) error {
 		r.State = Unfinished
 		for t, record := range targets {
-			if record.Failed > 0 {
-				if err := j.retryFailed(tx, t, &record); err != nil {
-					return err
-				}
+			if err := j.retryFailed(tx, t, &record); err != nil {
+				return err
 			}
 			record.Denied, record.Tolerated = nil, false
 			targets[t] = record
@@ -375,8 +373,13 @@ func (j *Job) Retry() error {
 	return nil
 }
 
+// retryFailed looks at every instance: one that has not all its series-windows,
+// as of a target denied meanwhile, is not yet counted as failed.
 func (j *Job) retryFailed(tx *bolt.Tx, t Target, record *targetRecord) error {
 	bucket := tx.Bucket(bucketProgress).Bucket(targetKey(t))
+	if bucket == nil {
+		return nil
+	}
 	again := map[string][]byte{}
 	err := bucket.ForEach(func(key, value []byte) error {
 		if value[0]&flagFailed == 0 {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -368,6 +369,33 @@ func (f *fixture) begin() *Job {
 		f.Fatal(err)
 	}
 	return job
+}
+
+// A series-window that failed before its target was denied is tried again with
+// it: its reason is forgotten, too.
+func TestFailedOfADeniedTargetAreTriedAgain(t *testing.T) {
+	f := newFixture(t, 7)
+	job := f.begin()
+	target := f.results[0].Target
+	i := slices.Index(testTargets, target)
+	failed := f.results[0]
+	failed.Columns, failed.Failure = nil, &Failure{Class: "poison"}
+	err := job.Commit(context.Background(), &Batch{
+		Discovered: []Discovery{{Target: target, Instances: f.instances[4*i : 4*i+4], Complete: true}},
+		Results:    []Result{failed}, Denied: []Denial{{Target: target, Failure: Failure{Class: "refused"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Retry(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range f.pending(job) {
+		if r.Instance == failed.Instance && r.Series == failed.Series && r.Window == failed.Window && job.targets[target].PointsDone == 0 {
+			return
+		}
+	}
+	t.Errorf("it is not pending: %+v", job.targets[target])
 }
 
 // A segment ends at its size, or at as many rows as readers take of a file.
