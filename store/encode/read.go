@@ -13,8 +13,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Reader yields the runs of a file in the order of its rows. It holds 64 MB a page of a damaged one; a few MB of ours
-// of a file at most, and no damage to the file makes it panic.
+// Reader yields the runs of a file in the order of its rows. It holds a page a
+// column: a few MB of our files, 16 MB where words are long, 64 MB a page of a
+// damaged one. No damage to the file makes it panic.
 type Reader interface {
 	// Columns are the names of the statistic columns, in file order (average,
 	// p99, ...).
