@@ -1,20 +1,11 @@
 package store
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
-
-	"cwharvest/store/durable"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -164,15 +155,6 @@ type LiveTarget struct {
 	RetryAt time.Time
 }
 
-// snapshotEvery is how often a run publishes its status; a snapshot much
-// older than that means that the run does not respond.
-const (
-	snapshotEvery     = time.Second
-	unresponsiveAfter = 15 * time.Second
-)
-
-func statusPath(dir string) string { return filepath.Join(dir, "status.json") }
-
 // SetLive sets where snapshots ask for what is not committed.
 func (j *Job) SetLive(live func() Live) {
 	j.mu.Lock()
@@ -204,90 +186,6 @@ func (j *Job) Status() (*Status, error) {
 		s.setProgress(&j.pace)
 	}
 	return s, nil
-}
-
-// publishStatus replaces status.json. It need not survive a power cut, since
-// the database then tells: no fsync.
-func (j *Job) publishStatus() error {
-	s, err := j.Status()
-	if err != nil {
-		return err
-	}
-	s.Source = "snapshot"
-	data, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("encode status: %w", err)
-	}
-	path := statusPath(j.dir.path)
-	temporary := durable.Temporary(path)
-	// With room to grow in its place: trouble makes it longer.
-	err = os.WriteFile(temporary, padded(data, (len(data)*3/2+4096)&^4095), 0o600)
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		// What a full disk still has room for is what the last one takes.
-		return errors.Join(os.Remove(temporary), overwrite(path, data))
-	}
-	if err != nil {
-		return fmt.Errorf("write status: %w", err)
-	}
-	return os.Rename(temporary, path)
-}
-
-// padded fills text up with blanks, and ends its line.
-func padded(text []byte, size int) []byte {
-	full := bytes.Repeat([]byte{' '}, size)
-	copy(full, text)
-	full[size-1] = '\n'
-	return full
-}
-
-// overwrite changes a file in its place, in one step and never its size: what
-// does not fit would leave neither the old text nor the new one.
-func overwrite(path string, text []byte) error {
-	file, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-	case int64(len(text)) >= info.Size():
-		err = fmt.Errorf("%s has no room for a status of %d bytes", path, len(text))
-	default:
-		_, err = file.WriteAt(padded(text, int(info.Size())), 0)
-	}
-	return errors.Join(err, file.Close())
-}
-
-// statusTicker publishes snapshots until stopped.
-type statusTicker struct {
-	end  chan struct{} // closed by stop
-	done sync.WaitGroup
-}
-
-func (t *statusTicker) start(j *Job) {
-	t.end = make(chan struct{})
-	t.done.Go(func() {
-		tick := time.NewTicker(snapshotEvery)
-		defer tick.Stop()
-		for {
-			// A snapshot that cannot be written must not end the night: its
-			// age tells, and the last one, at Close, reports the error.
-			_ = j.publishStatus()
-			select {
-			case <-tick.C:
-			case <-t.end:
-				return
-			}
-		}
-	})
-}
-
-func (t *statusTicker) stop() {
-	if t.end != nil {
-		close(t.end)
-		t.done.Wait()
-		t.end = nil
-	}
 }
 
 // newStatus assembles a status from committed records and what is live.
@@ -418,8 +316,8 @@ func (s *Status) setProgress(p *pace) {
 }
 
 // ReadStatus returns the status of the open job of a directory, or of the one
-// that was worked last. It never disturbs a run: it reads the database when nobody holds
-// the directory, the run's last snapshot otherwise.
+// that was worked last. It never disturbs a run: it reads the database when
+// nobody holds the directory, the run's last snapshot otherwise.
 func ReadStatus(dir string) (*Status, error) {
 	if err := exists(dir); err != nil {
 		return nil, err
@@ -436,49 +334,6 @@ func ReadStatus(dir string) (*Status, error) {
 		s, err = readSnapshot(dir)
 	}
 	return s, errors.Join(err, lock.Close())
-}
-
-func readSnapshot(dir string) (*Status, error) {
-	s, err := parseSnapshot(dir)
-	for try := 0; err != nil && try < 5; try++ { // it may be half written
-		time.Sleep(10 * time.Millisecond)
-		s, err = parseSnapshot(dir)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: a process has just taken it and has no job yet: %w", dir, ErrNoJob)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.tell(time.Now())
-	return s, nil
-}
-
-// tell says how the job of a snapshot is, by its age.
-func (s *Status) tell(now time.Time) {
-	age := now.Sub(s.Written)
-	s.AgeSeconds = age.Seconds()
-	switch {
-	case s.State != string(Unfinished): // a next job is about to begin
-	case age > unresponsiveAfter:
-		s.State = "unresponsive"
-	case s.Trouble != nil, s.Targets.Waiting > 0 && s.Targets.Active == 0:
-		s.State = "waiting"
-	default:
-		s.State = "running"
-	}
-}
-
-func parseSnapshot(dir string) (*Status, error) {
-	data, err := os.ReadFile(statusPath(dir))
-	if err != nil {
-		return nil, err
-	}
-	var s Status
-	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, fmt.Errorf("%s: %w", statusPath(dir), err)
-	}
-	return &s, nil
 }
 
 func readLatest(dir string) (*Status, error) {
