@@ -42,10 +42,10 @@ type runFlags struct {
 	api, protocol, maxDuration, giveUpAfter string
 	maxCost                                 float64
 	strictPeriod                            bool
-	night                         string
-	redo                          bool
-	log                           logFlags
-	printConfig                   bool
+	night                                   string
+	redo                                    bool
+	log                                     logFlags
+	printConfig                             bool
 
 	listen, metricsFile string
 	listenAnywhere      bool
