@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"cwharvest/creds"
+	"cwharvest/pipeline"
+	"cwharvest/store"
+)
+
+// checkup is what the doctor found. Version counts changes of its form.
+type checkup struct {
+	Version     int                `json:"version"`
+	Environment []string           `json:"environment"` // settings without effect
+	Principals  []checkedPrincipal `json:"principals"`
+	Directory   checkedDirectory   `json:"directory"`
+	Out         *checkedPlace      `json:"out,omitempty"` // where it is in S3
+	Targets     []checkedTarget    `json:"targets"`
+}
+
+type checkedPrincipal struct {
+	Name        string    `json:"name"`
+	From        string    `json:"from,omitempty"`
+	Key         string    `json:"key,omitempty"` // masked
+	Account     string    `json:"account,omitempty"`
+	ARN         string    `json:"arn,omitempty"`
+	ValidUntil  time.Time `json:"valid_until,omitzero"`
+	ClockOffset float64   `json:"clock_offset_seconds"` // of AWS's clock from ours
+	Finding
+}
+
+// Finding is how a probe ended: Class and Message are empty when all is well.
+type Finding struct {
+	Class   string `json:"class,omitempty"`
+	Message string `json:"message,omitempty"`
+	person  bool
+}
+
+type checkedTarget struct {
+	store.Target
+	Links  []checkedLink  `json:"links"`
+	Probes []checkedProbe `json:"probes"`
+}
+
+// checkedLink is one way into an account.
+type checkedLink struct {
+	Source string `json:"source"`
+	ARN    string `json:"arn,omitempty"`
+	Finding
+}
+
+type checkedProbe struct {
+	Permission string `json:"permission"`
+	Finding
+}
+
+func finding(err error) Finding {
+	if err == nil {
+		return Finding{}
+	}
+	f := pipeline.Explain(err)
+	var e *creds.Error
+	return Finding{Class: f.Class, Message: f.Message, person: errors.As(err, &e) && e.NeedsPerson()}
+}
+
+func (c *checkup) exitCode() int {
+	code := exitComplete
+	note := func(f Finding) {
+		switch {
+		case f.Class == "":
+		case f.person:
+			code = exitCredentials
+		case code == exitComplete:
+			code = exitIncomplete
+		}
+	}
+	note(c.Directory.Finding)
+	if c.Out != nil {
+		for _, p := range c.Out.Probes {
+			note(p.Finding)
+		}
+	}
+	for _, p := range c.Principals {
+		note(p.Finding)
+	}
+	for _, t := range c.Targets {
+		for _, l := range t.Links {
+			note(l.Finding)
+		}
+		for _, p := range t.Probes {
+			note(p.Finding)
+		}
+	}
+	return code
+}
+
+// print shows the checkup to people: what is wrong in full, what is right in a
+// line.
+func (c *checkup) print(w io.Writer) {
+	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	for _, e := range c.Environment {
+		line("ENVIRONMENT  %s", e)
+	}
+	for _, p := range c.Principals {
+		text := fmt.Sprintf("%s from %s, key %s: %s", p.Name, p.From, p.Key, p.ARN)
+		if !p.ValidUntil.IsZero() {
+			text += ", valid until " + p.ValidUntil.Format("2006-01-02 15:04 UTC")
+		}
+		line("%-4s %s", verdict(p.Finding), describe(text, p.Name, p.Finding))
+		if offset := time.Duration(p.ClockOffset * float64(time.Second)); offset.Abs() > time.Minute {
+			line("     AWS's clock is %v ahead of this machine's: signatures are corrected, ranges are not", offset)
+		}
+	}
+	line("%-4s %s", verdict(c.Directory.Finding), describe(fmt.Sprintf("directory %s: writable, %s GB free", c.Directory.Path,
+		number(int64(c.Directory.FreeBytes/1e9))), "directory "+c.Directory.Path, c.Directory.Finding))
+	if c.Out != nil {
+		printProbes(line, c.Out.Place, c.Out.Probes, nil)
+	}
+	for _, t := range c.Targets {
+		var well []string
+		for _, l := range t.Links {
+			if l.Class == "" {
+				well = append(well, l.ARN)
+				continue
+			}
+			line("FAIL %s  %s", t, describe("", l.Source, l.Finding))
+		}
+		printProbes(line, t.String(), t.Probes, well)
+	}
+}
+
+// printProbes prints what failed of a thing, then all that is well in a line.
+func printProbes(line func(string, ...any), name string, probes []checkedProbe, well []string) {
+	for _, p := range probes {
+		if p.Class == "" {
+			well = append(well, p.Permission)
+			continue
+		}
+		line("FAIL %s  %s", name, describe("", p.Permission, p.Finding))
+	}
+	if len(well) > 0 {
+		line("ok   %s  %s", name, strings.Join(well, ", "))
+	}
+}
+
+func verdict(f Finding) string {
+	if f.Class == "" {
+		return "ok"
+	}
+	return "FAIL"
+}
+
+func describe(well, what string, f Finding) string {
+	if f.Class == "" {
+		return well
+	}
+	text := what + ": " + f.Class + ": " + f.Message
+	if todo := remedies[f.Class]; todo != "" && !strings.Contains(f.Message, "; ") { // it does not say it itself
+		text += "; " + todo
+	}
+	return text
+}
