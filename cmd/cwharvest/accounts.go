@@ -104,7 +104,27 @@ func readAccounts(path string) ([]spec.Account, error) {
 }
 
 func (r *runner) account(ctx context.Context, e spec.Account) (account, error) {
-	a := account{id: e.ID, sources: r.sources(&e)}
+	a, err := r.way(ctx, &e)
+	if err != nil || a.id != "" {
+		return a, err
+	}
+	id, err := r.identify(ctx, a.sources[0], a.home)
+	if err != nil {
+		return a, err
+	}
+	a.id, e.ID = id, id
+	for i := range a.sources {
+		a.sources[i].Account = id
+	}
+	a.targets = e.Targets()
+	return a, nil
+}
+
+// way is how an entry's account is reached, without a call: who it is stays
+// unknown where the entry does not say. An entry without regions gets the
+// default one.
+func (r *runner) way(ctx context.Context, e *spec.Account) (account, error) {
+	a := account{id: e.ID, sources: r.sources(e)}
 	if len(e.Regions) == 0 {
 		region, err := r.defaultRegion(ctx, a.sources[0])
 		if err != nil {
@@ -112,18 +132,7 @@ func (r *runner) account(ctx context.Context, e spec.Account) (account, error) {
 		}
 		e.Regions = []string{region}
 	}
-	a.home = home(&e)
-	if a.id == "" {
-		id, err := r.identify(ctx, a.sources[0], a.home)
-		if err != nil {
-			return a, err
-		}
-		a.id, e.ID = id, id
-		for i := range a.sources {
-			a.sources[i].Account = id
-		}
-	}
-	a.targets = e.Targets()
+	a.home, a.targets = home(e), e.Targets()
 	return a, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -63,7 +62,7 @@ func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	d.creds = creds.NewManager(creds.Config{EndpointURL: d.flags.endpointURL, Insecure: d.spec.InsecureEndpoint})
+	d.creds = d.newManager()
 	defer d.creds.Close()
 	report := &checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.spec), Out: d.checkOut(ctx)}
 	var pool errgroup.Group
@@ -75,20 +74,14 @@ func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 	}
 	var ways []account
 	for i := range entries {
-		e := &entries[i]
-		a := account{id: e.ID, sources: d.sources(e)}
-		if len(e.Regions) == 0 {
-			region, err := d.defaultRegion(ctx, a.sources[0])
-			if err != nil {
-				return nil, err
-			}
-			e.Regions = []string{region}
+		a, err := d.way(ctx, &entries[i])
+		if err != nil {
+			return nil, err
 		}
-		a.targets, a.home = e.Targets(), home(e)
 		ways = append(ways, a)
 	}
 	for _, p := range principalsOf(ways) {
-		for _, line := range creds.Conflicts(p.Profile, os.Getenv) {
+		for _, line := range creds.Conflicts(p.Profile, d.getenv) {
 			if !slices.Contains(report.Environment, line) {
 				report.Environment = append(report.Environment, line)
 			}

@@ -105,7 +105,7 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 	if err := p.prepare(); err != nil {
 		return nil, err
 	}
-	p.creds = creds.NewManager(creds.Config{EndpointURL: p.flags.endpointURL, Insecure: p.spec.InsecureEndpoint, Log: p.log})
+	p.creds = p.newManager()
 	defer p.creds.Close()
 	jobs, err := store.ReadJobs(p.spec.Dir)
 	if err != nil {
@@ -300,4 +300,9 @@ func (r *runner) prepare() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// newManager makes the one manager of a command, which ends with Close.
+func (r *runner) newManager() *creds.Manager {
+	return creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Insecure: r.spec.InsecureEndpoint, Log: r.log})
 }

@@ -123,7 +123,7 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	r.creds = creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Insecure: r.spec.InsecureEndpoint, Log: r.log})
+	r.creds = r.newManager()
 	defer r.creds.Close()
 	if r.dir, err = store.Open(r.spec.Dir, store.Config{Remote: remotes(ctx, r.creds, r.spec.S3), SpoolLimit: r.spec.SpoolLimit, Log: r.log}); err != nil {
 		return err
