@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cwharvest/pipeline/awssim"
+)
+
+// Sixty-four requests in flight with sessions of three seconds: the sessions
+// are renewed ahead of their end, as often as their life demands and no more,
+// and no call waits for it after the first.
+func TestShortSessionsManyWorkers(t *testing.T) {
+	accounts := []string{"111122223333", "222233334444", "333344445555", "444455556666"}
+	regions := []string{"us-east-1", "us-west-2", "eu-west-1", "eu-central-1"}
+	n := newNight(t, awssim.Config{
+		Accounts: accounts, Regions: regions, Instances: 20_000 / 16,
+		SessionLife: 3 * time.Second,
+	}, time.Hour, 1, []string{"CPUUtilization", "NetworkIn", "NetworkOut"}, []string{"Average"},
+		"concurrency: 4\nmax_in_flight: 64\n")
+	n.build()
+	if err := n.sim.Inject(awssim.Fault{Kind: "latency", Operation: "GetMetricData", Millis: 2500}); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	n.run()
+	took := time.Since(started)
+	n.check()
+	stats, status := n.sim.Stats(), n.status()
+	most := int(took/(2*time.Second)) + 2 // life 3 s, renewed a third of it ahead
+	for role, calls := range stats.Roles {
+		if calls > most {
+			t.Errorf("%s: %d AssumeRole calls in %v, at most %d", role, calls, took, most)
+		}
+	}
+	if stats.ExpiredInTime+stats.ExpiredEarly > 0 || status.Sessions.Waits > 0 {
+		t.Errorf("%d ExpiredToken, %d calls waited for a refresh", stats.ExpiredInTime, status.Sessions.Waits)
+	}
+	if stats.MostInFlight < 60 {
+		t.Errorf("%d requests in flight at most, want about 64", stats.MostInFlight)
+	}
+	t.Logf("%v, %d requests, %d in flight, AssumeRole calls %v, at most %d each", took, stats.Answered, stats.MostInFlight, stats.Roles, most)
+}
+
+// A minute of sessions that live two seconds, with sixty-four requests in
+// flight: no instance fails, and no call waits after the first session.
+func TestMinuteOfTwoSecondSessions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	accounts := []string{"111122223333", "222233334444", "333344445555", "444455556666"}
+	n := newNight(t, awssim.Config{
+		Accounts: accounts, Regions: []string{"us-east-1", "us-west-2", "eu-west-1", "eu-central-1"}, Instances: 5000,
+		SessionLife: 2 * time.Second,
+	}, time.Hour, 1, []string{"CPUUtilization", "NetworkIn", "NetworkOut", "EBSReadOps", "EBSWriteOps", "EBSReadBytes", "EBSWriteBytes",
+		"CPUCreditBalance"}, []string{"Average"}, "concurrency: 4\nmax_in_flight: 64\n")
+	n.build()
+	if err := n.sim.Inject(awssim.Fault{Kind: "latency", Operation: "GetMetricData", Millis: 3000}); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	n.run()
+	took := time.Since(started)
+	n.verify()
+	stats, status := n.sim.Stats(), n.status()
+	if status.Sessions.Waits > 0 || stats.ExpiredInTime > 0 || stats.Repeated > 0 {
+		t.Errorf("%d calls waited, %d ExpiredToken, %d fetched again", status.Sessions.Waits, stats.ExpiredInTime, stats.Repeated)
+	}
+	if stats.MostInFlight < 60 || took < 50*time.Second {
+		t.Errorf("%d requests in flight at most, for %v: too easy", stats.MostInFlight, took)
+	}
+	t.Logf("%v, %d requests, %d in flight, AssumeRole calls %v", took, stats.Answered, stats.MostInFlight, stats.Roles)
+}
+
+// No secret reaches a disk, a log, a status or the trace of a crash, whatever
+// goes wrong: every byte is searched for every key and token there was.
+func TestSecretsStayInside(t *testing.T) {
+	n := newNight(t, awssim.Config{
+		Accounts: []string{"111122223333", "444455556666"}, Regions: []string{"us-east-1"}, Instances: 200,
+		Latency: 10 * time.Millisecond, SessionLife: 2 * time.Second,
+	}, 5*time.Minute, 1, []string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "quota_share: 0.2\n")
+	for _, f := range []awssim.Fault{
+		{Kind: "expired", Operation: "GetMetricData", Count: 2}, {Kind: "error500", Count: 3}, {Kind: "truncate", Count: 2},
+		{Kind: "access_denied", Account: "444455556666"}, {Kind: "expired", Operation: "GetMetricData", Count: 1, Spelling: "xml"},
+	} {
+		if err := n.sim.Inject(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var printed bytes.Buffer
+	print := func(args ...string) {
+		c, output := n.command(args...)
+		err := c.Run()
+		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		printed.Write(output.Bytes())
+	}
+	c, output := n.command("run", "-c", "harvest.yaml", "--verbose")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	crash := time.AfterFunc(1500*time.Millisecond, func() {
+		if err := c.Process.Signal(syscall.SIGQUIT); err != nil {
+			t.Errorf("crash: %v", err)
+		}
+	})
+	defer crash.Stop()
+	if err := c.Wait(); err == nil || !strings.Contains(output.String(), "goroutine ") {
+		t.Fatalf("the run was to crash with a trace: %v\n%s", err, output)
+	}
+	printed.Write(output.Bytes())
+	print("status", "harvest", "--json")
+	print("doctor", "-c", "harvest.yaml", "--json")
+	if err := n.sim.Inject(awssim.Fault{Kind: "base_expired"}); err != nil {
+		t.Fatal(err)
+	}
+	print("run", "-c", "harvest.yaml", "--verbose", "--wait-for-credentials", "1s")
+	n.sim.Clear("")
+	print("run", "-c", "harvest.yaml", "--verbose")
+	print("status", "harvest")
+	places := map[string][]byte{"output": printed.Bytes()}
+	err := filepath.WalkDir(filepath.Join(n.dir, "harvest"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			places[path], err = os.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := n.sim.Secrets()
+	for place, data := range places {
+		for _, secret := range secrets {
+			if bytes.Contains(data, []byte(secret)) {
+				t.Errorf("%s holds a secret", place)
+			}
+		}
+	}
+	t.Logf("%d secrets, %d files, %d bytes of output", len(secrets), len(places)-1, printed.Len())
+}
+
+// A machine that is suspended until after its sessions' end goes on when it
+// wakes, and fetches nothing twice.
+func TestSuspendedPastExpiry(t *testing.T) {
+	n := newNight(t, awssim.Config{
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 300,
+		Latency: 10 * time.Millisecond, SessionLife: 2 * time.Second, TrackRepeats: true,
+	}, 5*time.Minute, 1, []string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "quota_share: 0.1\n")
+	c, output := n.command("run", "-c", "harvest.yaml")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	signal := func(s syscall.Signal) {
+		if err := c.Process.Signal(s); err != nil {
+			t.Errorf("%v: %v", s, err)
+		}
+	}
+	stop := time.AfterFunc(time.Second, func() { signal(syscall.SIGSTOP) })
+	defer stop.Stop()
+	wake := time.AfterFunc(4*time.Second, func() { signal(syscall.SIGCONT) })
+	defer wake.Stop()
+	if err := c.Wait(); err != nil {
+		t.Fatalf("run: %v\n%s", err, output)
+	}
+	n.check()
+	if stats := n.sim.Stats(); stats.Repeated > 0 || stats.ExpiredInTime > 1 {
+		t.Errorf("%d fetched again, %d ExpiredToken", stats.Repeated, stats.ExpiredInTime)
+	}
+}
