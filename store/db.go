@@ -222,9 +222,6 @@ type Attempt struct {
 	Exit    *int      `json:"exit"` // nil: running, or crashed when Ended is set
 	Reason  string    `json:"reason"`
 	Owner   Owner     `json:"owner"`
-
-	// DoneBefore is the estimated datapoints done when the attempt began.
-	DoneBefore int64 `json:"done_before"`
 }
 
 // targetRecord is the state of a target.

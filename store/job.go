@@ -182,11 +182,7 @@ func (j *Job) Begin(ctx context.Context) error {
 	err := j.persist(ctx, func() error {
 		return j.changeRecord(func(r *jobRecord) {
 			closeCrashed(r)
-			a := Attempt{Started: time.Now().UTC(), Owner: readOwner(j.dir.path)}
-			for _, t := range j.targets {
-				a.DoneBefore += t.PointsDone
-			}
-			r.Attempts = append(r.Attempts, a)
+			r.Attempts = append(r.Attempts, Attempt{Started: time.Now().UTC(), Owner: readOwner(j.dir.path)})
 		})
 	})
 	if err != nil {
