@@ -6,7 +6,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
-	"time"
+
+	"cwharvest/store/encode"
 )
 
 // The files beside a database are JSON, which anybody can write. What of them
@@ -45,12 +46,9 @@ func (s *Spec) check(id string) error {
 	return nil
 }
 
-// lastSecond is that of the last year that JSON takes.
-var lastSecond = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
-
 // possible reports whether a spool value can hold the window.
 func (w Window) possible(statistics int) bool {
-	return w.Period > 0 && 0 <= w.Start && w.Start <= w.End && w.End <= lastSecond && w.Points() <= maxSpoolPoints/statistics
+	return w.Period > 0 && 0 <= w.Start && w.Start <= w.End && w.End <= encode.LastSecond && w.Points() <= maxSpoolPoints/statistics
 }
 
 // readManifest reads jobs/ID.manifest.json.

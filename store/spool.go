@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"math"
 
+	"cwharvest/store/encode"
+
 	"github.com/klauspost/compress/s2"
 )
 
@@ -90,7 +92,7 @@ func (e *spoolEncoder) survey(columns [][]float64, from, to int) (most int) {
 // a datapoint, and counts those that do.
 func trim(columns [][]float64, from, to int) (first, end, rows int) {
 	for _, c := range columns {
-		if complete(c[from:to]) {
+		if encode.Complete(c[from:to]) {
 			return from, to, to - from
 		}
 	}
@@ -106,15 +108,6 @@ func trim(columns [][]float64, from, to int) (first, end, rows int) {
 		end = i + 1
 	}
 	return first, end, rows
-}
-
-func complete(column []float64) bool {
-	for _, v := range column {
-		if v != v { // NaN
-			return false
-		}
-	}
-	return true
 }
 
 func anyValue(columns [][]float64, i int) bool {
@@ -154,7 +147,7 @@ func (g *grid) decode(key, value []byte) error {
 		}
 		header[i], body = v, body[n:]
 	}
-	if max(header[2], header[3]) > maxSpoolPoints || min(header[2], header[3]) == 0 || max(header[0], header[1]) > uint64(lastSecond) {
+	if max(header[2], header[3]) > maxSpoolPoints || min(header[2], header[3]) == 0 || max(header[0], header[1]) > uint64(encode.LastSecond) {
 		return fmt.Errorf("spool value holds %d x %d datapoints from %d by %d: %w", header[2], header[3], header[0], header[1], errSpoolDamaged)
 	}
 	g.start, g.period = int64(header[0]), int64(header[1])

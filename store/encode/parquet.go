@@ -159,7 +159,7 @@ func (p *parquetFile) WriteRun(r *Run) error {
 // rows. A statistic with a value at every point, which most have, makes all
 // points rows.
 func (p *parquetFile) addRows(r *Run) int {
-	if !r.Whole && !slices.ContainsFunc(r.Columns, complete) {
+	if !r.Whole && !slices.ContainsFunc(r.Columns, Complete) {
 		return p.addSomeRows(r)
 	}
 	at, step := r.Start*1000, r.Period*1000
@@ -194,8 +194,9 @@ func (p *parquetFile) addSomeRows(r *Run) (rows int) {
 	return rows
 }
 
-// complete reports whether a column has a value at every point.
-func complete(column []float64) bool {
+// Complete reports whether a column has a value at every point; one without
+// points has not.
+func Complete(column []float64) bool {
 	for _, v := range column {
 		if v != v { // NaN
 			return false
@@ -209,7 +210,7 @@ func (v *valueColumn) addColumn(column []float64, points int, whole bool) {
 	switch {
 	case column == nil:
 		v.levels.add(0, points)
-	case whole || complete(column):
+	case whole || Complete(column):
 		v.levels.add(1, points)
 		v.values = append(v.values, column...)
 		v.boundAll(column)

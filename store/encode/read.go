@@ -145,7 +145,7 @@ func (r *row) check() error {
 		return fmt.Errorf("period %d", r.period)
 	case r.at < 0:
 		return fmt.Errorf("timestamp %d is before 1970", r.at)
-	case r.at > lastSecond:
+	case r.at > LastSecond:
 		return fmt.Errorf("timestamp %d is after 9999", r.at)
 	}
 	some := false
@@ -161,8 +161,8 @@ func (r *row) check() error {
 	return nil
 }
 
-// lastSecond is that of the last year that RFC 3339 can write.
-var lastSecond = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
+// LastSecond is that of the last year that RFC 3339 can write, and JSON takes.
+var LastSecond = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
 
 // runReader gathers rows into runs. It is one row ahead: the row that ends a
 // run begins the next.
