@@ -130,20 +130,23 @@ func readLines(f Format, data []byte) (out []string, err error) {
 
 func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	for seed := range uint64(12) {
-		runs := randomRuns(rand.New(rand.NewPCG(seed, 1)), 1+int(seed)*7)
-		var want []string
-		for i := range runs {
-			want = append(want, lines(&runs[i], len(someStatistics))...)
-		}
-		for _, f := range allFormats {
-			got, err := readLines(f, writeRuns(t, f, runs))
-			if err != nil {
-				t.Fatalf("%v, seed %d: %v", f, seed, err)
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			runs := randomRuns(rand.New(rand.NewPCG(seed, 1)), 1+int(seed)*7)
+			var want []string
+			for i := range runs {
+				want = append(want, lines(&runs[i], len(someStatistics))...)
 			}
-			if !slices.Equal(got, want) {
-				t.Fatalf("%v, seed %d: %d rows read, %d written, or they differ", f, seed, len(got), len(want))
+			for _, f := range allFormats {
+				got, err := readLines(f, writeRuns(t, f, runs))
+				if err != nil {
+					t.Fatalf("%v: %v", f, err)
+				}
+				if !slices.Equal(got, want) {
+					t.Fatalf("%v: %d rows read, %d written, or they differ", f, len(got), len(want))
+				}
 			}
-		}
+		})
 	}
 }
 
