@@ -103,7 +103,7 @@ func (f *runFlags) define() {
 	fs.StringSliceVar(&f.metrics, "metric", nil, "metrics (default: the usual eight of AWS/EC2)")
 	fs.StringSliceVar(&f.statistics, "stat", nil, "statistics (default Average,Maximum)")
 	fs.StringVar(&f.instancesFrom, "instances-from", "", "read instance ids from this file instead of asking EC2")
-	fs.StringVar(&f.partSize, "part-size", "", "bytes of data per part, about (default 128MB)")
+	fs.StringVar(&f.partSize, "part-size", "", "bytes of fetched data per part, packed (default 128MiB)")
 	fs.IntVar(&f.concurrency, "concurrency", 0, "requests in flight per target (default 8)")
 	durationVar(fs, &f.callTimeout, "call-timeout", time.Minute, "deadline of every call")
 	durationVar(fs, &f.drainTimeout, "drain-timeout", 20*time.Second, "how long calls in flight may go on after an interrupt")
