@@ -61,14 +61,11 @@ func float64Item(head []byte, v float64) []byte {
 	return binary.BigEndian.AppendUint64(bytes.Clone(head), math.Float64bits(v))
 }
 
-// A server that means harm costs memory that is bounded. The two forms that would
-// cost most are tried always, all of them with TEST_ALL_HOSTILE.
-func TestHostileServer(t *testing.T) {
-	program := builder(t)
-	spoken := map[string]string{"json": "protocol: json\n", "query": "protocol: query\n"}
+// hostileAnswers are the forms there are, by name.
+func hostileAnswers() map[string]func(w http.ResponseWriter) {
 	const results = "\xa1\x71MetricDataResults\x9f"
 	times, values := megabyte(float64Item([]byte{0xc1, 0xfb}, 1.7e9)), megabyte(float64Item([]byte{0xfb}, 1))
-	for name, serve := range map[string]func(w http.ResponseWriter){
+	return map[string]func(w http.ResponseWriter){
 		"datapoints": func(w http.ResponseWriter) { forever(w, results+"\xa1\x6aTimestamps\x9f", times) },
 		"values":     func(w http.ResponseWriter) { forever(w, results+"\xa1\x66Values\x9f", values) },
 		"results":    func(w http.ResponseWriter) { forever(w, results, megabyte([]byte{0xa0})) },
@@ -100,7 +97,15 @@ func TestHostileServer(t *testing.T) {
 			z := gzip.NewWriter(w)
 			forever(z, results+"\xa1\x6aTimestamps\x9f", times)
 		},
-	} {
+	}
+}
+
+// A server that means harm costs memory that is bounded. The two forms that would
+// cost most are tried always, all of them with TEST_ALL_HOSTILE.
+func TestHostileServer(t *testing.T) {
+	program := builder(t)
+	spoken := map[string]string{"json": "protocol: json\n", "query": "protocol: query\n"}
+	for name, serve := range hostileAnswers() {
 		if name != "full" && name != "values" && os.Getenv("TEST_ALL_HOSTILE") == "" {
 			continue
 		}

@@ -23,62 +23,68 @@ func speak(cfg aws.Config) map[string]*cloudwatch.Client {
 	}
 }
 
+// said is what a client was answered.
+type said struct {
+	data       []*cloudwatch.GetMetricDataOutput
+	statistics []*cloudwatch.GetMetricStatisticsOutput
+	list       []*cloudwatch.ListMetricsOutput
+	codes      []string
+}
+
+func askEverything(t *testing.T, c *cloud, name string, client *cloudwatch.Client) (s said) {
+	t.Helper()
+	fail := func(err error) {
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	in := ask(c.ids(3), 24)
+	in.MaxDatapoints = aws.Int32(500)
+	for pages := cloudwatch.NewGetMetricDataPaginator(client, in); pages.HasMorePages(); {
+		out, err := pages.NextPage(t.Context())
+		fail(err)
+		out.ResultMetadata = middleware.Metadata{}
+		for i := range out.MetricDataResults {
+			inUTC(out.MetricDataResults[i].Timestamps)
+		}
+		s.data = append(s.data, out)
+	}
+	for _, extended := range []bool{false, true} {
+		out, err := client.GetMetricStatistics(t.Context(), askStatistics(c.ids(1)[0], extended))
+		fail(err)
+		out.ResultMetadata = middleware.Metadata{}
+		for i := range out.Datapoints {
+			*out.Datapoints[i].Timestamp = out.Datapoints[i].Timestamp.UTC()
+		}
+		s.statistics = append(s.statistics, out)
+	}
+	for pages := cloudwatch.NewListMetricsPaginator(client, &cloudwatch.ListMetricsInput{
+		Namespace: aws.String("CWAgent"), Dimensions: []cwtypes.DimensionFilter{{Name: aws.String("path")}},
+	}); pages.HasMorePages(); {
+		out, err := pages.NextPage(t.Context())
+		fail(err)
+		out.ResultMetadata = middleware.Metadata{}
+		s.list = append(s.list, out)
+	}
+	for _, kind := range []string{"throttle", "access_denied", "region_disabled", "error503", "error500"} {
+		fail(c.Inject(Fault{Kind: kind, Count: 1}))
+		_, err := client.GetMetricData(t.Context(), in)
+		s.codes = append(s.codes, codeOf(err))
+	}
+	fail(c.Inject(Fault{Kind: "truncate", Count: 1}))
+	if _, err := client.GetMetricData(t.Context(), in); err == nil {
+		t.Errorf("%s: half an answer passes for one", name)
+	}
+	return s
+}
+
 // TestProtocolsSayTheSame asks everything in each protocol, pages and errors
 // among it: all get what CBOR gets.
 func TestProtocolsSayTheSame(t *testing.T) {
 	c := newCloud(t, Config{Instances: 900})
-	type said struct {
-		data       []*cloudwatch.GetMetricDataOutput
-		statistics []*cloudwatch.GetMetricStatisticsOutput
-		list       []*cloudwatch.ListMetricsOutput
-		codes      []string
-	}
 	all := map[string]said{}
 	for name, client := range speak(c.config(BaseKey())) {
-		var s said
-		fail := func(err error) {
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-		in := ask(c.ids(3), 24)
-		in.MaxDatapoints = aws.Int32(500)
-		for pages := cloudwatch.NewGetMetricDataPaginator(client, in); pages.HasMorePages(); {
-			out, err := pages.NextPage(t.Context())
-			fail(err)
-			out.ResultMetadata = middleware.Metadata{}
-			for i := range out.MetricDataResults {
-				inUTC(out.MetricDataResults[i].Timestamps)
-			}
-			s.data = append(s.data, out)
-		}
-		for _, extended := range []bool{false, true} {
-			out, err := client.GetMetricStatistics(t.Context(), askStatistics(c.ids(1)[0], extended))
-			fail(err)
-			out.ResultMetadata = middleware.Metadata{}
-			for i := range out.Datapoints {
-				*out.Datapoints[i].Timestamp = out.Datapoints[i].Timestamp.UTC()
-			}
-			s.statistics = append(s.statistics, out)
-		}
-		for pages := cloudwatch.NewListMetricsPaginator(client, &cloudwatch.ListMetricsInput{
-			Namespace: aws.String("CWAgent"), Dimensions: []cwtypes.DimensionFilter{{Name: aws.String("path")}},
-		}); pages.HasMorePages(); {
-			out, err := pages.NextPage(t.Context())
-			fail(err)
-			out.ResultMetadata = middleware.Metadata{}
-			s.list = append(s.list, out)
-		}
-		for _, kind := range []string{"throttle", "access_denied", "region_disabled", "error503", "error500"} {
-			fail(c.Inject(Fault{Kind: kind, Count: 1}))
-			_, err := client.GetMetricData(t.Context(), in)
-			s.codes = append(s.codes, codeOf(err))
-		}
-		fail(c.Inject(Fault{Kind: "truncate", Count: 1}))
-		if _, err := client.GetMetricData(t.Context(), in); err == nil {
-			t.Errorf("%s: half an answer passes for one", name)
-		}
-		all[name] = s
+		all[name] = askEverything(t, c, name, client)
 	}
 	want := all["cbor"]
 	if len(want.data) < 2 || len(want.list) < 2 || len(want.statistics[1].Datapoints) == 0 || want.codes[0] != "Throttling" {
