@@ -141,12 +141,12 @@ const mostRestarts = 5
 func (e *enumeration) restart(err error) bool {
 	var long interface{ TooLong() bool }
 	shorter := errors.As(err, &long) && len(e.sources) > 0 && e.page > leastPage
-	if e.token == "" && !shorter || e.restarts == mostRestarts && !shorter {
-		return false
-	}
-	if shorter {
+	switch {
+	case shorter:
 		e.page = max(e.page/2, leastPage)
-	} else {
+	case e.token == "" || e.restarts == mostRestarts:
+		return false
+	default:
 		e.restarts++
 	}
 	e.token, e.seen = "", tokens{}
