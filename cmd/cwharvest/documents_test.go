@@ -93,6 +93,29 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 	}
 }
 
+var makeTarget = regexp.MustCompile(`^make ([a-z-]+)`)
+
+// What the documents have make do, it does; what it does is told at its head.
+func TestMakeDoesWhatIsTold(t *testing.T) {
+	makefile := readDocument(t, "../../Makefile")
+	for _, name := range []string{"README.md", "CHANGELOG.md"} {
+		found := 0
+		for _, code := range snippets(readDocument(t, "../../"+name)) {
+			m := makeTarget.FindStringSubmatch(code)
+			if m == nil {
+				continue
+			}
+			found++
+			if !strings.Contains(makefile, "\n"+m[1]+":") || !strings.Contains(makefile, "# make "+m[1]+" ") {
+				t.Errorf("%s: %q: the Makefile has no such target, or does not tell of it", name, code)
+			}
+		}
+		if found == 0 {
+			t.Errorf("%s has nothing for make", name)
+		}
+	}
+}
+
 // TestStatusIsDocumented holds the README to the fields of `status --json`.
 func TestStatusIsDocumented(t *testing.T) {
 	_, text, found := strings.Cut(readDocument(t, "../../README.md"), "\n`cwharvest status --json` prints")
