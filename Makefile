@@ -1,7 +1,7 @@
 # make demo        the main job against the embedded simulated AWS, killed half way
 # make test        vet, staticcheck and every test, with the race detector; one package after the other, since some measure
 # make chaos       MINUTES of everything going wrong by the schedule of SEED, then a check of every row; CI has 2 seeds of 30 s
-# make soak        one run in trouble for MINUTES: memory, goroutines and file descriptors must stay flat
+# make soak        one run in trouble for MINUTES (120), then its end at full speed: memory, goroutines and file descriptors stay flat, each row is there once
 # make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
 # make bench       measures the table of README.md anew, on a machine that does nothing else: about seven minutes
 # make profile     where the processor time of runs goes: fetching and decoding, committing, building parts; leaves bin/profile
