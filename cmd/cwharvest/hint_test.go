@@ -171,9 +171,9 @@ func prepareSituations(t *testing.T) {
 		}
 	}
 	for dir, args := range map[string]string{"first": "", "damaged": "", "lost": "", "open": "--max-cost 0.00001"} {
-		var output bytes.Buffer
+		var output lockedBuffer // one for both, as 2>&1 has it
 		if code := execute(strings.Fields("run "+asked+"--dir "+dir+" "+args), &output, &output); code != exitComplete && args == "" {
-			t.Fatalf("exit code %d\n%s", code, &output)
+			t.Fatalf("exit code %d\n%s", code, output.String())
 		}
 	}
 	if err := os.Rename("first", "done"); err != nil {

@@ -55,13 +55,13 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 	r.announce(job, retry)
 	defer newNotifier().follow(ctx, job.Status, 2*r.flags.callTimeout)()
 	introduced := r.introduce(ctx, entries)
-	defer introduced.Wait()
 	cfg := r.pipelineConfig(entries, listed)
 	cfg.Job, cfg.Sessions = job, r.sessions
 	f := follower{job: job, shown: r.shown, log: r.log, stats: r.flags.log.stats, quota: pipeline.Quota(job.Spec().Start, time.Now()) * r.spec.QuotaShare}
 	f.start()
 	runErr := pipeline.Run(ctx, cfg)
 	f.stop()
+	introduced.Wait() // so that the last line is the last
 	return r.conclude(job, started, runErr)
 }
 
