@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"cwharvest/store"
@@ -54,6 +55,9 @@ func (t *target) resolve(ctx context.Context) bool {
 		t.deny(store.Failure{Class: "no_region", Message: "none of the account's enabled regions is " + t.key.Region})
 		return false
 	}
+	regions = slices.DeleteFunc(regions, func(region string) bool {
+		return !t.run.Shard.Holds(store.Target{Account: t.key.Account, Region: region})
+	})
 	t.succeed()
 	durable := make(chan struct{})
 	t.run.out <- entry{resolution: &store.Resolution{Target: t.key, Regions: regions}, committed: durable}

@@ -35,6 +35,8 @@ type Config struct {
 	Protocol Protocol
 	// Statistics asks GetMetricStatistics instead of GetMetricData.
 	Statistics bool
+	// Shard holds what patterns stand for, of which the others are other shards'.
+	Shard store.Shard
 	// Only selects targets; nil: all. The job stays open while others are pending.
 	Only func(store.Target) bool
 	// Tolerated says which targets may be denied without harm; nil: none.

@@ -77,7 +77,7 @@ type surveyor struct {
 }
 
 func (s *surveyor) begin(ctx context.Context, t store.Target) {
-	if s.cfg.Only != nil && !s.cfg.Only(t) {
+	if !s.cfg.Shard.Holds(t) || s.cfg.Only != nil && !s.cfg.Only(t) {
 		return
 	}
 	s.mu.Lock()

@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"cwharvest/store/durable"
 	"cwharvest/store/place"
 )
 
@@ -21,20 +23,35 @@ import (
 const claimName = ".cwharvest.json"
 
 // ClaimedError says that another harvest directory writes to a place.
-type ClaimedError struct{ Out, Directory string }
+type ClaimedError struct{ Out, Directory, file string }
 
 func (e *ClaimedError) Error() string {
 	return fmt.Sprintf("out %s belongs to the harvest directory %s: each row would be there twice; choose another out, "+
-		"or remove %s there if that directory is no more", e.Out, e.Directory, claimName)
+		"or remove %s there if that directory is no more", e.Out, e.Directory, e.file)
 }
 
 type claim struct {
 	ID        string `json:"id"`
 	Directory string `json:"directory"` // for people
+
+	file string // its name
+	by   string // the id of the directory that makes it
+}
+
+// claims are what makes a place of output a directory's own. Shards share the
+// first and have another one each, so that neither a whole directory comes among
+// them, nor shards of another division, nor the same one twice.
+func claims(own claim, shard Shard) []claim {
+	if shard == (Shard{}) {
+		own.file, own.by = claimName, own.ID
+		return []claim{own}
+	}
+	own.file, own.by = strings.TrimSuffix(claimName, ".json")+"-"+shard.name()+".json", own.ID
+	return []claim{{ID: fmt.Sprintf("%d shards", shard.Of), Directory: fmt.Sprintf("of %d shards", shard.Of), file: claimName, by: own.ID}, own}
 }
 
 // claimOut makes a place of output the directory's own.
-func (d *Dir) claimOut(ctx context.Context, out string) error {
+func (d *Dir) claimOut(ctx context.Context, out string, shard Shard) error {
 	if !filepath.IsAbs(out) && !isRemote(out) {
 		return nil // inside the directory
 	}
@@ -42,57 +59,68 @@ func (d *Dir) claimOut(ctx context.Context, out string) error {
 	if err != nil {
 		return err
 	}
-	if isRemote(out) {
-		return persist(ctx, d.unanswered, func() error { return d.claimRemote(ctx, out, own) })
+	for _, c := range claims(own, shard) {
+		if isRemote(out) {
+			err = persist(ctx, d.unanswered, func() error { return d.claimRemote(ctx, out, c) })
+		} else {
+			err = d.claimLocal(out, c)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	path := filepath.Join(out, claimName)
+	return nil
+}
+
+func (d *Dir) claimLocal(out string, c claim) error {
+	path := filepath.Join(out, c.file)
 	held, err := readClaim(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := d.files.MakeDir(out, 0o777); err != nil {
 			return err
 		}
-		return d.writeClaim(path, own)
+		return d.writeClaim(path, c)
 	case err != nil:
 		return err
-	case held.ID != own.ID:
-		return &ClaimedError{Out: out, Directory: held.Directory}
+	case held.ID != c.ID:
+		return &ClaimedError{Out: out, Directory: held.Directory, file: c.file}
 	}
 	return nil
 }
 
 // claimRemote publishes the claim as an object that nobody else can publish then.
-func (d *Dir) claimRemote(ctx context.Context, out string, own claim) error {
+func (d *Dir) claimRemote(ctx context.Context, out string, c claim) error {
 	at, err := d.place(out)
 	if err != nil {
 		return err
 	}
-	held, err := readRemoteClaim(ctx, at)
+	held, err := readRemoteClaim(ctx, at, c.file)
 	switch {
-	case err == nil && held.ID != own.ID:
-		return &ClaimedError{Out: out, Directory: held.Directory}
+	case err == nil && held.ID != c.ID:
+		return &ClaimedError{Out: out, Directory: held.Directory, file: c.file}
 	case err == nil || !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	data, err := json.Marshal(own)
+	data, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
-	part := Part{Name: claimName}
+	part := Part{Name: c.file}
 	err = build(at, &d.files, &part, func(w io.Writer) error { _, err := w.Write(data); return err })
 	if err == nil {
-		err = at.Publish(ctx, claimName, part.SHA256)
+		err = at.Publish(ctx, c.file, part.SHA256)
 	}
 	if errors.Is(err, place.ErrExists) { // somebody was faster
-		if held, err = readRemoteClaim(ctx, at); err == nil && held.ID != own.ID {
-			return &ClaimedError{Out: out, Directory: held.Directory}
+		if held, err = readRemoteClaim(ctx, at, c.file); err == nil && held.ID != c.ID {
+			return &ClaimedError{Out: out, Directory: held.Directory, file: c.file}
 		}
 	}
 	return err
 }
 
-func readRemoteClaim(ctx context.Context, at place.Place) (c claim, err error) {
-	object, err := at.Open(ctx, claimName)
+func readRemoteClaim(ctx context.Context, at place.Place, file string) (c claim, err error) {
+	object, err := at.Open(ctx, file)
 	if err != nil {
 		return c, err
 	}
@@ -100,7 +128,7 @@ func readRemoteClaim(ctx context.Context, at place.Place) (c claim, err error) {
 	if err = errors.Join(err, object.Close()); err != nil {
 		return c, err
 	}
-	return parseClaim(fmt.Sprintf("%s/%s", at, claimName), data)
+	return parseClaim(fmt.Sprintf("%s/%s", at, file), data)
 }
 
 // parseClaim refuses a claim without an id: two damaged ones would be the same.
@@ -126,6 +154,7 @@ func (d *Dir) identity() (claim, error) {
 		return c, err
 	}
 	c = claim{ID: hex.EncodeToString(id[:]), Directory: d.path}
+	c.by = c.ID
 	return c, d.writeClaim(path, c)
 }
 
@@ -137,10 +166,11 @@ func readClaim(path string) (c claim, err error) {
 	return parseClaim(path, data)
 }
 
+// writeClaim may be at work in several shards at once.
 func (d *Dir) writeClaim(path string, c claim) error {
 	data, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
-	return d.files.Write(path, append(data, '\n'), 0o666)
+	return d.files.WriteBy(durable.Temporary(path)+"-"+c.by, path, append(data, '\n'), 0o666)
 }

@@ -102,10 +102,10 @@ func (d *Dir) Create(ctx context.Context, spec Spec, targets []Target) (*Job, er
 		return nil, err
 	}
 	spec.ID, spec.Out, spec.Targets = id, relativeOut(d.path, spec.Out), targets
-	if err := d.claimOut(ctx, spec.Out); err != nil {
+	if err := d.claimOut(ctx, spec.Out, spec.Shard); err != nil {
 		return nil, err
 	}
-	err = persist(ctx, d.unanswered, func() error { return d.checkStrangers(ctx, spec.Out) })
+	err = persist(ctx, d.unanswered, func() error { return d.checkStrangers(ctx, spec.Out, spec.Shard) })
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,11 @@ func newJobID(spec Spec) (string, error) {
 	if _, err := rand.Read(suffix[:]); err != nil {
 		return "", err
 	}
-	return strings.Join([]string{safeName(spec.Name), rangeName(spec.Start, spec.End), hex.EncodeToString(suffix[:])}, "-"), nil
+	name := safeName(spec.Name)
+	if spec.Shard != (Shard{}) {
+		name += "-" + spec.Shard.name()
+	}
+	return strings.Join([]string{name, rangeName(spec.Start, spec.End), hex.EncodeToString(suffix[:])}, "-"), nil
 }
 
 // safeName keeps a name from leaving its directory or being hidden in it.

@@ -15,6 +15,7 @@ type Status struct {
 	Version     int         `json:"version"`
 	Job         string      `json:"job"`
 	Name        string      `json:"name"`
+	Shard       string      `json:"shard,omitempty"` // such as 2/4; empty: the job is no shard's
 	Range       StatusRange `json:"range"`
 	State       string      `json:"state"`  // running, waiting, stopped, crashed, unresponsive, finished, finished_with_failures
 	Source      string      `json:"source"` // database or snapshot
@@ -191,7 +192,7 @@ func (j *Job) Status() (*Status, error) {
 // newStatus assembles a status from committed records and what is live.
 func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetRecord, live Live) (s *Status, err error) {
 	s = &Status{
-		Version: StatusVersion, Job: spec.ID, Name: spec.Name,
+		Version: StatusVersion, Job: spec.ID, Name: spec.Name, Shard: spec.Shard.String(),
 		Range:       StatusRange{spec.Start, spec.End},
 		State:       string(r.State),
 		Source:      "database",

@@ -14,12 +14,13 @@ import (
 var partForm = regexp.MustCompile(`^(.+-[0-9a-f]{6})-\d{6}(-r\d{6})?\.(parquet|csv|jsonl)(\.gz|\.zst)?$`)
 
 // strangers returns the names of parts in a place of output whose jobs are not
-// among the known ones: a place belongs to one directory, so that their database
-// and their manifest are lost, and a new job would bring their rows twice.
-func strangers(ctx context.Context, at place.Place, known []string) (names []string, err error) {
+// among the known ones, nor another shard's: a place belongs to one directory or
+// to the shards of one, so that their database and their manifest are lost, and a
+// new job would bring their rows twice.
+func strangers(ctx context.Context, at place.Place, known []string, shard Shard) (names []string, err error) {
 	all, err := at.List(ctx, "date=*/*")
 	for _, name := range all {
-		if m := partForm.FindStringSubmatch(path.Base(name)); m != nil && !slices.Contains(known, m[1]) {
+		if m := partForm.FindStringSubmatch(path.Base(name)); m != nil && !slices.Contains(known, m[1]) && !shard.sibling(m[1]) {
 			names = append(names, name)
 		}
 	}
@@ -27,7 +28,7 @@ func strangers(ctx context.Context, at place.Place, known []string) (names []str
 }
 
 // checkStrangers refuses a place with parts that no job of the directory knows.
-func (d *Dir) checkStrangers(ctx context.Context, out string) error {
+func (d *Dir) checkStrangers(ctx context.Context, out string, shard Shard) error {
 	at, err := d.place(resolveOut(d.path, out))
 	if err != nil {
 		return err
@@ -40,7 +41,7 @@ func (d *Dir) checkStrangers(ctx context.Context, out string) error {
 	for i := range jobs {
 		known[i] = jobs[i].Spec.ID
 	}
-	names, err := strangers(ctx, at, known)
+	names, err := strangers(ctx, at, known, shard)
 	if err == nil && len(names) > 0 {
 		err = fmt.Errorf("%s/%s is a part of a job that %s does not know: its rows might come twice; "+
 			"try `cwharvest repair %s`, or move away what it tells", at, names[0], d.path, d.path)

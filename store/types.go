@@ -170,6 +170,7 @@ type Spec struct {
 	Series      []Series        `json:"series"`                // sorted by namespace, metric
 	Plan        json.RawMessage `json:"plan"`
 	Targets     []Target        `json:"targets,omitempty"` // that the job began with
+	Shard       Shard           `json:"shard,omitzero"`
 }
 
 // Result is the outcome of one series-window: rows, nothing, or a failure.

@@ -76,18 +76,18 @@ func Verify(ctx context.Context, dir string, cfg Config, everyRow bool) (*Report
 
 // verifyPlaces looks for parts of jobs that nobody knows.
 func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) error {
-	places := map[string]bool{}
+	places := map[string]Shard{}
 	var known []string
 	for i := range jobs {
-		places[jobs[i].Spec.Out] = true
+		places[jobs[i].Spec.Out] = jobs[i].Spec.Shard
 		known = append(known, jobs[i].Spec.ID)
 	}
-	for out := range places {
+	for out, shard := range places {
 		at, err := d.place(out)
 		if err != nil {
 			return err
 		}
-		names, err := strangers(ctx, at, known)
+		names, err := strangers(ctx, at, known, shard)
 		if err != nil {
 			return err
 		}

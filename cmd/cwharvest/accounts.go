@@ -25,8 +25,9 @@ type account struct {
 	home    string         // the region to ask in which regions are enabled
 }
 
-// accounts resolves the entries of the specification. STS is asked only who a
-// profile or the caller is; roles name their account themselves.
+// accounts resolves the entries of the specification, with the targets that are
+// of this shard. STS is asked only who a profile or the caller is; roles name
+// their account themselves.
 func (r *runner) accounts(ctx context.Context) ([]account, error) {
 	if r.resolved != nil {
 		return r.resolved, nil
@@ -41,6 +42,7 @@ func (r *runner) accounts(ctx context.Context) ([]account, error) {
 		if err != nil {
 			return nil, err
 		}
+		a.targets = slices.DeleteFunc(a.targets, func(t store.Target) bool { return !r.spec.Shard.Holds(t) })
 		all = append(all, a)
 	}
 	if err := r.checkConfigured(ctx, all); err != nil {

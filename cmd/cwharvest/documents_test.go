@@ -43,7 +43,7 @@ func snippets(text string) (found []string) {
 }
 
 // others are programs whose flags are not ours.
-var others = regexp.MustCompile(`^(useradd|systemctl|docker|aws|ssh|duckdb|python) `)
+var others = regexp.MustCompile(`^(useradd|systemctl|docker|aws|ssh|sbatch|duckdb|python) `)
 
 // mentioned returns the subcommands that a document's code names, and what it
 // names that is not there.

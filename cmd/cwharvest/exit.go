@@ -64,6 +64,7 @@ func exitCodeOfOne(err error) int {
 		clear       *creds.ClearError
 		locked      *store.LockedError
 		claimed     *store.ClaimedError
+		divided     *store.DividedError
 		differs     *planDiffersError
 		interrupted interruptedError
 		outcome     *outcomeError
@@ -81,7 +82,7 @@ func exitCodeOfOne(err error) int {
 		return exitCredentials
 	case errors.As(err, &outcome):
 		return outcome.code
-	case errors.As(err, &usage), errors.As(err, &config), errors.As(err, &claimed), errors.As(err, &clear):
+	case errors.As(err, &usage), errors.As(err, &config), errors.As(err, &claimed), errors.As(err, &divided), errors.As(err, &clear):
 		return exitUsage
 	case errors.As(err, &locked):
 		return exitLocked

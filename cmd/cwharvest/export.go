@@ -34,7 +34,11 @@ is new. Works beside a run.`,
 				return err
 			}
 			defer closeIt()
-			done, err := store.ExportParts(c.Context(), dirOf(args), cfg, e)
+			dir, err := dirOf(args)
+			if err != nil {
+				return err
+			}
+			done, err := store.ExportParts(c.Context(), dir, cfg, e)
 			if err != nil {
 				return err
 			}

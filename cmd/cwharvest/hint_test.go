@@ -105,6 +105,9 @@ var situations = []situation{
 	{"keep how long", "prune done --keep ever", "", 2, "write 300, 5m, 24h or 7d"},
 	{"a policy", "policy " + asked + "--format xml", "", 2, "json or cloudformation"},
 	{"a demo", "demo --dir /proc/x", "", 1, "--dir names another directory"},
+	{"a shard", "run " + asked + "--dir new --shard 5/4", "", 2, "shards are counted from 1 to 4"},
+	{"no array", "run " + asked + "--dir new --shard auto/4", "", 2, "write 1/4 to 4/4"},
+	{"not divided", "run " + asked + "--dir done --shard 1/4", "", 2, "leave --shard out, or give another --dir"},
 	{"a price too high", "run " + asked + "--dir dear --max-cost 0.00001", "", 5, "raise it, or ask for less"},
 
 	// Credentials.

@@ -285,6 +285,9 @@ func (r *runner) prepare() error {
 		}
 	}
 	r.getenv = environment()
+	if err := r.checkShard(); err != nil {
+		return err
+	}
 	r.members = map[int][]spec.Account{}
 	var errs []error
 	for i := range r.spec.Accounts {

@@ -24,7 +24,11 @@ asked for again by the next run. The damaged file is kept beside the new one.`,
 				return err
 			}
 			defer closeIt()
-			jobs, err := store.Repair(c.Context(), dirOf(args), cfg)
+			dir, err := dirOf(args)
+			if err != nil {
+				return err
+			}
+			jobs, err := store.Repair(c.Context(), dir, cfg)
 			for i := range jobs {
 				printRepaired(c, &jobs[i])
 			}

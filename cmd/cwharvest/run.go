@@ -360,7 +360,7 @@ func (r *runner) changedSince() string {
 	}
 	for _, e := range r.spec.Entries() {
 		for _, t := range e.Targets() {
-			if t.Account != "" && !t.IsPattern() && !slices.Contains(r.jobs[n-1].Targets, t) {
+			if t.Account != "" && !t.IsPattern() && r.spec.Shard.Holds(t) && !slices.Contains(r.jobs[n-1].Targets, t) {
 				changes = append(changes, "target "+t.String()+" is new")
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"cwharvest/store"
@@ -15,11 +16,31 @@ import (
 
 const defaultDir = "./harvest"
 
-func dirOf(args []string) string {
-	if len(args) == 0 {
-		return defaultDir
+// dirOf is the one harvest directory that a command is about.
+func dirOf(args []string) (string, error) {
+	dirs, err := dirsOf(args)
+	if err == nil && len(dirs) > 1 {
+		err = usageError{fmt.Errorf("%s holds shards: name one of them, such as %s", filepath.Dir(dirs[0]), dirs[0])}
 	}
-	return args[0]
+	return dirs[0], err
+}
+
+// dirsOf are harvest directories, with those of their shards in their place.
+func dirsOf(args []string) (all []string, errs error) {
+	if len(args) == 0 {
+		args = []string{defaultDir}
+	}
+	for _, dir := range args {
+		shards, err := store.Shards(dir)
+		errs = errors.Join(errs, err)
+		if len(shards) == 0 {
+			all = append(all, dir)
+		}
+		for _, s := range shards {
+			all = append(all, s.Dir(dir))
+		}
+	}
+	return all, errs
 }
 
 func newStatus() *cobra.Command {
@@ -29,11 +50,9 @@ func newStatus() *cobra.Command {
 		Short: "Tell how far the open or the latest job of harvest directories is",
 		Long: `Tells how far the open job of a harvest directory is, or how the one worked last ended.
 It never disturbs a run: while one works, it reads the snapshot the run publishes about once
-a second. With --json it prints one object for each directory, one after the other.`,
+a second. A directory that holds shards stands for them. With --json it prints one object for each directory, one after the other.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			if s.dirs = args; len(args) == 0 {
-				s.dirs = []string{defaultDir}
-			}
+			s.args = args
 			s.out = c.OutOrStdout()
 			s.width, _ = sizeOf(s.out)
 			if s.watch {
@@ -51,7 +70,7 @@ a second. With --json it prints one object for each directory, one after the oth
 
 // statusCommand is one `cwharvest status`.
 type statusCommand struct {
-	dirs                []string
+	args                []string
 	out                 io.Writer
 	json, failed, watch bool
 	width               int // of the terminal; 0: of none
@@ -60,7 +79,8 @@ type statusCommand struct {
 // show prints the status of each directory, and reports whether a run is at work
 // in any. One that cannot be read does not hide the others.
 func (s *statusCommand) show() (running bool, errs error) {
-	for i, dir := range s.dirs {
+	dirs, errs := dirsOf(s.args)
+	for i, dir := range dirs {
 		if i > 0 && !s.json {
 			fmt.Fprintln(s.out)
 		}

@@ -20,7 +20,7 @@ func printStatus(w io.Writer, s *store.Status, width int) {
 	w = plainWriter{w}
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	row := func(format string, args ...any) { line("%s", fold(fmt.Sprintf(format, args...))) }
-	row("%s  %s   %s%s", s.Name, rangeText(s.Range), strings.ToUpper(s.State), since(s))
+	row("%s  %s   %s%s", title(s), rangeText(s.Range), strings.ToUpper(s.State), since(s))
 	line("%s", bar(s))
 	if text := ended(s); text != "" {
 		line("%s", cut(text, width))
@@ -46,6 +46,11 @@ func printStatus(w io.Writer, s *store.Status, width int) {
 		row("others     finished with failures: %d  %s;  run --night tries them again", n, strings.Join(nights, ",  "))
 	}
 	printTrouble(line, s, width)
+}
+
+// title is the job's name, and which shard it is.
+func title(s *store.Status) string {
+	return strings.TrimSuffix(s.Name+" "+s.Shard, " ")
 }
 
 // fold breaks a row that is longer than 80 columns where its groups are apart.
@@ -370,7 +375,7 @@ func lastLine(s *store.Status, took time.Duration, code int) string {
 	if code != exitComplete || s.State == string(store.Unfinished) {
 		verdict = "INCOMPLETE"
 	}
-	text := fmt.Sprintf("%s %s %s  %s done %s empty %s failed", s.Name, s.Range.Start.UTC().Format(time.DateOnly), verdict,
+	text := fmt.Sprintf("%s %s %s  %s done %s empty %s failed", title(s), s.Range.Start.UTC().Format(time.DateOnly), verdict,
 		number(s.Instances.Done), number(s.Instances.Empty), number(s.Instances.Failed))
 	if s.Instances.Pending > 0 {
 		text += " " + number(s.Instances.Pending) + " pending"

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 
 	"cwharvest/store"
 
@@ -18,7 +20,7 @@ func newVerify() *cobra.Command {
 parts are those of the manifest with their size and SHA-256, and their rows and those in
 the spool are the rows that were committed. With --deep every row is read: parts are sorted,
 no row is there twice, and each instance has the rows that were committed for it. Exit 1 if
-anything disagrees.`,
+anything disagrees. A directory that holds shards stands for them.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, closeIt, err := access.storeConfig(c)
@@ -26,28 +28,43 @@ anything disagrees.`,
 				return err
 			}
 			defer closeIt()
-			report, err := store.Verify(c.Context(), dirOf(args), cfg, deep)
+			dirs, err := dirsOf(args)
 			if err != nil {
 				return err
 			}
-			for _, problem := range report.Problems {
-				fmt.Fprintln(c.OutOrStdout(), "PROBLEM ", problem)
+			var errs error
+			for _, dir := range dirs {
+				if len(dirs) > 1 {
+					fmt.Fprintln(c.OutOrStdout(), dir)
+				}
+				report, err := store.Verify(c.Context(), dir, cfg, deep)
+				if err == nil {
+					err = printReport(c.OutOrStdout(), dir, report)
+				}
+				errs = errors.Join(errs, err)
 			}
-			i, t := report.Instances, report.Targets
-			fmt.Fprintf(c.OutOrStdout(), "instances  %s = %s done + %s empty + %s failed + %s denied + %s pending\n",
-				number(i.Planned), number(i.Done), number(i.Empty), number(i.Failed), number(i.Denied), number(i.Pending))
-			fmt.Fprintf(c.OutOrStdout(), "targets    %s = %s done + %s denied + %s pending\n", number(t.Planned), number(t.Done), number(t.Denied), number(t.Pending))
-			fmt.Fprintf(c.OutOrStdout(), "%d jobs, %d parts, %s rows, %s bytes: ",
-				report.Jobs, report.Parts, number(report.Rows), number(report.Bytes))
-			if len(report.Problems) > 0 {
-				fmt.Fprintf(c.OutOrStdout(), "%d problems\n  what to do:  cwharvest repair %s, then run again; what is still told, move away\n", len(report.Problems), dirOf(args))
-				return &outcomeError{code: exitFatal}
-			}
-			fmt.Fprintln(c.OutOrStdout(), "all agree")
-			return nil
+			return errs
 		},
 	}
 	c.Flags().BoolVar(&deep, "deep", false, "read every row")
 	access.register(c)
 	return c
+}
+
+// printReport is an error if anything disagrees.
+func printReport(w io.Writer, dir string, report *store.Report) error {
+	for _, problem := range report.Problems {
+		fmt.Fprintln(w, "PROBLEM ", problem)
+	}
+	i, t := report.Instances, report.Targets
+	fmt.Fprintf(w, "instances  %s = %s done + %s empty + %s failed + %s denied + %s pending\n",
+		number(i.Planned), number(i.Done), number(i.Empty), number(i.Failed), number(i.Denied), number(i.Pending))
+	fmt.Fprintf(w, "targets    %s = %s done + %s denied + %s pending\n", number(t.Planned), number(t.Done), number(t.Denied), number(t.Pending))
+	fmt.Fprintf(w, "%d jobs, %d parts, %s rows, %s bytes: ", report.Jobs, report.Parts, number(report.Rows), number(report.Bytes))
+	if len(report.Problems) > 0 {
+		fmt.Fprintf(w, "%d problems\n  what to do:  cwharvest repair %s, then run again; what is still told, move away\n", len(report.Problems), dir)
+		return &outcomeError{code: exitFatal}
+	}
+	fmt.Fprintln(w, "all agree")
+	return nil
 }

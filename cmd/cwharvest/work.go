@@ -153,6 +153,7 @@ func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]sto
 		Protocol:    pipeline.Protocol(s.Protocol),
 		Statistics:  s.API == spec.MetricStatistics,
 		Only:        r.flags.selects(),
+		Shard:       s.Shard,
 		Tolerated:   func(t store.Target) bool { return s.Tolerated(t, at) },
 		Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight, QuotaShare: s.QuotaShare,
 		MaxCostUSD: s.MaxCost, CallUSD: s.Prices.ListMetrics / 1000, ControlUSD: control / 1000, GiveUpAfter: s.GiveUpAfter,
@@ -220,8 +221,6 @@ func (r *runner) listed(targets []store.Target) (map[store.Target][]store.Instan
 		defer file.Close()
 	}
 	var err error
-	if r.instances, err = r.spec.ReadInstances(path, file, targets); err == nil && len(r.instances) == 0 {
-		err = usageError{fmt.Errorf("%s names no instance: what makes the list may be broken", path)}
-	}
+	r.instances, err = r.spec.ReadInstances(path, file, targets)
 	return r.instances, err
 }

@@ -66,7 +66,7 @@ func (s *Spec) Freeze(i Interval, now time.Time) (store.Spec, error) {
 		return store.Spec{}, fmt.Errorf("encode plan: %w", err)
 	}
 	return store.Spec{
-		Name: s.Job, Created: now.UTC(), Out: out, Plan: plan,
+		Name: s.Job, Created: now.UTC(), Out: out, Plan: plan, Shard: s.Shard,
 		Start: time.Unix(spans[0].Start, 0).UTC(), End: time.Unix(spans[len(spans)-1].End, 0).UTC(),
 		Format: s.Format, Compression: s.Compression, PartSize: s.PartSize,
 		Series: s.series(spans),
@@ -206,6 +206,7 @@ func windows(spans []store.Window, most int64) []store.Window {
 // frozen is what a job's later runs may not change.
 type frozen struct {
 	Job         string              `json:"job"`
+	Shard       string              `json:"shard,omitempty"`
 	Range       string              `json:"range"`
 	Period      string              `json:"period"`
 	Format      string              `json:"format"`
@@ -221,7 +222,7 @@ type frozen struct {
 
 func (s *Spec) frozen() frozen {
 	f := frozen{
-		Job: s.Job, Range: s.Range.String(), Period: formatDuration(s.Period), Format: s.Format, Out: s.Out,
+		Job: s.Job, Shard: s.Shard.String(), Range: s.Range.String(), Period: formatDuration(s.Period), Format: s.Format, Out: s.Out,
 		Sources: s.sources(), Tags: s.Instances.Tags, States: s.Instances.States, Monitoring: s.Instances.Monitoring,
 		API: s.API, Metrics: map[string][]string{},
 	}

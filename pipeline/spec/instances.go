@@ -33,7 +33,7 @@ const maxInstanceLine = 1 << 20
 //
 // Where a namespace is left out, an instance is one in each namespace that asks
 // for metrics by its dimensions. Empty lines and those that begin with # are
-// passed over.
+// passed over. Of a file for all shards only what this one holds is returned.
 func (s *Spec) ReadInstances(name string, r io.Reader, targets []store.Target) (map[store.Target][]store.Instance, error) {
 	list := instanceList{spec: s, targets: targets, listed: map[store.Target][]store.Instance{}, seen: map[string]bool{}}
 	lines := bufio.NewScanner(r)
@@ -50,6 +50,9 @@ func (s *Spec) ReadInstances(name string, r io.Reader, targets []store.Target) (
 	if err := lines.Err(); err != nil {
 		return nil, &Error{fmt.Sprintf("%s: %v", name, err)}
 	}
+	if list.lines == 0 {
+		return nil, &Error{fmt.Sprintf("%s names no instance: what makes the list may be broken", name)}
+	}
 	return list.listed, nil
 }
 
@@ -60,6 +63,7 @@ type instanceList struct {
 	header  []string // of a CSV file
 	listed  map[store.Target][]store.Instance
 	seen    map[string]bool
+	lines   int // that name an instance
 }
 
 // row is one line: what is not given is empty.
@@ -156,7 +160,8 @@ func (l *instanceList) add(r row) error {
 	if err != nil {
 		return err
 	}
-	if key := t.String() + "/" + in.Key(); !l.seen[key] {
+	l.lines++
+	if key := t.String() + "/" + in.Key(); !l.seen[key] && l.spec.Shard.Holds(t) {
 		l.seen[key] = true
 		l.listed[t] = append(l.listed[t], in)
 	}
@@ -185,10 +190,15 @@ func (l *instanceList) wanted(in *store.Instance) error {
 func (l *instanceList) target(r row) (store.Target, error) {
 	t := store.Target{Account: r.Account, Region: r.Region}
 	switch {
-	case t == (store.Target{}) && len(l.targets) == 1 && !l.targets[0].IsPattern():
+	case t == (store.Target{}) && len(l.targets) == 1 && !l.targets[0].IsPattern() && l.spec.Shard == (store.Shard{}):
 		return l.targets[0], nil
+	case (r.Account == "" || r.Region == "") && l.spec.Shard != (store.Shard{}):
+		return t, errors.New("account and region are needed, since the job is divided into shards")
 	case r.Account == "" || r.Region == "":
 		return t, fmt.Errorf("account and region are needed, since the job has %d targets", len(l.targets))
+	}
+	if !l.spec.Shard.Holds(t) {
+		return t, nil // whose shard checks it
 	}
 	for _, known := range l.targets {
 		if known.Account == t.Account && known.Covers(t.Region) {

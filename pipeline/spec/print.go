@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"cwharvest/store"
 )
 
 // hidden stands for a secret in what is printed.
@@ -74,6 +76,9 @@ func (s *Spec) implied() (all []string) {
 	}
 	if n := len(s.OnFinish); n > 0 {
 		all = append(all, fmt.Sprintf("on_finish: %d commands and webhooks, whose addresses are not shown", n))
+	}
+	if s.Shard != (store.Shard{}) {
+		all = append(all, fmt.Sprintf("shard: %s of the targets, in a harvest directory of its own", s.Shard))
 	}
 	if !s.Night.IsZero() {
 		all = append(all, fmt.Sprintf("this run only: %s harvests %s instead of the range", "--night", s.Night.Format(time.DateOnly)))

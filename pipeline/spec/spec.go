@@ -25,6 +25,7 @@ type Spec struct {
 	Compression string // of text formats: none, gzip, zstd
 	Range       Range
 	Night       time.Time     // UTC day that is due instead of the range; zero: none
+	Shard       store.Shard   // of the targets; Dir is its own
 	Settle      time.Duration // nothing younger is asked for
 	Period      time.Duration
 	Defaults    Account   // for every account, field by field

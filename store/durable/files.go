@@ -133,7 +133,11 @@ func (f *Files) syncOnce(path, parent string) error {
 
 // Write replaces a small file as a whole, durably.
 func (f *Files) Write(path string, data []byte, mode fs.FileMode) error {
-	temporary := Temporary(path)
+	return f.WriteBy(Temporary(path), path, data, mode)
+}
+
+// WriteBy is Write by another temporary file, for what others may write too.
+func (f *Files) WriteBy(temporary, path string, data []byte, mode fs.FileMode) error {
 	file, err := f.Create(temporary, mode)
 	if err != nil {
 		return err

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"cwharvest/store"
+)
+
+func TestParseShard(t *testing.T) {
+	for _, c := range []struct {
+		text, environment string
+		want              store.Shard
+		problem           string
+	}{
+		{"2/4", "", store.Shard{Number: 2, Of: 4}, ""},
+		{"1/1", "", store.Shard{Number: 1, Of: 1}, ""},
+		{"auto/4", "JOB_COMPLETION_INDEX=0", store.Shard{Number: 1, Of: 4}, ""},
+		{"auto/4", "JOB_COMPLETION_INDEX=3", store.Shard{Number: 4, Of: 4}, ""},
+		{"auto/4", "AWS_BATCH_JOB_ARRAY_INDEX=1 AWS_BATCH_JOB_ARRAY_SIZE=4", store.Shard{Number: 2, Of: 4}, ""},
+		{"auto/4", "SLURM_ARRAY_TASK_ID=1 SLURM_ARRAY_TASK_COUNT=1", store.Shard{Number: 1, Of: 4}, ""}, // one of them again
+		{"auto/4", "SLURM_ARRAY_TASK_ID=4", store.Shard{Number: 4, Of: 4}, ""},
+
+		{"auto/4", "JOB_COMPLETION_INDEX=4", store.Shard{}, "Kubernetes counts 0 to 3"},
+		{"auto/4", "SLURM_ARRAY_TASK_ID=0", store.Shard{}, "Slurm counts 1 to 4"},
+		{"auto/4", "JOB_COMPLETION_INDEX=x", store.Shard{}, "must have the same size"},
+		{"auto/4", "AWS_BATCH_JOB_ARRAY_INDEX=1 AWS_BATCH_JOB_ARRAY_SIZE=8", store.Shard{}, "must have the same size"},
+		{"auto/4", "", store.Shard{}, "write 1/4 to 4/4"},
+		{"auto", "", store.Shard{}, "write N/M"},
+		{"", "", store.Shard{}, "write N/M"},
+		{"2", "", store.Shard{}, "write N/M"},
+		{"2/", "", store.Shard{}, "write N/M"},
+		{"1/0", "", store.Shard{}, "write N/M"},
+		{"1/-4", "", store.Shard{}, "write N/M"},
+		{"1/100001", "", store.Shard{}, "write N/M"},
+		{"0/4", "", store.Shard{}, "counted from 1 to 4"},
+		{"5/4", "", store.Shard{}, "counted from 1 to 4"},
+		{"/4", "", store.Shard{}, "counted from 1 to 4"},
+		{"2/4/6", "", store.Shard{}, "write N/M"},
+	} {
+		environment := map[string]string{}
+		for variable := range strings.FieldsSeq(c.environment) {
+			name, value, _ := strings.Cut(variable, "=")
+			environment[name] = value
+		}
+		got, err := parseShard(c.text, func(name string) string { return environment[name] })
+		switch {
+		case c.problem == "" && (err != nil || got != c.want):
+			t.Errorf("%q, %q: %v, %v, want %v", c.text, c.environment, got, err, c.want)
+		case c.problem != "" && (err == nil || !strings.Contains(err.Error(), c.problem)):
+			t.Errorf("%q, %q: %v, want %q", c.text, c.environment, err, c.problem)
+		}
+	}
+}
