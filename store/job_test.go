@@ -37,6 +37,7 @@ var errInjected = errors.New("injected")
 // Every durable step is broken both ways: it fails, or it is done and reported
 // as failed. A later attempt brings every row, once.
 func TestEveryRowOnceWhateverStepBreaks(t *testing.T) {
+	t.Parallel()
 	broken := 0
 	for nth := 0; ; nth++ {
 		for _, after := range []bool{false, true} {

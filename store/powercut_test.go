@@ -100,6 +100,7 @@ var errPowerCut = errors.New("the power is gone")
 // Whenever the power goes, and whatever was not synced is forgotten, a later
 // attempt brings every row, once.
 func TestEveryRowOnceAfterAPowerCut(t *testing.T) {
+	t.Parallel()
 	for nth := 0; ; nth++ {
 		f := newFixture(t, 9)
 		left := t.TempDir()

@@ -56,6 +56,7 @@ func (f *fixture) beginRedo(again Target) (err error) {
 // A redo replaces the rows of its target: until its end the old ones are there,
 // whatever step breaks, and then the new ones, each once.
 func TestRedo(t *testing.T) {
+	t.Parallel()
 	for nth := 0; ; nth++ {
 		for _, after := range []bool{false, true} {
 			f := newFixture(t, 6)
