@@ -50,20 +50,46 @@ func claims(own claim, shard Shard) []claim {
 	return []claim{{ID: fmt.Sprintf("%d shards", shard.Of), Directory: fmt.Sprintf("of %d shards", shard.Of), file: claimName, by: own.ID}, own}
 }
 
-// claimOut makes a place of output the directory's own.
-func (d *Dir) claimOut(ctx context.Context, out string, shard Shard) error {
+// claimsOf are a job's, in the order in which they are made; none where the output
+// lies inside the directory.
+func (d *Dir) claimsOf(ctx context.Context, out string, shard Shard) (all []claim, err error) {
 	if !filepath.IsAbs(out) && !isRemote(out) {
-		return nil // inside the directory
+		return nil, nil
 	}
-	own, err := d.identity()
+	err = persist(ctx, d.full, func() error {
+		own, err := d.identity()
+		all = claims(own, shard)
+		return err
+	})
+	return all, err
+}
+
+// checkClaims refuses a place of output that is another directory's.
+func (d *Dir) checkClaims(ctx context.Context, out string, shard Shard) error {
+	all, err := d.claimsOf(ctx, out, shard)
 	if err != nil {
 		return err
 	}
-	for _, c := range claims(own, shard) {
+	for _, c := range all {
+		err := persist(ctx, d.unanswered, func() error { return d.checkClaim(ctx, out, c) })
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// claimOut makes a place of output the directory's own.
+func (d *Dir) claimOut(ctx context.Context, out string, shard Shard) error {
+	all, err := d.claimsOf(ctx, out, shard)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
 		if isRemote(out) {
 			err = persist(ctx, d.unanswered, func() error { return d.claimRemote(ctx, out, c) })
 		} else {
-			err = d.claimLocal(out, c)
+			err = persist(ctx, d.full, func() error { return claimLocal(&d.files, out, c) })
 		}
 		if err != nil {
 			return err
@@ -72,34 +98,54 @@ func (d *Dir) claimOut(ctx context.Context, out string, shard Shard) error {
 	return nil
 }
 
-func (d *Dir) claimLocal(out string, c claim) error {
-	path := filepath.Join(out, c.file)
-	held, err := readClaim(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if err := d.files.MakeDir(out, 0o777); err != nil {
-			return err
-		}
-		return d.writeClaim(path, c)
-	case err != nil:
-		return err
-	case held.ID != c.ID:
-		return &ClaimedError{Out: out, Directory: held.Directory, file: c.file}
+// checkClaim compares a claim with what is there; fs.ErrNotExist: nothing is.
+func (d *Dir) checkClaim(ctx context.Context, out string, c claim) error {
+	if !isRemote(out) {
+		held, err := readClaim(filepath.Join(out, c.file))
+		return c.against(held, err, out)
 	}
-	return nil
-}
-
-// claimRemote publishes the claim as an object that nobody else can publish then.
-func (d *Dir) claimRemote(ctx context.Context, out string, c claim) error {
 	at, err := d.place(out)
 	if err != nil {
 		return err
 	}
 	held, err := readRemoteClaim(ctx, at, c.file)
-	switch {
-	case err == nil && held.ID != c.ID:
+	return c.against(held, err, out)
+}
+
+// against refuses another's claim.
+func (c *claim) against(held claim, err error, out string) error {
+	if err == nil && held.ID != c.ID {
 		return &ClaimedError{Out: out, Directory: held.Directory, file: c.file}
-	case err == nil || !errors.Is(err, fs.ErrNotExist):
+	}
+	return err
+}
+
+// claimLocal makes a file that nobody else can make then.
+func claimLocal(files *durable.Files, out string, c claim) error {
+	path := filepath.Join(out, c.file)
+	held, err := readClaim(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return c.against(held, err, out)
+	}
+	if err := files.MakeDir(out, 0o777); err != nil {
+		return err
+	}
+	err = writeClaim(files, path, c)
+	if errors.Is(err, fs.ErrExist) { // somebody was faster
+		held, err = readClaim(path)
+		return c.against(held, err, out)
+	}
+	return err
+}
+
+// claimRemote publishes the claim as an object that nobody else can publish then.
+func (d *Dir) claimRemote(ctx context.Context, out string, c claim) error {
+	err := d.checkClaim(ctx, out, c)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	at, err := d.place(out)
+	if err != nil {
 		return err
 	}
 	data, err := json.Marshal(c)
@@ -112,9 +158,7 @@ func (d *Dir) claimRemote(ctx context.Context, out string, c claim) error {
 		err = at.Publish(ctx, c.file, part.SHA256)
 	}
 	if errors.Is(err, place.ErrExists) { // somebody was faster
-		if held, err = readRemoteClaim(ctx, at, c.file); err == nil && held.ID != c.ID {
-			return &ClaimedError{Out: out, Directory: held.Directory, file: c.file}
-		}
+		return d.checkClaim(ctx, out, c)
 	}
 	return err
 }
@@ -155,7 +199,7 @@ func (d *Dir) identity() (claim, error) {
 	}
 	c = claim{ID: hex.EncodeToString(id[:]), Directory: d.path}
 	c.by = c.ID
-	return c, d.writeClaim(path, c)
+	return c, writeClaim(&d.files, path, c)
 }
 
 func readClaim(path string) (c claim, err error) {
@@ -166,11 +210,12 @@ func readClaim(path string) (c claim, err error) {
 	return parseClaim(path, data)
 }
 
-// writeClaim may be at work in several shards at once.
-func (d *Dir) writeClaim(path string, c claim) error {
+// writeClaim may be at work in several processes at once; fs.ErrExist: another one
+// was faster.
+func writeClaim(files *durable.Files, path string, c claim) error {
 	data, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
-	return d.files.WriteBy(durable.Temporary(path)+"-"+c.by, path, append(data, '\n'), 0o666)
+	return files.WriteNew(durable.Temporary(path)+"-"+c.by, path, append(data, '\n'), 0o666)
 }

@@ -1,10 +1,15 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
+
+	"cwharvest/store/durable"
 )
 
 // Every target is of one shard, whatever their number, and shards are of about
@@ -51,6 +56,7 @@ func TestShardsStay(t *testing.T) {
 // The jobs of other shards are known by their ids; nobody else's are.
 func TestSiblings(t *testing.T) {
 	epoch := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	alike := "a-shard-1-of-4-2026-11-20" // a name, as people may give it
 	day := Spec{Name: "a job", Start: epoch, End: epoch.AddDate(0, 0, 1)}
 	part := Spec{Name: "a job", Start: epoch, End: epoch.Add(6 * time.Hour)}
 	own := Shard{2, 4}
@@ -60,6 +66,9 @@ func TestSiblings(t *testing.T) {
 		want  bool
 	}{
 		{day, Shard{1, 4}, true}, {part, Shard{4, 4}, true}, {day, Shard{2, 4}, false},
+		{Spec{Name: alike, Start: epoch, End: epoch.AddDate(0, 0, 1)}, Shard{2, 4}, false},
+		{Spec{Name: alike, Start: epoch, End: epoch.AddDate(0, 0, 7)}, Shard{3, 4}, true},
+		{Spec{Name: alike, Start: epoch, End: epoch.AddDate(0, 0, 1)}, Shard{}, false},
 		{day, Shard{1, 3}, false}, {day, Shard{1, 14}, false}, {day, Shard{}, false},
 	} {
 		c.spec.Shard = c.shard
@@ -69,6 +78,54 @@ func TestSiblings(t *testing.T) {
 		}
 		if own.sibling(id) != c.want || (Shard{}).sibling(id) {
 			t.Errorf("%s: sibling %v, want %v", id, own.sibling(id), c.want)
+		}
+	}
+}
+
+// Of those that begin at once and want different divisions of a directory, or the
+// same place of output, one gets it.
+func TestClaimsAtOnce(t *testing.T) {
+	for range 50 {
+		base, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
+		wants := []Shard{{}, {1, 2}, {2, 2}, {1, 2}, {3, 3}, {1, 3}, {}}
+		divided, claimed := make([]error, len(wants)), make([]error, len(wants))
+		var all sync.WaitGroup
+		for i, s := range wants {
+			all.Go(func() { divided[i] = s.claim(&durable.Files{}, base) })
+			all.Go(func() {
+				d, err := Open(t.TempDir(), Config{})
+				if err == nil {
+					err = errors.Join(d.claimOut(t.Context(), out, s), d.Close())
+				}
+				claimed[i] = err
+			})
+		}
+		all.Wait()
+		divisions, shards := map[string]bool{}, map[Shard]int{}
+		for i, s := range wants {
+			if divided[i] == nil {
+				divisions[s.division()] = true
+			} else if !errors.As(divided[i], new(*DividedError)) {
+				t.Fatal(divided[i])
+			}
+			if claimed[i] == nil {
+				shards[s]++
+			} else if !errors.As(claimed[i], new(*ClaimedError)) {
+				t.Fatal(claimed[i])
+			}
+		}
+		if len(divisions) != 1 {
+			t.Fatalf("one directory is divided in %v", divisions)
+		}
+		of := map[int]bool{}
+		for s, n := range shards {
+			of[s.Of] = true
+			if n != 1 {
+				t.Fatalf("one place is claimed by %d shards %q", n, s)
+			}
+		}
+		if len(of) != 1 {
+			t.Fatalf("one place is claimed by %v", shards)
 		}
 	}
 }

@@ -43,8 +43,11 @@ func (d *Dir) checkStrangers(ctx context.Context, out string, shard Shard) error
 	}
 	names, err := strangers(ctx, at, known, shard)
 	if err == nil && len(names) > 0 {
-		err = fmt.Errorf("%s/%s is a part of a job that %s does not know: its rows might come twice; "+
-			"try `cwharvest repair %s`, or move away what it tells", at, names[0], d.path, d.path)
+		next := "move away what is there, or choose another out"
+		if len(known) > 0 {
+			next = fmt.Sprintf("try `cwharvest repair %s`, or move away what it tells", d.path)
+		}
+		err = fmt.Errorf("%s/%s is a part of a job that %s does not know: its rows might come twice; %s", at, names[0], d.path, next)
 	}
 	return err
 }

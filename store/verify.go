@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"cwharvest/store/place"
 
@@ -77,10 +78,13 @@ func Verify(ctx context.Context, dir string, cfg Config, everyRow bool) (*Report
 // verifyPlaces looks for parts of jobs that nobody knows.
 func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) error {
 	places := map[string]Shard{}
-	var known []string
+	known := slices.Clone(d.config.Others)
 	for i := range jobs {
 		places[jobs[i].Spec.Out] = jobs[i].Spec.Shard
 		known = append(known, jobs[i].Spec.ID)
+		if d.config.Others != nil {
+			places[jobs[i].Spec.Out] = Shard{}
+		}
 	}
 	for out, shard := range places {
 		at, err := d.place(out)

@@ -42,7 +42,7 @@ func (r *runner) accounts(ctx context.Context) ([]account, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.targets = slices.DeleteFunc(a.targets, func(t store.Target) bool { return !r.spec.Shard.Holds(t) })
+		a.targets = r.own(a.targets)
 		all = append(all, a)
 	}
 	if err := r.checkConfigured(ctx, all); err != nil {
@@ -50,6 +50,18 @@ func (r *runner) accounts(ctx context.Context) ([]account, error) {
 	}
 	r.resolved = all
 	return all, nil
+}
+
+// own are the targets that are of this shard.
+func (r *runner) own(all []store.Target) (own []store.Target) {
+	for _, t := range all {
+		if r.spec.Shard.Holds(t) {
+			own = append(own, t)
+		} else {
+			r.elsewhere = append(r.elsewhere, t)
+		}
+	}
+	return own
 }
 
 // configured reports whether an account of the specification has the target.

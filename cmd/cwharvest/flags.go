@@ -161,7 +161,9 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	s.Dir = s.Shard.Dir(s.Dir)
+	if !f.printConfig {
+		s.Dir = s.Shard.Dir(s.Dir)
+	}
 	return &s, nil
 }
 
@@ -234,7 +236,7 @@ func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
 			s.Metrics[i].Statistics = f.statistics
 		}
 	}
-	if f.shard != "" {
+	if f.said("shard") {
 		if s.Shard, err = parseShard(f.shard, os.Getenv); err != nil {
 			return fmt.Errorf("%s %w", f.origin("shard"), err)
 		}

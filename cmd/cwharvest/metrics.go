@@ -31,7 +31,7 @@ func metric(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	descBuild     = metric("build_info", "The program, always 1.", "version", "goversion")
-	descJob       = metric("job_info", "The job shown and its time range, always 1.", "job_id", "name", "start", "end")
+	descJob       = metric("job_info", "The job shown and its time range, always 1.", "job_id", "name", "shard", "start", "end")
 	descState     = metric("job_state", "1 for the state the job is in.", "state")
 	descInstances = metric("instances", "Instances by outcome.", "outcome")
 	descTargets   = metric("targets", "Targets (account and region) by state.", "state")
@@ -86,7 +86,7 @@ func (e emitter) counter(d *prometheus.Desc, value int64) {
 }
 
 func (e emitter) job(s *store.Status) {
-	e.gauge(descJob, 1, s.Job, s.Name, s.Range.Start.UTC().Format(time.RFC3339), s.Range.End.UTC().Format(time.RFC3339))
+	e.gauge(descJob, 1, s.Job, s.Name, s.Shard, s.Range.Start.UTC().Format(time.RFC3339), s.Range.End.UTC().Format(time.RFC3339))
 	for _, state := range states {
 		e.gauge(descState, oneIf(s.State == state), state)
 	}

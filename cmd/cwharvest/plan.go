@@ -111,6 +111,9 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.spec.Shard.CheckJobs(p.spec.Dir, jobs); err != nil {
+		return nil, err
+	}
 	report := &planReport{
 		Version: 1, Job: p.spec.Job, API: p.spec.API, MaxCostUSD: p.spec.MaxCost,
 		Degraded: []degraded{}, Sessions: []string{}, Details: []plannedTarget{},
@@ -285,9 +288,10 @@ func (r *runner) prepare() error {
 		}
 	}
 	r.getenv = environment()
-	if err := r.checkShard(); err != nil {
+	if err := r.spec.Shard.Check(r.base()); err != nil {
 		return err
 	}
+	r.warnOfArrays()
 	r.members = map[int][]spec.Account{}
 	var errs []error
 	for i := range r.spec.Accounts {

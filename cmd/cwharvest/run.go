@@ -85,6 +85,7 @@ type runner struct {
 	members   map[int][]spec.Account            // of entries that stand for many
 	expanded  []spec.Account                    // what entries found, once
 	resolved  []account                         // what accounts found, once
+	elsewhere []store.Target                    // of other shards, found then
 	jobs      []store.JobInfo                   // of the directory, when the run began
 	instances map[store.Target][]store.Instance // what listed read, once
 
@@ -125,6 +126,9 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 	}
 	r.creds = r.newManager()
 	defer r.creds.Close()
+	if elsewhere, err := r.selectsElsewhere(ctx); elsewhere || err != nil {
+		return err
+	}
 	if r.dir, err = store.Open(r.spec.Dir, store.Config{Remote: remotes(ctx, r.creds, r.spec.S3), SpoolLimit: r.spec.SpoolLimit, Log: r.log}); err != nil {
 		return err
 	}
@@ -133,6 +137,9 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 	defer r.monitor.stop()
 	jobs, err := r.dir.Jobs()
 	if err != nil {
+		return err
+	}
+	if err := r.spec.Shard.CheckJobs(r.spec.Dir, jobs); err != nil {
 		return err
 	}
 	r.jobs = jobs

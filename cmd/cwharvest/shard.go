@@ -1,17 +1,16 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"cwharvest/store"
 )
-
-// mostShards is no limit of anything; an array of jobs has fewer in AWS Batch
-// (10,000), Kubernetes (100,000) and Slurm.
-const mostShards = 100_000
 
 // arrays are schedulers that number the jobs of an array, and their variables.
 var arrays = []struct {
@@ -23,18 +22,23 @@ var arrays = []struct {
 	{"Slurm", "SLURM_ARRAY_TASK_ID", "", 1}, // what it says of the size is that of the latest submission
 }
 
+var shardForm = regexp.MustCompile(`^(auto|\d{1,6})/(\d{1,6})$`)
+
 // parseShard reads 2/4, or auto/4: then a scheduler's variable tells which.
 func parseShard(text string, getenv func(string) string) (s store.Shard, err error) {
-	number, of, _ := strings.Cut(text, "/")
-	if s.Of, err = strconv.Atoi(of); err != nil || s.Of < 1 || s.Of > mostShards {
+	m := shardForm.FindStringSubmatch(text)
+	if m == nil {
 		return s, fmt.Errorf("%q: write N/M, such as 2/4 for the second of four, or auto/M in an array of jobs", text)
 	}
-	if number == "auto" {
+	s.Of, _ = strconv.Atoi(m[2]) // has six digits at most
+	s.Number, _ = strconv.Atoi(m[1])
+	if m[1] == "auto" && s.Of > 0 {
 		s.Number, err = arrayNumber(s.Of, getenv)
-		return s, err
+	} else if s.Number < 1 || s.Number > s.Of {
+		err = fmt.Errorf("%q: shards are counted from 1 to M", text)
 	}
-	if s.Number, err = strconv.Atoi(number); err != nil || s.Number < 1 || s.Number > s.Of {
-		return s, fmt.Errorf("%q: shards are counted from 1 to %d", text, s.Of)
+	if err != nil {
+		return store.Shard{}, err
 	}
 	return s, nil
 }
@@ -59,20 +63,48 @@ func arrayNumber(of int, getenv func(string) string) (int, error) {
 	return 0, fmt.Errorf("auto/%d: no variable of Kubernetes, AWS Batch or Slurm tells which job of an array this is; write 1/%d to %d/%d", of, of, of, of)
 }
 
-// checkShard refuses directories that are divided otherwise, and warns of arrays
-// in which each job harvests everything.
-func (r *runner) checkShard() error {
-	dir, whole := r.spec.Dir, r.spec.Shard == (store.Shard{})
-	if !whole {
-		dir = filepath.Dir(dir)
+// base is the directory that holds those of the shards, or the only one.
+func (r *runner) base() string {
+	if r.spec.Shard == (store.Shard{}) {
+		return r.spec.Dir
 	}
-	if err := r.spec.Shard.Check(dir); err != nil {
-		return err
-	}
+	return filepath.Dir(r.spec.Dir)
+}
+
+// warnOfArrays is for arrays in which each job harvests everything.
+func (r *runner) warnOfArrays() {
 	for _, a := range arrays {
-		if whole && r.getenv(a.index) != "" {
+		if r.spec.Shard == (store.Shard{}) && r.getenv(a.index) != "" {
 			r.log.Warn("this is a job of an array and harvests all targets, as the others do; --shard auto/M divides them", "variable", a.index)
 		}
 	}
-	return nil
+}
+
+// selectsElsewhere reports whether --only names targets of other shards and none
+// of this one: there is nothing to do then, here.
+func (r *runner) selectsElsewhere(ctx context.Context) (bool, error) {
+	if len(r.flags.only) == 0 || r.spec.Shard == (store.Shard{}) {
+		return false, nil
+	}
+	entries, err := r.accounts(ctx)
+	if err != nil {
+		return false, err
+	}
+	found := false
+	for _, t := range append(targetsOf(entries), r.elsewhere...) {
+		for _, only := range r.flags.only {
+			account, region, _ := strings.Cut(only, "/")
+			if account != t.Account || region != "" && !t.Covers(region) {
+				continue
+			}
+			if r.spec.Shard.Holds(store.Target{Account: account, Region: cmp.Or(region, t.Region)}) {
+				return false, nil
+			}
+			found = true
+		}
+	}
+	if found {
+		fmt.Fprintf(r.out, "nothing to do: what --only %s names is of other shards than %s\n", strings.Join(r.flags.only, ","), r.spec.Shard)
+	}
+	return found, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"cwharvest/store"
@@ -25,13 +26,14 @@ func dirOf(args []string) (string, error) {
 	return dirs[0], err
 }
 
-// dirsOf are harvest directories, with those of their shards in their place.
+// dirsOf are harvest directories, with those of their shards in their place, also
+// of shards that have not begun.
 func dirsOf(args []string) (all []string, errs error) {
 	if len(args) == 0 {
 		args = []string{defaultDir}
 	}
 	for _, dir := range args {
-		shards, err := store.Shards(dir)
+		shards, err := store.ShardsIn(dir)
 		errs = errors.Join(errs, err)
 		if len(shards) == 0 {
 			all = append(all, dir)
@@ -89,9 +91,23 @@ func (s *statusCommand) show() (running bool, errs error) {
 			err = s.print(dir, status)
 			running = running || status.Source == "snapshot"
 		}
+		if err != nil && len(dirs) > 1 {
+			err = ofDirectory(dir, err)
+		}
 		errs = errors.Join(errs, err)
 	}
 	return running, errs
+}
+
+// ofDirectory says which of several directories an error is of.
+func ofDirectory(dir string, err error) error {
+	switch {
+	case errors.Is(err, store.ErrNoJob):
+		return fmt.Errorf("%w; it has not begun, or lies on another disk", err)
+	case strings.Contains(err.Error(), dir):
+		return err
+	}
+	return fmt.Errorf("%s: %w", dir, err)
 }
 
 func (s *statusCommand) print(dir string, status *store.Status) error {
@@ -124,10 +140,13 @@ func (s *statusCommand) follow(ctx context.Context) error {
 		s.out = &page
 		s.width, _ = sizeOf(out)
 		running, err := s.show()
+		if running && err != nil { // of another directory
+			tellError(&page, err)
+		}
 		if _, err := page.WriteTo(out); err != nil {
 			return err
 		}
-		if err != nil || !running {
+		if !running {
 			return err
 		}
 		select {

@@ -28,18 +28,17 @@ anything disagrees. A directory that holds shards stands for them.`,
 				return err
 			}
 			defer closeIt()
-			dirs, err := dirsOf(args)
-			if err != nil {
-				return err
-			}
-			var errs error
+			dirs, errs := dirsOf(args)
+			cfg.Others = allJobs(dirs)
 			for _, dir := range dirs {
-				if len(dirs) > 1 {
-					fmt.Fprintln(c.OutOrStdout(), dir)
-				}
 				report, err := store.Verify(c.Context(), dir, cfg, deep)
 				if err == nil {
+					if len(dirs) > 1 {
+						fmt.Fprintln(c.OutOrStdout(), dir)
+					}
 					err = printReport(c.OutOrStdout(), dir, report)
+				} else if len(dirs) > 1 {
+					err = ofDirectory(dir, err)
 				}
 				errs = errors.Join(errs, err)
 			}
@@ -49,6 +48,21 @@ anything disagrees. A directory that holds shards stands for them.`,
 	c.Flags().BoolVar(&deep, "deep", false, "read every row")
 	access.register(c)
 	return c
+}
+
+// allJobs are those of the shards of a directory, nil when they are not all here:
+// what lies in a place that they share is of one of them, or of nobody.
+func allJobs(dirs []string) (ids []string) {
+	for _, dir := range dirs {
+		jobs, err := store.ReadJobs(dir)
+		if err != nil || len(jobs) == 0 || len(dirs) == 1 {
+			return nil
+		}
+		for i := range jobs {
+			ids = append(ids, jobs[i].Spec.ID)
+		}
+	}
+	return ids
 }
 
 // printReport is an error if anything disagrees.

@@ -133,11 +133,30 @@ func (f *Files) syncOnce(path, parent string) error {
 
 // Write replaces a small file as a whole, durably.
 func (f *Files) Write(path string, data []byte, mode fs.FileMode) error {
-	return f.WriteBy(Temporary(path), path, data, mode)
+	temporary := Temporary(path)
+	if err := f.write(temporary, data, mode); err != nil {
+		return err
+	}
+	return f.Publish(temporary, path)
 }
 
-// WriteBy is Write by another temporary file, for what others may write too.
-func (f *Files) WriteBy(temporary, path string, data []byte, mode fs.FileMode) error {
+// WriteNew makes a small file as a whole, durably, by a temporary one that nobody
+// else has; fs.ErrExist: it was there, maybe by somebody at the same time.
+func (f *Files) WriteNew(temporary, path string, data []byte, mode fs.FileMode) error {
+	if err := f.write(temporary, data, mode); err != nil {
+		return errors.Join(err, f.Remove(temporary))
+	}
+	err := f.step(Step{Name: "link", Path: temporary, To: path}, func() error { return os.Link(temporary, path) })
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EPERM) { // a file system without hard links
+		return f.Publish(temporary, path)
+	}
+	if err == nil {
+		err = f.SyncDir(filepath.Dir(path))
+	}
+	return errors.Join(err, f.Remove(temporary))
+}
+
+func (f *Files) write(temporary string, data []byte, mode fs.FileMode) error {
 	file, err := f.Create(temporary, mode)
 	if err != nil {
 		return err
@@ -146,8 +165,5 @@ func (f *Files) WriteBy(temporary, path string, data []byte, mode fs.FileMode) e
 	if err == nil {
 		err = f.Sync(file)
 	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	return f.Publish(temporary, path)
+	return errors.Join(err, file.Close())
 }
