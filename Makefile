@@ -1,5 +1,5 @@
 # make demo        the main job against the embedded simulated AWS, killed half way
-# make test        vet, staticcheck and every test, with the race detector; one package after the other, since some measure
+# make test        vet, staticcheck and every test, with the race detector; those that measure by themselves
 # make chaos       MINUTES of everything going wrong by the schedule of SEED, then a check of every row; CI has 2 seeds of 30 s
 # make soak        one run in trouble for MINUTES (120), then its end at full speed: memory, goroutines and file descriptors stay flat, each row is there once
 # make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
@@ -34,7 +34,8 @@ demo: build
 test:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	$(GO) test -race -p 1 -parallel 4 -timeout 20m ./...
+	$(GO) test -race -parallel 4 -timeout 20m ./cmd/...
+	$(GO) test -race -parallel 4 -p 2 -timeout 20m ./creds ./pipeline/... ./store/...
 
 bench:
 	CWHARVEST_BENCH=$(CURDIR)/README.md $(GO) test -count=1 -timeout 1h -run '^TestBench$$' -v ./cmd/cwharvest
