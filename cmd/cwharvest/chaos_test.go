@@ -130,8 +130,7 @@ func newChaos(t *testing.T, seed uint64, instances int, metrics, statistics []st
 	c.setClock(c.truth.end.AddDate(0, 0, -90).Add(75 * time.Minute))
 	c.truth.start = c.clock.Truncate(24*time.Hour).AddDate(0, 0, -1)
 	c.base = append(slices.DeleteFunc(c.env, func(variable string) bool { return strings.HasPrefix(variable, "CWHARVEST_") }),
-		"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(c.dir, "credentials"),
-		"GORACE=atexit_sleep_ms=0")
+		"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(c.dir, "credentials"))
 	c.flags = []string{"--call-timeout", "2s", "--wait-for-credentials", "1s", "--drain-timeout", "1s"}
 	c.writeKey()
 	c.configure(seed, settings)

@@ -20,7 +20,16 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
+// raceOptions are the race detector's, of processes: else each sleeps a second
+// before it exits.
+const raceOptions = "GORACE"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(raceOptions) == "" {
+		if err := os.Setenv(raceOptions, "atexit_sleep_ms=0"); err != nil {
+			panic(err)
+		}
+	}
 	testscript.Main(m, map[string]func(){"plainsdk": plainSDK, "profiled": profiled, "cwharvest": func() {
 		setClock()
 		main()
@@ -52,6 +61,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv(raceOptions, os.Getenv(raceOptions))
 			env.Values[simulationKey{}] = &simulation{t: t}
 			today := lastSettled(time.Now())
 			for n, name := range []string{"TODAY", "YESTERDAY", "DAYBEFORE"} {
