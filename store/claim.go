@@ -47,7 +47,7 @@ func claims(own claim, shard Shard) []claim {
 		return []claim{own}
 	}
 	own.file, own.by = strings.TrimSuffix(claimName, ".json")+"-"+shard.name()+".json", own.ID
-	return []claim{{ID: fmt.Sprintf("%d shards", shard.Of), Directory: fmt.Sprintf("of %d shards", shard.Of), file: claimName, by: own.ID}, own}
+	return []claim{{ID: shard.division(), Directory: "of " + shard.division(), file: claimName, by: own.ID}, own}
 }
 
 // claimsOf are a job's, in the order in which they are made; none where the output

@@ -80,10 +80,10 @@ func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) 
 	places := map[string]Shard{}
 	known := slices.Clone(d.config.Others)
 	for i := range jobs {
-		places[jobs[i].Spec.Out] = jobs[i].Spec.Shard
 		known = append(known, jobs[i].Spec.ID)
+		places[jobs[i].Spec.Out] = jobs[i].Spec.Shard
 		if d.config.Others != nil {
-			places[jobs[i].Spec.Out] = Shard{}
+			places[jobs[i].Spec.Out] = Shard{} // no name says more
 		}
 	}
 	for out, shard := range places {
