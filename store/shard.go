@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -72,23 +74,10 @@ func (s Shard) division() string {
 
 var shardForm = regexp.MustCompile(`^shard-([1-9]\d{0,5})-of-([1-9]\d{0,5})$`)
 
-// ShardsIn returns all shards of a directory's division, those that have not
-// begun too; none when it is whole.
-func ShardsIn(dir string) (all []Shard, err error) {
-	begun, err := shardsWithJobs(dir)
-	of := 0
-	for _, s := range begun {
-		of = max(of, s.Of)
-	}
-	for n := range of {
-		all = append(all, Shard{n + 1, of})
-	}
-	return all, err
-}
-
-// shardsWithJobs returns those that have jobs in harvest directories of dir, or
-// may have them: what this user may not read is somebody's.
-func shardsWithJobs(dir string) (all []Shard, err error) {
+// Shards returns those that have jobs in harvest directories of dir, or may have
+// them: what this user may not read is somebody's. There are none in a directory
+// that is whole.
+func Shards(dir string) (all []Shard, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
@@ -107,6 +96,7 @@ func shardsWithJobs(dir string) (all []Shard, err error) {
 			err = errors.Join(err, hasErr)
 		}
 	}
+	slices.SortFunc(all, func(a, b Shard) int { return cmp.Or(a.Of-b.Of, a.Number-b.Number) })
 	return all, err
 }
 
@@ -154,7 +144,7 @@ func (s Shard) Check(dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return err
 	}
-	begun, err := shardsWithJobs(dir) // moved here, or put together by hand
+	begun, err := Shards(dir) // moved here, or put together by hand
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,27 +19,37 @@ const defaultDir = "./harvest"
 
 // dirOf is the one harvest directory that a command is about.
 func dirOf(args []string) (string, error) {
-	dirs, err := dirsOf(args)
-	if err == nil && len(dirs) > 1 {
-		err = usageError{fmt.Errorf("%s holds shards: name one of them, such as %s", filepath.Dir(dirs[0]), dirs[0])}
+	given := append(slices.Clip(args), defaultDir)[0]
+	dirs, err := dirsOf([]string{given})
+	if dirs[0] != given {
+		err = usageError{fmt.Errorf("%s holds shards: name one of them, such as %s", given, dirs[0])}
 	}
-	return dirs[0], err
+	return given, err
 }
 
-// dirsOf are harvest directories, with those of their shards in their place, also
-// of shards that have not begun.
+// dirsOf are harvest directories, with those of their shards in their place; that
+// some shards are not there is an error, beside the others.
 func dirsOf(args []string) (all []string, errs error) {
 	if len(args) == 0 {
 		args = []string{defaultDir}
 	}
 	for _, dir := range args {
-		shards, err := store.ShardsIn(dir)
+		shards, err := store.Shards(dir)
 		errs = errors.Join(errs, err)
 		if len(shards) == 0 {
 			all = append(all, dir)
+			continue
 		}
+		missing := store.Shard{Number: 1, Of: shards[0].Of} // the first one
 		for _, s := range shards {
 			all = append(all, s.Dir(dir))
+			if s == missing {
+				missing.Number++
+			}
+		}
+		if n := missing.Of - len(shards); n > 0 {
+			errs = errors.Join(errs, fmt.Errorf("%s: %w of %d of its %d shards, such as %s; they have not begun, or lie on another disk",
+				dir, store.ErrNoJob, n, missing.Of, missing))
 		}
 	}
 	return all, errs
@@ -101,10 +111,7 @@ func (s *statusCommand) show() (running bool, errs error) {
 
 // ofDirectory says which of several directories an error is of.
 func ofDirectory(dir string, err error) error {
-	switch {
-	case errors.Is(err, store.ErrNoJob):
-		return fmt.Errorf("%w; it has not begun, or lies on another disk", err)
-	case strings.Contains(err.Error(), dir):
+	if strings.Contains(err.Error(), dir) {
 		return err
 	}
 	return fmt.Errorf("%s: %w", dir, err)

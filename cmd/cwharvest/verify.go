@@ -29,7 +29,9 @@ anything disagrees. A directory that holds shards stands for them.`,
 			}
 			defer closeIt()
 			dirs, errs := dirsOf(args)
-			cfg.Others = allJobs(dirs)
+			if errs == nil { // all are here: what lies in a place that they share is of one of them, or of nobody
+				cfg.Others = jobsOf(dirs)
+			}
 			for _, dir := range dirs {
 				report, err := store.Verify(c.Context(), dir, cfg, deep)
 				if err == nil {
@@ -50,12 +52,11 @@ anything disagrees. A directory that holds shards stands for them.`,
 	return c
 }
 
-// allJobs are those of the shards of a directory, nil when they are not all here:
-// what lies in a place that they share is of one of them, or of nobody.
-func allJobs(dirs []string) (ids []string) {
+// jobsOf are those of the shards of a directory, nil when some cannot be read.
+func jobsOf(dirs []string) (ids []string) {
 	for _, dir := range dirs {
 		jobs, err := store.ReadJobs(dir)
-		if err != nil || len(jobs) == 0 || len(dirs) == 1 {
+		if err != nil || len(dirs) == 1 {
 			return nil
 		}
 		for i := range jobs {
