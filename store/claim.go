@@ -46,8 +46,9 @@ func claims(own claim, shard Shard) []claim {
 		own.file, own.by = claimName, own.ID
 		return []claim{own}
 	}
+	division := fmt.Sprintf("%d shards", shard.Of)
 	own.file, own.by = strings.TrimSuffix(claimName, ".json")+"-"+shard.name()+".json", own.ID
-	return []claim{{ID: shard.division(), Directory: "of " + shard.division(), file: claimName, by: own.ID}, own}
+	return []claim{{ID: division, Directory: "of " + division, file: claimName, by: own.ID}, own}
 }
 
 // claimsOf are a job's, in the order in which they are made; none where the output
@@ -178,10 +179,10 @@ func readRemoteClaim(ctx context.Context, at place.Place, file string) (c claim,
 // parseClaim refuses a claim without an id: two damaged ones would be the same.
 func parseClaim(name string, data []byte) (c claim, err error) {
 	if err := json.Unmarshal(data, &c); err != nil {
-		return c, fmt.Errorf("%s: %w", name, err)
+		return c, fmt.Errorf("%s is damaged: %w; remove it if nobody else writes there", name, err)
 	}
 	if c.ID == "" {
-		return c, fmt.Errorf("%s: it has no id", name)
+		return c, fmt.Errorf("%s is damaged: it has no id; remove it if nobody else writes there", name)
 	}
 	return c, nil
 }

@@ -35,9 +35,6 @@ type Config struct {
 	// making lies in the given one. Nil: there are none such.
 	Remote func(out, temporary string, files *durable.Files) (place.Place, error)
 
-	// Others are the jobs of all other shards, for Verify; nil: by their names.
-	Others []string
-
 	SpoolLimit int64        // bytes; 0: SpoolLimit
 	Log        *slog.Logger // nil: discards
 }
@@ -105,7 +102,7 @@ func (d *Dir) Create(ctx context.Context, spec Spec, targets []Target) (*Job, er
 		return nil, err
 	}
 	spec.ID, spec.Out, spec.Targets = id, relativeOut(d.path, spec.Out), targets
-	if err := d.take(ctx, spec.Out, spec.Shard); err != nil {
+	if err := d.takeOut(ctx, spec.Out, spec.Shard); err != nil {
 		return nil, err
 	}
 	denied, err := d.deniedBefore()
@@ -118,17 +115,13 @@ func (d *Dir) Create(ctx context.Context, spec Spec, targets []Target) (*Job, er
 	return d.OpenJob(id)
 }
 
-// take makes the division of the directory, and a place of output its own; another's
-// it leaves as it is.
-func (d *Dir) take(ctx context.Context, out string, shard Shard) error {
+// takeOut makes a place of output the directory's own, and leaves another's as it
+// is.
+func (d *Dir) takeOut(ctx context.Context, out string, shard Shard) error {
 	if err := d.checkClaims(ctx, out, shard); err != nil {
 		return err
 	}
 	if err := persist(ctx, d.unanswered, func() error { return d.checkStrangers(ctx, out, shard) }); err != nil {
-		return err
-	}
-	err := persist(ctx, d.full, func() error { return shard.claim(&d.files, shard.base(d.path)) })
-	if err != nil {
 		return err
 	}
 	return d.claimOut(ctx, out, shard)

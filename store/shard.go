@@ -1,22 +1,11 @@
 package store
 
 import (
-	"cmp"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
-	"syscall"
-
-	"cwharvest/store/durable"
 )
 
 // Shard is the share of all targets that one of several machines harvests. Each
@@ -45,143 +34,32 @@ func (s Shard) Holds(t Target) bool {
 	return binary.BigEndian.Uint64(sum[:])%uint64(s.Of) == uint64(s.Number-1)
 }
 
-// Dir is the shard's harvest directory in dir.
-func (s Shard) Dir(dir string) string {
-	if s == (Shard{}) {
-		return dir
-	}
-	return filepath.Join(dir, s.name())
-}
-
-// base is the directory that holds the shard's own.
-func (s Shard) base(own string) string {
-	if s == (Shard{}) {
-		return own
-	}
-	return filepath.Dir(own)
-}
-
-// name is part of the names of the shard's directory, jobs and claim.
+// name is part of the names of the shard's jobs and of its claim.
 func (s Shard) name() string { return fmt.Sprintf("shard-%d-of-%d", s.Number, s.Of) }
 
-// division is what shards of one directory have in common.
-func (s Shard) division() string {
-	if s == (Shard{}) {
-		return "whole"
-	}
-	return fmt.Sprintf("%d shards", s.Of)
+// ShardError says that a harvest directory is another shard's, or no shard's:
+// targets would be harvested twice there, and others never.
+type ShardError struct {
+	Dir      string
+	Has, Not Shard
 }
 
-var shardForm = regexp.MustCompile(`^shard-([1-9]\d{0,5})-of-([1-9]\d{0,5})$`)
-
-// Shards returns those that have jobs in harvest directories of dir, or may have
-// them: what this user may not read is somebody's. There are none in a directory
-// that is whole.
-func Shards(dir string) (all []Shard, err error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, nil
-	}
-	for _, e := range entries {
-		m := shardForm.FindStringSubmatch(e.Name())
-		if m == nil {
-			continue
-		}
-		number, _ := strconv.Atoi(m[1]) // has six digits at most
-		of, _ := strconv.Atoi(m[2])
-		has, hasErr := hasJobs(filepath.Join(dir, e.Name()))
-		if has || errors.Is(hasErr, fs.ErrPermission) {
-			all = append(all, Shard{number, of})
-		} else {
-			err = errors.Join(err, hasErr)
-		}
-	}
-	slices.SortFunc(all, func(a, b Shard) int { return cmp.Or(a.Of-b.Of, a.Number-b.Number) })
-	return all, err
-}
-
-func hasJobs(dir string) (bool, error) {
-	ids, err := jobIDs(dir)
-	if errors.Is(err, syscall.ENOTDIR) {
-		return false, nil
-	}
-	return len(ids) > 0, err
-}
-
-// DividedError says that a directory is divided into other shards than asked:
-// targets would be harvested twice.
-type DividedError struct{ text string }
-
-func (e *DividedError) Error() string { return e.text }
-
-// divisionName is the file that says for good how a directory is divided.
-const divisionName = ".cwharvest-division.json"
-
-// claim makes the division of dir, which holds the harvest directories of shards,
-// or is one. Of those that begin at once and want different ones one gets it.
-func (s Shard) claim(files *durable.Files, dir string) error {
-	if err := s.Check(dir); err != nil {
-		return err
-	}
-	var by [8]byte
-	if _, err := rand.Read(by[:]); err != nil {
-		return err
-	}
-	err := claimLocal(files, dir, claim{ID: s.division(), Directory: s.division(), file: divisionName, by: hex.EncodeToString(by[:])})
-	var claimed *ClaimedError
-	if errors.As(err, &claimed) {
-		return s.divided(dir, claimed.Directory)
-	}
-	return err
-}
-
-// Check refuses a directory that is divided otherwise.
-func (s Shard) Check(dir string) error {
-	held, err := readClaim(filepath.Join(dir, divisionName))
-	if err == nil && held.ID != s.division() {
-		return s.divided(dir, held.ID)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-		return err
-	}
-	begun, err := Shards(dir) // moved here, or put together by hand
-	if err != nil {
-		return err
-	}
-	for _, o := range begun {
-		if o.Of != s.Of {
-			return s.divided(dir, o.division())
-		}
-	}
-	whole, err := hasJobs(dir)
-	if err == nil && whole && s != (Shard{}) {
-		err = s.divided(dir, Shard{}.division())
-	}
-	return err
-}
-
-// divided says how else dir is divided.
-func (s Shard) divided(dir, division string) error {
+func (e *ShardError) Error() string {
+	const next = ", or another --dir"
 	switch {
-	case shardForm.MatchString(filepath.Base(dir)) && s != (Shard{}):
-		return &DividedError{fmt.Sprintf("%s is the directory of one shard: leave its last part out of --dir", dir)}
-	case division == Shard{}.division():
-		return &DividedError{fmt.Sprintf("%s is harvested without shards, and targets would be harvested twice: leave --shard out, or give another --dir", dir)}
-	case s == (Shard{}):
-		return &DividedError{fmt.Sprintf("%s holds %s: give --shard N/M, or another --dir", dir, division)}
+	case e.Has == (Shard{}):
+		return fmt.Sprintf("%s is harvested without shards, and not by %s: leave --shard out, or give another --dir", e.Dir, e.Not)
+	case e.Not == (Shard{}):
+		return fmt.Sprintf("%s is the directory of shard %s: give --shard %s%s", e.Dir, e.Has, e.Has, next)
 	}
-	return &DividedError{fmt.Sprintf("%s holds %s, not %d, and targets would be harvested twice: give its --shard N/M, or another --dir", dir, division, s.Of)}
+	return fmt.Sprintf("%s is the directory of shard %s, and not of %s: give --shard %s%s", e.Dir, e.Has, e.Not, e.Has, next)
 }
 
-// CheckJobs refuses the jobs of another shard in a harvest directory.
+// CheckJobs refuses a harvest directory that has jobs of another shard.
 func (s Shard) CheckJobs(dir string, jobs []JobInfo) error {
 	for i := range jobs {
-		switch has := jobs[i].Spec.Shard; {
-		case has == s:
-		case has == (Shard{}):
-			return s.divided(dir, has.division())
-		default:
-			return &DividedError{fmt.Sprintf("%s is the directory of shard %s: give --shard %s and, as --dir, the directory that it is in", dir, has, has)}
+		if has := jobs[i].Spec.Shard; has != s {
+			return &ShardError{Dir: dir, Has: has, Not: s}
 		}
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 
 	"cwharvest/store/place"
 
@@ -78,13 +77,10 @@ func Verify(ctx context.Context, dir string, cfg Config, everyRow bool) (*Report
 // verifyPlaces looks for parts of jobs that nobody knows.
 func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) error {
 	places := map[string]Shard{}
-	known := slices.Clone(d.config.Others)
+	var known []string
 	for i := range jobs {
 		known = append(known, jobs[i].Spec.ID)
 		places[jobs[i].Spec.Out] = jobs[i].Spec.Shard
-		if d.config.Others != nil {
-			places[jobs[i].Spec.Out] = Shard{} // no name says more
-		}
 	}
 	for out, shard := range places {
 		at, err := d.place(out)

@@ -139,6 +139,9 @@ func (r *runner) account(ctx context.Context, e spec.Account) (account, error) {
 // default one.
 func (r *runner) way(ctx context.Context, e *spec.Account) (account, error) {
 	a := account{id: e.ID, sources: r.sources(e)}
+	if len(e.Regions) == 0 && r.spec.Shard != (store.Shard{}) {
+		return a, usageError{errors.New("--shard needs regions in the file, or --region: those of the environment may differ from machine to machine")}
+	}
 	if len(e.Regions) == 0 {
 		region, err := r.defaultRegion(ctx, a.sources[0])
 		if err != nil {

@@ -30,11 +30,7 @@ one statement at a time.`,
 			if define == nil {
 				return usageError{fmt.Errorf("ddl %q: write athena or duckdb", args[0])}
 			}
-			dir, err := dirOf(args[1:])
-			if err != nil {
-				return err
-			}
-			tables, err := tablesOf(dir)
+			tables, err := tablesOf(dirOf(args[1:]))
 			if err != nil {
 				return err
 			}

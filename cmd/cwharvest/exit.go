@@ -64,7 +64,7 @@ func exitCodeOfOne(err error) int {
 		clear       *creds.ClearError
 		locked      *store.LockedError
 		claimed     *store.ClaimedError
-		divided     *store.DividedError
+		divided     *store.ShardError
 		differs     *planDiffersError
 		interrupted interruptedError
 		outcome     *outcomeError

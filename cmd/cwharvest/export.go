@@ -34,11 +34,7 @@ is new. Works beside a run.`,
 				return err
 			}
 			defer closeIt()
-			dir, err := dirOf(args)
-			if err != nil {
-				return err
-			}
-			done, err := store.ExportParts(c.Context(), dir, cfg, e)
+			done, err := store.ExportParts(c.Context(), dirOf(args), cfg, e)
 			if err != nil {
 				return err
 			}

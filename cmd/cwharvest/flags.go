@@ -115,7 +115,7 @@ func (f *runFlags) define() {
 	fs.Float64Var(&f.maxCost, "max-cost", 0, "USD that a job may cost at worst, over all its runs; exit 5 instead (default no limit)")
 	fs.StringVar(&f.maxDuration, "max-duration", "", "stop resumably after so long, with exit 5 (default no limit)")
 	fs.StringVar(&f.giveUpAfter, "give-up-after", "", "deny a target that is out for so long (default never)")
-	fs.StringVar(&f.shard, "shard", "", "harvest this share of the targets, in a directory of its own: 2/4, or auto/4 in an array of jobs")
+	fs.StringVar(&f.shard, "shard", "", "harvest this share of the targets, in a --dir of its own: 2/4, or auto/4 in an array of jobs")
 	fs.BoolVar(&f.rediscover, "rediscover", false, "list accounts, regions and instances of the open job anew")
 	fs.BoolVar(&f.redo, "redo", false, "fetch what --only names of the finished job once more, and replace its rows")
 	fs.BoolVar(&f.noRetry, "no-retry", false, "leave alone what failed or was denied in the last job")
@@ -158,13 +158,7 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 		return nil, usageError{err}
 	}
 	f.tellOrigins(&s)
-	if err := s.Validate(); err != nil {
-		return nil, err
-	}
-	if !f.printConfig {
-		s.Dir = s.Shard.Dir(s.Dir)
-	}
-	return &s, nil
+	return &s, s.Validate()
 }
 
 func (f *runFlags) override(s *spec.Spec) error {

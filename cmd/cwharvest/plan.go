@@ -288,9 +288,6 @@ func (r *runner) prepare() error {
 		}
 	}
 	r.getenv = environment()
-	if err := r.spec.Shard.Check(r.base()); err != nil {
-		return err
-	}
 	r.warnOfArrays()
 	r.members = map[int][]spec.Account{}
 	var errs []error

@@ -24,11 +24,7 @@ job stays whole.`,
 			if err != nil {
 				return usageError{fmt.Errorf("--keep: %w", err)}
 			}
-			dir, err := dirOf(args)
-			if err != nil {
-				return err
-			}
-			pruned, err := store.Prune(dir, now().Add(-age), store.Config{})
+			pruned, err := store.Prune(dirOf(args), now().Add(-age), store.Config{})
 			bytes := int64(0)
 			for _, p := range pruned {
 				fmt.Fprintf(c.OutOrStdout(), "%s  pruned, %s bytes\n", p.Job, number(p.Bytes))

@@ -24,11 +24,7 @@ asked for again by the next run. The damaged file is kept beside the new one.`,
 				return err
 			}
 			defer closeIt()
-			dir, err := dirOf(args)
-			if err != nil {
-				return err
-			}
-			jobs, err := store.Repair(c.Context(), dir, cfg)
+			jobs, err := store.Repair(c.Context(), dirOf(args), cfg)
 			for i := range jobs {
 				printRepaired(c, &jobs[i])
 			}

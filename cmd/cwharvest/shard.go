@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -61,14 +60,6 @@ func arrayNumber(of int, getenv func(string) string) (int, error) {
 		return number, nil
 	}
 	return 0, fmt.Errorf("auto/%d: no variable of Kubernetes, AWS Batch or Slurm tells which job of an array this is; write 1/%d to %d/%d", of, of, of, of)
-}
-
-// base is the directory that holds those of the shards, or the only one.
-func (r *runner) base() string {
-	if r.spec.Shard == (store.Shard{}) {
-		return r.spec.Dir
-	}
-	return filepath.Dir(r.spec.Dir)
 }
 
 // warnOfArrays is for arrays in which each job harvests everything.

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"time"
 
 	"cwharvest/store"
@@ -17,42 +15,11 @@ import (
 
 const defaultDir = "./harvest"
 
-// dirOf is the one harvest directory that a command is about.
-func dirOf(args []string) (string, error) {
-	given := append(slices.Clip(args), defaultDir)[0]
-	dirs, err := dirsOf([]string{given})
-	if dirs[0] != given {
-		err = usageError{fmt.Errorf("%s holds shards: name one of them, such as %s", given, dirs[0])}
-	}
-	return given, err
-}
-
-// dirsOf are harvest directories, with those of their shards in their place; that
-// some shards are not there is an error, beside the others.
-func dirsOf(args []string) (all []string, errs error) {
+func dirOf(args []string) string {
 	if len(args) == 0 {
-		args = []string{defaultDir}
+		return defaultDir
 	}
-	for _, dir := range args {
-		shards, err := store.Shards(dir)
-		errs = errors.Join(errs, err)
-		if len(shards) == 0 {
-			all = append(all, dir)
-			continue
-		}
-		missing := store.Shard{Number: 1, Of: shards[0].Of} // the first one
-		for _, s := range shards {
-			all = append(all, s.Dir(dir))
-			if s == missing {
-				missing.Number++
-			}
-		}
-		if n := missing.Of - len(shards); n > 0 {
-			errs = errors.Join(errs, fmt.Errorf("%s: %w of %d of its %d shards, such as %s; they have not begun, or lie on another disk",
-				dir, store.ErrNoJob, n, missing.Of, missing))
-		}
-	}
-	return all, errs
+	return args[0]
 }
 
 func newStatus() *cobra.Command {
@@ -62,9 +29,11 @@ func newStatus() *cobra.Command {
 		Short: "Tell how far the open or the latest job of harvest directories is",
 		Long: `Tells how far the open job of a harvest directory is, or how the one worked last ended.
 It never disturbs a run: while one works, it reads the snapshot the run publishes about once
-a second. A directory that holds shards stands for them. With --json it prints one object for each directory, one after the other.`,
+a second. With --json it prints one object for each directory, one after the other.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			s.args = args
+			if s.dirs = args; len(args) == 0 {
+				s.dirs = []string{defaultDir}
+			}
 			s.out = c.OutOrStdout()
 			s.width, _ = sizeOf(s.out)
 			if s.watch {
@@ -82,7 +51,7 @@ a second. A directory that holds shards stands for them. With --json it prints o
 
 // statusCommand is one `cwharvest status`.
 type statusCommand struct {
-	args                []string
+	dirs                []string
 	out                 io.Writer
 	json, failed, watch bool
 	width               int // of the terminal; 0: of none
@@ -91,8 +60,7 @@ type statusCommand struct {
 // show prints the status of each directory, and reports whether a run is at work
 // in any. One that cannot be read does not hide the others.
 func (s *statusCommand) show() (running bool, errs error) {
-	dirs, errs := dirsOf(s.args)
-	for i, dir := range dirs {
+	for i, dir := range s.dirs {
 		if i > 0 && !s.json {
 			fmt.Fprintln(s.out)
 		}
@@ -101,20 +69,9 @@ func (s *statusCommand) show() (running bool, errs error) {
 			err = s.print(dir, status)
 			running = running || status.Source == "snapshot"
 		}
-		if err != nil && len(dirs) > 1 {
-			err = ofDirectory(dir, err)
-		}
 		errs = errors.Join(errs, err)
 	}
 	return running, errs
-}
-
-// ofDirectory says which of several directories an error is of.
-func ofDirectory(dir string, err error) error {
-	if strings.Contains(err.Error(), dir) {
-		return err
-	}
-	return fmt.Errorf("%s: %w", dir, err)
 }
 
 func (s *statusCommand) print(dir string, status *store.Status) error {
@@ -147,13 +104,10 @@ func (s *statusCommand) follow(ctx context.Context) error {
 		s.out = &page
 		s.width, _ = sizeOf(out)
 		running, err := s.show()
-		if running && err != nil { // of another directory
-			tellError(&page, err)
-		}
 		if _, err := page.WriteTo(out); err != nil {
 			return err
 		}
-		if !running {
+		if err != nil || !running {
 			return err
 		}
 		select {

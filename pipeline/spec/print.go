@@ -78,7 +78,7 @@ func (s *Spec) implied() (all []string) {
 		all = append(all, fmt.Sprintf("on_finish: %d commands and webhooks, whose addresses are not shown", n))
 	}
 	if s.Shard != (store.Shard{}) {
-		all = append(all, fmt.Sprintf("shard: %s of the targets, in %s", s.Shard, s.Shard.Dir(s.Dir)))
+		all = append(all, fmt.Sprintf("--shard: %s of the targets", s.Shard))
 	}
 	if !s.Night.IsZero() {
 		all = append(all, fmt.Sprintf("this run only: %s harvests %s instead of the range", "--night", s.Night.Format(time.DateOnly)))

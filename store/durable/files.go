@@ -148,12 +148,29 @@ func (f *Files) WriteNew(temporary, path string, data []byte, mode fs.FileMode) 
 	}
 	err := f.step(Step{Name: "link", Path: temporary, To: path}, func() error { return os.Link(temporary, path) })
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EPERM) { // a file system without hard links
-		return f.Publish(temporary, path)
+		err = f.writeInPlace(path, data, mode)
 	}
 	if err == nil {
 		err = f.SyncDir(filepath.Dir(path))
 	}
 	return errors.Join(err, f.Remove(temporary))
+}
+
+// writeInPlace makes a file that a power cut may leave without its content.
+func (f *Files) writeInPlace(path string, data []byte, mode fs.FileMode) error {
+	var file *os.File
+	err := f.step(Step{Name: "create", Path: path}, func() (err error) {
+		file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = f.Sync(file)
+	}
+	return errors.Join(err, file.Close())
 }
 
 func (f *Files) write(temporary string, data []byte, mode fs.FileMode) error {
