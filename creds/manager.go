@@ -90,7 +90,7 @@ type Manager struct {
 	bases    map[Source]*base // by principal
 	sessions map[Source]*session
 	keyrings map[string]*keyring // by their sources
-	probes   map[string]probe    // by access key
+	probes   map[string]*probe   // by access key
 	stats    Stats
 }
 
@@ -113,7 +113,7 @@ func NewManager(cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Manager{cfg: cfg, bases: map[Source]*base{}, sessions: map[Source]*session{}, keyrings: map[string]*keyring{}, probes: map[string]probe{}}
+	m := &Manager{cfg: cfg, bases: map[Source]*base{}, sessions: map[Source]*session{}, keyrings: map[string]*keyring{}, probes: map[string]*probe{}}
 	m.life, m.cancel = context.WithCancel(context.Background())
 	return m
 }

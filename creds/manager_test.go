@@ -420,11 +420,43 @@ func TestDisabledRegionKeepsTheSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.rejected(context.Background(), p.(*keyring), keys.AccessKeyID) {
-			t.Error("a key that STS accepts counts as rejected")
+		if v := m.verdict(context.Background(), p.(*keyring), keys.AccessKeyID); v != sessionGood {
+			t.Errorf("of a key that STS accepts the verdict is %d", v)
 		}
 		if s.assumed != 1 {
 			t.Errorf("%d AssumeRole calls", s.assumed)
+		}
+	})
+}
+
+// A refusal that may mean the session, while STS is out, means an outage: the
+// target must not be denied for it, and the session is asked about again.
+func TestRefusalWithoutSTSIsAnOutage(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		if err := call(t, m, testSource); err != nil {
+			t.Fatal(err)
+		}
+		asked := 0
+		s.refuse = func(string) (int, string) {
+			if asked++; asked == 1 {
+				return 403, "" // of the service
+			}
+			return 503, ""
+		}
+		var e *Error
+		if err := call(t, m, testSource); !errors.As(err, &e) || e.Refused() || e.NeedsPerson() || asked != 2 {
+			t.Fatalf("after %d calls: %v", asked, err)
+		}
+		asked = 0
+		s.refuse = func(string) (int, string) {
+			if asked++; asked <= 2 {
+				return 403, "" // of the service, then of STS
+			}
+			return 0, ""
+		}
+		if err := call(t, m, testSource); err != nil || s.assumed != 2 {
+			t.Errorf("%v, %d AssumeRole calls", err, s.assumed)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package creds
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"time"
 
@@ -50,19 +51,38 @@ func (k *keyring) repeat(ctx context.Context, in middleware.InitializeInput, nex
 	for try := 0; ; try++ {
 		key := new(string)
 		out, metadata, err = next.HandleInitialize(context.WithValue(ctx, usedKey{}, key), in)
-		if err == nil || try == repairs || ctx.Err() != nil || *key == "" || errors.As(err, new(*Error)) {
+		if err == nil || ctx.Err() != nil || *key == "" || errors.As(err, new(*Error)) {
 			return out, metadata, err
 		}
+		verdict := sessionGood
 		switch {
-		case over(err), doubtful(err) && k.manager.rejected(ctx, k, *key):
-			if renewErr := k.drop(ctx, *key, code(err)); renewErr != nil {
-				return out, metadata, errors.Join(err, renewErr)
-			}
-		default:
+		case over(err):
+			verdict = sessionOver
+		case doubtful(err):
+			verdict = k.manager.verdict(ctx, k, *key)
+		}
+		switch {
+		case verdict == sessionGood:
 			return out, metadata, err
+		case verdict == sessionUnknown:
+			return out, metadata, errors.Join(err, &Error{Source: k.links[0].src, Err: errors.New("refused, and STS does not tell whether the session is over")})
+		case try == repairs:
+			return out, metadata, errors.Join(err, &Error{Source: k.links[0].src, Err: errors.New("new sessions are refused as well")})
+		}
+		if renewErr := k.drop(ctx, *key, code(err)); renewErr != nil {
+			return out, metadata, errors.Join(err, renewErr)
 		}
 	}
 }
+
+// sessionVerdict is what a refusal means for the session that signed the call.
+type sessionVerdict int
+
+const (
+	sessionUnknown sessionVerdict = iota
+	sessionGood                   // the refusal is meant
+	sessionOver
+)
 
 // noteKey reads the access key out of the signature.
 func noteKey(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
@@ -131,52 +151,65 @@ func (s *session) retrieveBase(ctx context.Context) (aws.Credentials, error) {
 
 // probe remembers whether STS knows a key.
 type probe struct {
-	done     chan struct{} // closed when rejected is known
-	at       time.Time
-	rejected bool
+	done    chan struct{} // closed when the verdict is there
+	at      time.Time
+	verdict sessionVerdict
 }
 
 const rememberProbe = 30 * time.Second
 
-// rejected asks STS whether a key that a service called invalid is bad
+// verdict asks STS whether a key that a service called invalid is bad
 // everywhere: if not, the region is not enabled, and the session is good. One
-// question serves all who ask about the key.
-func (m *Manager) rejected(ctx context.Context, k *keyring, key string) bool {
+// question serves all who ask about the key; what STS did not answer is asked
+// again by the next one.
+func (m *Manager) verdict(ctx context.Context, k *keyring, key string) sessionVerdict {
 	m.mu.Lock()
 	p, known := m.probes[key]
 	if !known || time.Since(p.at) > rememberProbe {
-		p = probe{done: make(chan struct{}), at: time.Now()}
+		maps.DeleteFunc(m.probes, func(_ string, old *probe) bool { return time.Since(old.at) > rememberProbe })
+		p = &probe{done: make(chan struct{}), at: time.Now()}
 		m.probes[key] = p
 		m.mu.Unlock()
-		p.rejected = m.ask(k, key)
-		m.mu.Lock()
-		m.probes[key] = p
-		m.mu.Unlock()
+		p.verdict = m.ask(k, key)
 		close(p.done)
-		return p.rejected
+		if p.verdict == sessionUnknown {
+			m.forget(key, p)
+		}
+		return p.verdict
 	}
 	m.mu.Unlock()
 	select {
 	case <-p.done:
+		return p.verdict
 	case <-ctx.Done():
-		return false
+		return sessionUnknown
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.probes[key].rejected
 }
 
-// ask calls GetCallerIdentity with the key, if it is still the session's. What
-// is no answer of STS is no rejection.
-func (m *Manager) ask(k *keyring, key string) bool {
+func (m *Manager) forget(key string, p *probe) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.probes[key] == p {
+		delete(m.probes, key)
+	}
+}
+
+// ask calls GetCallerIdentity with the key, if it is still the session's.
+func (m *Manager) ask(k *keyring, key string) sessionVerdict {
 	ctx, cancel := context.WithTimeout(m.life, m.cfg.RefreshTimeout)
 	defer cancel()
 	keys, s := k.held(ctx, key)
 	if s == nil {
-		return true // replaced meanwhile: repeating the call is right
+		return sessionOver // replaced meanwhile: repeating the call is right
 	}
 	_, err := s.base.identify(ctx, keys)
-	return over(err) || doubtful(err)
+	switch {
+	case err == nil:
+		return sessionGood
+	case over(err), doubtful(err):
+		return sessionOver
+	}
+	return sessionUnknown
 }
 
 // held returns the session's credentials if they are those with the key.
