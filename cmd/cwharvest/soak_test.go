@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// held is what a process holds at some moment.
-type held struct{ memory, goroutines, files int64 }
+// held is what a process holds at some moment. The heap's goal is five times what
+// lives there, until the limit of memory is nearer; memory follows it.
+type held struct{ memory, goal, goroutines, files int64 }
 
 // soak is a run that goes on for long while all goes wrong that a run outlives.
 type soak struct {
@@ -75,29 +76,33 @@ func (s *soak) measure() {
 	}
 	pid := s.process.Process.Pid
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	goroutines := s.goroutines()
+	goroutines, goal := s.ask()
 	if err == nil && goroutines > 0 {
-		s.samples = append(s.samples, held{rssAnon(pid), goroutines, int64(len(files))})
+		s.samples = append(s.samples, held{rssAnon(pid), goal, goroutines, int64(len(files))})
 	}
 }
 
-// goroutines asks the run itself; 0 while it is suspended or has ended.
-func (s *soak) goroutines() int64 {
+// ask asks the run itself; 0 while it is suspended or has ended.
+func (s *soak) ask() (goroutines, goal int64) {
 	client := http.Client{Timeout: 200 * time.Millisecond}
 	defer client.CloseIdleConnections()
 	answer, err := client.Get(s.url + "metrics")
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	defer answer.Body.Close()
 	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
-		if text, found := strings.CutPrefix(lines.Text(), "go_goroutines "); found {
-			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-				return n
-			}
+		name, text, _ := strings.Cut(lines.Text(), " ")
+		value, err := strconv.ParseFloat(text, 64)
+		switch {
+		case err != nil:
+		case name == "go_goroutines":
+			goroutines = int64(value)
+		case name == "go_memstats_next_gc_bytes":
+			goal = int64(value)
 		}
 	}
-	return 0
+	return goroutines, goal
 }
 
 // compareThirds holds the median of the last third against that of the first.
@@ -113,6 +118,7 @@ func (s *soak) compareThirds() {
 		slack int64
 	}{
 		{"bytes of RssAnon", func(x held) int64 { return x.memory }, 8 << 20},
+		{"bytes of the heap's goal", func(x held) int64 { return x.goal }, 8 << 20},
 		{"goroutines", func(x held) int64 { return x.goroutines }, 10},
 		{"file descriptors", func(x held) int64 { return x.files }, 5},
 	} {
