@@ -15,7 +15,7 @@ import (
 func FuzzNames(f *testing.F) {
 	for _, name := range []string{
 		"date=2026-01-02/job-000001.parquet", "../instances/date=2026-01-02/job.parquet", "../../x", "..", "/etc/passwd", "../x", "a/../../x",
-		"../instances/../../x", "../instances/", "../instances/..", "", ".", "a\x00b", `..\x`, "instances/../../instances/x", "date=../../x/y",
+		"../instances/../../x", "../instances/", "../instances/..", "../instances/.", "", ".", "./", "a/", "a//b", "a\x00b", `..\x`, "instances/../../instances/x", "date=../../x/y",
 	} {
 		f.Add(name)
 	}
@@ -25,11 +25,11 @@ func FuzzNames(f *testing.F) {
 		}
 		const data = "/harvest/data"
 		l := NewLocal(data, &durable.Files{})
-		if p := l.path(name); !strings.HasPrefix(p, data+"/") && !strings.HasPrefix(p, "/harvest/instances/") && p != data {
+		if p := l.path(name); !strings.HasPrefix(p, data+"/") && !strings.HasPrefix(p, "/harvest/instances/") {
 			t.Errorf("%q is %s", name, p)
 		}
 		s := &S3{bucket: "b", prefix: "lake/data"}
-		if k := s.key(name); !strings.HasPrefix(k, "lake/data") && !strings.HasPrefix(k, "lake/instances/") {
+		if k := s.key(name); !strings.HasPrefix(k, "lake/data/") && !strings.HasPrefix(k, "lake/instances/") {
 			t.Errorf("%q is %s", name, k)
 		}
 	})

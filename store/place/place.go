@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"io/fs"
 	"strings"
 )
 
@@ -64,7 +64,7 @@ var ErrExists = errors.New("an object of that name is there already, and it is a
 // checkName refuses a name that is not of the place's.
 func checkName(name string) error {
 	inside := strings.TrimPrefix(name, beside)
-	if inside == "" || !filepath.IsLocal(filepath.FromSlash(inside)) || strings.ContainsAny(inside, "\\\x00") || strings.Contains("/"+inside+"/", "/../") {
+	if inside == "." || !fs.ValidPath(inside) || strings.ContainsAny(inside, "\\\x00") {
 		return fmt.Errorf("%q is no name of an object: it leaves the place of output", name)
 	}
 	return nil
