@@ -116,6 +116,7 @@ func checkFrozen(t *testing.T, s *Spec) {
 func FuzzReadLists(f *testing.F) {
 	for _, text := range []string{"i-11111111", "account,region,InstanceId\n111122223333,us-east-1,i-11111111", `{"instance_id": "i-11111111"}`,
 		"# fleet\r\n\n\ufeffi-11111111\n 111122223333, us-west-2, i-11111111\n", "account,region,namespace,instance_id,path\n111122223333,us-west-2,CWAgent,i-11111111,\"/a,b\"\n",
+		"111122223333,us-west-?,i-11111111\n",
 		`{"account": "111122223333", "region": "us-west-2", "namespace": "CWAgent", "dimensions": {"InstanceId": "i-11111111", "path": "/"}}`,
 		"111122223333\n444455556666\n", "id,role_arn,regions,session_duration\n111122223333,,us-east-1 eu-*,2h\n444455556666,arn:aws:iam::444455556666:role/x,,auto\n",
 		"id,profile\n111122223333\n", "id,id\n111122223333,444455556666\n", "\"id\n", "id,role_name,external_id\n111122223333,r,x1\n",

@@ -196,6 +196,8 @@ func (l *instanceList) target(r row) (store.Target, error) {
 		return t, errors.New("account and region are needed, since the job is divided into shards")
 	case r.Account == "" || r.Region == "":
 		return t, fmt.Errorf("account and region are needed, since the job has %d targets", len(l.targets))
+	case !regionForm.MatchString(r.Region):
+		return t, fmt.Errorf("region %q is malformed: such as us-east-1", r.Region)
 	}
 	if !l.spec.Shard.Holds(t) {
 		return t, nil // whose shard checks it
