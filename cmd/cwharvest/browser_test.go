@@ -4,10 +4,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"cwharvest/pipeline/awssim"
 )
 
-// The page in a real Chromium shows the numbers of status.json, without an error
-// and without asking anybody else. The program that looks is a module of its own
+// The page in a real Chromium shows the numbers of status.json and what is
+// denied, without an error and without asking anybody else. The program that looks is a module of its own
 // under testdata/browser.
 func TestPageInBrowser(t *testing.T) {
 	chromium := ""
@@ -26,8 +28,11 @@ func TestPageInBrowser(t *testing.T) {
 		t.Skipf("what drives the browser cannot be built here: %v\n%s", err, out)
 	}
 	w := watch(t, 900)
-	shots := t.ArtifactDir()
-	if out, err := exec.Command(browser, chromium, w.url, shots).CombinedOutput(); err != nil {
+	if err := w.sim.Inject(awssim.Fault{Kind: "access_denied", Account: "444455556666", Operation: "GetMetricData"}); err != nil {
+		t.Fatal(err)
+	}
+	const told = "DENIED 444455556666 2 regions (NEW) refused:"
+	if out, err := exec.Command(browser, chromium, w.url, t.ArtifactDir(), told).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s\n%s", err, out, w.output)
 	}
 }

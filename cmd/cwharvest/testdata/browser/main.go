@@ -1,6 +1,6 @@
 // Command browser opens a run's page in a real Chromium: browser PROGRAM URL
-// SCREENSHOTS. It fails when the numbers shown do not become those of
-// status.json, when the console tells of an error, or when the page asks
+// SCREENSHOTS TROUBLE. It fails when the numbers shown do not become those of
+// status.json, when no line of the troubles begins as told, when the console tells of an error, or when the page asks
 // anything of another origin. It is a module of its own, so that the program
 // does not depend on a browser's protocol.
 package main
@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,10 +26,10 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 4 {
-		log.Fatal("usage: browser PROGRAM URL SCREENSHOTS")
+	if len(os.Args) != 5 {
+		log.Fatal("usage: browser PROGRAM URL SCREENSHOTS TROUBLE")
 	}
-	if err := look(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := look(os.Args[1], os.Args[2], os.Args[3], os.Args[4]); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -45,7 +46,7 @@ func (c *complaints) add(format string, args ...any) {
 	c.all = append(c.all, fmt.Sprintf(format, args...))
 }
 
-func look(program, url, screenshots string) error {
+func look(program, url, screenshots, trouble string) error {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox)
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	defer stop()
@@ -62,6 +63,9 @@ func look(program, url, screenshots string) error {
 		return err
 	}
 	time.Sleep(8 * time.Second) // for a chart
+	if err := tells(ctx, trouble); err != nil {
+		return err
+	}
 	for _, shot := range []struct {
 		name, scheme  string
 		width, height int64
@@ -123,6 +127,18 @@ func agree(ctx context.Context, url string) error {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return fmt.Errorf("shown are %q (transaction, rows, instances), not %q", shown, want)
+}
+
+// tells looks for a line of the troubles that begins with a text.
+func tells(ctx context.Context, begin string) error {
+	var lines []string
+	if err := chromedp.Run(ctx, chromedp.Evaluate(`[...document.querySelectorAll("#troubles li")].map(li => li.textContent)`, &lines)); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, begin) }) {
+		return fmt.Errorf("no trouble begins with %q: %q", begin, lines)
+	}
+	return nil
 }
 
 func fetch(url string, into any) error {
