@@ -68,7 +68,7 @@ func checkError(t *testing.T, service *oneAnswer, err error) {
 	switch c := classify(err); {
 	case c == cancelled || c == person:
 		t.Errorf("class %v of an answer: %v", c, err)
-	case service.status < 300 && c != transient && !errors.Is(err, errForbidden):
+	case service.status/100 == 2 && c != transient && !errors.Is(err, errForbidden):
 		t.Errorf("class %v of an answer with status %d: %v", c, service.status, err)
 	default:
 		if f := failure(c, err); f.Class == "" || f.Message == "" || strings.Contains(f.Message, "\n") {
@@ -113,6 +113,7 @@ func FuzzFetch(f *testing.F) {
 	f.Add(uint16(403), "", []byte(nil), uint16(0), true, uint8(0))
 	f.Add(uint16(429), "", []byte("<html>"), uint16(0), false, uint8(0))
 	f.Add(uint16(503), "", []byte("<html>"), uint16(0), false, uint8(0))
+	f.Add(uint16(187), "", []byte("<Error><Code>Throttling</Code></Error>"), uint16(0), false, uint8(2))
 	for n, body := range textBodies {
 		f.Add(uint16(200), "", []byte(body), uint16(len(body)-1), n%2 == 1, uint8(n/2+1))
 	}
