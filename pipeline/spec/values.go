@@ -16,7 +16,8 @@ var units = map[string]time.Duration{
 }
 
 // ParseDuration reads durations as people write them: 300 (seconds), 5m,
-// 1h30m, 7d, 2w.
+// 1h30m, 7d, 2w; rounded to milliseconds, so that what is written of one is read
+// as the same.
 func ParseDuration(s string) (time.Duration, error) {
 	rest := strings.ReplaceAll(strings.TrimSpace(s), " ", "")
 	if n, err := strconv.ParseInt(rest, 10, 32); err == nil {
@@ -25,7 +26,7 @@ func ParseDuration(s string) (time.Duration, error) {
 		}
 		return time.Duration(n) * time.Second, nil
 	}
-	total := 0.0
+	milliseconds := 0.0
 	for first := true; rest != "" || first; first = false {
 		part := durationPart.FindStringSubmatch(rest)
 		if part == nil {
@@ -35,13 +36,13 @@ func ParseDuration(s string) (time.Duration, error) {
 		if err != nil {
 			return 0, fmt.Errorf("duration %q: %w", s, err)
 		}
-		total += n * float64(units[part[2]])
+		milliseconds += math.Round(n * float64(units[part[2]]/time.Millisecond))
 		rest = rest[len(part[0]):]
 	}
-	if total > math.MaxInt64/2 {
+	if milliseconds > math.MaxInt64/2/1e6 {
 		return 0, fmt.Errorf("duration %q is too long", s)
 	}
-	return time.Duration(total), nil
+	return time.Duration(milliseconds) * time.Millisecond, nil
 }
 
 func formatDuration(d time.Duration) string {
