@@ -2,7 +2,6 @@ package creds
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -411,7 +410,8 @@ func TestBaseIsReadAnew(t *testing.T) {
 	})
 }
 
-// A region that is not enabled refuses a good key: the session stays.
+// A region that is not enabled refuses a good key: the session stays, also where
+// STS knows the key and answers nothing else.
 func TestDisabledRegionKeepsTheSession(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
@@ -420,8 +420,12 @@ func TestDisabledRegionKeepsTheSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v := m.verdict(context.Background(), p.(*keyring), keys.AccessKeyID); v != sessionGood {
-			t.Errorf("of a key that STS accepts the verdict is %d", v)
+		for _, answer := range []func(string) (int, string){nil, func(string) (int, string) { return 403, errorBody("AccessDenied", "not authorized") }} {
+			s.refuse = answer
+			if v, err := m.verdict(t.Context(), p.(*keyring), keys.AccessKeyID); v != sessionGood || err != nil {
+				t.Errorf("of a key that STS knows the verdict is %d, %v", v, err)
+			}
+			time.Sleep(2 * rememberProbe)
 		}
 		if s.assumed != 1 {
 			t.Errorf("%d AssumeRole calls", s.assumed)
@@ -445,7 +449,7 @@ func TestRefusalWithoutSTSIsAnOutage(t *testing.T) {
 			return 503, ""
 		}
 		var e *Error
-		if err := call(t, m, testSource); !errors.As(err, &e) || e.Refused() || e.NeedsPerson() || asked != 2 {
+		if err := call(t, m, testSource); !errors.As(err, &e) || e.Refused() || e.NeedsPerson() || asked != 2 || !strings.Contains(err.Error(), "503") {
 			t.Fatalf("after %d calls: %v", asked, err)
 		}
 		asked = 0

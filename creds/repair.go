@@ -3,6 +3,7 @@ package creds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -54,18 +55,18 @@ func (k *keyring) repeat(ctx context.Context, in middleware.InitializeInput, nex
 		if err == nil || ctx.Err() != nil || *key == "" || errors.As(err, new(*Error)) {
 			return out, metadata, err
 		}
-		verdict := sessionGood
+		verdict, silence := sessionGood, error(nil)
 		switch {
 		case over(err):
 			verdict = sessionOver
 		case doubtful(err):
-			verdict = k.manager.verdict(ctx, k, *key)
+			verdict, silence = k.manager.verdict(ctx, k, *key)
 		}
 		switch {
 		case verdict == sessionGood:
 			return out, metadata, err
 		case verdict == sessionUnknown:
-			return out, metadata, errors.Join(err, &Error{Source: k.links[0].src, Err: errors.New("refused, and STS does not tell whether the session is over")})
+			return out, metadata, errors.Join(err, &Error{Source: k.links[0].src, Err: fmt.Errorf("refused, and STS does not tell whether the session is over: %v", silence)})
 		case try == repairs:
 			return out, metadata, errors.Join(err, &Error{Source: k.links[0].src, Err: errors.New("new sessions are refused as well")})
 		}
@@ -154,6 +155,7 @@ type probe struct {
 	done    chan struct{} // closed when the verdict is there
 	at      time.Time
 	verdict sessionVerdict
+	err     error // why it is unknown
 }
 
 const rememberProbe = 30 * time.Second
@@ -162,7 +164,7 @@ const rememberProbe = 30 * time.Second
 // everywhere: if not, the region is not enabled, and the session is good. One
 // question serves all who ask about the key; what STS did not answer is asked
 // again by the next one.
-func (m *Manager) verdict(ctx context.Context, k *keyring, key string) sessionVerdict {
+func (m *Manager) verdict(ctx context.Context, k *keyring, key string) (sessionVerdict, error) {
 	m.mu.Lock()
 	p, known := m.probes[key]
 	if !known || time.Since(p.at) > rememberProbe {
@@ -170,19 +172,19 @@ func (m *Manager) verdict(ctx context.Context, k *keyring, key string) sessionVe
 		p = &probe{done: make(chan struct{}), at: time.Now()}
 		m.probes[key] = p
 		m.mu.Unlock()
-		p.verdict = m.ask(k, key)
+		p.verdict, p.err = m.ask(k, key)
 		close(p.done)
 		if p.verdict == sessionUnknown {
 			m.forget(key, p)
 		}
-		return p.verdict
+		return p.verdict, p.err
 	}
 	m.mu.Unlock()
 	select {
 	case <-p.done:
-		return p.verdict
+		return p.verdict, p.err
 	case <-ctx.Done():
-		return sessionUnknown
+		return sessionUnknown, context.Cause(ctx)
 	}
 }
 
@@ -194,22 +196,24 @@ func (m *Manager) forget(key string, p *probe) {
 	}
 }
 
-// ask calls GetCallerIdentity with the key, if it is still the session's.
-func (m *Manager) ask(k *keyring, key string) sessionVerdict {
+// ask calls GetCallerIdentity with the key, if it is still the session's. Who is
+// denied that call is known all the same: a policy of an endpoint may allow
+// AssumeRole alone.
+func (m *Manager) ask(k *keyring, key string) (sessionVerdict, error) {
 	ctx, cancel := context.WithTimeout(m.life, m.cfg.RefreshTimeout)
 	defer cancel()
 	keys, s := k.held(ctx, key)
 	if s == nil {
-		return sessionOver // replaced meanwhile: repeating the call is right
+		return sessionOver, nil // replaced meanwhile: repeating the call is right
 	}
 	_, err := s.base.identify(ctx, keys)
 	switch {
-	case err == nil:
-		return sessionGood
+	case err == nil, code(err) == "AccessDenied":
+		return sessionGood, nil
 	case over(err), doubtful(err):
-		return sessionOver
+		return sessionOver, nil
 	}
-	return sessionUnknown
+	return sessionUnknown, err
 }
 
 // held returns the session's credentials if they are those with the key.
