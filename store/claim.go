@@ -12,14 +12,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
 )
 
-// claimName is the file by which a harvest directory claims a place of output
-// outside of it: two directories there would hold each row twice, and neither
-// would know.
+// claimName is the file by which a harvest directory claims a place of output:
+// of two directories each row would be there twice, and neither would know.
 const claimName = ".cwharvest.json"
 
 // ClaimedError says that another harvest directory writes to a place.
@@ -51,12 +51,8 @@ func claims(own claim, shard Shard) []claim {
 	return []claim{{ID: division, Directory: "of " + division, file: claimName, by: own.ID}, own}
 }
 
-// claimsOf are a job's, in the order in which they are made; none where the output
-// lies inside the directory.
-func (d *Dir) claimsOf(ctx context.Context, out string, shard Shard) (all []claim, err error) {
-	if !filepath.IsAbs(out) && !isRemote(out) {
-		return nil, nil
-	}
+// claimsOf are a job's, in the order in which they are made.
+func (d *Dir) claimsOf(ctx context.Context, shard Shard) (all []claim, err error) {
 	err = persist(ctx, d.full, func() error {
 		own, err := d.identity()
 		all = claims(own, shard)
@@ -67,7 +63,7 @@ func (d *Dir) claimsOf(ctx context.Context, out string, shard Shard) (all []clai
 
 // checkClaims refuses a place of output that is another directory's.
 func (d *Dir) checkClaims(ctx context.Context, out string, shard Shard) error {
-	all, err := d.claimsOf(ctx, out, shard)
+	all, err := d.claimsOf(ctx, shard)
 	if err != nil {
 		return err
 	}
@@ -82,7 +78,7 @@ func (d *Dir) checkClaims(ctx context.Context, out string, shard Shard) error {
 
 // claimOut makes a place of output the directory's own.
 func (d *Dir) claimOut(ctx context.Context, out string, shard Shard) error {
-	all, err := d.claimsOf(ctx, out, shard)
+	all, err := d.claimsOf(ctx, shard)
 	if err != nil {
 		return err
 	}
@@ -203,12 +199,20 @@ func (d *Dir) identity() (claim, error) {
 	return c, writeClaim(&d.files, path, c)
 }
 
+// readClaim gives who is writing it a second: without hard links it is there
+// before its content.
 func readClaim(path string) (c claim, err error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return c, err
+	for range 20 {
+		data, readErr := os.ReadFile(path)
+		if readErr != nil {
+			return c, readErr
+		}
+		if c, err = parseClaim(path, data); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	return parseClaim(path, data)
+	return c, err
 }
 
 // writeClaim may be at work in several processes at once; fs.ErrExist: another one

@@ -118,6 +118,7 @@ func (d *Dir) Create(ctx context.Context, spec Spec, targets []Target) (*Job, er
 // takeOut makes a place of output the directory's own, and leaves another's as it
 // is.
 func (d *Dir) takeOut(ctx context.Context, out string, shard Shard) error {
+	out = resolveOut(d.path, out)
 	if err := d.checkClaims(ctx, out, shard); err != nil {
 		return err
 	}

@@ -84,11 +84,16 @@ func TestSiblings(t *testing.T) {
 }
 
 // Of those that claim the same place at once, one division gets it, and each of
-// its shards once; also where there are no hard links.
+// its shards once; also where there are no hard links. Shards of one division all
+// get theirs.
 func TestClaimsAtOnce(t *testing.T) {
 	for round := range 50 {
 		out := filepath.Join(t.TempDir(), "out")
 		wants := []Shard{{}, {1, 2}, {2, 2}, {1, 2}, {3, 3}, {1, 3}, {}}
+		alike := round%4 > 1
+		if alike {
+			wants = []Shard{{1, 4}, {2, 4}, {3, 4}, {4, 4}}
+		}
 		errs := make([]error, len(wants))
 		var all sync.WaitGroup
 		for i, s := range wants {
@@ -113,7 +118,7 @@ func TestClaimsAtOnce(t *testing.T) {
 			if errs[i] == nil {
 				claims[s]++
 				divisions[s.Of] = true
-			} else if !errors.As(errs[i], new(*ClaimedError)) && round%2 == 0 { // else somebody may be writing
+			} else if !errors.As(errs[i], new(*ClaimedError)) || alike {
 				t.Fatal(errs[i])
 			}
 		}
@@ -124,6 +129,32 @@ func TestClaimsAtOnce(t *testing.T) {
 			if n != 1 {
 				t.Fatalf("round %d: one place is claimed by %d shards %q", round, n, s)
 			}
+		}
+	}
+}
+
+// A directory finds its own output claimed when another one, which names it from
+// outside, came first.
+func TestOutputInsideIsClaimed(t *testing.T) {
+	d, err := Open(t.TempDir(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	other, err := Open(t.TempDir(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := other.takeOut(t.Context(), filepath.Join(d.path, "data"), Shard{1, 2}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.takeOut(t.Context(), "data", Shard{2, 2}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []Shard{{}, {1, 2}, {1, 3}} {
+		if err := d.takeOut(t.Context(), "data", s); !errors.As(err, new(*ClaimedError)) {
+			t.Errorf("shard %q: %v", s, err)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func strangers(ctx context.Context, at place.Place, known []string, shard Shard)
 
 // checkStrangers refuses a place with parts that no job of the directory knows.
 func (d *Dir) checkStrangers(ctx context.Context, out string, shard Shard) error {
-	at, err := d.place(resolveOut(d.path, out))
+	at, err := d.place(out)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 // Package durable performs every file operation that has to outlast a power
-// cut. The order is always the same: write a temporary file, fsync it, rename it
-// to its name, fsync the directory. Tests break each step, and forget what was
-// not synced.
+// cut. The order is always the same: write a temporary file, fsync it, give it its
+// name by renaming or linking, fsync the directory. Tests break each step, and
+// forget what was not synced.
 package durable
 
 import (
@@ -24,9 +24,9 @@ type Files struct {
 
 // Step is one durable operation on a path.
 type Step struct {
-	Name string // create, sync, rename, syncdir, mkdir, remove
+	Name string // create, sync, rename, link, syncdir, mkdir, remove
 	Path string
-	To   string // of a rename
+	To   string // of a rename or link
 }
 
 func (f *Files) step(s Step, do func() error) error {
@@ -156,7 +156,8 @@ func (f *Files) WriteNew(temporary, path string, data []byte, mode fs.FileMode) 
 	return errors.Join(err, f.Remove(temporary))
 }
 
-// writeInPlace makes a file that a power cut may leave without its content.
+// writeInPlace makes a file that is there before its content, and that a power cut
+// may leave without it.
 func (f *Files) writeInPlace(path string, data []byte, mode fs.FileMode) error {
 	var file *os.File
 	err := f.step(Step{Name: "create", Path: path}, func() (err error) {
@@ -166,11 +167,7 @@ func (f *Files) writeInPlace(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = f.Sync(file)
-	}
-	return errors.Join(err, file.Close())
+	return f.fill(file, data)
 }
 
 func (f *Files) write(temporary string, data []byte, mode fs.FileMode) error {
@@ -178,7 +175,12 @@ func (f *Files) write(temporary string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(data)
+	return f.fill(file, data)
+}
+
+// fill writes, syncs and closes a new file.
+func (f *Files) fill(file *os.File, data []byte) error {
+	_, err := file.Write(data)
 	if err == nil {
 		err = f.Sync(file)
 	}
