@@ -204,6 +204,8 @@ func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetR
 		InFlight: live.InFlight,
 		Parts:    tx.Bucket(bucketParts).Stats().KeyN,
 		Attempts: slices.Clone(r.Attempts),
+
+		TargetDetails: []TargetDetail{}, // a shard may hold none
 	}
 	if n := len(r.Attempts); n > 0 {
 		s.PID, s.Host = r.Attempts[n-1].Owner.PID, r.Attempts[n-1].Owner.Host

@@ -117,7 +117,7 @@ func (p *pulse) beats(s *store.Status, now time.Time) bool {
 // progressLine is a running job in one line.
 func progressLine(s *store.Status) string {
 	i := s.Instances
-	text := fmt.Sprintf("%s %s: %s of %s instances", title(s), rangeText(s.Range), number(i.Done+i.Empty), number(i.Planned))
+	text := fmt.Sprintf("%s %s: %s of %s instances", title(s.Name, s.Shard), rangeText(s.Range), number(i.Done+i.Empty), number(i.Planned))
 	if s.Estimated.Planned > 0 {
 		text += fmt.Sprintf(", %d%%", int(s.Progress*100))
 	}

@@ -57,6 +57,7 @@ type planner struct{ runner }
 type planReport struct {
 	Version int               `json:"version"`
 	Job     string            `json:"job"`
+	Shard   string            `json:"shard,omitempty"`
 	OpenJob string            `json:"open_job,omitempty"` // that a run would finish first
 	Due     bool              `json:"due"`
 	Next    time.Time         `json:"next,omitzero"` // when something is due, if nothing is
@@ -115,7 +116,7 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 		return nil, err
 	}
 	report := &planReport{
-		Version: 1, Job: p.spec.Job, API: p.spec.API, MaxCostUSD: p.spec.MaxCost,
+		Version: 1, Job: p.spec.Job, Shard: p.spec.Shard.String(), API: p.spec.API, MaxCostUSD: p.spec.MaxCost,
 		Degraded: []degraded{}, Sessions: []string{}, Details: []plannedTarget{},
 	}
 	for _, j := range jobs {
@@ -241,7 +242,7 @@ func (r *planReport) print(w io.Writer) {
 		line("%s", text)
 		return
 	}
-	line("%s  %s  PLAN  (nothing was fetched or created)", r.Job, rangeText(r.Range))
+	line("%s  %s  PLAN  (nothing was fetched or created)", title(r.Job, r.Shard), rangeText(r.Range))
 	line("")
 	line("targets     %s", counts(int64(r.Targets), "out of reach", int64(r.OutOfReach)))
 	line("instances   %s   %s series", number(r.Instances), number(r.Series))

@@ -126,9 +126,6 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 	}
 	r.creds = r.newManager()
 	defer r.creds.Close()
-	if elsewhere, err := r.selectsElsewhere(ctx); elsewhere || err != nil {
-		return err
-	}
 	if r.dir, err = store.Open(r.spec.Dir, store.Config{Remote: remotes(ctx, r.creds, r.spec.S3), SpoolLimit: r.spec.SpoolLimit, Log: r.log}); err != nil {
 		return err
 	}
@@ -143,6 +140,9 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 		return err
 	}
 	r.jobs = jobs
+	if elsewhere, err := r.selectsElsewhere(ctx); elsewhere || err != nil {
+		return err
+	}
 	if n := len(jobs); n > 0 {
 		r.points = jobs[n-1].MostPoints
 	}

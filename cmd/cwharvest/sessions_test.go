@@ -51,8 +51,8 @@ func TestShortSessionsManyWorkers(t *testing.T) {
 }
 
 // A minute of sessions that live two seconds, a third of one without
-// CWHARVEST_STEADY, with sixty-four requests in flight: no instance fails, and no
-// call waits after the first session.
+// CWHARVEST_STEADY, with sixty-four requests in flight: no instance fails, and
+// after the first session no more calls wait than toleratedWaits says.
 func TestMinuteOfTwoSecondSessions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a third of a minute")

@@ -96,6 +96,7 @@ func (r *runner) selectsElsewhere(ctx context.Context) (bool, error) {
 	}
 	if found {
 		fmt.Fprintf(r.out, "nothing to do: what --only %s names is of other shards than %s\n", strings.Join(r.flags.only, ","), r.spec.Shard)
+		newNotifier().ready()
 	}
 	return found, nil
 }

@@ -20,7 +20,7 @@ func printStatus(w io.Writer, s *store.Status, width int) {
 	w = plainWriter{w}
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	row := func(format string, args ...any) { line("%s", fold(fmt.Sprintf(format, args...))) }
-	row("%s  %s   %s%s", title(s), rangeText(s.Range), strings.ToUpper(s.State), since(s))
+	row("%s  %s   %s%s", title(s.Name, s.Shard), rangeText(s.Range), strings.ToUpper(s.State), since(s))
 	line("%s", bar(s))
 	if text := ended(s); text != "" {
 		line("%s", cut(text, width))
@@ -49,8 +49,8 @@ func printStatus(w io.Writer, s *store.Status, width int) {
 }
 
 // title is the job's name, and which shard it is.
-func title(s *store.Status) string {
-	return strings.TrimSuffix(s.Name+" "+s.Shard, " ")
+func title(name, shard string) string {
+	return strings.TrimSuffix(name+" "+shard, " ")
 }
 
 // fold breaks a row that is longer than 80 columns where its groups are apart.
@@ -375,7 +375,7 @@ func lastLine(s *store.Status, took time.Duration, code int) string {
 	if code != exitComplete || s.State == string(store.Unfinished) {
 		verdict = "INCOMPLETE"
 	}
-	text := fmt.Sprintf("%s %s %s  %s done %s empty %s failed", title(s), s.Range.Start.UTC().Format(time.DateOnly), verdict,
+	text := fmt.Sprintf("%s %s %s  %s done %s empty %s failed", title(s.Name, s.Shard), s.Range.Start.UTC().Format(time.DateOnly), verdict,
 		number(s.Instances.Done), number(s.Instances.Empty), number(s.Instances.Failed))
 	if s.Instances.Pending > 0 {
 		text += " " + number(s.Instances.Pending) + " pending"

@@ -87,7 +87,7 @@ func (l *instanceList) read(line string) error {
 		cells[i] = strings.TrimSpace(cells[i])
 	}
 	switch {
-	case l.header == nil && len(l.seen) == 0 && isHeader(cells):
+	case l.header == nil && l.lines == 0 && isHeader(cells):
 		l.header = cells
 		return nil
 	case l.header != nil:

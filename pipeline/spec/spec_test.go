@@ -222,6 +222,7 @@ func TestReadInstances(t *testing.T) {
 		{"111122223333,ap-south-1,i-11111111", many, "is not a target of the job"},
 		{"111122223333,us-*,i-11111111", many, `ids:1: region "us-*" is malformed: such as us-east-1`},
 		{"111122223333,enabled,i-11111111", many, `region "enabled" is malformed`},
+		{"444455556666,us-east-1,i-11111111\naccount,region,InstanceId\n", many, `ids:2: `},
 		{"i-11111111", many, "account and region are needed"},
 		{`{"dimensions": {"VolumeId": "vol-1"}}`, one, "no metric is asked by VolumeId"},
 		{`{"namespace": "AWS/EC2", "dimensions": {"DBInstanceIdentifier": "a"}}`, one, "no metric is asked of AWS/EC2 by DBInstanceIdentifier"},
