@@ -19,7 +19,7 @@ TARGETS ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # What a release is built with: nothing of the machine that builds it.
-RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=true -ldflags '-s -w -X main.version=$(VERSION)'
+RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=$(if $(wildcard .git),true,auto) -ldflags '-s -w -X main.version=$(VERSION)'
 ARCHIVE = tar --sort=name --owner=0 --group=0 --numeric-owner --format=ustar --mtime=@$$(git log -1 --format=%ct)
 
 .PHONY: all build demo test chaos soak fuzz bench profile audit install dist dist-check clean
@@ -76,7 +76,8 @@ audit:
 	fi; \
 	exit $$code
 
-install: build
+install:
+	$(RELEASE) -o bin/cwharvest ./cmd/cwharvest
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
 	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d

@@ -234,8 +234,11 @@ func (b *base) isDead(key string) bool {
 func (b *base) obituary() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.reason == "InvalidClientTokenId" {
+	switch b.reason {
+	case "InvalidClientTokenId":
 		return "AWS does not know the access key (InvalidClientTokenId): it is wrong, or over"
+	case "SignatureDoesNotMatch":
+		return "the secret key is not that of the access key (SignatureDoesNotMatch)"
 	}
 	return "the credentials have expired"
 }

@@ -112,6 +112,14 @@ func skewed(err error) bool {
 	return false
 }
 
+// forged is the answer to a request whose signature is of another secret; a clock
+// that is off has the same code, and AWS says then that the signature expired or
+// is not yet current.
+func forged(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "SignatureDoesNotMatch" && strings.Contains(api.ErrorMessage(), "signature we calculated does not match")
+}
+
 // refusal puts a failed call of STS into an Error.
 func (s *session) refusal(err error) *Error {
 	e := &Error{Source: s.src, Err: err}
@@ -127,6 +135,9 @@ func (s *session) refusal(err error) *Error {
 	case over(err), doubtful(err):
 		e.person = true
 		e.hint = s.base.source.String() + " is over: " + s.base.remedy()
+	case forged(err):
+		e.person = true
+		e.hint = "the secret key of " + s.base.source.String() + " is wrong: " + s.base.remedy()
 	case c == "RegionDisabledException":
 		e.refused = true
 		e.hint = "enable STS in the region, or name another one"

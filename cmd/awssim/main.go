@@ -44,6 +44,10 @@ func run(ctx context.Context) error {
 	flag.Parse()
 	c.Now = func() time.Time { return time.Now().Add(*clock) }
 	c.Accounts, c.Regions = strings.Split(*accounts, ","), strings.Split(*regions, ",")
-	fmt.Fprintln(os.Stderr, strings.Join(awssim.Environment(c, "http://ADDRESS"), "\n"))
+	url := "http://" + *address
+	if strings.HasSuffix(url, ":0") {
+		url = "http://ADDRESS" // which it says when it listens
+	}
+	fmt.Fprintln(os.Stderr, strings.Join(awssim.Environment(c, url), "\n"))
 	return awssim.Serve(ctx, c, *address, os.Stdout)
 }

@@ -29,7 +29,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	if p := newProgress(stderr); p != nil {
 		stderr = p // so that nothing is written across the display
 	}
-	ctx, stop := interruptible(stderr)
+	ctx, stop := interruptible()
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
@@ -113,7 +113,7 @@ func meant(word string, names []string, prefix string) string {
 // interruptible returns a context that the first SIGINT or SIGTERM ends, so
 // that the run drains and commits; the second aborts the process, which costs
 // what a kill -9 costs: the requests in flight and one group commit.
-func interruptible(stderr io.Writer) (context.Context, func()) {
+func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -122,7 +122,6 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 		if !open {
 			return
 		}
-		fmt.Fprintf(stderr, "cwharvest: %v: finishing the requests in flight; once more to abort\n", sig)
 		cancel(interruptedError{sig.(syscall.Signal)})
 		if _, open := <-signals; open {
 			os.Exit(128 + int(sig.(syscall.Signal)))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"cwharvest/pipeline/spec"
 	"cwharvest/store"
@@ -23,6 +24,9 @@ job stays whole.`,
 			age, err := spec.ParseDuration(keep)
 			if err != nil {
 				return usageError{fmt.Errorf("--keep: %w", err)}
+			}
+			if age > 0 && age < 24*time.Hour {
+				return usageError{fmt.Errorf("--keep %s is less than a day, and what is pruned does not come back: write 90d", keep)}
 			}
 			pruned, err := store.Prune(dirOf(args), now().Add(-age), store.Config{})
 			bytes := int64(0)

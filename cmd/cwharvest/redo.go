@@ -32,11 +32,19 @@ func (r *runner) redo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	accounts, err := r.accounts(ctx)
+	if err != nil {
+		return errors.Join(err, job.Discard())
+	}
 	var targets []store.Target
 	for _, t := range job.Targets() {
-		if r.flags.selects()(t.Target) {
-			targets = append(targets, t.Target)
+		if !r.flags.selects()(t.Target) {
+			continue
 		}
+		if !configured(accounts, t.Target) {
+			return errors.Join(usageError{fmt.Errorf("--redo: %s of job %s is not in the specification any more, and could not be fetched: put it back, or name only others", t.Target, info.Spec.ID)}, job.Discard())
+		}
+		targets = append(targets, t.Target)
 	}
 	if len(targets) == 0 {
 		return errors.Join(usageError{fmt.Errorf("--only %s: job %s has no such target; its targets: cwharvest status --json", strings.Join(r.flags.only, ","), info.Spec.ID)}, job.Discard())

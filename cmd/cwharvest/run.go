@@ -67,7 +67,13 @@ func (f *runFlags) run(c *cobra.Command, s *spec.Spec) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
 	r.log = log
-	return r.monitored(c.Context())
+	ctx := c.Context()
+	defer context.AfterFunc(ctx, func() {
+		if by, signalled := context.Cause(ctx).(interruptedError); signalled {
+			fmt.Fprintf(c.ErrOrStderr(), "cwharvest: %v: finishing the requests in flight; once more to abort\n", by.signal)
+		}
+	})()
+	return r.monitored(ctx)
 }
 
 // runner is one `cwharvest run`.
