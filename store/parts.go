@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -196,24 +197,29 @@ func (db *database) parts() (parts []Part, err error) {
 
 // manifest returns what the job has published.
 func (db *database) manifest() (m Manifest, err error) {
-	var spec Spec
-	var r jobRecord
 	err = db.view(func(tx *bolt.Tx) error {
-		return errors.Join(getJSON(tx.Bucket(bucketMeta), keySpec, &spec), getJSON(tx.Bucket(bucketMeta), keyJob, &r))
+		m, err = partless(tx)
+		return err
 	})
 	if err != nil {
 		return m, err
 	}
-	parts, err := db.parts()
-	return Manifest{Job: spec.ID, Parts: parts, Inventory: r.Inventory, Replans: r.Replans}, err
+	m.Parts, err = db.parts()
+	return m, err
 }
 
-// writeManifest writes jobs/ID.manifest.json anew from the database, for
-// people and other tools.
-func (j *Job) writeManifest() error { return j.dir.writeManifest(j.db) }
+// partless is the manifest but for its parts.
+func partless(tx *bolt.Tx) (Manifest, error) {
+	var spec Spec
+	var r jobRecord
+	err := errors.Join(getJSON(tx.Bucket(bucketMeta), keySpec, &spec), getJSON(tx.Bucket(bucketMeta), keyJob, &r))
+	return Manifest{Job: spec.ID, Inventory: r.Inventory, Replans: r.Replans}, err
+}
 
-func (d *Dir) writeManifest(db *database) error {
-	m, err := db.manifest()
+// printManifest writes the manifest as JSON, part by part: it is written anew with
+// every part, and a job may have thousands.
+func printManifest(w io.Writer, tx *bolt.Tx) error {
+	m, err := partless(tx)
 	if err != nil {
 		return err
 	}
@@ -221,7 +227,44 @@ func (d *Dir) writeManifest(db *database) error {
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	if err := d.files.Write(d.jobFile(m.Job, ".manifest.json"), append(data, '\n'), 0o666); err != nil {
+	const key = `"parts": `
+	before, after, _ := bytes.Cut(data, []byte(key+"null"))
+	var text bytes.Buffer
+	text.Write(before)
+	text.WriteString(key)
+	lead, end := "[\n    ", "null"
+	err = tx.Bucket(bucketParts).ForEach(func(_, part []byte) error {
+		text.WriteString(lead)
+		lead, end = ",\n    ", "\n  ]"
+		if err := json.Indent(&text, part, "    ", "  "); err != nil {
+			return fmt.Errorf("manifest: %w", err)
+		}
+		_, err := text.WriteTo(w)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	text.WriteString(end)
+	text.Write(after)
+	text.WriteByte('\n')
+	_, err = text.WriteTo(w)
+	return err
+}
+
+// writeManifest writes jobs/ID.manifest.json anew from the database, for
+// people and other tools.
+func (j *Job) writeManifest() error { return j.dir.writeManifest(j.db) }
+
+func (d *Dir) writeManifest(db *database) error {
+	info, err := db.info()
+	if err != nil {
+		return err
+	}
+	err = d.files.WriteBy(d.jobFile(info.Spec.ID, ".manifest.json"), 0o666, func(w io.Writer) error {
+		return db.view(func(tx *bolt.Tx) error { return printManifest(w, tx) })
+	})
+	if err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
 	return nil

@@ -5,7 +5,9 @@
 package durable
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -131,19 +133,31 @@ func (f *Files) syncOnce(path, parent string) error {
 	return nil
 }
 
-// Write replaces a small file as a whole, durably.
+// Write replaces a file as a whole, durably.
 func (f *Files) Write(path string, data []byte, mode fs.FileMode) error {
+	return f.WriteBy(path, mode, all(data))
+}
+
+// WriteBy is Write for content that is not in memory.
+func (f *Files) WriteBy(path string, mode fs.FileMode, content func(io.Writer) error) error {
 	temporary := Temporary(path)
-	if err := f.write(temporary, data, mode); err != nil {
+	if err := f.write(temporary, content, mode); err != nil {
 		return err
 	}
 	return f.Publish(temporary, path)
 }
 
+func all(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}
+}
+
 // WriteNew makes a small file as a whole, durably, by a temporary one that nobody
 // else has; fs.ErrExist: it was there, maybe by somebody at the same time.
 func (f *Files) WriteNew(temporary, path string, data []byte, mode fs.FileMode) error {
-	if err := f.write(temporary, data, mode); err != nil {
+	if err := f.write(temporary, all(data), mode); err != nil {
 		return errors.Join(err, f.Remove(temporary))
 	}
 	err := f.step(Step{Name: "link", Path: temporary, To: path}, func() error { return os.Link(temporary, path) })
@@ -167,20 +181,24 @@ func (f *Files) writeInPlace(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	return f.fill(file, data)
+	return f.fill(file, all(data))
 }
 
-func (f *Files) write(temporary string, data []byte, mode fs.FileMode) error {
+func (f *Files) write(temporary string, content func(io.Writer) error, mode fs.FileMode) error {
 	file, err := f.Create(temporary, mode)
 	if err != nil {
 		return err
 	}
-	return f.fill(file, data)
+	return f.fill(file, content)
 }
 
 // fill writes, syncs and closes a new file.
-func (f *Files) fill(file *os.File, data []byte) error {
-	_, err := file.Write(data)
+func (f *Files) fill(file *os.File, content func(io.Writer) error) error {
+	buffered := bufio.NewWriter(file)
+	err := content(buffered)
+	if err == nil {
+		err = buffered.Flush()
+	}
 	if err == nil {
 		err = f.Sync(file)
 	}
