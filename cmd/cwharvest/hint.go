@@ -23,7 +23,7 @@ func hint(err error) string {
 	case errors.Is(err, store.ErrNoJob):
 		return "name the harvest directory, which is dir in harvest.yaml, or begin with: cwharvest run"
 	case errors.Is(err, syscall.ENOTDIR) && onPath:
-		return "a file is in the way at " + file.Path + ": name another directory, or move it"
+		return "a file is in the way at " + file.Path + ": name the harvest directory, which is dir in harvest.yaml, or another one"
 	case errors.Is(err, syscall.EISDIR) && onPath:
 		return "that is a directory: name a file"
 	case errors.Is(err, fs.ErrNotExist) && onPath:

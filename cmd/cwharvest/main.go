@@ -36,6 +36,9 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if by, signalled := context.Cause(ctx).(interruptedError); signalled && err != nil && err.Error() == context.Canceled.Error() {
+		err = by // and nothing else was wrong
+	}
 	if err != nil && !errors.As(err, new(*outcomeError)) {
 		tellError(stderr, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -263,6 +264,10 @@ func position(name string, err error) string {
 	text = m[3]
 	u, w := unknownField.FindStringSubmatch(text), wrongType.FindStringSubmatch(text)
 	switch {
+	case strings.Contains(text, "cannot start any token"):
+		text = "no YAML begins with this, such as a tab: indent with blanks"
+	case u != nil && slices.Contains(keys(), u[1]):
+		text = fmt.Sprintf("key %q belongs elsewhere; `cwharvest init -` shows where", u[1])
 	case u != nil:
 		text = fmt.Sprintf("unknown key %q%s", u[1], cmp.Or(didYouMean(u[1], keys()), "; `cwharvest init -` shows those there are"))
 	case w != nil:

@@ -16,6 +16,8 @@ func noEnv(string) (string, bool) { return "", false }
 
 func TestParseRefusesWithPosition(t *testing.T) {
 	for text, want := range map[string]string{
+		"dir: h\nregions: [us-east-1]\n":         "f.yaml:2:1: key \"regions\" belongs elsewhere; `cwharvest init -` shows where",
+		"dir: h\n\tjob: x\n":                     `indent with blanks`,
 		"dir: h\nmetrcs: []\n":                   `f.yaml:2:1: unknown key "metrcs" (did you mean "metrics"?)`,
 		"accounts:\n  - {idd: x}\n":              `f.yaml:2:6: unknown key "idd" (did you mean "id"?)`,
 		"dir: a\ndir: b\n":                       `f.yaml:2:1: mapping key "dir" already defined`,
