@@ -42,9 +42,11 @@ func (m *forgetful) watch(s durable.Step) error {
 		entries, err := os.ReadDir(s.Path)
 		m.names[rel] = map[string]uint64{}
 		for _, e := range entries {
-			m.names[rel][e.Name()] = 0
-			if !e.IsDir() {
-				m.names[rel][e.Name()] = inode(filepath.Join(s.Path, e.Name()))
+			ino := inode(filepath.Join(s.Path, e.Name()))
+			if e.IsDir() {
+				m.names[rel][e.Name()] = 0
+			} else if ino != 0 { // else renamed meanwhile
+				m.names[rel][e.Name()] = ino
 			}
 		}
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 
 	"cwharvest/store/place"
 
@@ -74,7 +75,8 @@ func Verify(ctx context.Context, dir string, cfg Config, everyRow bool) (*Report
 	return report, nil
 }
 
-// verifyPlaces looks for parts of jobs that nobody knows.
+// verifyPlaces looks for parts of jobs that nobody knows, and for what is no part
+// and looks like one.
 func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) error {
 	places := map[string]Shard{}
 	var known []string
@@ -87,12 +89,17 @@ func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) 
 		if err != nil {
 			return err
 		}
-		names, err := strangers(ctx, at, known, shard)
+		all, err := at.List(ctx, everyPart)
 		if err != nil {
 			return err
 		}
-		for _, name := range names {
+		for _, name := range strangers(all, known, shard) {
 			report.problem("%s/%s is of no job of this directory: its rows may be there twice", at, name)
+		}
+		for _, name := range all {
+			if base := path.Base(name); dataForm.MatchString(base) && !partForm.MatchString(base) {
+				report.problem("%s/%s is no part of any job, and who reads the place reads it: move it away", at, name)
+			}
 		}
 	}
 	return nil

@@ -58,7 +58,8 @@ type planReport struct {
 	Version int               `json:"version"`
 	Job     string            `json:"job"`
 	Shard   string            `json:"shard,omitempty"`
-	OpenJob string            `json:"open_job,omitempty"` // that a run would finish first
+	OpenJob string            `json:"open_job,omitempty"`       // that a run would finish first
+	OpenUSD float64           `json:"open_worst_usd,omitempty"` // at worst, all its runs together
 	Due     bool              `json:"due"`
 	Next    time.Time         `json:"next,omitzero"` // when something is due, if nothing is
 	Range   store.StatusRange `json:"range,omitzero"`
@@ -123,6 +124,13 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 		if j.State == store.Unfinished {
 			report.OpenJob = j.Spec.ID
 		}
+	}
+	if report.OpenJob != "" {
+		open, err := store.ReadStatus(p.spec.Dir)
+		if err != nil {
+			return nil, err
+		}
+		report.OpenUSD = open.CostUSD.WorstPlanned
 	}
 	frozen, next, err := p.dueAfter(rangesOf(jobs))
 	if err != nil {
@@ -213,7 +221,7 @@ func (r *planReport) windows(frozen *store.Spec, period int64) {
 }
 
 func (r *planReport) overBudget() bool {
-	return r.MaxCostUSD > 0 && r.WorstUSD-r.DiscoverUSD > r.MaxCostUSD*(1+1e-9)
+	return r.MaxCostUSD > 0 && max(r.WorstUSD-r.DiscoverUSD, r.OpenUSD) > r.MaxCostUSD*(1+1e-9)
 }
 
 func (r *planReport) exitCode() int {
@@ -232,7 +240,11 @@ func (r *planReport) exitCode() int {
 func (r *planReport) print(w io.Writer) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	if r.OpenJob != "" {
-		line("job %s is open: a run finishes it first; cwharvest status tells how far it is", r.OpenJob)
+		limit := ""
+		if r.MaxCostUSD > 0 && r.OpenUSD > r.MaxCostUSD {
+			limit = fmt.Sprintf(", more than the limit of $%.4f", r.MaxCostUSD)
+		}
+		line("job %s is open: a run finishes it first, for $%.4f at worst%s; cwharvest status tells how far it is", r.OpenJob, r.OpenUSD, limit)
 	}
 	if !r.Due {
 		text := "nothing due"
