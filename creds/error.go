@@ -103,7 +103,7 @@ func doubtful(err error) bool {
 	return false
 }
 
-// skewed are the answers to a request whose signing time is off.
+// skewed are the answers to a request whose signing time is off, or that is forged.
 func skewed(err error) bool {
 	switch code(err) {
 	case "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidSignatureException":
@@ -117,7 +117,7 @@ func skewed(err error) bool {
 // is not yet current.
 func forged(err error) bool {
 	var api smithy.APIError
-	return errors.As(err, &api) && api.ErrorCode() == "SignatureDoesNotMatch" && strings.Contains(api.ErrorMessage(), "signature we calculated does not match")
+	return skewed(err) && errors.As(err, &api) && strings.Contains(api.ErrorMessage(), "signature we calculated does not match")
 }
 
 // refusal puts a failed call of STS into an Error.

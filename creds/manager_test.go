@@ -465,6 +465,29 @@ func TestRefusalWithoutSTSIsAnOutage(t *testing.T) {
 	})
 }
 
+// A signature that AWS takes for one of another time is refused for the clocks,
+// whichever is off: the target waits. One of another secret is a denial.
+func TestRefusedForTheTimeIsAnOutage(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		if err := call(t, m, testSource); err != nil {
+			t.Fatal(err)
+		}
+		for message, outage := range map[string]bool{
+			"Signature expired: 20261128T045721Z is now earlier than 20261128T051221Z":         true,
+			"Signature not yet current: 20261128T055721Z is still later than 20261128T051221Z": true,
+			"The request signature we calculated does not match the signature you provided.":   false,
+		} {
+			s.refuse = func(string) (int, string) { return 403, errorBody("SignatureDoesNotMatch", message) }
+			var e *Error
+			err := call(t, m, testSource)
+			if !errors.As(err, &e) || e.Refused() == outage || e.NeedsPerson() == outage {
+				t.Errorf("%s: %v", message, err)
+			}
+		}
+	})
+}
+
 func TestLeaseTimes(t *testing.T) {
 	born := time.Now()
 	for _, c := range []struct{ life, ahead, last time.Duration }{
