@@ -31,10 +31,10 @@ type base struct {
 
 	mu      sync.Mutex // held while files are read, and never across the network
 	loaded  aws.Config
-	files   string    // what the files looked like when they were read
-	looked  time.Time // at the files
-	dead    string    // the access key that was refused
-	reason  string    // with which it was
+	files   string          // what the files looked like when they were read
+	looked  time.Time       // at the files
+	dead    aws.Credentials // that were refused: a secret is mended without another access key
+	reason  string          // with which it was
 	died    time.Time
 	deaths  int               // of that key
 	account map[string]string // by access key
@@ -201,7 +201,7 @@ func (b *base) keys(ctx context.Context) (aws.Credentials, error) {
 	if err != nil {
 		return keys, b.absent(err)
 	}
-	if b.isDead(keys.AccessKeyID) {
+	if b.isDead(keys) {
 		return keys, &Error{Source: b.source, Err: errors.New(b.obituary()), person: true, hint: b.remedy()}
 	}
 	return keys, nil
@@ -224,10 +224,10 @@ func (b *base) refresh(ctx context.Context) {
 	b.readAgain(ctx)
 }
 
-func (b *base) isDead(key string) bool {
+func (b *base) isDead(keys aws.Credentials) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.dead == key && time.Since(b.died) < min(deadFor<<min(b.deaths-1, 10), deadMost)
+	return sameKeys(b.dead, keys) && time.Since(b.died) < min(deadFor<<min(b.deaths-1, 10), deadMost)
 }
 
 // obituary is why the key is not used any more.
@@ -246,19 +246,24 @@ func (b *base) obituary() string {
 // refused notes that a key was refused, with which code, and reports whether
 // reading the source anew gave another.
 func (b *base) refused(ctx context.Context, key, reason string) bool {
-	if keys, err := b.config().Credentials.Retrieve(ctx); err == nil && keys.AccessKeyID != key {
+	used, err := b.config().Credentials.Retrieve(ctx)
+	if err == nil && used.AccessKeyID != key {
 		return true
 	}
 	b.mu.Lock()
-	if b.dead != key {
+	if !sameKeys(b.dead, used) {
 		b.deaths = 0
 	}
-	b.dead, b.died, b.reason = key, time.Now(), reason
+	b.dead, b.died, b.reason = used, time.Now(), reason
 	b.deaths++
 	b.mu.Unlock()
 	b.refresh(ctx)
 	keys, err := b.config().Credentials.Retrieve(ctx)
-	return err == nil && keys.AccessKeyID != key
+	return err == nil && !sameKeys(keys, used)
+}
+
+func sameKeys(a, b aws.Credentials) bool {
+	return a.AccessKeyID == b.AccessKeyID && a.SecretAccessKey == b.SecretAccessKey
 }
 
 // checkAccount refuses keys of another account: they would harvest emptiness.

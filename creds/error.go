@@ -103,7 +103,7 @@ func doubtful(err error) bool {
 	return false
 }
 
-// skewed are the answers to a request whose signing time is off, or that is forged.
+// skewed are the answers to a request whose signing time may be off.
 func skewed(err error) bool {
 	switch code(err) {
 	case "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidSignatureException":
@@ -112,12 +112,20 @@ func skewed(err error) bool {
 	return false
 }
 
-// forged is the answer to a request whose signature is of another secret; a clock
-// that is off has the same code, and AWS says then that the signature expired or
-// is not yet current.
+// forged is the answer to a request whose signature is of another secret.
 func forged(err error) bool {
+	return skewed(err) && says(err, "signature we calculated does not match")
+}
+
+// mistimed is the answer to a request whose signature is of another time; that of
+// another secret, region or service has the same code.
+func mistimed(err error) bool {
+	return code(err) == "RequestTimeTooSkewed" || skewed(err) && (says(err, "Signature expired") || says(err, "Signature not yet current"))
+}
+
+func says(err error, part string) bool {
 	var api smithy.APIError
-	return skewed(err) && errors.As(err, &api) && strings.Contains(api.ErrorMessage(), "signature we calculated does not match")
+	return errors.As(err, &api) && strings.Contains(api.ErrorMessage(), part)
 }
 
 // refusal puts a failed call of STS into an Error.

@@ -375,19 +375,28 @@ func TestDurationStepsDownOnce(t *testing.T) {
 
 // The base dies and is mended by rewriting the credentials file.
 func TestBaseIsReadAnew(t *testing.T) {
+	t.Run("another key", func(t *testing.T) {
+		readAnew(t, "AKIANEWNEWNEWNEWNEW0", fault{status: 403, code: "ExpiredToken", message: "The security token included in the request is expired"})
+	})
+	t.Run("another secret", func(t *testing.T) {
+		readAnew(t, "AKIAOLDOLDOLDOLDOLD0", fault{status: 403, code: "SignatureDoesNotMatch", message: "The request signature we calculated does not match the signature you provided."})
+	})
+}
+
+func readAnew(t *testing.T, mended string, refusal fault) {
 	path := filepath.Join(t.TempDir(), "credentials")
-	write := func(key string) {
-		text := "[default]\naws_access_key_id = " + key + "\naws_secret_access_key = " + secretCanary + "\n"
+	write := func(key, secret string) {
+		text := "[default]\naws_access_key_id = " + key + "\naws_secret_access_key = " + secret + "\n"
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("AKIAOLDOLDOLDOLDOLD0")
+	write("AKIAOLDOLDOLDOLDOLD0", "wrong")
 	dead := true
 	s := &fakeSTS{life: time.Hour}
 	s.assume = func() error {
 		if dead {
-			return fault{status: 403, code: "ExpiredToken", message: "The security token included in the request is expired"}
+			return refusal
 		}
 		return nil
 	}
@@ -401,7 +410,7 @@ func TestBaseIsReadAnew(t *testing.T) {
 		if !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(err.Error(), "put fresh keys into profile default of "+path) {
 			t.Fatalf("%v", err)
 		}
-		write("AKIANEWNEWNEWNEWNEW0")
+		write(mended, secretCanary)
 		dead = false
 		time.Sleep(lookEvery)
 		if _, err := p.Retrieve(t.Context()); err != nil {
@@ -476,6 +485,7 @@ func TestRefusedForTheTimeIsAnOutage(t *testing.T) {
 		for message, outage := range map[string]bool{
 			"Signature expired: 20261128T045721Z is now earlier than 20261128T051221Z":         true,
 			"Signature not yet current: 20261128T055721Z is still later than 20261128T051221Z": true,
+			"Credential should be scoped to a valid region, not 'us-east-1'.":                  false,
 			"The request signature we calculated does not match the signature you provided.":   false,
 		} {
 			s.refuse = func(string) (int, string) { return 403, errorBody("SignatureDoesNotMatch", message) }

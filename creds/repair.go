@@ -57,8 +57,8 @@ func (k *keyring) repeat(ctx context.Context, in middleware.InitializeInput, nex
 		}
 		verdict, silence := sessionGood, error(nil)
 		switch {
-		case skewed(err) && !forged(err): // also when signed once more: the clock jumps, or is far off
-			return out, metadata, errors.Join(err, &Error{Source: k.links[0].src, Err: errors.New("AWS and this machine disagree about the time"), hint: "if it stays, set this machine's clock"})
+		case mistimed(err): // also when signed once more: a clock jumps, or is far off
+			return out, metadata, errors.Join(err, &Error{Source: k.links[0].src, Err: errors.New(oneLine(err)), hint: "if it stays, set this machine's clock"})
 		case over(err):
 			verdict = sessionOver
 		case doubtful(err):
