@@ -58,8 +58,7 @@ type planReport struct {
 	Version int               `json:"version"`
 	Job     string            `json:"job"`
 	Shard   string            `json:"shard,omitempty"`
-	OpenJob string            `json:"open_job,omitempty"`       // that a run would finish first
-	OpenUSD float64           `json:"open_worst_usd,omitempty"` // at worst, all its runs together
+	OpenJob string            `json:"open_job,omitempty"` // that a run would finish first
 	Due     bool              `json:"due"`
 	Next    time.Time         `json:"next,omitzero"` // when something is due, if nothing is
 	Range   store.StatusRange `json:"range,omitzero"`
@@ -124,13 +123,6 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 		if j.State == store.Unfinished {
 			report.OpenJob = j.Spec.ID
 		}
-	}
-	if report.OpenJob != "" {
-		open, err := store.ReadStatus(p.spec.Dir)
-		if err != nil {
-			return nil, err
-		}
-		report.OpenUSD = open.CostUSD.WorstPlanned
 	}
 	frozen, next, err := p.dueAfter(rangesOf(jobs))
 	if err != nil {
@@ -221,7 +213,7 @@ func (r *planReport) windows(frozen *store.Spec, period int64) {
 }
 
 func (r *planReport) overBudget() bool {
-	return r.MaxCostUSD > 0 && max(r.WorstUSD-r.DiscoverUSD, r.OpenUSD) > r.MaxCostUSD*(1+1e-9)
+	return r.MaxCostUSD > 0 && r.WorstUSD-r.DiscoverUSD > r.MaxCostUSD*(1+1e-9)
 }
 
 func (r *planReport) exitCode() int {
@@ -240,14 +232,13 @@ func (r *planReport) exitCode() int {
 func (r *planReport) print(w io.Writer) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	if r.OpenJob != "" {
-		limit := ""
-		if r.MaxCostUSD > 0 && r.OpenUSD > r.MaxCostUSD {
-			limit = fmt.Sprintf(", more than the limit of $%.4f", r.MaxCostUSD)
-		}
-		line("job %s is open: a run finishes it first, for $%.4f at worst%s; cwharvest status tells how far it is", r.OpenJob, r.OpenUSD, limit)
+		line("job %s is open: a run finishes it first; cwharvest status tells how far it is, and what it costs", r.OpenJob)
 	}
 	if !r.Due {
 		text := "nothing due"
+		if r.OpenJob != "" {
+			text = "nothing else is due"
+		}
 		if !r.Next.IsZero() {
 			text += "; next at " + r.Next.UTC().Format("2006-01-02 15:04 UTC")
 		}
