@@ -9,8 +9,8 @@ import (
 )
 
 // The page in a real Chromium shows the numbers of status.json and what is
-// denied, without an error and without asking anybody else. The program that looks is a module of its own
-// under testdata/browser.
+// denied, without an error and without asking anybody else. The program that looks
+// is a module of its own under testdata/browser.
 func TestPageInBrowser(t *testing.T) {
 	chromium := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {

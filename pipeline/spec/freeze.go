@@ -206,6 +206,7 @@ func windows(spans []store.Window, most int64) []store.Window {
 // frozen is what a job's later runs may not change.
 type frozen struct {
 	Job         string              `json:"job"`
+	Shard       string              `json:"shard,omitempty"`
 	Range       string              `json:"range"`
 	Period      string              `json:"period"`
 	Format      string              `json:"format"`
@@ -221,7 +222,7 @@ type frozen struct {
 
 func (s *Spec) frozen() frozen {
 	f := frozen{
-		Job: s.Job, Range: s.Range.String(), Period: formatDuration(s.Period), Format: s.Format, Out: s.Out,
+		Job: s.Job, Shard: s.Shard.String(), Range: s.Range.String(), Period: formatDuration(s.Period), Format: s.Format, Out: s.Out,
 		Sources: s.sources(), Tags: s.Instances.Tags, States: s.Instances.States, Monitoring: s.Instances.Monitoring,
 		API: s.API, Metrics: map[string][]string{},
 	}
