@@ -152,8 +152,11 @@ func (n *night) verify() {
 // a copy of the harvest directory.
 func (n *night) done() []string {
 	n.Helper()
-	copied := filepath.Join(n.TempDir(), "harvest")
-	if err := os.CopyFS(copied, os.DirFS(filepath.Join(n.dir, "harvest"))); err != nil {
+	harvest, copied := filepath.Join(n.dir, "harvest"), filepath.Join(n.TempDir(), "harvest")
+	if _, err := os.Stat(harvest); errors.Is(err, os.ErrNotExist) {
+		return nil // killed before there was a directory
+	}
+	if err := os.CopyFS(copied, os.DirFS(harvest)); err != nil {
 		n.Fatal(err)
 	}
 	dir, err := store.Open(copied, store.Config{})
