@@ -91,6 +91,13 @@ func (x *exporting) job(ctx context.Context) error {
 	if path.Clean(filepath.ToSlash(x.Out)) == path.Clean(from.String()) {
 		return fmt.Errorf("%s is where the data lie: export to another directory", x.Out)
 	}
+	names, err := x.to.List(ctx, "date=*/"+x.spec.ID+"-*")
+	if err != nil {
+		return err
+	}
+	if err := x.refuseOther(names); err != nil {
+		return err
+	}
 	exported := map[string]bool{}
 	for _, p := range m.Parts {
 		name := strings.TrimSuffix(p.Name, x.spec.format().Suffix()) + x.Format.Suffix()
@@ -99,15 +106,24 @@ func (x *exporting) job(ctx context.Context) error {
 		}
 		exported[name] = true
 	}
-	return x.forget(ctx, exported)
+	return x.forget(ctx, names, exported)
+}
+
+// refuseOther refuses a directory that has these rows in the same format with
+// another compression: whoever reads both would read every row twice.
+func (x *exporting) refuseOther(names []string) error {
+	for _, compression := range []string{"none", "gzip", "zstd"} {
+		other := encode.Format{Name: x.Format.Name, Compression: compression}.Suffix()
+		i := slices.IndexFunc(names, func(name string) bool { return strings.HasSuffix(name, other) })
+		if i >= 0 && other != x.Format.Suffix() {
+			return fmt.Errorf("%s has these rows with another compression (%s): export to another directory, or remove them", x.Out, names[i])
+		}
+	}
+	return nil
 }
 
 // forget removes what was exported of parts that a redo or a repair has replaced.
-func (x *exporting) forget(ctx context.Context, exported map[string]bool) error {
-	names, err := x.to.List(ctx, "date=*/"+x.spec.ID+"-*")
-	if err != nil {
-		return err
-	}
+func (x *exporting) forget(ctx context.Context, names []string, exported map[string]bool) error {
 	for _, name := range names {
 		if exported[name] || !strings.HasSuffix(name, x.Format.Suffix()) {
 			continue
