@@ -124,7 +124,7 @@ func newChaos(t *testing.T, seed uint64, instances int, metrics, statistics []st
 		shown: map[string]*store.Status{}, exits: map[int]int{}, applied: map[string]int{}}
 	c.night = newNight(t, awssim.Config{
 		Accounts: chaosAccounts, Regions: chaosRegions, Instances: instances,
-		Latency: 5 * time.Millisecond, Jitter: 20 * time.Millisecond, SessionLife: 4 * time.Second, Seed: seed,
+		PageDatapoints: 700, Latency: 5 * time.Millisecond, Jitter: 20 * time.Millisecond, SessionLife: 4 * time.Second, Seed: seed,
 		Now: func() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) },
 	}, chaosPeriod, 1, metrics, statistics, "")
 	c.setClock(c.truth.end.AddDate(0, 0, -90).Add(75 * time.Minute))

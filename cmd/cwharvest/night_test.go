@@ -263,7 +263,7 @@ func (n *night) checkRepeats(kills int) {
 func TestFivePerCentOfCallsFaulty(t *testing.T) {
 	n := newNight(t, awssim.Config{
 		Accounts: []string{"111122223333", "444455556666"}, Regions: []string{"us-east-1", "eu-west-1"}, Instances: 3000,
-		Latency: 2 * time.Millisecond, SessionLife: 5 * time.Second, Seed: 11,
+		PageDatapoints: 5000, Latency: 2 * time.Millisecond, SessionLife: 5 * time.Second, Seed: 11,
 	}, time.Hour, 1, usualMetrics, []string{"Average", "Maximum"}, "")
 	kinds := []awssim.Fault{
 		{Kind: "throttle"}, {Kind: "error500"}, {Kind: "error503"}, {Kind: "cut"}, {Kind: "truncate"}, {Kind: "hang"},

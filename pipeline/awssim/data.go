@@ -22,6 +22,9 @@ func (s *Server) getMetricData(w http.ResponseWriter, c *call, f activeFaults) *
 	if fail != nil {
 		return fail
 	}
+	if s.cfg.PageDatapoints > 0 {
+		r.maxDatapoints = min(r.maxDatapoints, s.cfg.PageDatapoints)
+	}
 	now := s.cfg.Now()
 	r.start = roundStart(r.start, now)
 	target := c.principal.account + "/" + c.region

@@ -25,6 +25,8 @@ type Config struct {
 	RequestsPerSecond   float64
 	DatapointsPerSecond float64
 
+	PageDatapoints int // that a page of GetMetricData holds at most; 0: as many as were asked for
+
 	Latency      time.Duration // of every answer
 	Jitter       time.Duration // added to it at random
 	Seed         uint64        // of every random choice

@@ -9,11 +9,14 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/smithy-go"
@@ -234,6 +237,31 @@ func TestLeavesOthersAlone(t *testing.T) {
 	if len(out.MetricDataResults) != 1 || out.MetricDataResults[0].StatusCode != types.StatusCodeComplete {
 		t.Errorf("without a sink: %+v", out.MetricDataResults)
 	}
+}
+
+// A page's token is its own, however many answers are decoded meanwhile.
+func TestTokensAreNotMixedUp(t *testing.T) {
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			want := fmt.Sprint("token ", i)
+			body := object(text("MetricDataResults"), array(result("q0", 3)), text("NextToken"), text(want))
+			for range 2000 {
+				var out cloudwatch.GetMetricDataOutput
+				ctx := WithSink(context.Background(), func(*Result) {})
+				if err := (protocol{sdk}).DeserializeResponse(ctx, operation, nil, response(bytes.NewReader(body)), &out); err != nil {
+					t.Error(err)
+					return
+				}
+				runtime.Gosched() // another takes the decoder
+				if got := aws.ToString(out.NextToken); got != want {
+					t.Errorf("token %q, want %q", got, want)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // Whatever the bytes and however they arrive: the SDK's answer, or an error

@@ -81,7 +81,8 @@ func (p protocol) DeserializeResponse(
 	switch {
 	case err == nil:
 		if d.token != "" {
-			output.NextToken = &d.token
+			token := d.token // d is another answer's once it is released
+			output.NextToken = &token
 		}
 		return nil
 	case !errors.Is(err, ErrUnexpected):
