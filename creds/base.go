@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
@@ -75,8 +76,10 @@ func (b *base) read(ctx context.Context) error {
 }
 
 func (b *base) load(ctx context.Context) (aws.Config, error) {
+	transport := b.manager.transport()
 	options := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(b.manager.transport()),
+		config.WithHTTPClient(transport),
+		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = transport }), // not given it otherwise
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		config.WithAPIOptions([]func(*middleware.Stack) error{b.manager.addWire}),
 		config.WithLogger(logging.LoggerFunc(b.manager.tell)),
@@ -190,10 +193,10 @@ func (b *base) readAgain(ctx context.Context) bool {
 // keys returns the principal's credentials, or an Error.
 func (b *base) keys(ctx context.Context) (aws.Credentials, error) {
 	b.changed(ctx)
-	keys, err := b.config().Credentials.Retrieve(ctx)
+	keys, err := b.retrieve(ctx)
 	if err != nil && !isTimeout(err) {
 		b.refresh(ctx)
-		keys, err = b.config().Credentials.Retrieve(ctx)
+		keys, err = b.retrieve(ctx)
 	}
 	if errors.As(err, new(*ClearError)) {
 		return keys, &Error{Source: b.source, Err: err, refused: true}
@@ -205,6 +208,16 @@ func (b *base) keys(ctx context.Context) (aws.Credentials, error) {
 		return keys, &Error{Source: b.source, Err: errors.New(b.obituary()), person: true, hint: b.remedy()}
 	}
 	return keys, nil
+}
+
+// retrieve asks the SDK for the principal's credentials. Its error about a
+// credential_process may hold all that was printed, the secrets included.
+func (b *base) retrieve(ctx context.Context) (aws.Credentials, error) {
+	keys, err := b.config().Credentials.Retrieve(ctx)
+	if err != nil && strings.Contains(err.Error(), "process output") {
+		err = errors.New("the credential_process printed something else than one JSON object with credentials of version 1")
+	}
+	return keys, err
 }
 
 // absent is an Error about credentials that could not be had. The last thing that
@@ -246,7 +259,7 @@ func (b *base) obituary() string {
 // refused notes that a key was refused, with which code, and reports whether
 // reading the source anew gave another.
 func (b *base) refused(ctx context.Context, key, reason string) bool {
-	used, err := b.config().Credentials.Retrieve(ctx)
+	used, err := b.retrieve(ctx)
 	if err == nil && used.AccessKeyID != key {
 		return true
 	}
@@ -258,7 +271,7 @@ func (b *base) refused(ctx context.Context, key, reason string) bool {
 	b.deaths++
 	b.mu.Unlock()
 	b.refresh(ctx)
-	keys, err := b.config().Credentials.Retrieve(ctx)
+	keys, err := b.retrieve(ctx)
 	return err == nil && !sameKeys(keys, used)
 }
 

@@ -221,7 +221,7 @@ func (m *Manager) ask(k *keyring, key string) (sessionVerdict, error) {
 // held returns the session's credentials if they are those with the key.
 func (s *session) held(ctx context.Context, key string) (aws.Credentials, bool) {
 	if s.src.RoleARN == "" {
-		keys, err := s.base.config().Credentials.Retrieve(ctx)
+		keys, err := s.base.retrieve(ctx)
 		return keys, err == nil && keys.AccessKeyID == key
 	}
 	s.manager.mu.Lock()

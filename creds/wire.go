@@ -21,8 +21,9 @@ import (
 // providers among them: the last before the network refuses to sign for all to
 // read, the first after it bounds the answer.
 func (m *Manager) addWire(stack *middleware.Stack) error {
+	container := stack.ID() == "GetCredentials" // of endpointcreds, which names no service
 	return errors.Join(
-		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("cwharvest.Clear", m.refuseClear), middleware.After),
+		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("cwharvest.Clear", m.refuseClear(container)), middleware.After),
 		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("cwharvest.Bound", bound), middleware.After),
 	)
 }
@@ -69,19 +70,33 @@ func inTheClear(u *url.URL) bool {
 	return err != nil || !ip.Unmap().IsLoopback() || ip.Zone() != ""
 }
 
-// metadata are the addresses of an instance's metadata (EC2 user guide, access
-// instance metadata), which packets do not leave the machine for.
-var metadata = []string{"169.254.169.254", "fd00:ec2::254"}
+// Addresses that packets do not leave the machine for: of an instance's metadata
+// (EC2 user guide, access instance metadata), and of a container's credentials
+// in ECS and in EKS (config/resolve_credentials.go of the SDK has the same).
+var (
+	metadata    = []string{"169.254.169.254", "fd00:ec2::254"}
+	ofContainer = []string{"169.254.170.2", "169.254.170.23", "fd00:ec2::23"}
+)
 
-func (m *Manager) refuseClear(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
-	out middleware.FinalizeOutput, result middleware.Metadata, err error,
-) {
-	r, ok := in.Request.(*smithyhttp.Request)
-	instance := ok && awsmiddleware.GetServiceID(ctx) == "ec2imds" && slices.Contains(metadata, r.URL.Hostname())
-	if ok && !m.cfg.Insecure && !instance && inTheClear(r.URL) {
-		return out, result, &ClearError{r.URL.Scheme + "://" + r.URL.Host}
+// finalize is a step of an operation's last stage.
+type finalize = func(context.Context, middleware.FinalizeInput, middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error)
+
+func (m *Manager) refuseClear(container bool) finalize {
+	return func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+		out middleware.FinalizeOutput, result middleware.Metadata, err error,
+	) {
+		r, ok := in.Request.(*smithyhttp.Request)
+		if ok && !m.cfg.Insecure && inTheClear(r.URL) && !local(r.URL.Hostname(), awsmiddleware.GetServiceID(ctx), container) {
+			return out, result, &ClearError{r.URL.Scheme + "://" + r.URL.Host}
+		}
+		return next.HandleFinalize(ctx, in)
 	}
-	return next.HandleFinalize(ctx, in)
+}
+
+// local reports whether the host is where the SDK asks for the credentials of
+// this instance or container.
+func local(host, service string, container bool) bool {
+	return service == "ec2imds" && slices.Contains(metadata, host) || container && service == "" && slices.Contains(ofContainer, host)
 }
 
 // How long answers may be, decompressed. The 100,800 datapoints of a page of

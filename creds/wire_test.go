@@ -6,13 +6,16 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -48,6 +51,73 @@ func TestInTheClear(t *testing.T) {
 	for _, text := range []string{"aws.example.com", "localhost:4566", "ftp://127.0.0.1", "http://", "https:", "http:///x", "file:///etc/passwd"} {
 		if CheckEndpoint(text) == nil {
 			t.Errorf("%q passes for an address", text)
+		}
+	}
+}
+
+// TestContainerCredentials asks where ECS and EKS keep a container's
+// credentials, in the clear, and nothing else there.
+func TestContainerCredentials(t *testing.T) {
+	for variable, value := range map[string]string{
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/x", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
+	} {
+		t.Run(variable, func(t *testing.T) {
+			asked := 0
+			client := clientFunc(func(r *http.Request) (*http.Response, error) {
+				if asked++; !slices.Contains(ofContainer, r.URL.Hostname()) {
+					t.Errorf("%s was called", r.URL)
+				}
+				return answer(r, 200, fmt.Sprintf(`{"AccessKeyId": "ASIA1", "SecretAccessKey": "s", "Token": "t", "Expiration": %q}`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))), nil
+			})
+			t.Setenv(variable, value)
+			t.Setenv("AWS_CA_BUNDLE", "")
+			c := Config{HTTPClient: client, EndpointURL: "http://169.254.170.2"}
+			if _, err := configFor(t, c, ""); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
+				t.Setenv(name, "")
+			}
+			m := NewManager(c)
+			defer m.Close()
+			cfg, err := m.Config(t.Context(), "us-east-1", Source{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keys, err := cfg.Credentials.Retrieve(t.Context()); err != nil || keys.AccessKeyID != "ASIA1" || asked != 1 {
+				t.Fatalf("%s after %d calls: %v", keys.AccessKeyID, asked, err)
+			}
+			for service, err := range callAll(t, cfg) {
+				if !errors.As(err, new(*ClearError)) {
+					t.Errorf("%s: %v", service, err)
+				}
+			}
+		})
+	}
+}
+
+// TestProcessThatSaysMore has a credential_process print a line before its keys:
+// the SDK's error holds all of it.
+func TestProcessThatSaysMore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys")
+	text := fmt.Sprintf(`echo note; echo '{"Version": 1, "AccessKeyId": "AKIA1", "SecretAccessKey": %q, "SessionToken": %q}'`, secretCanary, tokenCanary)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	c := Config{Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	if _, err := configFor(t, c, "[profile p]\ncredential_process = sh "+path+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	m := NewManager(c)
+	defer m.Close()
+	_, err := m.Principal(t.Context(), Source{Profile: "p"})
+	if err == nil || !strings.Contains(err.Error(), "credential_process printed something else") {
+		t.Errorf("%v", err)
+	}
+	for _, secret := range []string{secretCanary, tokenCanary} {
+		if strings.Contains(fmt.Sprint(err)+log.String(), secret) {
+			t.Errorf("it is told: %v\n%s", err, &log)
 		}
 	}
 }

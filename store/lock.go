@@ -36,7 +36,7 @@ func (e *LockedError) Error() string {
 // lockDir takes the directory's lock. The kernel gives it up when the process
 // dies, however it dies; the owner written inside is only for people.
 func lockDir(dir string) (*os.File, error) {
-	file, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE, 0o666)
+	file, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o666)
 	if err != nil {
 		return nil, err
 	}

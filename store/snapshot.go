@@ -42,7 +42,7 @@ func (j *Job) publishStatus() error {
 	path := statusPath(j.dir.path)
 	temporary := durable.Temporary(path)
 	// With room to grow in its place: trouble makes it longer.
-	err = os.WriteFile(temporary, padded(data, (len(data)*3/2+4096)&^4095), 0o600)
+	err = writeAnew(temporary, padded(data, (len(data)*3/2+4096)&^4095))
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		// What a full disk still has room for is what the last one takes.
 		return errors.Join(os.Remove(temporary), overwrite(path, data))
@@ -51,6 +51,20 @@ func (j *Job) publishStatus() error {
 		return fmt.Errorf("write status: %w", err)
 	}
 	return os.Rename(temporary, path)
+}
+
+// writeAnew writes a file that nobody has made before: a link in its place would
+// lead elsewhere.
+func writeAnew(path string, text []byte) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	return errors.Join(err, file.Close())
 }
 
 // padded fills text up with blanks, and ends its line.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -33,7 +32,7 @@ type summary struct {
 const (
 	webhookTries     = 3
 	webhookFirstWait = 500 * time.Millisecond // doubles
-	mostHeard        = 2 << 10                // of what a command or a server says
+	mostHeard        = 2 << 10                // of what a command says
 	killedAfter      = time.Second            // for pipes that a killed command's children hold
 )
 
@@ -115,7 +114,7 @@ func post(ctx context.Context, h *spec.Hook, _ int, data []byte) error {
 }
 
 // postOnce reports whether another try may help. Its errors do not show the
-// address, which may be a secret.
+// address, which may be a secret, nor what the server says, which may hold it.
 func postOnce(ctx context.Context, client *http.Client, address string, data []byte) (again bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(data))
 	if err != nil {
@@ -128,15 +127,15 @@ func postOnce(ctx context.Context, client *http.Client, address string, data []b
 		return ctx.Err() == nil, withoutAddress(err)
 	}
 	defer answer.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, mostHeard)) // only decorates the error
 	if answer.StatusCode < 300 {
 		return false, nil
 	}
+	err = fmt.Errorf("status %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
 	if answer.StatusCode < 400 {
-		return false, fmt.Errorf("%s: redirects are not followed", answer.Status)
+		return false, fmt.Errorf("%w: redirects are not followed", err)
 	}
 	again = answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusRequestTimeout
-	return again, fmt.Errorf("%s: %s", answer.Status, strings.TrimSpace(string(text)))
+	return again, err
 }
 
 // withoutAddress drops what net/http puts before an error.

@@ -61,6 +61,9 @@ func (s *Spec) checkPlace() (errs error) {
 	if s.S3.RoleARN != "" && roleForm.FindStringSubmatch(s.S3.RoleARN) == nil {
 		add(s.bad("$.s3.role_arn", "role %q is not a role's ARN: such as arn:aws:iam::111122223333:role/writer", s.S3.RoleARN))
 	}
+	if badExternalID(s.S3.ExternalID) {
+		add(s.bad("$.s3.external_id", "%s", externalIDRule))
+	}
 	if err := (encode.Format{Name: s.Format, Compression: s.Compression}).Validate(); err != nil {
 		add(s.bad("$.format", "%v", err))
 	}
