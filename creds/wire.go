@@ -1,6 +1,7 @@
 package creds
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -102,12 +103,15 @@ func local(host, service string, container bool) bool {
 // How long answers may be, decompressed. The 100,800 datapoints of a page of
 // GetMetricData take 2 MB in CBOR and 10 MB in XML with its indentation, 100
 // bytes each. A page of 1,000 instances takes 10 MB, one with dozens of
-// addresses each many times that.
+// addresses each many times that, and 500 metrics with 30 dimensions 20 MB.
 const (
 	mostOfError = 1 << 20
 	mostOfOther = 8 << 20
 	mostOfData  = 16 << 20
+	mostOfList  = 24 << 20
 	mostOfPage  = 64 << 20
+	mostOfTags  = 1 << 19 // of a page of instances: each has some 300, begun and ended ones; of more, smaller pages are asked
+	emptyTag    = 8       // counts so many: it may stand for a whole instance
 )
 
 // An answer must not take for ever, though some of it comes all the time.
@@ -135,8 +139,10 @@ func boundBody(r *http.Response, operation string) io.ReadCloser {
 		b.most, b.isError = mostOfError, true
 	case operation == "GetMetricData", operation == "GetMetricStatistics":
 		b.most = mostOfData
-	case operation == "DescribeInstances", operation == "ListMetrics":
-		b.most = mostOfPage
+	case operation == "ListMetrics":
+		b.most = mostOfList
+	case operation == "DescribeInstances":
+		b.most, b.counted = mostOfPage, true
 	case operation == "GetObject" && r.ContentLength >= 0:
 		b.most = r.ContentLength
 	}
@@ -149,11 +155,13 @@ type boundedBody struct {
 	isError bool
 	over    bool
 	read    int64
+	counted bool // its tags are
+	tags    int
 	began   time.Time
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.read > b.most {
+	if b.over || b.read > b.most {
 		return 0, b.exceeded()
 	}
 	n, err := b.body.Read(p[:min(int64(len(p)), b.most-b.read+1)])
@@ -161,10 +169,21 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.read > b.most {
 		return n - 1, b.exceeded()
 	}
+	if b.counted && !b.count(p[:n]) {
+		b.over = true
+		return 0, &TooLongError{}
+	}
 	if took := time.Since(b.began); err == nil && took > slowAfter && b.read < int64(took/time.Second)*slowest {
 		err = fmt.Errorf("only %d bytes of an answer came in %v", b.read, took.Round(time.Second))
 	}
 	return n, err
+}
+
+// count adds up the tags of XML and reports whether there may be so many. The
+// SDK makes a kilobyte of some.
+func (b *boundedBody) count(text []byte) bool {
+	b.tags += bytes.Count(text, []byte("<")) + (emptyTag-1)*bytes.Count(text, []byte("/>"))
+	return b.tags <= mostOfTags
 }
 
 // exceeded is an error once: who drains the body afterwards is done.
@@ -179,9 +198,12 @@ func (b *boundedBody) exceeded() error {
 func (b *boundedBody) Close() error { return b.body.Close() }
 
 // TooLongError is an answer that is longer than what was asked can be.
-type TooLongError struct{ Most int64 }
+type TooLongError struct{ Most int64 } // 0: not in bytes, but in elements
 
 func (e *TooLongError) Error() string {
+	if e.Most == 0 {
+		return "the answer has more elements than are read of one"
+	}
 	return fmt.Sprintf("the answer is longer than the %d MiB that are read of one", e.Most>>20)
 }
 

@@ -12,10 +12,12 @@ import (
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go/middleware"
 )
 
 // Discovery says where a target's instances come from: the union of its
@@ -127,9 +129,15 @@ func checkPage(page []store.Instance) error {
 	return nil
 }
 
-// errNoAnswer is what a proxy puts in the place of an answer, with status 200: XML
-// that lacks the list, which AWS sends empty rather than not at all.
-var errNoAnswer = errors.New("answer is none of EC2's: it holds no list")
+// errNoAnswer is what a proxy puts in the place of an answer, with status 200: a
+// document that lacks the list, which AWS sends empty rather than not at all.
+var errNoAnswer = errors.New("answer is none of AWS's: it holds no list")
+
+// fromAWS reports whether an answer has the id that AWS gives each request.
+func fromAWS(m middleware.Metadata) bool {
+	id, ok := awsmiddleware.GetRequestIDMetadata(m)
+	return ok && id != ""
+}
 
 // mostRestarts bounds how often a listing begins anew: one whose second page is
 // always refused has no end.
@@ -253,6 +261,9 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 		return nil, "", err
 	}
 	e.charged()
+	if out.Metrics == nil && !fromAWS(out.ResultMetadata) {
+		return nil, "", errNoAnswer
+	}
 	for i := range out.Metrics {
 		in := store.Instance{Namespace: l.Namespace, Sources: []string{"cloudwatch"}}
 		for _, d := range out.Metrics[i].Dimensions {

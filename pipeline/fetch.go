@@ -183,6 +183,17 @@ func (f *fetcher) answer(c *collector, calls int) answer {
 // queryID and a number is a query's id.
 const queryID = "q"
 
+// queryNumber is the number of a query's id. Each has one spelling: another one
+// was not asked.
+func queryNumber(id string) (n int, ok bool) {
+	digits, ok := strings.CutPrefix(id, queryID)
+	if !ok || digits == "" || digits[0] < '0' || digits[0] > '9' || digits[0] == '0' && digits != "0" {
+		return 0, false
+	}
+	n, err := strconv.Atoi(digits)
+	return n, err == nil
+}
+
 // collector merges the pages of one answer by query id.
 type collector struct {
 	request *request
@@ -232,8 +243,8 @@ func (c *collector) take(r *flat.Result) {
 	if c.buffer == nil {
 		c.open()
 	}
-	query, err := strconv.Atoi(strings.TrimPrefix(r.ID, queryID))
-	if err != nil || query < 0 || query >= len(c.queries) {
+	query, asked := queryNumber(r.ID)
+	if !asked || query >= len(c.queries) {
 		c.stray = fmt.Errorf("answer holds a result for query %q, which was not asked", r.ID)
 		return
 	}

@@ -25,7 +25,8 @@ type oneAnswer struct {
 	status int
 	code   string // of an error, as CloudWatch tells it in a header
 	body   []byte
-	broken error // after the body
+	id     string // of the request
+	broken error  // after the body
 	calls  int
 }
 
@@ -43,6 +44,9 @@ func (a *oneAnswer) Do(r *http.Request) (*http.Response, error) {
 	header := http.Header{"Content-Type": {"application/cbor"}, "Smithy-Protocol": {"rpc-v2-cbor"}}
 	if a.code != "" {
 		header.Set("X-Amzn-Query-Error", a.code+";Sender")
+	}
+	if a.id != "" {
+		header.Set("X-Amzn-Requestid", a.id)
 	}
 	return &http.Response{StatusCode: a.status, Request: r, ContentLength: -1, Body: io.NopCloser(body), Header: header}, nil
 }
@@ -226,9 +230,16 @@ func cborResult(id, status string, at []float64, values ...float64) cbor.Value {
 	return cbor.Map{"Id": cbor.String(id), "Label": cbor.String("l"), "StatusCode": cbor.String(status), "Timestamps": times, "Values": list}
 }
 
-// dataBodies are answers of GetMetricData: whole, empty, denied, of several
-// pages, and with what cannot be data.
-func dataBodies() (bodies [][]byte) {
+// told is an answer and what becomes of it.
+type told struct {
+	list  cbor.List // of results, or of datapoints
+	items int       // that it answers
+	why   string    // the others are asked again
+}
+
+// dataAnswers are answers of GetMetricData to fuzzRequest: whole, empty, denied,
+// and with what cannot be data.
+func dataAnswers() []told {
 	const t0 = float64(1_790_000_100)
 	all := func(status string, at []float64, values ...float64) (list cbor.List) {
 		for i := range 5 {
@@ -236,45 +247,117 @@ func dataBodies() (bodies [][]byte) {
 		}
 		return list
 	}
-	for _, results := range []cbor.List{
-		all("Complete", []float64{t0, t0 + 300, t0 + 1200}, 1, -2.5, 1e300),
-		all("Complete", nil),
-		all("PartialData", []float64{t0}, 1),
-		all("Forbidden", nil),
-		all("InternalError", []float64{t0}, 1),
-		all("Complete", []float64{t0 + 1}, 1),                      // off the grid
-		all("Complete", []float64{t0 - 300}, 1),                    // before it
-		all("Complete", []float64{t0 + 1500}, 1),                   // behind it
-		all("Complete", []float64{t0, t0}, 1, 2),                   // twice
-		all("Complete", []float64{t0 + 300, t0}, 1, 2),             // descending
-		all("Complete", []float64{t0, t0 + 300}, 1),                // a value too few
-		all("Complete", []float64{t0}, math.NaN()),                 // not a number
-		all("Complete", []float64{t0}, math.Inf(1)),                //
-		append(all("Complete", nil), cborResult("q5", "", nil)),    // not asked
-		append(all("Complete", nil), cborResult("q+1", "", nil)),   //
-		all("Complete", []float64{t0, t0 + 300.5}, 1, 2)[:3],       // some missing
-		all("Complete", []float64{t0, t0 + 600.0000001}, 3, 4)[1:], //
-		{},
-	} {
-		bodies = append(bodies, encodeCBOR(cbor.Map{"MetricDataResults": results, "Messages": cbor.List{}}))
+	stray := func(id string) cbor.List { return append(all("Complete", nil), cborResult(id, "Complete", nil)) }
+	const grid, twice, notANumber, notAsked = "not on the grid", "duplicate or out of order", "not a number", "was not asked"
+	return []told{
+		{all("Complete", []float64{t0, t0 + 300, t0 + 1200}, 1, -2.5, 1e300), 3, ""},
+		{all("Complete", nil), 3, ""},
+		{all("PartialData", []float64{t0}, 1), 0, `status "PartialData"`},
+		{all("Forbidden", nil), 0, "Forbidden"},
+		{all("InternalError", []float64{t0}, 1), 0, `status "InternalError"`},
+		{all("Complete", []float64{t0 + 1}, 1), 0, grid},
+		{all("Complete", []float64{t0 - 300}, 1), 0, grid},
+		{all("Complete", []float64{t0 + 1500}, 1), 0, grid},
+		{all("Complete", []float64{t0, t0}, 1, 2), 0, twice},
+		{all("Complete", []float64{t0 + 300, t0}, 1, 2), 0, twice},
+		{append(all("Complete", []float64{t0}, 1), all("Complete", []float64{t0}, 1)...), 0, twice},
+		{all("Complete", []float64{t0, t0 + 300}, 1), 0, "2 timestamps for 1 values"},
+		{all("Complete", []float64{t0}, math.NaN()), 0, notANumber},
+		{all("Complete", []float64{t0}, math.Inf(1)), 0, notANumber},
+		{stray("q5"), 0, notAsked}, {stray("q+1"), 0, notAsked}, {stray("q01"), 0, notAsked}, {stray("1"), 0, notAsked}, {stray("q-0"), 0, notAsked},
+		{all("Complete", []float64{t0, t0 + 300.5}, 1, 2)[:3], 0, grid},
+		{all("Complete", []float64{t0, t0 + 600.0000001}, 3, 4)[1:], 2, `status ""`},
+		{nil, 0, `status ""`},
 	}
-	token := cbor.Map{"MetricDataResults": all("PartialData", nil), "NextToken": cbor.String("again")}
+}
+
+// dataBodies are dataAnswers, pages without an end and what is no answer.
+func dataBodies() (bodies [][]byte) {
+	for _, a := range dataAnswers() {
+		bodies = append(bodies, encodeCBOR(cbor.Map{"MetricDataResults": a.list, "Messages": cbor.List{}}))
+	}
+	token := cbor.Map{"MetricDataResults": cbor.List{cborResult("q0", "PartialData", nil)}, "NextToken": cbor.String("again")}
 	return append(bodies, encodeCBOR(token), encodeCBOR(cbor.Map{}), encodeCBOR(cbor.List{}))
 }
 
-// statisticsBodies are answers of GetMetricStatistics.
-func statisticsBodies() (bodies [][]byte) {
+// statisticsAnswers are answers of GetMetricStatistics.
+func statisticsAnswers() []told {
 	const t0 = float64(1_790_000_100)
 	point := func(at float64, average, p99 float64) cbor.Value {
 		return cbor.Map{"Timestamp": cborTime(at), "Average": cbor.Float64(average), "ExtendedStatistics": cbor.Map{"p99": cbor.Float64(p99)}, "Unit": cbor.String("Percent")}
 	}
-	for _, points := range []cbor.List{
-		{point(t0+600, 1, 2), point(t0, 3, 4)}, {}, {point(t0, 1, 2), point(t0, 1, 2)}, {point(t0+1, 1, 2)}, {point(t0, math.NaN(), 2)},
-		{cbor.Map{"Average": cbor.Float64(1)}}, {point(t0+0.5, 1, 2)}, {point(t0+1500, 1, 2)},
-	} {
-		bodies = append(bodies, encodeCBOR(cbor.Map{"Label": cbor.String("l"), "Datapoints": points}))
+	const grid = "not on the grid"
+	return []told{
+		{cbor.List{point(t0+600, 1, 2), point(t0, 3, 4)}, 1, ""},
+		{cbor.List{}, 1, ""},
+		{cbor.List{point(t0, 1, 2), point(t0, 1, 2)}, 0, "duplicate"},
+		{cbor.List{point(t0+1, 1, 2)}, 0, grid},
+		{cbor.List{point(t0, math.NaN(), 2)}, 0, "not a number"},
+		{cbor.List{cbor.Map{"Average": cbor.Float64(1)}}, 0, grid},
+		{cbor.List{point(t0+0.5, 1, 2)}, 0, grid},
+		{cbor.List{point(t0+1500, 1, 2)}, 0, grid},
+	}
+}
+
+func statisticsBodies() (bodies [][]byte) {
+	for _, a := range statisticsAnswers() {
+		bodies = append(bodies, encodeCBOR(cbor.Map{"Label": cbor.String("l"), "Datapoints": a.list}))
 	}
 	return bodies
+}
+
+// The seeds of FuzzFetch come to what is written beside them: fuzzing only sees
+// whether two decoders agree.
+func TestAnswers(t *testing.T) {
+	for statistics, answers := range map[bool][]told{false: dataAnswers(), true: statisticsAnswers()} {
+		bodies := dataBodies()
+		if statistics {
+			bodies = statisticsBodies()
+		}
+		for i, want := range answers {
+			for _, plain := range []bool{false, true} {
+				got := fetchAll(t, &oneAnswer{status: 200, body: bodies[i]}, CBOR, statistics, plain)
+				if len(got.results) != want.items || (got.err != nil) != (want.why != "") || got.err != nil && !strings.Contains(got.err.Error(), want.why) {
+					t.Errorf("statistics %t, plain %t, %v: %s, want %d items, %q", statistics, plain, want.list, tell(got), want.items, want.why)
+				}
+			}
+		}
+	}
+}
+
+// JSON has a word for a number that is none, which the SDK takes for 0.
+func TestNullIsNoNumber(t *testing.T) {
+	const result = `{"Id": "q%d", "StatusCode": "Complete", "Label": null, "Timestamps": [1790000100, 1790000400], "Values": [%s, 2]}`
+	for value, want := range map[string]int{"1": 3, "null": 0} {
+		var results []string
+		for i := range 5 {
+			results = append(results, fmt.Sprintf(result, i, value))
+		}
+		body := `{"MetricDataResults": [` + strings.Join(results, ",") + `]}`
+		if got := fetchAll(t, &oneAnswer{status: 200, body: []byte(body)}, JSON, false, false); len(got.results) != want {
+			t.Errorf("of %s: %s", value, tell(got))
+		}
+		body = `{"Label": "l", "Datapoints": [{"Timestamp": 1790000100, "Average": 1, "ExtendedStatistics": {"p99": ` + value + `}}]}`
+		if got := fetchAll(t, &oneAnswer{status: 200, body: []byte(body)}, JSON, true, false); len(got.results) != min(want, 1) {
+			t.Errorf("statistics of %s: %s", value, tell(got))
+		}
+	}
+}
+
+// What is no answer of AWS has no list and no request's id; AWS may leave an
+// empty list out.
+func TestNoAnswer(t *testing.T) {
+	for p, body := range map[Protocol]string{CBOR: "\xa0", JSON: `{"error": "please log in"}`} { // Query's decoder refuses what lacks its result
+		for id, accepted := range map[string]bool{"": false, "6f1f0e2c": true} {
+			service := &oneAnswer{status: 200, body: []byte(body), id: id}
+			if _, err := listAll(t, service, uint8(listMetrics+3*slices.Index([]Protocol{CBOR, JSON}, p))); (err == nil) != accepted {
+				t.Errorf("%s, id %q: ListMetrics: %v", p, id, err)
+			}
+			if got := fetchAll(t, service, p, true, false); (got.err == nil) != accepted {
+				t.Errorf("%s, id %q: GetMetricStatistics: %v", p, id, got.err)
+			}
+		}
+	}
 }
 
 // Whatever EC2 and CloudWatch answer: instances and regions that can be asked

@@ -97,6 +97,9 @@ func (f *fetcher) askStatistics(ctx context.Context, in *cloudwatch.GetMetricSta
 	if err != nil {
 		return err
 	}
+	if out.Datapoints == nil && out.Label == nil && !fromAWS(out.ResultMetadata) {
+		return errNoAnswer
+	}
 	for i := range out.Datapoints {
 		for _, place := range places {
 			if err := g.set(&out.Datapoints[i], place); err != nil {

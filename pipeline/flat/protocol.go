@@ -6,11 +6,9 @@
 package flat
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
@@ -63,13 +61,7 @@ func (p protocol) DeserializeResponse(
 	switch {
 	case resp.StatusCode/100 != 2:
 		return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, resp, out)
-	case !ours:
-		body := bufio.NewReader(resp.Body)
-		if _, err := body.Peek(1); err == io.EOF {
-			return errEmpty
-		}
-		return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, with(resp, body), out)
-	case !wanted:
+	case !ours || !wanted:
 		return p.bySDK(ctx, schema, registry, resp, out)
 	case !p.isCBOR():
 		return p.deliver(ctx, schema, registry, resp, output, sink)

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
 
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -17,9 +21,11 @@ import (
 // before it is decoded, and few are decoded at a time: they take turns on the
 // processors anyhow.
 const (
-	mostWeight   = 1 << 19 // 100,800 datapoints weigh 302,400, 500 results 60,000
+	mostWeight   = 1 << 19 // 100,800 datapoints weigh 302,400, 500 results 60,000, 1,440 datapoints of 15 statistics 300,000
+	mostMetrics  = 1 << 20 // 500 metrics with 30 dimensions weigh 630,000
 	heavy        = 8       // what is no number may become a structure
 	mostDecoding = 4
+	small        = 1 << 19 // bytes that are read before: most answers then hold up nobody while they arrive
 )
 
 // decoding holds a token for each answer that the SDK decodes.
@@ -28,13 +34,18 @@ var decoding = make(chan struct{}, mostDecoding)
 func (p protocol) bySDK(
 	ctx context.Context, schema *smithy.OperationSchema, registry *smithy.TypeRegistry, resp *smithyhttp.Response, out smithy.Deserializable,
 ) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, small))
 	select {
 	case decoding <- struct{}{}:
 		defer func() { <-decoding }()
 	case <-ctx.Done():
 		return &smithy.DeserializationError{Err: ctx.Err()}
 	}
-	body, err := io.ReadAll(resp.Body)
+	if err == nil && len(body) == small {
+		var rest []byte
+		rest, err = io.ReadAll(resp.Body)
+		body = append(body, rest...)
+	}
 	if err != nil {
 		return &smithy.DeserializationError{Err: fmt.Errorf("read answer: %w", err)}
 	}
@@ -45,10 +56,50 @@ func (p protocol) bySDK(
 	switch {
 	case len(body) == 0:
 		return errEmpty
-	case weigh(body) > mostWeight:
+	case weigh(body) > heaviest(out):
 		return &smithy.DeserializationError{Err: errors.New("answer is made of more than a page can hold")}
+	case !p.isCBOR() && holdsNull(body):
+		return &smithy.DeserializationError{Err: errors.New("answer has null in the place of a number")}
 	}
 	return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, with(resp, bytes.NewReader(body)), out)
+}
+
+// heaviest is what an answer may weigh.
+func heaviest(out smithy.Deserializable) int {
+	if _, listing := out.(*cloudwatch.ListMetricsOutput); listing {
+		return mostMetrics
+	}
+	return mostWeight
+}
+
+var nullElement = regexp.MustCompile(`[\[,:]\s*null`)
+
+// holdsNull reports whether JSON has null for a datapoint's value: the SDK takes
+// it for 0.
+func holdsNull(body []byte) bool {
+	if !nullElement.Match(body) {
+		return false
+	}
+	var answer struct {
+		MetricDataResults []struct{ Values []*float64 }
+		Datapoints        []struct{ ExtendedStatistics map[string]*float64 }
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return false // the SDK tells what is wrong with it
+	}
+	for _, r := range answer.MetricDataResults {
+		if slices.Contains(r.Values, nil) {
+			return true
+		}
+	}
+	for _, d := range answer.Datapoints {
+		for _, v := range d.ExtendedStatistics {
+			if v == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // errEmpty refuses an answer that is no document in any protocol, as one is that
