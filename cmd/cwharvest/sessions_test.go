@@ -76,7 +76,7 @@ func TestMinuteOfTwoSecondSessions(t *testing.T) {
 	took := time.Since(started)
 	n.verify()
 	stats, status := n.sim.Stats(), n.status()
-	if status.Sessions.Waits > toleratedWaits(stats.Answered) || stats.ExpiredInTime > 0 || stats.Repeated > 0 {
+	if late := status.Sessions.Waits + int64(stats.ExpiredInTime); late > toleratedWaits(stats.Answered) || stats.Repeated > 0 {
 		t.Errorf("%d calls waited, %d ExpiredToken, %d fetched again", status.Sessions.Waits, stats.ExpiredInTime, stats.Repeated)
 	}
 	if stats.MostInFlight < 60 || took < least {
@@ -85,8 +85,8 @@ func TestMinuteOfTwoSecondSessions(t *testing.T) {
 	t.Logf("%v, %d requests, %d in flight, %d waited, AssumeRole calls %v", took, stats.Answered, stats.MostInFlight, status.Sessions.Waits, stats.Roles)
 }
 
-// toleratedWaits is how many of the calls may wait for a refresh: none on a quiet
-// machine, which CWHARVEST_STEADY promises; one of twenty where it may stand still
+// toleratedWaits is how many of the calls may wait for a refresh, or be under way
+// when their session ends: none on a quiet machine, which CWHARVEST_STEADY promises; one of twenty where it may stand still
 // for a third of a second, which is all that such short sessions have. If each
 // refresh made calls wait, most of them would.
 func toleratedWaits(calls int) int64 {
