@@ -79,7 +79,7 @@ func (b *base) load(ctx context.Context) (aws.Config, error) {
 	transport := b.manager.transport()
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(transport),
-		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = transport }), // not given it otherwise
+		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = unredirected(transport) }), // not given it otherwise
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		config.WithAPIOptions([]func(*middleware.Stack) error{b.manager.addWire}),
 		config.WithLogger(logging.LoggerFunc(b.manager.tell)),
@@ -214,8 +214,8 @@ func (b *base) keys(ctx context.Context) (aws.Credentials, error) {
 // credential_process may hold all that was printed, the secrets included.
 func (b *base) retrieve(ctx context.Context) (aws.Credentials, error) {
 	keys, err := b.config().Credentials.Retrieve(ctx)
-	if err != nil && strings.Contains(err.Error(), "process output") {
-		err = errors.New("the credential_process printed something else than one JSON object with credentials of version 1")
+	if err != nil && strings.Contains(err.Error(), "parse failed of process output") {
+		err = errors.New("the credential_process printed something else than one JSON object with credentials")
 	}
 	return keys, err
 }

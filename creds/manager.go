@@ -258,14 +258,8 @@ func (m *Manager) transport() aws.HTTPClient {
 func (m *Manager) client(loaded aws.HTTPClient) aws.HTTPClient {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if buildable, ok := loaded.(*awshttp.BuildableClient); ok && m.http == nil {
-		loaded = buildable.Freeze()
-	}
-	if client, ok := loaded.(*http.Client); ok && m.http == nil {
-		loaded = onlyThere(client)
-	}
 	if m.http == nil {
-		m.http = plainBody{loaded}
+		m.http = plainBody{unredirected(loaded)}
 	}
 	return m.http
 }
@@ -284,6 +278,7 @@ func newTransport() *awshttp.BuildableClient {
 		WithReadTimeout(silence).
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 10 * time.Second }).
 		WithTransportOptions(func(t *http.Transport) {
+			t.Proxy = proxyOf
 			t.MaxIdleConns, t.MaxIdleConnsPerHost = 512, 128
 			t.MaxResponseHeaderBytes = mostOfHeader
 		})

@@ -13,7 +13,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -22,7 +24,7 @@ import (
 // providers among them: the last before the network refuses to sign for all to
 // read, the first after it bounds the answer.
 func (m *Manager) addWire(stack *middleware.Stack) error {
-	container := stack.ID() == "GetCredentials" // of endpointcreds, which names no service
+	container := stack.ID() == "GetCredentials" // of endpointcreds: it names no service, and has that of the call that needs keys
 	return errors.Join(
 		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("cwharvest.Clear", m.refuseClear(container)), middleware.After),
 		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("cwharvest.Bound", bound), middleware.After),
@@ -71,9 +73,10 @@ func inTheClear(u *url.URL) bool {
 	return err != nil || !ip.Unmap().IsLoopback() || ip.Zone() != ""
 }
 
-// Addresses that packets do not leave the machine for: of an instance's metadata
-// (EC2 user guide, access instance metadata), and of a container's credentials
-// in ECS and in EKS (config/resolve_credentials.go of the SDK has the same).
+// Addresses that packets do not leave the machine for, since no proxy is asked:
+// of an instance's metadata (EC2 user guide, access instance metadata), and of a
+// container's credentials in ECS and in EKS (config/resolve_credentials.go of the
+// SDK has the same).
 var (
 	metadata    = []string{"169.254.169.254", "fd00:ec2::254"}
 	ofContainer = []string{"169.254.170.2", "169.254.170.23", "fd00:ec2::23"}
@@ -94,10 +97,18 @@ func (m *Manager) refuseClear(container bool) finalize {
 	}
 }
 
+// proxyOf is what the environment says, but for what is on this machine.
+func proxyOf(r *http.Request) (*url.URL, error) {
+	if host := r.URL.Hostname(); slices.Contains(metadata, host) || slices.Contains(ofContainer, host) {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
+}
+
 // local reports whether the host is where the SDK asks for the credentials of
 // this instance or container.
 func local(host, service string, container bool) bool {
-	return service == "ec2imds" && slices.Contains(metadata, host) || container && service == "" && slices.Contains(ofContainer, host)
+	return service == "ec2imds" && slices.Contains(metadata, host) || container && slices.Contains(ofContainer, host)
 }
 
 // How long answers may be, decompressed. The 100,800 datapoints of a page of
@@ -216,6 +227,17 @@ func onlyThere(client *http.Client) *http.Client {
 	there := *client
 	there.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &there
+}
+
+// unredirected is a client of the SDK that follows no redirects.
+func unredirected(client aws.HTTPClient) aws.HTTPClient {
+	if buildable, ok := client.(*awshttp.BuildableClient); ok {
+		client = buildable.Freeze()
+	}
+	if plain, ok := client.(*http.Client); ok {
+		client = onlyThere(plain)
+	}
+	return client
 }
 
 // explainTLS says what to do where somebody else answers, or an emulator.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -62,9 +63,14 @@ func TestContainerCredentials(t *testing.T) {
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/x", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
 	} {
 		t.Run(variable, func(t *testing.T) {
-			asked := 0
+			asked, calls := 0, false
 			client := clientFunc(func(r *http.Request) (*http.Response, error) {
-				if asked++; !slices.Contains(ofContainer, r.URL.Hostname()) {
+				asked++
+				switch own := slices.Contains(ofContainer, r.URL.Hostname()); {
+				case own:
+				case calls:
+					return answer(r, 200, "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>"), nil
+				default:
 					t.Errorf("%s was called", r.URL)
 				}
 				return answer(r, 200, fmt.Sprintf(`{"AccessKeyId": "ASIA1", "SecretAccessKey": "s", "Token": "t", "Expiration": %q}`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))), nil
@@ -92,7 +98,66 @@ func TestContainerCredentials(t *testing.T) {
 					t.Errorf("%s: %v", service, err)
 				}
 			}
+			// The SDK asks within calls, too, with what it knows of them.
+			elsewhere := NewManager(Config{HTTPClient: client, EndpointURL: "https://aws.example.com"})
+			defer elsewhere.Close()
+			if cfg, err = elsewhere.Config(t.Context(), "us-east-1", Source{}); err != nil {
+				t.Fatal(err)
+			}
+			asked, calls = 0, true
+			if _, err := ec2.NewFromConfig(cfg).DescribeInstances(t.Context(), nil); err != nil || asked != 2 {
+				t.Errorf("after %d calls: %v", asked, err)
+			}
 		})
+	}
+}
+
+// TestContainerIsAskedItself has no proxy see the container's token, and no other
+// host.
+func TestContainerIsAskedItself(t *testing.T) {
+	t.Setenv("AWS_CA_BUNDLE", "")
+	for _, host := range append(ofContainer, metadata...) {
+		r := &http.Request{URL: &url.URL{Scheme: "http", Host: net.JoinHostPort(host, "80")}}
+		t.Setenv("HTTP_PROXY", "http://proxy.example.com")
+		if proxy, err := newTransport().GetTransport().Proxy(r); proxy != nil || err != nil {
+			t.Errorf("%s is asked by %v: %v", host, proxy, err)
+		}
+	}
+	var followed atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Add(1) }))
+	defer other.Close()
+	s := httptest.NewServer(http.RedirectHandler(other.URL, 307))
+	defer s.Close()
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", s.URL)
+	if _, err := configFor(t, Config{}, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
+		t.Setenv(name, "")
+	}
+	m := NewManager(Config{})
+	defer m.Close()
+	cfg, err := m.Config(t.Context(), "us-east-1", Source{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cfg.Credentials.Retrieve(t.Context()); err == nil || followed.Load() > 0 {
+		t.Errorf("%d redirects followed: %v", followed.Load(), err)
+	}
+}
+
+// TestTagsAreCounted: what is short in bytes may be long in structures.
+func TestTagsAreCounted(t *testing.T) {
+	for text, fits := range map[string]bool{
+		strings.Repeat("<item/>", mostOfTags/8): true, strings.Repeat("<item/>", mostOfTags/8+100): false,
+		strings.Repeat("<a>b</a>", mostOfTags/2): true, strings.Repeat("<a>b</a>", mostOfTags/2+1): false,
+	} {
+		body := boundBody(&http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(text))}, "DescribeInstances")
+		n, err := io.Copy(io.Discard, body)
+		var long *TooLongError
+		if errors.As(err, &long) == fits || fits && n != int64(len(text)) {
+			t.Errorf("%.10s..., %d bytes: %d read, %v", text, len(text), n, err)
+		}
 	}
 }
 

@@ -126,14 +126,17 @@ func (f *fetcher) input(r *request) *cloudwatch.GetMetricDataInput {
 func (f *fetcher) control(ctx context.Context, r *request) error {
 	s := &f.series[r.items[0].series]
 	if f.statistics {
-		_, err := f.client.GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
+		out, err := f.client.GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
 			Namespace: &s.Namespace, MetricName: &s.Metric, Statistics: []types.Statistic{types.StatisticAverage},
 			StartTime: aws.Time(time.Unix(r.window.End-r.window.Period, 0)), EndTime: aws.Time(time.Unix(r.window.End, 0)),
 			Period: aws.Int32(int32(r.window.Period)),
 		})
+		if err == nil && isNone(out) {
+			err = errNoAnswer
+		}
 		return err
 	}
-	_, err := f.client.GetMetricData(ctx, &cloudwatch.GetMetricDataInput{
+	out, err := f.client.GetMetricData(ctx, &cloudwatch.GetMetricDataInput{
 		StartTime: aws.Time(time.Unix(r.window.End-r.window.Period, 0)),
 		EndTime:   aws.Time(time.Unix(r.window.End, 0)),
 		MetricDataQueries: []types.MetricDataQuery{{
@@ -145,6 +148,9 @@ func (f *fetcher) control(ctx context.Context, r *request) error {
 			},
 		}},
 	})
+	if err == nil && len(out.MetricDataResults) == 0 { // each query has a result
+		err = errNoAnswer
+	}
 	return err
 }
 

@@ -325,7 +325,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// JSON has a word for a number that is none, which the SDK takes for 0.
+// JSON and CBOR have a word for a number that is none, which the SDK takes for 0.
 func TestNullIsNoNumber(t *testing.T) {
 	const result = `{"Id": "q%d", "StatusCode": "Complete", "Label": null, "Timestamps": [1790000100, 1790000400], "Values": [%s, 2]}`
 	for value, want := range map[string]int{"1": 3, "null": 0} {
@@ -342,6 +342,24 @@ func TestNullIsNoNumber(t *testing.T) {
 			t.Errorf("statistics of %s: %s", value, tell(got))
 		}
 	}
+	for want, value := range map[int]cbor.Value{3: cbor.Float64(1), 0: &cbor.Nil{}} {
+		var results cbor.List
+		for i := range 5 {
+			results = append(results, cbor.Map{"Id": cbor.String(fmt.Sprint("q", i)), "StatusCode": cbor.String("Complete"), "Label": &cbor.Nil{},
+				"Timestamps": cbor.List{cborTime(1_790_000_100)}, "Values": cbor.List{value}})
+		}
+		body := encodeCBOR(cbor.Map{"MetricDataResults": results, "NextToken": &cbor.Nil{}})
+		for _, plain := range []bool{false, true} {
+			if got := fetchAll(t, &oneAnswer{status: 200, body: body}, CBOR, false, plain); len(got.results) != want {
+				t.Errorf("of %v, plain %t: %s", value, plain, tell(got))
+			}
+		}
+		body = encodeCBOR(cbor.Map{"Label": cbor.String("l"), "Datapoints": cbor.List{cbor.Map{
+			"Timestamp": cborTime(1_790_000_100), "Average": cbor.Float64(1), "ExtendedStatistics": cbor.Map{"p99": value}}}})
+		if got := fetchAll(t, &oneAnswer{status: 200, body: body}, CBOR, true, false); len(got.results) != min(want, 1) {
+			t.Errorf("statistics of %v: %s", value, tell(got))
+		}
+	}
 }
 
 // What is no answer of AWS has no list and no request's id; AWS may leave an
@@ -355,6 +373,13 @@ func TestNoAnswer(t *testing.T) {
 			}
 			if got := fetchAll(t, service, p, true, false); (got.err == nil) != accepted {
 				t.Errorf("%s, id %q: GetMetricStatistics: %v", p, id, got.err)
+			}
+			for _, statistics := range []bool{false, true} {
+				// What fails against a control call is not taken for the instances' fault.
+				fetch := &fetcher{client: NewCloudWatch(service.config(), p), series: fuzzSeries, statistics: statistics}
+				if err := fetch.control(t.Context(), fuzzRequest(statistics)); (err == nil) != (accepted && statistics) {
+					t.Errorf("%s, id %q, statistics %t: control: %v", p, id, statistics, err)
+				}
 			}
 		}
 	}

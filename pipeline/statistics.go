@@ -97,7 +97,7 @@ func (f *fetcher) askStatistics(ctx context.Context, in *cloudwatch.GetMetricSta
 	if err != nil {
 		return err
 	}
-	if out.Datapoints == nil && out.Label == nil && !fromAWS(out.ResultMetadata) {
+	if isNone(out) {
 		return errNoAnswer
 	}
 	for i := range out.Datapoints {
@@ -108,6 +108,11 @@ func (f *fetcher) askStatistics(ctx context.Context, in *cloudwatch.GetMetricSta
 		}
 	}
 	return nil
+}
+
+// isNone reports an answer that has nothing of one.
+func isNone(out *cloudwatch.GetMetricStatisticsOutput) bool {
+	return out.Datapoints == nil && out.Label == nil && !fromAWS(out.ResultMetadata)
 }
 
 // statisticsGrid takes datapoints in any order.

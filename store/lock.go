@@ -62,7 +62,7 @@ func lockDir(dir string) (*os.File, error) {
 // holds the directory. A lock file that somebody has removed is made anew; where
 // that cannot be, nobody can hold it either.
 func shareLock(dir string) (*os.File, error) {
-	file, err := os.OpenFile(lockPath(dir), os.O_RDONLY|os.O_CREATE, 0o666)
+	file, err := os.OpenFile(lockPath(dir), os.O_RDONLY|os.O_CREATE|syscall.O_NOFOLLOW, 0o666)
 	if err != nil {
 		return os.Open(os.DevNull)
 	}

@@ -78,7 +78,7 @@ func padded(text []byte, size int) []byte {
 // overwrite changes a file in its place, in one step and never its size: what
 // does not fit would leave neither the old text nor the new one.
 func overwrite(path string, text []byte) error {
-	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	file, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}

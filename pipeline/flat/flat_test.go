@@ -199,7 +199,7 @@ func TestDecodesAsTheSDKDoes(t *testing.T) {
 			if errors.Is(through.err, ErrUnexpected) && len(through.results) == 0 {
 				t.Error("gave up though the body was still there")
 			}
-			compare(t, "protocol", through, want)
+			compareThrough(t, b.body, through, want)
 		})
 	}
 }
@@ -277,9 +277,19 @@ func FuzzDecode(f *testing.F) {
 			return // refused, see TestCutBodies
 		}
 		want := safely(func() page { return bySDK(bytes.NewReader(body)) })
-		compare(t, "protocol", byProtocolSafely(body), want)
+		compareThrough(t, body, byProtocolSafely(body), want)
 		compare(t, "decoder", byDecoder(&chunks{body, int(chunk) + 1}, 64), want)
 	})
+}
+
+// compareThrough compares what goes through the protocol, which refuses what the
+// SDK takes for 0.
+func compareThrough(t *testing.T, body []byte, got, want page) {
+	t.Helper()
+	if errors.Is(got.err, errNull) && (bytes.IndexByte(body, headNull) >= 0 || bytes.IndexByte(body, headNothing) >= 0) {
+		return
+	}
+	compare(t, "protocol", got, want)
 }
 
 func byProtocolSafely(body []byte) page {

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/encoding/cbor"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -49,17 +51,18 @@ func (p protocol) bySDK(
 	if err != nil {
 		return &smithy.DeserializationError{Err: fmt.Errorf("read answer: %w", err)}
 	}
-	weigh := weight
+	weigh, hasNull := weight, cborHasNull
 	if !p.isCBOR() {
-		weigh = weightOfText
+		weigh, hasNull = weightOfText, jsonHasNull
 	}
+	w, null := weigh(body)
 	switch {
 	case len(body) == 0:
 		return errEmpty
-	case weigh(body) > heaviest(out):
+	case w > heaviest(out):
 		return &smithy.DeserializationError{Err: errors.New("answer is made of more than a page can hold")}
-	case !p.isCBOR() && holdsNull(body):
-		return &smithy.DeserializationError{Err: errors.New("answer has null in the place of a number")}
+	case null && hasNull(body):
+		return errNull
 	}
 	return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, with(resp, bytes.NewReader(body)), out)
 }
@@ -74,18 +77,15 @@ func heaviest(out smithy.Deserializable) int {
 
 var nullElement = regexp.MustCompile(`[\[,:]\s*null`)
 
-// holdsNull reports whether JSON has null for a datapoint's value: the SDK takes
-// it for 0.
-func holdsNull(body []byte) bool {
-	if !nullElement.Match(body) {
-		return false
-	}
+// jsonHasNull reports whether JSON has null for a datapoint's value: the SDK takes
+// it for 0. What is no JSON is left to the decoder.
+func jsonHasNull(body []byte) bool {
 	var answer struct {
 		MetricDataResults []struct{ Values []*float64 }
 		Datapoints        []struct{ ExtendedStatistics map[string]*float64 }
 	}
-	if json.Unmarshal(body, &answer) != nil {
-		return false // the SDK tells what is wrong with it
+	if !nullElement.Match(body) || json.Unmarshal(body, &answer) != nil {
+		return false
 	}
 	for _, r := range answer.MetricDataResults {
 		if slices.Contains(r.Values, nil) {
@@ -93,14 +93,53 @@ func holdsNull(body []byte) bool {
 		}
 	}
 	for _, d := range answer.Datapoints {
-		for _, v := range d.ExtendedStatistics {
-			if v == nil {
-				return true
-			}
+		if slices.Contains(slices.Collect(maps.Values(d.ExtendedStatistics)), nil) {
+			return true
 		}
 	}
 	return false
 }
+
+// cborHasNull is jsonHasNull of CBOR.
+func cborHasNull(body []byte) bool {
+	answer, err := cbor.Decode(body)
+	if err != nil {
+		return false
+	}
+	for _, r := range elements(member(answer, "MetricDataResults")) {
+		if slices.ContainsFunc(elements(member(r, "Values")), isNull) {
+			return true
+		}
+	}
+	for _, d := range elements(member(answer, "Datapoints")) {
+		statistics, _ := member(d, "ExtendedStatistics").(cbor.Map)
+		if slices.ContainsFunc(slices.Collect(maps.Values(statistics)), isNull) {
+			return true
+		}
+	}
+	return false
+}
+
+func member(v cbor.Value, name string) cbor.Value {
+	m, _ := v.(cbor.Map)
+	return m[name]
+}
+
+func elements(v cbor.Value) []cbor.Value {
+	l, _ := v.(cbor.List)
+	return l
+}
+
+func isNull(v cbor.Value) bool {
+	switch v.(type) {
+	case *cbor.Nil, *cbor.Undefined:
+		return true
+	}
+	return false
+}
+
+// errNull refuses null in the place of a number, which the SDK takes for 0.
+var errNull = &smithy.DeserializationError{Err: errors.New("answer has null in the place of a number")}
 
 // errEmpty refuses an answer that is no document in any protocol, as one is that
 // broke off before it began. The SDK takes it for one that has nothing to say.
@@ -116,11 +155,12 @@ func with(resp *smithyhttp.Response, body io.Reader) *smithyhttp.Response {
 	return &smithyhttp.Response{Response: &r}
 }
 
-// weightOfText is the weight of JSON or XML: of what separates numbers, and of
-// what becomes a structure. A datapoint of XML has four tags, and 100,800 weigh
+// weightOfText is the weight of JSON or XML, of what separates numbers and of
+// what becomes a structure, and whether there is a null. A datapoint of XML has four tags, and 100,800 weigh
 // 403,200.
-func weightOfText(body []byte) int {
-	w := heavy * bytes.Count(body, []byte("null"))
+func weightOfText(body []byte) (w int, null bool) {
+	nulls := bytes.Count(body, []byte("null"))
+	w = heavy * nulls
 	for i, c := range body {
 		switch {
 		case c == '{' || c == '[' || c == '>' && i > 0 && body[i-1] == '/':
@@ -129,12 +169,13 @@ func weightOfText(body []byte) int {
 			w++
 		}
 	}
-	return w
+	return w, nulls > 0
 }
 
-// weight adds up the items of CBOR, whatever they are nested in. What is no CBOR
+// weight adds up the items of CBOR, whatever they are nested in, and reports
+// whether one is null. What is no CBOR
 // is left to the decoder.
-func weight(body []byte) (w int) {
+func weight(body []byte) (w int, null bool) {
 	for len(body) > 0 {
 		major, info := body[0]>>5, body[0]&31
 		n := uint64(info)
@@ -142,7 +183,7 @@ func weight(body []byte) (w int) {
 		if info >= 24 && info <= 27 {
 			size := 1 << (info - 24)
 			if len(body) < size {
-				return w
+				return w, null
 			}
 			var argument [8]byte
 			copy(argument[8-size:], body)
@@ -153,10 +194,11 @@ func weight(body []byte) (w int) {
 			w++
 		default:
 			w += heavy
+			null = null || major == majorOther && (info == headNull&31 || info == headNothing&31)
 		}
 		if (major == majorBytes || major == majorText) && info <= 27 {
 			body = body[min(n, uint64(len(body))):]
 		}
 	}
-	return w
+	return w, null
 }
