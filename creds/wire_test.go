@@ -126,7 +126,7 @@ func TestContainerIsAskedItself(t *testing.T) {
 	var followed atomic.Int64
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Add(1) }))
 	defer other.Close()
-	s := httptest.NewServer(http.RedirectHandler(other.URL, 307))
+	s := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
 	defer s.Close()
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", s.URL)
 	if _, err := configFor(t, Config{}, ""); err != nil {
