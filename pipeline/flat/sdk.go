@@ -155,9 +155,9 @@ func with(resp *smithyhttp.Response, body io.Reader) *smithyhttp.Response {
 	return &smithyhttp.Response{Response: &r}
 }
 
-// weightOfText is the weight of JSON or XML, of what separates numbers and of
-// what becomes a structure, and whether there is a null. A datapoint of XML has four tags, and 100,800 weigh
-// 403,200.
+// weightOfText is the weight of JSON or XML: of what separates numbers, and of
+// what becomes a structure. It reports whether there may be a null. A datapoint
+// of XML has four tags, and 100,800 weigh 403,200.
 func weightOfText(body []byte) (w int, null bool) {
 	nulls := bytes.Count(body, []byte("null"))
 	w = heavy * nulls
@@ -173,8 +173,7 @@ func weightOfText(body []byte) (w int, null bool) {
 }
 
 // weight adds up the items of CBOR, whatever they are nested in, and reports
-// whether one is null. What is no CBOR
-// is left to the decoder.
+// whether one is null. What is no CBOR is left to the decoder.
 func weight(body []byte) (w int, null bool) {
 	for len(body) > 0 {
 		major, info := body[0]>>5, body[0]&31
