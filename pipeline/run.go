@@ -127,7 +127,7 @@ type run struct {
 // store's error. In each case what was fetched is committed.
 func Run(ctx context.Context, cfg Config) error {
 	r := &run{Config: cfg.withDefaults()}
-	r.series = r.Job.Spec().Series
+	r.series = r.Job.Plan().Series
 	r.groups = groupsOf(r.series)
 	r.meter.sessions = r.Sessions
 	r.pool.SetLimit(r.MaxInFlight)
@@ -144,7 +144,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return nil
 	}
 	if err := r.Job.Finish(ctx); err != nil {
-		return fmt.Errorf("publish job %s: %w", r.Job.Spec().ID, err)
+		return fmt.Errorf("publish job %s: %w", r.Job.Plan().ID, err)
 	}
 	return nil
 }

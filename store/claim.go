@@ -53,7 +53,7 @@ func claims(own claim, shard Shard) []claim {
 
 // claimsOf are a job's, in the order in which they are made.
 func (d *Dir) claimsOf(ctx context.Context, shard Shard) (all []claim, err error) {
-	err = persist(ctx, d.full, func() error {
+	err = retryTransient(ctx, d.full, func() error {
 		own, err := d.identity()
 		all = claims(own, shard)
 		return err
@@ -68,7 +68,7 @@ func (d *Dir) checkClaims(ctx context.Context, out string, shard Shard) error {
 		return err
 	}
 	for _, c := range all {
-		err := persist(ctx, d.unanswered, func() error { return d.checkClaim(ctx, out, c) })
+		err := retryTransient(ctx, d.unanswered, func() error { return d.checkClaim(ctx, out, c) })
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -84,9 +84,9 @@ func (d *Dir) claimOut(ctx context.Context, out string, shard Shard) error {
 	}
 	for _, c := range all {
 		if isRemote(out) {
-			err = persist(ctx, d.unanswered, func() error { return d.claimRemote(ctx, out, c) })
+			err = retryTransient(ctx, d.unanswered, func() error { return d.claimRemote(ctx, out, c) })
 		} else {
-			err = persist(ctx, d.full, func() error { return claimLocal(&d.files, out, c) })
+			err = retryTransient(ctx, d.full, func() error { return claimLocal(&d.files, out, c) })
 		}
 		if err != nil {
 			return err

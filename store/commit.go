@@ -21,7 +21,7 @@ func (j *Job) Commit(ctx context.Context, b *Batch) error {
 	if err := j.builder.waitForRoom(ctx); err != nil {
 		return err
 	}
-	return j.persist(ctx, func() error { return j.commit(b) })
+	return j.retryTransient(ctx, func() error { return j.commit(b) })
 }
 
 func (j *Job) commit(b *Batch) error {
@@ -35,14 +35,14 @@ func (j *Job) commit(b *Batch) error {
 		if err := c.apply(b); err != nil {
 			return err
 		}
-		if r.Spooled >= j.spec.PartSize || r.SegmentRows >= mostRows {
+		if r.Spooled >= j.plan.PartSize || r.SegmentRows >= mostRows {
 			sealed = true
-			return seal(tx, r, j.spec)
+			return seal(tx, r, j.plan)
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("commit to job %s: %w", j.spec.ID, err)
+		return fmt.Errorf("commit to job %s: %w", j.plan.ID, err)
 	}
 	done := int64(0)
 	for t, record := range c.touched {
@@ -289,7 +289,7 @@ func (c *commit) settle(r *Result) error {
 	if err != nil {
 		return err
 	}
-	o.record.PointsDone += c.job.spec.Series[r.Series].points(r.Window)
+	o.record.PointsDone += c.job.plan.Series[r.Series].points(r.Window)
 	if o.progress.settle(bit, len(o.shape.bits), r.Failure != nil) {
 		o.record.complete(&o.progress)
 	}
@@ -326,7 +326,7 @@ func (c *commit) spool(r *Result, p *progress) error {
 	if r.Columns == nil {
 		return nil
 	}
-	series := &c.job.spec.Series[r.Series]
+	series := &c.job.plan.Series[r.Series]
 	w := series.Windows[r.Window]
 	if err := checkColumns(r.Columns, len(series.Statistics), w.Points()); err != nil {
 		return fmt.Errorf("result for %q: %w", r.Instance, err)
@@ -397,10 +397,10 @@ const mostRows = 1 << 28
 
 // seal ends the active segment: in the same transaction the writer gets a new
 // one and the intent to publish the old one is recorded.
-func seal(tx *bolt.Tx, r *jobRecord, spec Spec) error {
+func seal(tx *bolt.Tx, r *jobRecord, plan Plan) error {
 	in := intent{Segment: r.Segment, Bytes: r.Spooled}
 	for _, day := range r.Days {
-		in.Parts = append(in.Parts, Part{Name: partName(spec, day, r.Segment), Segment: r.Segment, Date: dateOf(day)})
+		in.Parts = append(in.Parts, Part{Name: partName(plan, day, r.Segment), Segment: r.Segment, Date: dateOf(day)})
 	}
 	r.Segment++
 	r.Spooled, r.SegmentRows, r.Days = 0, 0, nil

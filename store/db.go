@@ -246,7 +246,7 @@ type targetRecord struct {
 func (r *targetRecord) pending() int64 { return r.Planned - r.Done - r.Empty - r.Failed }
 
 // initialise writes a new job's database at a temporary path.
-func initialise(path string, spec Spec, targets []Target, denied map[string]time.Time) error {
+func initialise(path string, plan Plan, targets []Target, denied map[string]time.Time) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -267,10 +267,10 @@ func initialise(path string, spec Spec, targets []Target, denied map[string]time
 			}
 		}
 		meta := tx.Bucket(bucketMeta)
-		if err := errors.Join(putJSON(meta, keySpec, spec), putJSON(meta, keyDenied, denied)); err != nil {
+		if err := errors.Join(putJSON(meta, keyPlan, plan), putJSON(meta, keyDenied, denied)); err != nil {
 			return err
 		}
-		return putJSON(meta, keyJob, jobRecord{Version: schemaVersion, State: Unfinished, Segment: 1, SeriesRows: make([]int64, len(spec.Series))})
+		return putJSON(meta, keyJob, jobRecord{Version: schemaVersion, State: Unfinished, Segment: 1, SeriesRows: make([]int64, len(plan.Series))})
 	})
 	return errors.Join(err, db.Close())
 }
@@ -305,7 +305,7 @@ func (db *database) info() (info JobInfo, err error) {
 		if n := len(record.Attempts); n > 0 {
 			info.Worked = record.Attempts[n-1].Started
 		}
-		return getJSON(tx.Bucket(bucketMeta), keySpec, &info.Spec)
+		return getJSON(tx.Bucket(bucketMeta), keyPlan, &info.Plan)
 	})
 	return info, err
 }

@@ -32,7 +32,7 @@ type deep struct {
 
 // deepJob is one job whose parts are read.
 type deepJob struct {
-	spec *Spec
+	plan *Plan
 	rows map[uint64]int64 // of each instance, by the hash of its name
 }
 
@@ -47,8 +47,8 @@ func newDeep(ctx context.Context, report *Report) *deep {
 }
 
 // add takes the parts of a job that are what the manifest says.
-func (d *deep) add(spec *Spec, at place.Place, parts []Part) *deepJob {
-	job := &deepJob{spec: spec, rows: map[uint64]int64{}}
+func (d *deep) add(plan *Plan, at place.Place, parts []Part) *deepJob {
+	job := &deepJob{plan: plan, rows: map[uint64]int64{}}
 	for _, p := range parts {
 		d.dates[p.Date] = append(d.dates[p.Date], deepPart{job, at, p})
 	}
@@ -110,7 +110,7 @@ func (d *deep) date(parts []deepPart) (err error) {
 
 // check looks at one run.
 func (d *deep) check(r *partReader) {
-	run, spec := &r.run, r.job.spec
+	run, plan := &r.run, r.job.plan
 	for i := range run.Points {
 		if !run.HasRow(i) {
 			continue
@@ -122,7 +122,7 @@ func (d *deep) check(r *partReader) {
 			d.report.problem("%s: %s is there twice", r.name(), describeRow(run, at))
 		}
 		d.seen[at] = struct{}{}
-		if t := time.Unix(at, 0).UTC(); t.Format(time.DateOnly) != r.part.Date || t.Before(spec.Start) || !t.Before(spec.End) {
+		if t := time.Unix(at, 0).UTC(); t.Format(time.DateOnly) != r.part.Date || t.Before(plan.Start) || !t.Before(plan.End) {
 			d.report.problem("%s: %s does not belong there", r.name(), describeRow(run, at))
 		}
 	}
@@ -159,7 +159,7 @@ func (d *deep) open(p deepPart) (*partReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	reader, err := p.job.spec.format().NewReader(object, object.Size())
+	reader, err := p.job.plan.format().NewReader(object, object.Size())
 	if err != nil {
 		return nil, errors.Join(err, object.Close())
 	}
@@ -193,8 +193,8 @@ func (d *deep) next(r *partReader) bool {
 // identify names instance and series of the run.
 func (r *partReader) identify() error {
 	run := &r.run
-	for i := range r.job.spec.Series {
-		s := &r.job.spec.Series[i]
+	for i := range r.job.plan.Series {
+		s := &r.job.plan.Series[i]
 		if s.Namespace == run.Namespace && s.Metric == run.Metric && namesAre(run.Dimensions, s.Dimensions) {
 			r.instance = strings.Join([]string{run.Account, run.Region, s.group(), run.Dimensions}, "\x00")
 			r.series = r.instance + "\x00" + run.Metric
@@ -219,7 +219,7 @@ func (h *partHeap) Pop() any {
 
 // compare holds the rows of each instance against what the job has committed.
 func (d *deep) compare(db *database, job *deepJob) error {
-	shapes := newShapes(job.spec.Series)
+	shapes := newShapes(job.plan.Series)
 	return db.view(func(tx *bolt.Tx) error {
 		if err := d.addSpool(tx, job); err != nil {
 			return err
@@ -245,7 +245,7 @@ func (d *deep) compare(db *database, job *deepJob) error {
 				}
 				name := account + "\x00" + region + "\x00" + string(key)
 				if rows := job.rows[maphash.String(d.seed, name)]; rows != int64(p.rows) {
-					d.report.problem("job %s: %s of %s has %d rows, but %d were committed", job.spec.ID, key[strings.LastIndexByte(string(key), 0)+1:], target, rows, p.rows)
+					d.report.problem("job %s: %s of %s has %d rows, but %d were committed", job.plan.ID, key[strings.LastIndexByte(string(key), 0)+1:], target, rows, p.rows)
 				}
 				return nil
 			})
@@ -260,7 +260,7 @@ func (d *deep) addSpool(tx *bolt.Tx, job *deepJob) error {
 		if err != nil {
 			return err
 		}
-		s := &job.spec.Series[n.series]
+		s := &job.plan.Series[n.series]
 		name := strings.Join([]string{n.account, n.region, s.group(), n.dims}, "\x00")
 		job.rows[maphash.String(d.seed, name)] += int64(g.rows())
 		return nil

@@ -96,20 +96,20 @@ func (d *Dir) jobFile(id, suffix string) string { return filepath.Join(d.jobs(),
 
 // Create makes a job with its targets, durably and as a whole: the rename of
 // its database is the one step that makes it exist.
-func (d *Dir) Create(ctx context.Context, spec Spec, targets []Target) (*Job, error) {
-	id, err := newJobID(spec)
+func (d *Dir) Create(ctx context.Context, plan Plan, targets []Target) (*Job, error) {
+	id, err := newJobID(plan)
 	if err != nil {
 		return nil, err
 	}
-	spec.ID, spec.Out, spec.Targets = id, relativeOut(d.path, spec.Out), targets
-	if err := d.takeOut(ctx, spec.Out, spec.Shard); err != nil {
+	plan.ID, plan.Out, plan.Targets = id, relativeOut(d.path, plan.Out), targets
+	if err := d.takeOut(ctx, plan.Out, plan.Shard); err != nil {
 		return nil, err
 	}
 	denied, err := d.deniedBefore()
 	if err != nil {
 		return nil, err
 	}
-	if err := persist(ctx, d.full, func() error { return d.makeJob(&spec, targets, denied) }); err != nil {
+	if err := retryTransient(ctx, d.full, func() error { return d.makeJob(&plan, targets, denied) }); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	return d.OpenJob(id)
@@ -122,7 +122,7 @@ func (d *Dir) takeOut(ctx context.Context, out string, shard Shard) error {
 	if err := d.checkClaims(ctx, out, shard); err != nil {
 		return err
 	}
-	if err := persist(ctx, d.unanswered, func() error { return d.checkStrangers(ctx, out, shard) }); err != nil {
+	if err := retryTransient(ctx, d.unanswered, func() error { return d.checkStrangers(ctx, out, shard) }); err != nil {
 		return err
 	}
 	return d.claimOut(ctx, out, shard)
@@ -130,15 +130,15 @@ func (d *Dir) takeOut(ctx context.Context, out string, shard Shard) error {
 
 // makeJob writes the specification and an empty database, whose name is what makes
 // it a job. What a full disk has stopped can be done anew.
-func (d *Dir) makeJob(spec *Spec, targets []Target, denied map[string]time.Time) error {
-	if err := d.writeSpec(spec); err != nil {
+func (d *Dir) makeJob(plan *Plan, targets []Target, denied map[string]time.Time) error {
+	if err := d.writePlan(plan); err != nil {
 		return err
 	}
-	temporary := durable.Temporary(d.jobFile(spec.ID, ".db"))
-	if err := initialise(temporary, *spec, targets, denied); err != nil {
+	temporary := durable.Temporary(d.jobFile(plan.ID, ".db"))
+	if err := initialise(temporary, *plan, targets, denied); err != nil {
 		return err
 	}
-	return d.files.Publish(temporary, d.jobFile(spec.ID, ".db"))
+	return d.files.Publish(temporary, d.jobFile(plan.ID, ".db"))
 }
 
 // full tells of a job that a full disk has no room for.
@@ -154,7 +154,7 @@ func (d *Dir) deniedBefore() (map[string]time.Time, error) {
 	if err != nil || len(jobs) == 0 || jobs[len(jobs)-1].Pruned {
 		return denied, err
 	}
-	db, err := openForReading(d.jobFile(jobs[len(jobs)-1].Spec.ID, ".db"))
+	db, err := openForReading(d.jobFile(jobs[len(jobs)-1].Plan.ID, ".db"))
 	if err != nil {
 		return nil, err
 	}
@@ -196,16 +196,16 @@ func resolveOut(dir, out string) string {
 
 // newJobID is a name for people that is also unique: parts of different
 // directories may meet in one place.
-func newJobID(spec Spec) (string, error) {
+func newJobID(plan Plan) (string, error) {
 	var suffix [3]byte
 	if _, err := rand.Read(suffix[:]); err != nil {
 		return "", err
 	}
-	name := safeName(spec.Name)
-	if spec.Shard != (Shard{}) {
-		name += "-" + spec.Shard.name()
+	name := safeName(plan.Name)
+	if plan.Shard != (Shard{}) {
+		name += "-" + plan.Shard.name()
 	}
-	return strings.Join([]string{name, rangeName(spec.Start, spec.End), hex.EncodeToString(suffix[:])}, "-"), nil
+	return strings.Join([]string{name, rangeName(plan.Start, plan.End), hex.EncodeToString(suffix[:])}, "-"), nil
 }
 
 // safeName keeps a name from leaving its directory or being hidden in it.

@@ -20,7 +20,7 @@ type Export struct {
 	Out    string // a directory
 	Format encode.Format
 	// Job selects jobs; nil: all.
-	Job func(*Spec) bool
+	Job func(*Plan) bool
 }
 
 // Exported counts what Export wrote.
@@ -48,10 +48,10 @@ func ExportParts(ctx context.Context, dir string, cfg Config, e Export) (done Ex
 	selected := 0
 	for _, id := range ids {
 		x := exporting{Export: e, dir: d, to: place.NewLocal(e.Out, &d.files), done: &done}
-		if x.spec, err = d.readSpec(id); err != nil {
+		if x.plan, err = d.readPlan(id); err != nil {
 			return done, err
 		}
-		if e.Job != nil && !e.Job(&x.spec) {
+		if e.Job != nil && !e.Job(&x.plan) {
 			continue
 		}
 		selected++
@@ -69,7 +69,7 @@ func ExportParts(ctx context.Context, dir string, cfg Config, e Export) (done Ex
 type exporting struct {
 	Export
 	dir  *Dir
-	spec Spec
+	plan Plan
 	to   place.Place
 	done *Exported
 }
@@ -77,21 +77,21 @@ type exporting struct {
 // job exports what the manifest file lists: it is only ever replaced as a whole,
 // so a run may go on meanwhile.
 func (x *exporting) job(ctx context.Context) error {
-	m, err := readManifest(x.dir.path, x.spec.ID)
+	m, err := readManifest(x.dir.path, x.plan.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing is published yet
 	}
 	if err != nil {
 		return err
 	}
-	from, err := x.dir.place(x.spec.Out)
+	from, err := x.dir.place(x.plan.Out)
 	if err != nil {
 		return err
 	}
 	if path.Clean(filepath.ToSlash(x.Out)) == path.Clean(from.String()) {
 		return fmt.Errorf("%s is where the data lie: export to another directory", x.Out)
 	}
-	names, err := x.to.List(ctx, "date=*/"+x.spec.ID+"-*")
+	names, err := x.to.List(ctx, "date=*/"+x.plan.ID+"-*")
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (x *exporting) job(ctx context.Context) error {
 	}
 	exported := map[string]bool{}
 	for _, p := range m.Parts {
-		name := strings.TrimSuffix(p.Name, x.spec.format().Suffix()) + x.Format.Suffix()
+		name := strings.TrimSuffix(p.Name, x.plan.format().Suffix()) + x.Format.Suffix()
 		if err := x.part(ctx, from, p, name); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
@@ -154,13 +154,13 @@ func (x *exporting) part(ctx context.Context, from place.Place, p Part, name str
 }
 
 func (x *exporting) convert(ctx context.Context, w io.Writer, from place.Place, p Part) (err error) {
-	statistics := x.spec.Statistics()
-	out, err := x.Format.NewWriter(w, statistics, map[string]string{"cwharvest.job": x.spec.ID, "cwharvest.plan": string(x.spec.Plan)})
+	statistics := x.plan.Statistics()
+	out, err := x.Format.NewWriter(w, statistics, map[string]string{"cwharvest.job": x.plan.ID, "cwharvest.plan": string(x.plan.Settings)})
 	if err != nil {
 		return err
 	}
 	rows := int64(0)
-	err = readRuns(ctx, from, x.spec.format(), p.Name, func(run *encode.Run, columns []string) error {
+	err = readRuns(ctx, from, x.plan.format(), p.Name, func(run *encode.Run, columns []string) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}

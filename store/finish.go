@@ -12,16 +12,16 @@ import (
 func (j *Job) Finish(ctx context.Context) error {
 	for _, t := range j.Targets() {
 		if t.Denied == nil && !t.Complete() {
-			return fmt.Errorf("job %s is not finished: %s is pending", j.spec.ID, t.Target)
+			return fmt.Errorf("job %s is not finished: %s is pending", j.plan.ID, t.Target)
 		}
 	}
-	if err := j.persist(ctx, j.sealRest); err != nil {
+	if err := j.retryTransient(ctx, j.sealRest); err != nil {
 		return err
 	}
 	if err := j.builder.drain(ctx); err != nil {
 		return err
 	}
-	return j.persist(ctx, func() error { return j.finish(ctx) })
+	return j.retryTransient(ctx, func() error { return j.finish(ctx) })
 }
 
 // finish is repeated as a whole.
@@ -51,7 +51,7 @@ func (j *Job) sealRest() error {
 	if len(j.record.Days) == 0 {
 		return nil
 	}
-	err := j.save(func(r *jobRecord, tx *bolt.Tx) error { return seal(tx, r, j.spec) })
+	err := j.save(func(r *jobRecord, tx *bolt.Tx) error { return seal(tx, r, j.plan) })
 	if err != nil {
 		return fmt.Errorf("seal the last segment: %w", err)
 	}

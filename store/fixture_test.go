@@ -22,7 +22,7 @@ type fixture struct {
 	testing.TB
 	rng  *rand.Rand
 	path string
-	spec Spec
+	plan Plan
 	job  *Job // of the attempt at hand
 	// fault is planted in every directory that the fixture opens.
 	fault func(step durable.Step, after bool) error
@@ -43,9 +43,9 @@ func newFixture(t testing.TB, seed uint64) *fixture {
 		{start.Unix(), start.Add(7 * time.Hour).Unix(), 3600},
 		{start.Add(7 * time.Hour).Unix(), start.Add(30 * time.Hour).Unix(), 300},
 	}
-	f.spec = Spec{
+	f.plan = Plan{
 		Name: "night", Start: start, End: start.Add(30 * time.Hour), Created: start, Format: "jsonl",
-		Out: filepath.Join(f.path, "data"), PartSize: 20_000, Plan: json.RawMessage(`{}`),
+		Out: filepath.Join(f.path, "data"), PartSize: 20_000, Settings: json.RawMessage(`{}`),
 		Series: []Series{
 			{Namespace: "AWS/EC2", Dimensions: []string{"InstanceId"}, Metric: "CPUUtilization", Statistics: []string{"Average", "Maximum"}, Windows: windows},
 			{Namespace: "AWS/EC2", Dimensions: []string{"InstanceId"}, Metric: "NetworkIn", Statistics: []string{"Sum"}, Windows: windows},
@@ -63,7 +63,7 @@ func newFixture(t testing.TB, seed uint64) *fixture {
 }
 
 func (f *fixture) addResults(t Target, in Instance) {
-	for s, series := range f.spec.Series {
+	for s, series := range f.plan.Series {
 		for w, window := range series.Windows {
 			r := Result{Target: t, Instance: in.Key(), Series: s, Window: w}
 			if f.rng.IntN(5) > 0 {
@@ -91,7 +91,7 @@ func (f *fixture) columns(points, statistics int) [][]float64 {
 
 // expect notes the rows of a result by name.
 func (f *fixture) expect(r *Result) {
-	series := f.spec.Series[r.Series]
+	series := f.plan.Series[r.Series]
 	w := series.Windows[r.Window]
 	for i := range w.Points() {
 		values, some := map[string]any{"average": nil, "maximum": nil, "sum": nil}, false
@@ -114,7 +114,7 @@ func (f *fixture) expect(r *Result) {
 }
 
 // moveTo goes on in another directory.
-func (f *fixture) moveTo(path string) { f.path, f.spec.Out = path, filepath.Join(path, "data") }
+func (f *fixture) moveTo(path string) { f.path, f.plan.Out = path, filepath.Join(path, "data") }
 
 // open opens the directory with the fixture's fault planted.
 func (f *fixture) open() (*Dir, error) {
@@ -140,9 +140,9 @@ func (f *fixture) attempt(giveUp bool) (err error) {
 	}
 	var job *Job
 	if len(jobs) == 0 {
-		job, err = d.Create(context.Background(), f.spec, testTargets)
+		job, err = d.Create(context.Background(), f.plan, testTargets)
 	} else {
-		job, err = d.OpenJob(jobs[0].Spec.ID)
+		job, err = d.OpenJob(jobs[0].Plan.ID)
 	}
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (f *fixture) pending(job *Job) []Result {
 // check reads every published part and compares all rows with those wanted.
 func (f *fixture) check() {
 	f.Helper()
-	paths, err := filepath.Glob(filepath.Join(f.spec.Out, "date=*", "[^_]*.jsonl"))
+	paths, err := filepath.Glob(filepath.Join(f.plan.Out, "date=*", "[^_]*.jsonl"))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -234,14 +234,14 @@ func (f *fixture) check() {
 // checkFiles reads what repair would go by.
 func (f *fixture) checkFiles() {
 	f.Helper()
-	var spec Spec
+	var plan Plan
 	var m Manifest
 	job := strings.TrimSuffix(f.database(), ".db")
-	if err := errors.Join(readJSON(job+".json", &spec), readJSON(job+".manifest.json", &m)); err != nil {
+	if err := errors.Join(readJSON(job+".json", &plan), readJSON(job+".manifest.json", &m)); err != nil {
 		f.Fatal(err)
 	}
-	if len(m.Parts) == 0 || m.Inventory == nil || len(spec.Series) != len(f.spec.Series) {
-		f.Fatalf("manifest %+v, %d series", m, len(spec.Series))
+	if len(m.Parts) == 0 || m.Inventory == nil || len(plan.Series) != len(f.plan.Series) {
+		f.Fatalf("manifest %+v, %d series", m, len(plan.Series))
 	}
 }
 
@@ -296,7 +296,7 @@ func (f *fixture) begin() *Job {
 			f.Error(err)
 		}
 	})
-	job, err := d.Create(context.Background(), f.spec, testTargets)
+	job, err := d.Create(context.Background(), f.plan, testTargets)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -132,7 +132,7 @@ func FuzzSnapshot(f *testing.F) {
 		if err := json.Unmarshal(text, &again); err != nil || !reflect.DeepEqual(*s, again) {
 			t.Errorf("%+v became %+v: %v", *s, again, err)
 		}
-		b := rebuilding{dir: newDir(dir, Config{}), spec: Spec{ID: s.Job}, targets: map[Target]targetRecord{}}
+		b := rebuilding{dir: newDir(dir, Config{}), plan: Plan{ID: s.Job}, targets: map[Target]targetRecord{}}
 		if b.recall(); len(b.record.Attempts) != len(s.Attempts) || len(b.targets) > len(s.TargetDetails) {
 			t.Errorf("recalled %+v of %+v", b.record, *s)
 		}
@@ -143,13 +143,13 @@ func FuzzSnapshot(f *testing.F) {
 // theirs leaves the job's place, and no length of theirs is more than a job has.
 func FuzzJobFiles(f *testing.F) {
 	const id = "night-11b41e"
-	const spec = `{"id":"night-11b41e","name":"n","start":"2026-11-19T22:00:00Z","end":"2026-11-20T04:00:00Z","out":"data","format":"csv","compression":"gzip","part_size":65536,` +
+	const plan = `{"id":"night-11b41e","name":"n","start":"2026-11-19T22:00:00Z","end":"2026-11-20T04:00:00Z","out":"data","format":"csv","compression":"gzip","part_size":65536,` +
 		`"series":[{"namespace":"AWS/EC2","metric":"CPUUtilization","dimensions":["InstanceId"],"statistics":["Average","p99"],"windows":[{"start":1700000100,"end":1700001600,"period":300}]}],"plan":{}}`
 	const manifest = `{"job":"night-11b41e","parts":[{"name":"date=2026-11-20/night-11b41e-000001.csv.gz","segment":1,"date":"2026-11-20","rows":5,"bytes":100,"sha256":"00"}],` +
 		`"inventory":{"name":"../instances/date=2026-11-20/night-11b41e-001.csv.gz"},"replans":[{"window":{"start":1700000100,"end":1700001600,"period":300},"now":{"start":1700000100,"end":1700000100,"period":300}}]}`
-	f.Add([]byte(spec), []byte(manifest))
-	f.Add([]byte(spec), []byte(`{"job":"night-11b41e","replans":[{"now":{"period":-1}}]}`))
-	f.Add([]byte(spec), []byte(`{"state":"finished","id":"0123","directory":"/d","pid":1,"host":"h","started":"2026-11-25T01:00:00Z"}`))
+	f.Add([]byte(plan), []byte(manifest))
+	f.Add([]byte(plan), []byte(`{"job":"night-11b41e","replans":[{"now":{"period":-1}}]}`))
+	f.Add([]byte(plan), []byte(`{"state":"finished","id":"0123","directory":"/d","pid":1,"host":"h","started":"2026-11-25T01:00:00Z"}`))
 	dir := f.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "jobs"), 0o700); err != nil {
 		f.Fatal(err)
@@ -167,7 +167,7 @@ func FuzzJobFiles(f *testing.F) {
 		if err == nil {
 			checkNames(t, &m, id)
 		}
-		s, specErr := readSpecFile(dir, id)
+		s, specErr := readPlanFile(dir, id)
 		if specErr != nil {
 			return
 		}
@@ -213,7 +213,7 @@ func checkNames(t *testing.T, m *Manifest, id string) {
 	}
 }
 
-func checkSpec(t *testing.T, s *Spec) {
+func checkSpec(t *testing.T, s *Plan) {
 	bits := 0
 	for _, sh := range newShapes(s.Series) {
 		if bits += len(sh.bits); sh.points < 0 {

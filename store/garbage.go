@@ -54,7 +54,7 @@ func (db *database) garbage() (names []string, err error) {
 func (j *Job) sweepAll(ctx context.Context) {
 	err := j.sweep(ctx)
 	if j.record.Redo == nil { // whose parts are built and have no names yet
-		err = errors.Join(err, j.place.Sweep(ctx, j.spec.ID+"-"))
+		err = errors.Join(err, j.place.Sweep(ctx, j.plan.ID+"-"))
 	}
 	if err != nil {
 		j.dir.log.Warn("what an earlier attempt has left cannot be removed now", "error", err)

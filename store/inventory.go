@@ -23,7 +23,7 @@ import (
 // inventories is where inventories lie, relative to the place of output: beside
 // a place called data, inside of any other, so that it never leaves what a person
 // has named.
-func (s *Spec) inventories() string {
+func (s *Plan) inventories() string {
 	if path.Base(filepath.ToSlash(s.Out)) == "data" {
 		return "../instances"
 	}
@@ -31,7 +31,7 @@ func (s *Spec) inventories() string {
 }
 
 // InventoryPlace is the place of the inventories of all jobs with this output.
-func (s *Spec) InventoryPlace() string {
+func (s *Plan) InventoryPlace() string {
 	if scheme, rest, remote := strings.Cut(s.Out, "://"); remote {
 		bucket, prefix, _ := strings.Cut(rest, "/")
 		return scheme + "://" + bucket + path.Join("/", prefix, s.inventories())
@@ -40,15 +40,15 @@ func (s *Spec) InventoryPlace() string {
 }
 
 func (j *Job) inventoryName() string {
-	return fmt.Sprintf("%s/date=%s/%s-%03d%s", j.spec.inventories(), j.spec.Start.UTC().Format(time.DateOnly), j.spec.ID,
-		len(j.record.Attempts), j.spec.format().Suffix())
+	return fmt.Sprintf("%s/date=%s/%s-%03d%s", j.plan.inventories(), j.plan.Start.UTC().Format(time.DateOnly), j.plan.ID,
+		len(j.record.Attempts), j.plan.format().Suffix())
 }
 
 // publishInventory puts the inventory, as it is at the end of this attempt, in
 // the place of the last one.
 func (j *Job) publishInventory(ctx context.Context) error {
 	j.mu.Lock()
-	part := Part{Name: j.inventoryName(), Date: j.spec.Start.UTC().Format(time.DateOnly), First: j.spec.Start, Last: j.spec.End}
+	part := Part{Name: j.inventoryName(), Date: j.plan.Start.UTC().Format(time.DateOnly), First: j.plan.Start, Last: j.plan.End}
 	j.mu.Unlock()
 	err := j.db.update(func(tx *bolt.Tx) error { return discard(tx, part.Name) })
 	if err != nil {
@@ -84,7 +84,7 @@ func (j *Job) replaceInventory(part *Part) error {
 }
 
 func (j *Job) encodeInventory(ctx context.Context, w io.Writer, part *Part) (err error) {
-	out, err := j.spec.format().NewInventoryWriter(w, map[string]string{"cwharvest.job": j.spec.ID})
+	out, err := j.plan.format().NewInventoryWriter(w, map[string]string{"cwharvest.job": j.plan.ID})
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 type Job struct {
 	dir    *Dir
 	db     *database
-	spec   Spec
+	plan   Plan
 	place  place.Place
 	shapes map[string]*shape
 	encode spoolEncoder // Commit's own
@@ -48,31 +48,31 @@ func (d *Dir) OpenJob(id string) (*Job, error) {
 	if err := j.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.close())
 	}
-	if j.place, err = d.place(j.spec.Out); err != nil {
+	if j.place, err = d.place(j.plan.Out); err != nil {
 		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.close())
 	}
-	j.shapes = newShapes(j.spec.Series)
+	j.shapes = newShapes(j.plan.Series)
 	j.builder.init(j)
 	return j, nil
 }
 
 func (j *Job) load() error {
 	return j.db.view(func(tx *bolt.Tx) error {
-		if err := getJSON(tx.Bucket(bucketMeta), keySpec, &j.spec); err != nil {
+		if err := getJSON(tx.Bucket(bucketMeta), keyPlan, &j.plan); err != nil {
 			return err
 		}
 		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &j.record); err != nil {
 			return err
 		}
-		j.spec.Out = resolveOut(j.dir.path, j.spec.Out)
-		j.spec.replan(j.record.Replans)
+		j.plan.Out = resolveOut(j.dir.path, j.plan.Out)
+		j.plan.replan(j.record.Replans)
 		return readTargets(tx, j.targets)
 	})
 }
 
 // replan puts windows in the place of those that CloudWatch cannot answer any
 // more. What was fetched of them stays as it is.
-func (s *Spec) replan(all []Replan) {
+func (s *Plan) replan(all []Replan) {
 	for _, r := range all {
 		for i := range s.Series {
 			for w := range s.Series[i].Windows {
@@ -91,8 +91,8 @@ func (j *Job) Replan(replans []Replan) error {
 	if err != nil {
 		return fmt.Errorf("replan: %w", err)
 	}
-	j.spec.replan(replans)
-	j.shapes = newShapes(j.spec.Series)
+	j.plan.replan(replans)
+	j.shapes = newShapes(j.plan.Series)
 	return nil
 }
 
@@ -136,8 +136,8 @@ func readTargets(tx *bolt.Tx, into map[Target]targetRecord) error {
 	})
 }
 
-// Spec returns the job's frozen plan.
-func (j *Job) Spec() Spec { return j.spec }
+// Plan returns the job's frozen plan.
+func (j *Job) Plan() Plan { return j.plan }
 
 // TargetState is what is committed of a target.
 type TargetState struct {
@@ -179,7 +179,7 @@ func compareTargets(a, b Target) int {
 // is marked as crashed, and building of parts and publishing of status begin. It
 // waits while the disk is full, until the context ends.
 func (j *Job) Begin(ctx context.Context) error {
-	err := j.persist(ctx, func() error {
+	err := j.retryTransient(ctx, func() error {
 		return j.changeRecord(func(r *jobRecord) {
 			closeCrashed(r)
 			r.Attempts = append(r.Attempts, Attempt{Started: time.Now().UTC(), Owner: readOwner(j.dir.path)})
@@ -391,7 +391,7 @@ func (j *Job) retryFailed(tx *bolt.Tx, t Target, record *targetRecord) error {
 		}
 		for i, sw := range sh.bits {
 			if bitSet(p.failed, i) {
-				record.PointsDone -= j.spec.Series[sw.Series].points(sw.Window)
+				record.PointsDone -= j.plan.Series[sw.Series].points(sw.Window)
 			}
 		}
 		if p.complete {

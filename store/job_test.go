@@ -103,7 +103,7 @@ func TestFailedOfADeniedTargetAreTriedAgain(t *testing.T) {
 // A segment ends at its size, or at as many rows as readers take of a file.
 func TestSegmentsAreBoundByRows(t *testing.T) {
 	f := newFixture(t, 5)
-	f.spec.PartSize = 1 << 30
+	f.plan.PartSize = 1 << 30
 	job := f.begin()
 	if err := job.Commit(context.Background(), &Batch{Results: f.results[:4]}); err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestVerifyFindsWhatWasDoneToParts(t *testing.T) {
 		if err := f.attempt(false); err != nil {
 			t.Fatal(err)
 		}
-		paths, err := filepath.Glob(filepath.Join(f.spec.Out, "date=*", "*-000001.jsonl"))
+		paths, err := filepath.Glob(filepath.Join(f.plan.Out, "date=*", "*-000001.jsonl"))
 		if err != nil || len(paths) == 0 {
 			t.Fatal("no parts", err)
 		}
@@ -162,7 +162,7 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	job, err := d.Create(context.Background(), f.spec, testTargets)
+	job, err := d.Create(context.Background(), f.plan, testTargets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 	if err := errors.Join(job.Close(0, ""), d.Close()); err != nil {
 		t.Fatal(err)
 	}
-	f.spec.ID = "" // the directory holds the job already
+	f.plan.ID = "" // the directory holds the job already
 	if err := f.attempt(false); err != nil {
 		t.Fatal(err)
 	}

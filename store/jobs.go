@@ -14,7 +14,7 @@ import (
 
 // JobInfo is what the directory knows of one job.
 type JobInfo struct {
-	Spec   Spec
+	Plan   Plan
 	State  State
 	Pruned bool      // its database was removed: nothing of it can be tried again
 	Worked time.Time // when its last attempt began; zero: never, or pruned
@@ -48,14 +48,14 @@ func readJobs(dir string) ([]JobInfo, error) {
 		if err != nil {
 			return nil, err
 		}
-		job.Spec.Out = resolveOut(dir, job.Spec.Out)
+		job.Plan.Out = resolveOut(dir, job.Plan.Out)
 		jobs = append(jobs, job)
 	}
 	slices.SortFunc(jobs, func(a, b JobInfo) int {
-		if c := a.Spec.Start.Compare(b.Spec.Start); c != 0 {
+		if c := a.Plan.Start.Compare(b.Plan.Start); c != 0 {
 			return c
 		}
-		return a.Spec.Created.Compare(b.Spec.Created)
+		return a.Plan.Created.Compare(b.Plan.Created)
 	})
 	for i := range jobs {
 		if jobs[i].State == Unfinished || i == len(jobs)-1 && !jobs[i].Pruned {
@@ -106,7 +106,7 @@ func readJob(dir, id string) (job JobInfo, err error) {
 }
 
 func readTargetsOf(dir string, info *JobInfo) error {
-	db, err := openForReading(jobFile(dir, info.Spec.ID, ".db"))
+	db, err := openForReading(jobFile(dir, info.Plan.ID, ".db"))
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func readSummary(dir, id string) (job JobInfo, err error) {
 	if job.State != Finished && job.State != FinishedWithFailures { // no other job is pruned
 		return job, fmt.Errorf("%s: state %q", jobFile(dir, id, ".summary.json"), summary.State)
 	}
-	job.Spec, err = readSpecFile(dir, id)
+	job.Plan, err = readPlanFile(dir, id)
 	return job, err
 }
 

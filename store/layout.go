@@ -20,7 +20,7 @@ var (
 	bucketGarbage   = []byte("garbage")   // name of an output file that is to be removed -> nothing
 
 	keyJob  = []byte("job")  // jobRecord (JSON)
-	keySpec = []byte("spec") // Spec (JSON)
+	keyPlan = []byte("spec") // Spec (JSON)
 
 	keyDenied = []byte("denied") // targets that the job before was denied -> since when (JSON)
 )

@@ -53,8 +53,8 @@ func withParts(t testing.TB, parts int) (*Dir, *database) {
 	}
 	path := filepath.Join(d.path, "a.db")
 	epoch := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
-	spec := Spec{ID: "nullify-1", Name: `"parts": null`, Start: epoch, End: epoch.Add(time.Hour), Plan: json.RawMessage(`{}`)}
-	if err := initialise(path, spec, nil, nil); err != nil {
+	plan := Plan{ID: "nullify-1", Name: `"parts": null`, Start: epoch, End: epoch.Add(time.Hour), Settings: json.RawMessage(`{}`)}
+	if err := initialise(path, plan, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	db, err := openForWriting(path)

@@ -19,12 +19,12 @@ import (
 )
 
 // format is the encoder that the specification asks for.
-func (s *Spec) format() encode.Format {
+func (s *Plan) format() encode.Format {
 	return encode.Format{Name: s.Format, Compression: s.Compression}
 }
 
 // Statistics returns the union of all series' statistics in column order.
-func (s *Spec) Statistics() []string {
+func (s *Plan) Statistics() []string {
 	all := map[string]bool{}
 	for i := range s.Series {
 		for _, statistic := range s.Series[i].Statistics {
@@ -40,8 +40,8 @@ func (j *Job) encodeDate(ctx context.Context, w io.Writer, segment uint64, part 
 	if err != nil {
 		return err
 	}
-	statistics := j.spec.Statistics()
-	e := dateEncoder{job: j, out: rows, part: part, place: columnPlaces(j.spec.Series, statistics)}
+	statistics := j.plan.Statistics()
+	e := dateEncoder{job: j, out: rows, part: part, place: columnPlaces(j.plan.Series, statistics)}
 	e.run.Columns = make([][]float64, len(statistics))
 	part.clear()
 	day, err := time.Parse(time.DateOnly, part.Date)
@@ -59,9 +59,9 @@ func (j *Job) encodeDate(ctx context.Context, w io.Writer, segment uint64, part 
 }
 
 func (j *Job) newPartWriter(w io.Writer) (encode.Writer, error) {
-	return j.spec.format().NewWriter(w, j.spec.Statistics(), map[string]string{
-		"cwharvest.job":  j.spec.ID,
-		"cwharvest.plan": string(j.spec.Plan),
+	return j.plan.format().NewWriter(w, j.plan.Statistics(), map[string]string{
+		"cwharvest.job":  j.plan.ID,
+		"cwharvest.plan": string(j.plan.Settings),
 	})
 }
 
@@ -119,7 +119,7 @@ func (e *dateEncoder) write(v spooledValue) error {
 
 func (e *dateEncoder) name(n spoolName) {
 	e.run.Account, e.run.Region, e.run.Namespace, e.run.Dimensions = n.account, n.region, n.ns, n.dims
-	e.run.Metric = e.job.spec.Series[n.series].Metric
+	e.run.Metric = e.job.plan.Series[n.series].Metric
 	e.run.InstanceID = instanceID(n.dims)
 }
 
@@ -210,10 +210,10 @@ func (db *database) manifest() (m Manifest, err error) {
 
 // partless is the manifest but for its parts.
 func partless(tx *bolt.Tx) (Manifest, error) {
-	var spec Spec
+	var plan Plan
 	var r jobRecord
-	err := errors.Join(getJSON(tx.Bucket(bucketMeta), keySpec, &spec), getJSON(tx.Bucket(bucketMeta), keyJob, &r))
-	return Manifest{Job: spec.ID, Inventory: r.Inventory, Replans: r.Replans}, err
+	err := errors.Join(getJSON(tx.Bucket(bucketMeta), keyPlan, &plan), getJSON(tx.Bucket(bucketMeta), keyJob, &r))
+	return Manifest{Job: plan.ID, Inventory: r.Inventory, Replans: r.Replans}, err
 }
 
 // printManifest writes the manifest as JSON, part by part: it is written anew with
@@ -261,7 +261,7 @@ func (d *Dir) writeManifest(db *database) error {
 	if err != nil {
 		return err
 	}
-	err = d.files.WriteBy(d.jobFile(info.Spec.ID, ".manifest.json"), 0o666, func(w io.Writer) error {
+	err = d.files.WriteBy(d.jobFile(info.Plan.ID, ".manifest.json"), 0o666, func(w io.Writer) error {
 		return db.view(func(tx *bolt.Tx) error { return printManifest(w, tx) })
 	})
 	if err != nil {
@@ -270,13 +270,13 @@ func (d *Dir) writeManifest(db *database) error {
 	return nil
 }
 
-// writeSpec writes jobs/ID.json.
-func (d *Dir) writeSpec(spec *Spec) error {
-	data, err := json.MarshalIndent(spec, "", "  ")
+// writePlan writes jobs/ID.json.
+func (d *Dir) writePlan(plan *Plan) error {
+	data, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode specification: %w", err)
 	}
-	if err := d.files.Write(d.jobFile(spec.ID, ".json"), append(data, '\n'), 0o600); err != nil {
+	if err := d.files.Write(d.jobFile(plan.ID, ".json"), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write specification: %w", err)
 	}
 	return nil
@@ -289,12 +289,12 @@ func (d *Dir) checkFiles(db *database, id string) error {
 	if err != nil {
 		return err
 	}
-	var spec Spec
+	var plan Plan
 	var m Manifest
-	if err := errors.Join(readJSON(d.jobFile(id, ".json"), &spec), readJSON(d.jobFile(id, ".manifest.json"), &m)); err != nil {
+	if err := errors.Join(readJSON(d.jobFile(id, ".json"), &plan), readJSON(d.jobFile(id, ".manifest.json"), &m)); err != nil {
 		return err
 	}
-	if !reflect.DeepEqual(m, want) || spec.ID != id {
+	if !reflect.DeepEqual(m, want) || plan.ID != id {
 		return fmt.Errorf("%s is not what the database has", d.jobFile(id, ".manifest.json"))
 	}
 	return nil

@@ -41,9 +41,9 @@ func (d *Dir) prune(before time.Time) (all []Pruned, err error) {
 		if job.Pruned || job.State == Unfinished {
 			continue
 		}
-		p, err := d.pruneJob(&job.Spec, before)
+		p, err := d.pruneJob(&job.Plan, before)
 		if err != nil {
-			return all, fmt.Errorf("prune job %s: %w", job.Spec.ID, err)
+			return all, fmt.Errorf("prune job %s: %w", job.Plan.ID, err)
 		}
 		if p != nil {
 			all = append(all, *p)
@@ -54,13 +54,13 @@ func (d *Dir) prune(before time.Time) (all []Pruned, err error) {
 
 // pruneJob writes a job's summary, then removes its database: the removal is
 // what counts.
-func (d *Dir) pruneJob(spec *Spec, before time.Time) (*Pruned, error) {
-	path := d.jobFile(spec.ID, ".db")
+func (d *Dir) pruneJob(plan *Plan, before time.Time) (*Pruned, error) {
+	path := d.jobFile(plan.ID, ".db")
 	db, err := openForReading(path)
 	if err != nil {
 		return nil, err
 	}
-	s, err := db.status(spec)
+	s, err := db.status(plan)
 	if err = errors.Join(err, db.close()); err != nil {
 		return nil, err
 	}
@@ -72,12 +72,12 @@ func (d *Dir) pruneJob(spec *Spec, before time.Time) (*Pruned, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.files.Write(d.jobFile(spec.ID, ".summary.json"), append(data, '\n'), 0o600); err != nil {
+	if err := d.files.Write(d.jobFile(plan.ID, ".summary.json"), append(data, '\n'), 0o600); err != nil {
 		return nil, err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	return &Pruned{Job: spec.ID, Bytes: info.Size()}, d.files.Remove(path)
+	return &Pruned{Job: plan.ID, Bytes: info.Size()}, d.files.Remove(path)
 }

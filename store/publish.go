@@ -50,8 +50,8 @@ type intent struct {
 	Staged  bool   `json:"staged,omitempty"` // built, and without names until a redo ends
 }
 
-func partName(spec Spec, day int64, segment uint64) string {
-	return fmt.Sprintf("date=%s/%s-%06d%s", dateOf(day), spec.ID, segment, spec.format().Suffix())
+func partName(plan Plan, day int64, segment uint64) string {
+	return fmt.Sprintf("date=%s/%s-%06d%s", dateOf(day), plan.ID, segment, plan.format().Suffix())
 }
 
 // tellSegment takes the segment from the name, where the first schema kept it.
@@ -108,12 +108,12 @@ func (b *builder) loop() {
 	defer close(b.ended)
 	for b.next() {
 		var bytes int64
-		err := b.job.persist(b.ctx, func() (err error) {
+		err := b.job.retryTransient(b.ctx, func() (err error) {
 			bytes, err = b.job.publishNext(b.ctx)
 			return err
 		})
 		if err == nil {
-			err = b.job.persist(b.ctx, b.job.writeManifest)
+			err = b.job.retryTransient(b.ctx, b.job.writeManifest)
 		}
 		b.mu.Lock()
 		switch {

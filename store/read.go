@@ -13,8 +13,8 @@ import (
 // The files beside a database are JSON, which anybody can write. What of them
 // becomes a path, an index or a length is checked here, before anything is done.
 
-// readSpecFile reads jobs/ID.json.
-func readSpecFile(dir, id string) (s Spec, err error) {
+// readPlanFile reads jobs/ID.json.
+func readPlanFile(dir, id string) (s Plan, err error) {
 	file := jobFile(dir, id, ".json")
 	if err := readJSON(file, &s); err != nil {
 		return s, err
@@ -25,7 +25,7 @@ func readSpecFile(dir, id string) (s Spec, err error) {
 	return s, nil
 }
 
-func (s *Spec) check(id string) error {
+func (s *Plan) check(id string) error {
 	if s.ID != id {
 		return fmt.Errorf("it is the specification of job %q", s.ID)
 	}

@@ -22,25 +22,25 @@ import (
 
 // rebuild makes a job's database anew; its rename is the one step that counts.
 func (d *Dir) rebuild(ctx context.Context, id string, r *Repaired) error {
-	spec, err := d.readSpec(id)
+	plan, err := d.readPlan(id)
 	if err != nil {
 		return err
 	}
-	at, err := d.place(spec.Out)
+	at, err := d.place(plan.Out)
 	if err != nil {
 		return err
 	}
-	b := rebuilding{dir: d, place: at, spec: spec, report: r, targets: map[Target]targetRecord{}}
+	b := rebuilding{dir: d, place: at, plan: plan, report: r, targets: map[Target]targetRecord{}}
 	if err := b.readManifest(ctx); err != nil {
 		return err
 	}
-	for i := range b.spec.Series {
-		b.frozen = append(b.frozen, slices.Clone(b.spec.Series[i].Windows))
+	for i := range b.plan.Series {
+		b.frozen = append(b.frozen, slices.Clone(b.plan.Series[i].Windows))
 	}
-	b.spec.replan(b.manifest.Replans)
-	b.shapes = newShapes(b.spec.Series)
-	temporary := durable.Temporary(d.jobFile(spec.ID, ".db"))
-	if err := initialise(temporary, d.onDisk(spec), spec.Targets, nil); err != nil {
+	b.plan.replan(b.manifest.Replans)
+	b.shapes = newShapes(b.plan.Series)
+	temporary := durable.Temporary(d.jobFile(plan.ID, ".db"))
+	if err := initialise(temporary, d.onDisk(plan), plan.Targets, nil); err != nil {
 		return err
 	}
 	if b.db, err = openForWriting(temporary); err != nil {
@@ -53,16 +53,16 @@ func (d *Dir) rebuild(ctx context.Context, id string, r *Repaired) error {
 }
 
 // onDisk is the specification as the database has it.
-func (d *Dir) onDisk(spec Spec) Spec {
-	spec.Out = relativeOut(d.path, spec.Out)
-	return spec
+func (d *Dir) onDisk(plan Plan) Plan {
+	plan.Out = relativeOut(d.path, plan.Out)
+	return plan
 }
 
 // rebuilding is one job's database in the making.
 type rebuilding struct {
 	dir      *Dir
 	place    place.Place
-	spec     Spec
+	plan     Plan
 	shapes   map[string]*shape
 	frozen   [][]Window // of each series, before windows were replanned
 	manifest Manifest
@@ -91,7 +91,7 @@ type foundInstance struct {
 // nothing can be kept, since a series-window may have rows in several of them.
 func (b *rebuilding) readManifest(ctx context.Context) error {
 	var err error
-	if b.manifest, err = readManifest(b.dir.path, b.spec.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if b.manifest, err = readManifest(b.dir.path, b.plan.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	bad := map[uint64]bool{}
@@ -121,8 +121,8 @@ func (b *rebuilding) readManifest(ctx context.Context) error {
 // findStrays drops what was published, but is in no manifest: whether its
 // segment is whole nobody knows.
 func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) error {
-	for _, pattern := range []string{"date=*/", b.spec.inventories() + "/date=*/"} {
-		names, err := b.place.List(ctx, pattern+b.spec.ID+"-*")
+	for _, pattern := range []string{"date=*/", b.plan.inventories() + "/date=*/"} {
+		names, err := b.place.List(ctx, pattern+b.plan.ID+"-*")
 		if err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) erro
 			}
 			b.report.Dropped = append(b.report.Dropped, name)
 			var segment uint64
-			if _, err := fmt.Sscanf(strings.TrimPrefix(path.Base(name), b.spec.ID+"-"), "%d", &segment); err == nil {
+			if _, err := fmt.Sscanf(strings.TrimPrefix(path.Base(name), b.plan.ID+"-"), "%d", &segment); err == nil {
 				b.record.Segment = max(b.record.Segment, segment)
 			}
 		}
@@ -146,10 +146,10 @@ func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) erro
 
 // fill writes what the parts tell.
 func (b *rebuilding) fill(ctx context.Context) error {
-	b.record = jobRecord{Version: schemaVersion, State: Unfinished, Segment: b.record.Segment + 1, SeriesRows: make([]int64, len(b.spec.Series)), Replans: b.manifest.Replans}
+	b.record = jobRecord{Version: schemaVersion, State: Unfinished, Segment: b.record.Segment + 1, SeriesRows: make([]int64, len(b.plan.Series)), Replans: b.manifest.Replans}
 	b.recall()
 	b.found = map[instanceName]*foundInstance{}
-	for _, t := range b.spec.Targets {
+	for _, t := range b.plan.Targets {
 		b.targets[t] = targetRecord{}
 	}
 	for _, p := range b.manifest.Parts {
@@ -163,7 +163,7 @@ func (b *rebuilding) fill(ctx context.Context) error {
 // recall takes what the last status tells of attempts and spending.
 func (b *rebuilding) recall() {
 	s, err := parseSnapshot(b.dir.path)
-	if err != nil || s.Job != b.spec.ID {
+	if err != nil || s.Job != b.plan.ID {
 		return // it is for people; the job goes on without
 	}
 	b.record.Attempts = s.Attempts
@@ -178,7 +178,7 @@ func (b *rebuilding) recall() {
 }
 
 func (b *rebuilding) readPart(ctx context.Context, p Part) error {
-	return readRuns(ctx, b.place, b.spec.format(), p.Name, func(run *encode.Run, _ []string) error {
+	return readRuns(ctx, b.place, b.plan.format(), p.Name, func(run *encode.Run, _ []string) error {
 		if err := b.count(run); err != nil {
 			return err
 		}
@@ -241,18 +241,18 @@ func (b *rebuilding) count(run *encode.Run) error {
 
 // find returns the instance and the series of a run.
 func (b *rebuilding) find(run *encode.Run) (*foundInstance, int, error) {
-	series := slices.IndexFunc(b.spec.Series, func(s Series) bool {
+	series := slices.IndexFunc(b.plan.Series, func(s Series) bool {
 		return s.Namespace == run.Namespace && s.Metric == run.Metric && namesAre(run.Dimensions, s.Dimensions)
 	})
 	if series < 0 {
 		return nil, 0, fmt.Errorf("metric %s %s of %s is not in the plan", run.Namespace, run.Metric, run.Dimensions)
 	}
-	in := Instance{Namespace: run.Namespace, Dimensions: parseDimensions(run.Dimensions, b.spec.Series[series].Dimensions), Sources: []string{"parts"}}
+	in := Instance{Namespace: run.Namespace, Dimensions: parseDimensions(run.Dimensions, b.plan.Series[series].Dimensions), Sources: []string{"parts"}}
 	name := instanceName{Target{run.Account, run.Region}, in.Key()}
 	if f := b.found[name]; f != nil {
 		return f, series, nil
 	}
-	sh := b.shapes[b.spec.Series[series].group()]
+	sh := b.shapes[b.plan.Series[series].group()]
 	f := &foundInstance{instance: in, shape: sh, progress: progress{done: make([]byte, (len(sh.bits)+7)/8)}}
 	b.found[name] = f
 	return f, series, nil
@@ -340,7 +340,7 @@ func (b *rebuilding) merge(tx *bolt.Tx, name instanceName, f *foundInstance) err
 	p.rows += f.progress.rows
 	for bit, sw := range f.shape.bits {
 		if bitSet(f.progress.done, bit) && !p.settled(bit) {
-			t.PointsDone += b.spec.Series[sw.Series].points(sw.Window)
+			t.PointsDone += b.plan.Series[sw.Series].points(sw.Window)
 			if p.settle(bit, len(f.shape.bits), false) {
 				t.complete(&p)
 			}
@@ -353,8 +353,8 @@ func (b *rebuilding) merge(tx *bolt.Tx, name instanceName, f *foundInstance) err
 // replace puts the new database in the place of the damaged one, which is kept.
 // The status tells of transactions that the new one has not had.
 func (b *rebuilding) replace(temporary string) error {
-	path := b.dir.jobFile(b.spec.ID, ".db")
-	if s, err := parseSnapshot(b.dir.path); err != nil || s.Job == b.spec.ID {
+	path := b.dir.jobFile(b.plan.ID, ".db")
+	if s, err := parseSnapshot(b.dir.path); err != nil || s.Job == b.plan.ID {
 		if err := b.dir.files.Remove(statusPath(b.dir.path)); err != nil {
 			return err
 		}

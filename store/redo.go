@@ -203,7 +203,7 @@ func (j *Job) rewrite(ctx context.Context, r *redo, old Part) error {
 	if sum, _, err := j.place.Sum(ctx, old.Name, true); err != nil || sum != old.SHA256 {
 		return j.damagedPart(old.Name, err)
 	}
-	err := readRuns(ctx, j.place, j.spec.format(), old.Name, func(run *encode.Run, _ []string) error {
+	err := readRuns(ctx, j.place, j.plan.format(), old.Name, func(run *encode.Run, _ []string) error {
 		if r.has(run.Account, run.Region) {
 			return errFound
 		}
@@ -214,7 +214,7 @@ func (j *Job) rewrite(ctx context.Context, r *redo, old Part) error {
 	}
 	r.Removes = append(r.Removes, old.Name)
 	is := Part{Segment: old.Segment, Date: old.Date}
-	is.Name = fmt.Sprintf("date=%s/%s-%06d-r%06d%s", old.Date, j.spec.ID, old.Segment, r.From, j.spec.format().Suffix())
+	is.Name = fmt.Sprintf("date=%s/%s-%06d-r%06d%s", old.Date, j.plan.ID, old.Segment, r.From, j.plan.format().Suffix())
 	err = j.stagePart(&is, func(w io.Writer) error { return j.encodeWithout(ctx, w, r, old, &is) })
 	if err == nil && is.Rows > 0 {
 		r.Parts = append(r.Parts, is)
@@ -236,7 +236,7 @@ func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *redo, old Part,
 		return err
 	}
 	is.clear()
-	err = readRuns(ctx, j.place, j.spec.format(), old.Name, func(run *encode.Run, _ []string) error {
+	err = readRuns(ctx, j.place, j.plan.format(), old.Name, func(run *encode.Run, _ []string) error {
 		if r.has(run.Account, run.Region) {
 			return ctx.Err()
 		}

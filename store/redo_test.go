@@ -28,7 +28,7 @@ func (f *fixture) change(again Target) {
 			continue
 		}
 		if r.Columns = nil; f.rng.IntN(5) > 0 {
-			series := f.spec.Series[r.Series]
+			series := f.plan.Series[r.Series]
 			r.Columns = f.columns(series.Windows[r.Window].Points(), len(series.Statistics))
 		}
 		f.expect(r)
@@ -46,7 +46,7 @@ func (f *fixture) beginRedo(again Target) (err error) {
 	if err != nil {
 		return err
 	}
-	job, err := d.OpenJob(jobs[0].Spec.ID)
+	job, err := d.OpenJob(jobs[0].Plan.ID)
 	if err != nil {
 		return err
 	}
@@ -168,8 +168,8 @@ func TestPrune(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := f.spec
-	next.Start = f.spec.Start.Add(72 * time.Hour)
+	next := f.plan
+	next.Start = f.plan.Start.Add(72 * time.Hour)
 	job, err := d.Create(context.Background(), next, nil)
 	if err == nil {
 		err = errors.Join(job.Begin(context.Background()), job.Finish(context.Background()), job.Close(0, ""))

@@ -78,12 +78,12 @@ func (d *Dir) mendJob(ctx context.Context, id string, r *Repaired) error {
 		}
 		return err
 	}
-	job.Spec.Out = resolveOut(d.path, job.Spec.Out)
+	job.Plan.Out = resolveOut(d.path, job.Plan.Out)
 	report := &Report{}
 	if err := d.verify(ctx, &job, report, nil); err != nil {
 		return err
 	}
-	damaged := slices.DeleteFunc(slices.Clone(report.Damaged), func(name string) bool { return strings.HasPrefix(name, job.Spec.inventories()+"/") })
+	damaged := slices.DeleteFunc(slices.Clone(report.Damaged), func(name string) bool { return strings.HasPrefix(name, job.Plan.inventories()+"/") })
 	switch {
 	case len(report.Damaged) == 0:
 		return nil
@@ -119,14 +119,14 @@ func (d *Dir) mendFiles(id string, r *Repaired) error {
 		var info JobInfo
 		r.Files = problem.Error()
 		if info, err = db.info(); err == nil {
-			err = errors.Join(d.writeSpec(&info.Spec), d.writeManifest(db))
+			err = errors.Join(d.writePlan(&info.Plan), d.writeManifest(db))
 		}
 	}
 	return errors.Join(err, db.close())
 }
 
-func (d *Dir) readSpec(id string) (s Spec, err error) {
-	s, err = readSpecFile(d.path, id)
+func (d *Dir) readPlan(id string) (s Plan, err error) {
+	s, err = readPlanFile(d.path, id)
 	s.Out = resolveOut(d.path, s.Out)
 	return s, err
 }
@@ -161,11 +161,11 @@ func (d *Dir) examineMissing(ctx context.Context, id string) (problem, err error
 	case err == nil:
 		return nil, nil
 	case errors.Is(err, errNeverWas):
-		spec, err := d.readSpec(id)
+		plan, err := d.readPlan(id)
 		if err != nil {
 			return nil, err
 		}
-		at, err := d.place(spec.Out)
+		at, err := d.place(plan.Out)
 		if err != nil {
 			return nil, err
 		}

@@ -122,7 +122,7 @@ func TestRepairWithoutAPart(t *testing.T) {
 		t.Fatal(err)
 	}
 	bad := f.manifest().Parts[0]
-	err := os.Truncate(filepath.Join(f.spec.Out, bad.Name), 100)
+	err := os.Truncate(filepath.Join(f.plan.Out, bad.Name), 100)
 	if err == nil {
 		err = os.Remove(f.database())
 	}
@@ -289,7 +289,7 @@ func TestRepairOfParts(t *testing.T) {
 				if err := f.attempt(false); err != nil {
 					t.Fatal(err)
 				}
-				if err := harm(filepath.Join(f.spec.Out, f.manifest().Parts[1].Name)); err != nil {
+				if err := harm(filepath.Join(f.plan.Out, f.manifest().Parts[1].Name)); err != nil {
 					t.Fatal(err)
 				}
 				if redone {
@@ -319,7 +319,7 @@ func TestRepairOfTheInventory(t *testing.T) {
 	if err := f.attempt(false); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(f.spec.Out, f.manifest().Inventory.Name)); err != nil {
+	if err := os.Remove(filepath.Join(f.plan.Out, f.manifest().Inventory.Name)); err != nil {
 		t.Fatal(err)
 	}
 	repaired, err := Repair(context.Background(), f.path, Config{})

@@ -16,12 +16,12 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := Spec{
+	plan := Plan{
 		Name: "aged", Start: time.Unix(fine.Start, 0), End: time.Unix(fine.End, 0), Out: path + "/data", Format: "jsonl", PartSize: 1 << 20,
 		Series: []Series{{Namespace: "AWS/EC2", Metric: "M", Dimensions: []string{"InstanceId"}, Statistics: []string{"Sum"}, Windows: []Window{fine}}},
 	}
 	target := Target{"111122223333", "us-east-1"}
-	job, err := d.Create(context.Background(), spec, []Target{target})
+	job, err := d.Create(context.Background(), plan, []Target{target})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	}
 	reopen := func() {
 		t.Helper()
-		if job, err = d.OpenJob(job.spec.ID); err != nil {
+		if job, err = d.OpenJob(job.plan.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,7 +66,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	reopen() // what was replanned is remembered
-	if w := job.Spec().Series[0].Windows[0]; w != coarse {
+	if w := job.Plan().Series[0].Windows[0]; w != coarse {
 		t.Fatalf("reopened with %+v", w)
 	}
 	gone := Window{Start: coarse.Start, End: coarse.Start, Period: coarse.Period}

@@ -58,7 +58,7 @@ func (e *ShardError) Error() string {
 // CheckJobs refuses a harvest directory that has jobs of another shard.
 func (s Shard) CheckJobs(dir string, jobs []JobInfo) error {
 	for i := range jobs {
-		if has := jobs[i].Spec.Shard; has != s {
+		if has := jobs[i].Plan.Shard; has != s {
 			return &ShardError{Dir: dir, Has: has, Not: s}
 		}
 	}

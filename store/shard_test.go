@@ -58,22 +58,22 @@ func TestShardsStay(t *testing.T) {
 func TestSiblings(t *testing.T) {
 	epoch := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 	alike := "a-shard-1-of-4-2026-11-20" // a name, as people may give it
-	day := Spec{Name: "a job", Start: epoch, End: epoch.AddDate(0, 0, 1)}
-	part := Spec{Name: "a job", Start: epoch, End: epoch.Add(6 * time.Hour)}
+	day := Plan{Name: "a job", Start: epoch, End: epoch.AddDate(0, 0, 1)}
+	part := Plan{Name: "a job", Start: epoch, End: epoch.Add(6 * time.Hour)}
 	own := Shard{2, 4}
 	for _, c := range []struct {
-		spec  Spec
+		plan  Plan
 		shard Shard
 		want  bool
 	}{
 		{day, Shard{1, 4}, true}, {part, Shard{4, 4}, true}, {day, Shard{2, 4}, false},
-		{Spec{Name: alike, Start: epoch, End: epoch.AddDate(0, 0, 1)}, Shard{2, 4}, false},
-		{Spec{Name: alike, Start: epoch, End: epoch.AddDate(0, 0, 7)}, Shard{3, 4}, true},
-		{Spec{Name: alike, Start: epoch, End: epoch.AddDate(0, 0, 1)}, Shard{}, false},
+		{Plan{Name: alike, Start: epoch, End: epoch.AddDate(0, 0, 1)}, Shard{2, 4}, false},
+		{Plan{Name: alike, Start: epoch, End: epoch.AddDate(0, 0, 7)}, Shard{3, 4}, true},
+		{Plan{Name: alike, Start: epoch, End: epoch.AddDate(0, 0, 1)}, Shard{}, false},
 		{day, Shard{1, 3}, false}, {day, Shard{1, 14}, false}, {day, Shard{}, false},
 	} {
-		c.spec.Shard = c.shard
-		id, err := newJobID(c.spec)
+		c.plan.Shard = c.shard
+		id, err := newJobID(c.plan)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -176,7 +176,7 @@ func (j *Job) Status() (*Status, error) {
 	defer j.mu.Unlock()
 	var s *Status
 	err := j.db.view(func(tx *bolt.Tx) (err error) {
-		s, err = newStatus(tx, &j.spec, &j.record, j.targets, now)
+		s, err = newStatus(tx, &j.plan, &j.record, j.targets, now)
 		return err
 	})
 	if err != nil {
@@ -190,10 +190,10 @@ func (j *Job) Status() (*Status, error) {
 }
 
 // newStatus assembles a status from committed records and what is live.
-func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetRecord, live Live) (s *Status, err error) {
+func newStatus(tx *bolt.Tx, plan *Plan, r *jobRecord, targets map[Target]targetRecord, live Live) (s *Status, err error) {
 	s = &Status{
-		Version: StatusVersion, Job: spec.ID, Name: spec.Name, Shard: spec.Shard.String(),
-		Range:       StatusRange{spec.Start, spec.End},
+		Version: StatusVersion, Job: plan.ID, Name: plan.Name, Shard: plan.Shard.String(),
+		Range:       StatusRange{plan.Start, plan.End},
 		State:       string(r.State),
 		Source:      "database",
 		Transaction: tx.ID(),
@@ -221,7 +221,7 @@ func newStatus(tx *bolt.Tx, spec *Spec, r *jobRecord, targets map[Target]targetR
 	s.CostUSD.Spent, s.CostUSD.WorstCase = r.Counters.CostUSD, r.Counters.CostWorstUSD
 	s.EmptyMetrics = []string{}
 	if r.State != Unfinished && s.Instances.Done+s.Instances.Empty > 0 {
-		s.EmptyMetrics = emptyMetrics(spec, r)
+		s.EmptyMetrics = emptyMetrics(plan, r)
 	}
 	if r.Redo != nil {
 		s.Redo = r.Redo.Targets
@@ -287,11 +287,11 @@ func (a *InstanceCounts) add(b InstanceCounts) {
 
 // emptyMetrics names the series without a row: misspelt names and dimensions
 // give nothing, and no error.
-func emptyMetrics(spec *Spec, r *jobRecord) []string {
+func emptyMetrics(plan *Plan, r *jobRecord) []string {
 	empty := []string{}
 	for i, rows := range r.SeriesRows {
 		if rows == 0 {
-			s := &spec.Series[i]
+			s := &plan.Series[i]
 			empty = append(empty, s.Namespace+" "+s.Metric+" by "+strings.Join(s.Dimensions, ","))
 		}
 	}
@@ -353,24 +353,24 @@ func readLatest(dir string) (*Status, error) {
 			latest = job
 		}
 	}
-	s, err := readStatus(dir, &latest.Spec)
+	s, err := readStatus(dir, &latest.Plan)
 	if err != nil {
 		return nil, err
 	}
 	for _, job := range jobs {
-		if job.State == FinishedWithFailures && !job.Pruned && job.Spec.ID != latest.Spec.ID {
-			s.Others = append(s.Others, StatusRange{job.Spec.Start, job.Spec.End})
+		if job.State == FinishedWithFailures && !job.Pruned && job.Plan.ID != latest.Plan.ID {
+			s.Others = append(s.Others, StatusRange{job.Plan.Start, job.Plan.End})
 		}
 	}
 	return s, nil
 }
 
-func readStatus(dir string, spec *Spec) (*Status, error) {
-	db, err := openForReading(jobFile(dir, spec.ID, ".db"))
+func readStatus(dir string, plan *Plan) (*Status, error) {
+	db, err := openForReading(jobFile(dir, plan.ID, ".db"))
 	if err != nil {
 		return nil, err
 	}
-	s, err := db.status(spec)
+	s, err := db.status(plan)
 	return s, errors.Join(err, db.close())
 }
 
@@ -380,11 +380,11 @@ func (d *Dir) Status(id string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readStatus(d.path, &job.Spec)
+	return readStatus(d.path, &job.Plan)
 }
 
 // status reads a job that nobody works on.
-func (db *database) status(spec *Spec) (s *Status, err error) {
+func (db *database) status(plan *Plan) (s *Status, err error) {
 	err = db.view(func(tx *bolt.Tx) error {
 		var r jobRecord
 		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &r); err != nil {
@@ -395,7 +395,7 @@ func (db *database) status(spec *Spec) (s *Status, err error) {
 			return err
 		}
 		var err error
-		if s, err = newStatus(tx, spec, &r, targets, Live{}); err != nil {
+		if s, err = newStatus(tx, plan, &r, targets, Live{}); err != nil {
 			return err
 		}
 		if r.State == Unfinished {

@@ -23,7 +23,7 @@ func TestStatusOnAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	job, err := d.Create(context.Background(), f.spec, testTargets)
+	job, err := d.Create(context.Background(), f.plan, testTargets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestCreateOnAFullDisk(t *testing.T) {
 		}
 		return nil
 	}
-	job, err := d.Create(context.Background(), f.spec, testTargets)
+	job, err := d.Create(context.Background(), f.plan, testTargets)
 	if err != nil || full > 0 {
 		t.Fatalf("%v, with %d faults left", err, full)
 	}
@@ -93,7 +93,7 @@ func TestCreateOnAFullDisk(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errors.New("interrupted"))
 	d.files.Fault = func(s durable.Step, _ bool) error { return syscall.ENOSPC }
-	if _, err := d.Create(ctx, f.spec, testTargets); err == nil || !strings.Contains(err.Error(), "interrupted") {
+	if _, err := d.Create(ctx, f.plan, testTargets); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("waits on, interrupted as it is: %v", err)
 	}
 	if err := d.Close(); err != nil {
@@ -106,7 +106,7 @@ func TestCreateOnAFullDisk(t *testing.T) {
 func BenchmarkStatusOfAMillion(b *testing.B) {
 	f := newFixture(b, 1)
 	path := b.TempDir()
-	f.spec.Out = path + "/data"
+	f.plan.Out = path + "/data"
 	targets := make([]Target, 100)
 	for i := range targets {
 		targets[i] = Target{fmt.Sprintf("%012d", i), "us-east-1"}
@@ -115,7 +115,7 @@ func BenchmarkStatusOfAMillion(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	job, err := d.Create(context.Background(), f.spec, targets)
+	job, err := d.Create(context.Background(), f.plan, targets)
 	if err != nil {
 		b.Fatal(err)
 	}

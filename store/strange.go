@@ -42,7 +42,7 @@ func (d *Dir) checkStrangers(ctx context.Context, out string, shard Shard) error
 	}
 	known := make([]string, len(jobs))
 	for i := range jobs {
-		known[i] = jobs[i].Spec.ID
+		known[i] = jobs[i].Plan.ID
 	}
 	all, err := at.List(ctx, everyPart)
 	if names := strangers(all, known, shard); err == nil && len(names) > 0 {

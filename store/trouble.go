@@ -27,9 +27,9 @@ func passes(err error) bool {
 
 // persist repeats what meets a full disk or an outage, until the context ends:
 // what was fetched is paid for. Status and log tell of it meanwhile.
-func (j *Job) persist(ctx context.Context, do func() error) error {
+func (j *Job) retryTransient(ctx context.Context, do func() error) error {
 	troubled := false
-	err := persist(ctx, func(err error) { troubled = true; j.troubled(err) }, do)
+	err := retryTransient(ctx, func(err error) { troubled = true; j.troubled(err) }, do)
 	if troubled {
 		j.relieved()
 	}
@@ -37,7 +37,7 @@ func (j *Job) persist(ctx context.Context, do func() error) error {
 }
 
 // persist tells of each error that may pass.
-func persist(ctx context.Context, tell func(error), do func() error) error {
+func retryTransient(ctx context.Context, tell func(error), do func() error) error {
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		err := do()
 		switch {

@@ -155,9 +155,9 @@ type Series struct {
 
 func (s *Series) group() string { return group(s.Namespace, s.Dimensions) }
 
-// Spec is the frozen plan of a job as far as the store needs it. Plan holds
+// Plan is the frozen plan of a job as far as the store needs it. Plan holds
 // the whole frozen specification; the store keeps it and never looks inside.
-type Spec struct {
+type Plan struct {
 	ID          string          `json:"id"` // given by Dir.Create
 	Name        string          `json:"name"`
 	Start       time.Time       `json:"start"`
@@ -168,7 +168,7 @@ type Spec struct {
 	Compression string          `json:"compression,omitempty"` // of text formats: none, gzip, zstd
 	PartSize    int64           `json:"part_size"`             // bytes of spool per segment, about those of its parts
 	Series      []Series        `json:"series"`                // sorted by namespace, metric
-	Plan        json.RawMessage `json:"plan"`
+	Settings    json.RawMessage `json:"plan"`
 	Targets     []Target        `json:"targets,omitempty"` // that the job began with
 	Shard       Shard           `json:"shard,omitzero"`
 }

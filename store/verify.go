@@ -63,7 +63,7 @@ func Verify(ctx context.Context, dir string, cfg Config, everyRow bool) (*Report
 	for i := range jobs {
 		report.Jobs++
 		if err := d.verify(ctx, &jobs[i], report, rows); err != nil {
-			return nil, fmt.Errorf("verify job %s: %w", jobs[i].Spec.ID, err)
+			return nil, fmt.Errorf("verify job %s: %w", jobs[i].Plan.ID, err)
 		}
 	}
 	if err := d.verifyPlaces(ctx, jobs, report); err != nil {
@@ -81,8 +81,8 @@ func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) 
 	places := map[string]Shard{}
 	var known []string
 	for i := range jobs {
-		known = append(known, jobs[i].Spec.ID)
-		places[jobs[i].Spec.Out] = jobs[i].Spec.Shard
+		known = append(known, jobs[i].Plan.ID)
+		places[jobs[i].Plan.Out] = jobs[i].Plan.Shard
 	}
 	for out, shard := range places {
 		at, err := d.place(out)
@@ -111,7 +111,7 @@ func (d *Dir) verifyRows(rows *deep) error {
 		return err
 	}
 	for _, job := range rows.jobs {
-		db, err := openForReading(d.jobFile(job.spec.ID, ".db"))
+		db, err := openForReading(d.jobFile(job.plan.ID, ".db"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // pruned
 		}
@@ -119,7 +119,7 @@ func (d *Dir) verifyRows(rows *deep) error {
 			return err
 		}
 		if err := errors.Join(rows.compare(db, job), db.close()); err != nil {
-			return fmt.Errorf("job %s: %w", job.spec.ID, err)
+			return fmt.Errorf("job %s: %w", job.plan.ID, err)
 		}
 	}
 	return nil
@@ -127,21 +127,21 @@ func (d *Dir) verifyRows(rows *deep) error {
 
 // verify checks one job.
 func (d *Dir) verify(ctx context.Context, job *JobInfo, report *Report, rows *deep) error {
-	at, err := d.place(job.Spec.Out)
+	at, err := d.place(job.Plan.Out)
 	if err != nil {
 		return err
 	}
-	v := verification{ctx: ctx, dir: d, place: at, spec: &job.Spec, report: report}
+	v := verification{ctx: ctx, dir: d, place: at, plan: &job.Plan, report: report}
 	if job.Pruned {
 		err = v.summary()
 	} else {
-		if v.db, err = openForReading(d.jobFile(job.Spec.ID, ".db")); err != nil {
+		if v.db, err = openForReading(d.jobFile(job.Plan.ID, ".db")); err != nil {
 			return err
 		}
 		err = errors.Join(v.run(), v.db.close())
 	}
 	if rows != nil {
-		rows.add(v.spec, at, v.good)
+		rows.add(v.plan, at, v.good)
 	}
 	return err
 }
@@ -152,19 +152,19 @@ type verification struct {
 	dir    *Dir
 	db     *database
 	place  place.Place
-	spec   *Spec
+	plan   *Plan
 	report *Report
 	good   []Part // that are what the manifest says
 }
 
 // summary checks a pruned job by its manifest.
 func (v *verification) summary() error {
-	m, err := readManifest(v.dir.path, v.spec.ID)
+	m, err := readManifest(v.dir.path, v.plan.ID)
 	if err != nil {
 		return err
 	}
 	var s Status
-	if err := readJSON(v.dir.jobFile(v.spec.ID, ".summary.json"), &s); err != nil {
+	if err := readJSON(v.dir.jobFile(v.plan.ID, ".summary.json"), &s); err != nil {
 		return err
 	}
 	rows, named, err := v.parts(m.Parts, m.Inventory)
@@ -172,7 +172,7 @@ func (v *verification) summary() error {
 		return err
 	}
 	if rows != s.Rows {
-		v.report.problem("job %s: %d rows in parts, but its summary says %d", v.spec.ID, rows, s.Rows)
+		v.report.problem("job %s: %d rows in parts, but its summary says %d", v.plan.ID, rows, s.Rows)
 	}
 	v.report.Rows += rows
 	return v.strays(named)
@@ -218,7 +218,7 @@ func (v *verification) run() error {
 	}
 	if rows+spooled != recorded { // those of a redo count on both sides
 		v.report.problem("job %s: %d rows in parts and %d in the spool, but %d were committed",
-			v.spec.ID, rows, spooled, recorded)
+			v.plan.ID, rows, spooled, recorded)
 	}
 	v.report.Rows += rows + spooled
 	return v.strays(named)
@@ -231,7 +231,7 @@ func (v *verification) files() error {
 	if err != nil || state.State == Unfinished {
 		return err
 	}
-	if problem := v.dir.checkFiles(v.db, v.spec.ID); problem != nil {
+	if problem := v.dir.checkFiles(v.db, v.plan.ID); problem != nil {
 		v.report.problem("%v: `cwharvest repair %s` writes it anew", problem, v.dir.path)
 	}
 	return nil
@@ -360,7 +360,7 @@ func (v *verification) instances(tx *bolt.Tx) error {
 	if err := readTargets(tx, targets); err != nil {
 		return err
 	}
-	shapes := newShapes(v.spec.Series)
+	shapes := newShapes(v.plan.Series)
 	for t, recorded := range targets {
 		counted, err := v.recount(tx, t, shapes)
 		if err != nil {
@@ -429,8 +429,8 @@ func (v *verification) recount(tx *bolt.Tx, t Target, shapes map[string]*shape) 
 // strays finds files of this job that the manifest does not know. Temporary
 // files of an interrupted build are not published: they have no rows.
 func (v *verification) strays(named map[string]bool) error {
-	for _, pattern := range []string{"date=*/", v.spec.inventories() + "/date=*/"} {
-		names, err := v.place.List(v.ctx, pattern+v.spec.ID+"-*")
+	for _, pattern := range []string{"date=*/", v.plan.inventories() + "/date=*/"} {
+		names, err := v.place.List(v.ctx, pattern+v.plan.ID+"-*")
 		if err != nil {
 			return err
 		}

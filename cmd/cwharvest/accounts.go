@@ -11,7 +11,7 @@ import (
 
 	"cwharvest/creds"
 	"cwharvest/pipeline"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -55,7 +55,7 @@ func (r *runner) accounts(ctx context.Context) ([]account, error) {
 // own are the targets that are of this shard.
 func (r *runner) own(all []store.Target) (own []store.Target) {
 	for _, t := range all {
-		if r.spec.Shard.Holds(t) {
+		if r.config.Shard.Holds(t) {
 			own = append(own, t)
 		} else {
 			r.elsewhere = append(r.elsewhere, t)
@@ -73,12 +73,12 @@ func configured(accounts []account, t store.Target) bool {
 
 // entries are those of the specification, with the members of files and
 // organizations in their place.
-func (r *runner) entries(ctx context.Context) ([]spec.Account, error) {
+func (r *runner) entries(ctx context.Context) ([]config.Account, error) {
 	if r.expanded != nil {
 		return r.expanded, nil
 	}
-	for i := range r.spec.Accounts {
-		if o := r.spec.Accounts[i].Organization; o != nil {
+	for i := range r.config.Accounts {
+		if o := r.config.Accounts[i].Organization; o != nil {
 			var err error
 			if r.members[i], err = r.organization(ctx, o); err != nil {
 				if r.members[i] = r.openAccounts(); len(r.members[i]) == 0 || ctx.Err() != nil {
@@ -89,35 +89,35 @@ func (r *runner) entries(ctx context.Context) ([]spec.Account, error) {
 		}
 	}
 	var err error
-	r.expanded, err = r.spec.Expand(r.members)
+	r.expanded, err = r.config.Expand(r.members)
 	return r.expanded, err
 }
 
 // openAccounts are those of the open job, which needs nobody to list them again.
-func (r *runner) openAccounts() (members []spec.Account) {
+func (r *runner) openAccounts() (members []config.Account) {
 	for _, j := range r.jobs {
 		if j.State != store.Unfinished {
 			continue
 		}
 		for _, t := range j.Targets {
-			if !slices.ContainsFunc(members, func(m spec.Account) bool { return m.ID == t.Account }) {
-				members = append(members, spec.Account{ID: t.Account})
+			if !slices.ContainsFunc(members, func(m config.Account) bool { return m.ID == t.Account }) {
+				members = append(members, config.Account{ID: t.Account})
 			}
 		}
 	}
 	return members
 }
 
-func readAccounts(path string) ([]spec.Account, error) {
+func readAccounts(path string) ([]config.Account, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("read accounts: %w", err)}
 	}
 	defer file.Close()
-	return spec.ReadAccounts(path, file)
+	return config.ReadAccounts(path, file)
 }
 
-func (r *runner) account(ctx context.Context, e spec.Account) (account, error) {
+func (r *runner) account(ctx context.Context, e config.Account) (account, error) {
 	a, err := r.way(ctx, &e)
 	if err != nil || a.id != "" {
 		return a, err
@@ -137,9 +137,9 @@ func (r *runner) account(ctx context.Context, e spec.Account) (account, error) {
 // way is how an entry's account is reached, without a call: who it is stays
 // unknown where the entry does not say. An entry without regions gets the
 // default one.
-func (r *runner) way(ctx context.Context, e *spec.Account) (account, error) {
+func (r *runner) way(ctx context.Context, e *config.Account) (account, error) {
 	a := account{id: e.ID, sources: r.sources(e)}
-	if len(e.Regions) == 0 && r.spec.Shard != (store.Shard{}) {
+	if len(e.Regions) == 0 && r.config.Shard != (store.Shard{}) {
 		return a, usageError{errors.New("--shard needs regions in the file, or --region: those of the environment may differ from machine to machine")}
 	}
 	if len(e.Regions) == 0 {
@@ -155,7 +155,7 @@ func (r *runner) way(ctx context.Context, e *spec.Account) (account, error) {
 
 // home is a region of the account's partition that is always enabled, or one it
 // names.
-func home(e *spec.Account) string {
+func home(e *config.Account) string {
 	for _, region := range e.Regions {
 		if !(store.Target{Region: region}).IsPattern() {
 			return region
@@ -172,9 +172,9 @@ func home(e *spec.Account) string {
 }
 
 // sources are the ways into an account, its own first.
-func (r *runner) sources(e *spec.Account) []creds.Source {
+func (r *runner) sources(e *config.Account) []creds.Source {
 	duration := e.SessionDuration
-	if duration == spec.Auto {
+	if duration == config.Auto {
 		duration = r.jobLength()
 	}
 	own := creds.Source{

@@ -17,10 +17,10 @@ var mayImport = map[string]struct {
 	reason  string
 }{
 	"cwharvest/cmd/awssim": {[]string{"cwharvest/pipeline/awssim"}, "serves the simulated AWS, nothing else"},
-	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/creds", "cwharvest/pipeline", "cwharvest/pipeline/awssim", "cwharvest/pipeline/spec", "cwharvest/store",
+	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/creds", "cwharvest/pipeline", "cwharvest/pipeline/awssim", "cwharvest/pipeline/config", "cwharvest/store",
 		"cwharvest/store/durable", "cwharvest/store/encode", "cwharvest/store/place"}, "wires everything"},
 	"cwharvest/pipeline":        {[]string{"cwharvest/pipeline/flat", "cwharvest/store"}, "gets clients whose configuration carries the credentials; never sees the manager"},
-	"cwharvest/pipeline/spec":   {[]string{"cwharvest/store", "cwharvest/store/encode", "cwharvest/store/place"}, "freezes what was asked into the store's specification"},
+	"cwharvest/pipeline/config": {[]string{"cwharvest/store", "cwharvest/store/encode", "cwharvest/store/place"}, "freezes what was asked into the store's specification"},
 	"cwharvest/pipeline/awssim": {nil, "a leaf, like net/http/httptest"},
 	"cwharvest/pipeline/flat":   {nil, "decodes one kind of answer"},
 	"cwharvest/creds":           {nil, "knows AWS credentials and nothing of harvesting"},

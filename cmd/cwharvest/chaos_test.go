@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 	"cwharvest/store/place/s3test"
 )
@@ -314,7 +314,7 @@ func (c *chaos) wait(codes ...int) {
 func (c *chaos) complete() {
 	c.Helper()
 	c.truth.end = c.latest.Truncate(24*time.Hour).AddDate(0, 0, 1)
-	c.clock = c.truth.end.Add(spec.Default().Settle + 10*time.Minute)
+	c.clock = c.truth.end.Add(config.Default().Settle + 10*time.Minute)
 	c.start()
 	c.wait(exitComplete, exitIncomplete)
 	jobs, err := store.ReadJobs(filepath.Join(c.dir, "harvest"))
@@ -323,7 +323,7 @@ func (c *chaos) complete() {
 	}
 	for _, j := range jobs {
 		if j.State == store.FinishedWithFailures {
-			c.start("--night", j.Spec.Start.Format(time.DateOnly))
+			c.start("--night", j.Plan.Start.Format(time.DateOnly))
 			c.wait(exitComplete)
 		}
 	}

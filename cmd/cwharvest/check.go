@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 )
 
 // truth is what a job against the simulated AWS must have written: every
@@ -28,7 +28,7 @@ type truth struct {
 	statistics map[string]string // by column name
 	start, end time.Time
 	period     time.Duration
-	within     map[string]spec.Interval // of accounts that were there for a part of it
+	within     map[string]config.Interval // of accounts that were there for a part of it
 }
 
 // findings are what a check of the files found.

@@ -71,13 +71,13 @@ func tablesOf(dir string) ([]table, error) {
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("%s: %w", dir, store.ErrNoJob)
 	}
-	last := &jobs[len(jobs)-1].Spec
+	last := &jobs[len(jobs)-1].Plan
 	place := strings.TrimSuffix(last.Out, "/")
 	format := encode.Format{Name: last.Format, Compression: last.Compression}
 	statistics := map[string]bool{}
 	first, mixed := last.Start, false
 	for i := range jobs {
-		s := &jobs[i].Spec
+		s := &jobs[i].Plan
 		if strings.TrimSuffix(s.Out, "/") != place || (encode.Format{Name: s.Format, Compression: s.Compression}).Suffix() != format.Suffix() {
 			continue
 		}

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 
 	"github.com/spf13/cobra"
@@ -168,11 +168,11 @@ func (d *demo) harvest() string { return filepath.Join(d.dir, "harvest") }
 
 // startAWS serves the simulated AWS until ctx ends.
 func (d *demo) startAWS(ctx context.Context) (*exec.Cmd, error) {
-	config, err := json.Marshal(d.truth.aws)
+	settings, err := json.Marshal(d.truth.aws)
 	if err != nil {
 		return nil, err
 	}
-	c := exec.CommandContext(ctx, d.binary, "demo", "aws", string(config))
+	c := exec.CommandContext(ctx, d.binary, "demo", "aws", string(settings))
 	c.Stderr = d.out
 	stdout, err := c.StdoutPipe()
 	if err != nil {
@@ -317,5 +317,5 @@ func (d *demo) leastRequests() int {
 
 // lastSettled is the midnight UTC before which everything has settled.
 func lastSettled(now time.Time) time.Time {
-	return now.UTC().Add(-spec.Default().Settle).Truncate(24 * time.Hour)
+	return now.UTC().Add(-config.Default().Settle).Truncate(24 * time.Hour)
 }

@@ -39,7 +39,7 @@ all is well, 4 when credentials need a person, 3 when something else would fail.
 				return err
 			}
 			f.waitForCredentials, f.attended = min(f.waitForCredentials, 30*time.Second), true
-			d := &doctor{runner: runner{spec: s, flags: f, log: newLogger(io.Discard, false)}}
+			d := &doctor{runner: runner{config: s, flags: f, log: newLogger(io.Discard, false)}}
 			report, err := d.examine(c.Context())
 			if err != nil {
 				return err
@@ -64,7 +64,7 @@ func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 	}
 	d.creds = d.newManager()
 	defer d.creds.Close()
-	report := &checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.spec), Out: d.checkOut(ctx)}
+	report := &checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.config), Out: d.checkOut(ctx)}
 	var pool errgroup.Group
 	pool.SetLimit(mostProbes)
 	var mu sync.Mutex // guards report
@@ -200,7 +200,7 @@ func (d *doctor) probes() []permissionProbe {
 	calls := map[string]func(context.Context, aws.Config) error{
 		"cloudwatch:GetMetricData": d.probeMetrics,
 		"cloudwatch:GetMetricStatistics": func(ctx context.Context, cfg aws.Config) error {
-			m, end := &d.spec.Metrics[0], time.Now().Truncate(time.Hour)
+			m, end := &d.config.Metrics[0], time.Now().Truncate(time.Hour)
 			_, err := d.cloudWatch(cfg).GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
 				StartTime: aws.Time(end.Add(-time.Hour)), EndTime: &end, Period: aws.Int32(3600),
 				Namespace: &m.Namespace, MetricName: &m.Names[0], Statistics: []types.Statistic{types.StatisticAverage},
@@ -208,7 +208,7 @@ func (d *doctor) probes() []permissionProbe {
 			return err
 		},
 		"cloudwatch:ListMetrics": func(ctx context.Context, cfg aws.Config) error {
-			_, err := d.cloudWatch(cfg).ListMetrics(ctx, &cloudwatch.ListMetricsInput{Namespace: &d.spec.Metrics[0].Namespace})
+			_, err := d.cloudWatch(cfg).ListMetrics(ctx, &cloudwatch.ListMetricsInput{Namespace: &d.config.Metrics[0].Namespace})
 			return err
 		},
 		"ec2:DescribeInstances": func(ctx context.Context, cfg aws.Config) error {
@@ -221,18 +221,18 @@ func (d *doctor) probes() []permissionProbe {
 		},
 	}
 	var probes []permissionProbe
-	for _, p := range permissionsOf(d.spec) {
+	for _, p := range permissionsOf(d.config) {
 		probes = append(probes, permissionProbe{p.action, calls[p.action]})
 	}
 	return probes
 }
 
 func (d *doctor) cloudWatch(cfg aws.Config) *cloudwatch.Client {
-	return pipeline.NewCloudWatch(cfg, pipeline.Protocol(d.spec.Protocol))
+	return pipeline.NewCloudWatch(cfg, pipeline.Protocol(d.config.Protocol))
 }
 
 func (d *doctor) probeMetrics(ctx context.Context, cfg aws.Config) error {
-	m := &d.spec.Metrics[0]
+	m := &d.config.Metrics[0]
 	end := time.Now().Truncate(time.Hour)
 	_, err := d.cloudWatch(cfg).GetMetricData(ctx, &cloudwatch.GetMetricDataInput{
 		StartTime: aws.Time(end.Add(-time.Hour)), EndTime: &end,

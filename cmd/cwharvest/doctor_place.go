@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
@@ -27,7 +27,7 @@ type checkedDirectory struct {
 }
 
 // checkDirectory looks where the harvest directory is or would be.
-func checkDirectory(s *spec.Spec) checkedDirectory {
+func checkDirectory(s *config.Config) checkedDirectory {
 	d := checkedDirectory{Path: s.Dir, NeededBytes: needed(s)}
 	there := nearest(s.Dir)
 	probe, err := os.CreateTemp(there, ".cwharvest-doctor-*")
@@ -58,7 +58,7 @@ func nearest(dir string) string {
 	return dir
 }
 
-func needed(s *spec.Spec) uint64 {
+func needed(s *config.Config) uint64 {
 	const first = 4 << 30
 	jobs, err := store.ReadJobs(s.Dir)
 	if err != nil || len(jobs) == 0 {
@@ -76,11 +76,11 @@ type checkedPlace struct {
 // checkOut publishes, finds, reads and removes a small object under the prefix;
 // nil when the output lies in a directory.
 func (d *doctor) checkOut(ctx context.Context) *checkedPlace {
-	if _, _, isS3, _ := place.ParseS3(d.spec.Out); !isS3 {
+	if _, _, isS3, _ := place.ParseS3(d.config.Out); !isS3 {
 		return nil
 	}
-	c := &checkedPlace{Place: d.spec.Out}
-	temporary, err := os.MkdirTemp(nearest(d.spec.Dir), ".cwharvest-doctor-") // an image from scratch has no /tmp
+	c := &checkedPlace{Place: d.config.Out}
+	temporary, err := os.MkdirTemp(nearest(d.config.Dir), ".cwharvest-doctor-") // an image from scratch has no /tmp
 	if err != nil {
 		c.Probes = append(c.Probes, checkedProbe{"temporary directory", Finding{Class: "directory", Message: err.Error()}})
 		return c
@@ -88,7 +88,7 @@ func (d *doctor) checkOut(ctx context.Context) *checkedPlace {
 	defer os.RemoveAll(temporary)
 	ctx, cancel := context.WithTimeout(ctx, d.flags.callTimeout)
 	defer cancel()
-	at, err := remotes(ctx, d.creds, d.spec.S3)(d.spec.Out, temporary, &durable.Files{})
+	at, err := remotes(ctx, d.creds, d.config.S3)(d.config.Out, temporary, &durable.Files{})
 	if err != nil {
 		c.Probes = append(c.Probes, checkedProbe{"s3", finding(err)})
 		return c

@@ -8,7 +8,7 @@ import (
 
 	"cwharvest/creds"
 	"cwharvest/pipeline"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -22,7 +22,7 @@ import (
 // is done.
 
 // checkEndpoints refuses what the command line and the environment say.
-func (f *runFlags) checkEndpoints(s *spec.Spec) error {
+func (f *runFlags) checkEndpoints(s *config.Config) error {
 	if err := checkEndpoint(s, f.origin("endpoint-url"), f.endpointURL); err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (f *runFlags) checkEndpoints(s *spec.Spec) error {
 	return nil
 }
 
-func checkEndpoint(s *spec.Spec, name, text string) error {
+func checkEndpoint(s *config.Config, name, text string) error {
 	if text == "" {
 		return nil
 	}
@@ -58,7 +58,7 @@ func (r *runner) checkConfigured(ctx context.Context, accounts []account) error 
 			continue
 		}
 		for _, endpoint := range endpointsOf(cfg) {
-			if err := checkEndpoint(r.spec, principal.String(), aws.ToString(endpoint)); err != nil {
+			if err := checkEndpoint(r.config, principal.String(), aws.ToString(endpoint)); err != nil {
 				return usageError{err}
 			}
 		}
@@ -77,7 +77,7 @@ func endpointsOf(cfg aws.Config) []*string {
 
 // warnOfClear says at the start what insecure_endpoint means.
 func (r *runner) warnOfClear() {
-	if r.spec.InsecureEndpoint {
+	if r.config.InsecureEndpoint {
 		r.log.Warn("insecure_endpoint: plain http may go to other machines; who is on the way reads keys' ids, signatures, session tokens, instances and metrics")
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 
 	"github.com/spf13/pflag"
 )
@@ -83,7 +83,7 @@ func warnOf(w io.Writer, name string, flags map[string]*pflag.Flag) {
 		tails[i] = strings.TrimPrefix(known[i], variablePrefix)
 	}
 	hint := "see cwharvest run --help for what there is"
-	if near := spec.Nearest(strings.TrimPrefix(name, variablePrefix), tails); near != "" {
+	if near := config.Nearest(strings.TrimPrefix(name, variablePrefix), tails); near != "" {
 		hint = "did you mean " + variablePrefix + near + "?"
 	}
 	fmt.Fprintf(w, "cwharvest: warning: %s is no setting: %s\n", name, hint)
@@ -134,7 +134,7 @@ var settings = map[string][]string{
 }
 
 // tellOrigins tells the specification what overrides its settings.
-func (f *runFlags) tellOrigins(s *spec.Spec) {
+func (f *runFlags) tellOrigins(s *config.Config) {
 	tell := func(path string, flags ...string) {
 		if by := f.origins(flags...); by != "" {
 			s.Override(path, by)

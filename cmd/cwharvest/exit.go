@@ -9,7 +9,7 @@ import (
 
 	"cwharvest/creds"
 	"cwharvest/pipeline"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 )
 
@@ -60,7 +60,7 @@ func exitCodeOfOne(err error) int {
 	var (
 		credentials *creds.Error
 		usage       usageError
-		config      *spec.Error
+		configured  *config.Error
 		clear       *creds.ClearError
 		locked      *store.LockedError
 		claimed     *store.ClaimedError
@@ -82,7 +82,7 @@ func exitCodeOfOne(err error) int {
 		return exitCredentials
 	case errors.As(err, &outcome):
 		return outcome.code
-	case errors.As(err, &usage), errors.As(err, &config), errors.As(err, &claimed), errors.As(err, &divided), errors.As(err, &clear):
+	case errors.As(err, &usage), errors.As(err, &configured), errors.As(err, &claimed), errors.As(err, &divided), errors.As(err, &clear):
 		return exitUsage
 	case errors.As(err, &locked):
 		return exitLocked

@@ -72,7 +72,7 @@ func exportOf(format encode.Format, to, night string) (e store.Export, err error
 		if err != nil {
 			return e, fmt.Errorf("--night %q: write 2026-11-20", night)
 		}
-		e.Job = func(s *store.Spec) bool { return s.Start.Before(day.AddDate(0, 0, 1)) && s.End.After(day) }
+		e.Job = func(s *store.Plan) bool { return s.Start.Before(day.AddDate(0, 0, 1)) && s.End.After(day) }
 	}
 	return e, nil
 }

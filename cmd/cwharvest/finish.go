@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 )
 
@@ -38,7 +38,7 @@ const (
 
 // tell runs the hooks, one after the other, each within its deadline: also
 // after an interrupt. What fails is a warning and changes nothing.
-func tell(ctx context.Context, hooks []spec.Hook, told *summary, log *slog.Logger) {
+func tell(ctx context.Context, hooks []config.Hook, told *summary, log *slog.Logger) {
 	if len(hooks) == 0 || told.Status == nil {
 		return
 	}
@@ -66,7 +66,7 @@ func tell(ctx context.Context, hooks []spec.Hook, told *summary, log *slog.Logge
 
 // runCommand runs a command in a process group of its own, so that an
 // interrupt from the terminal spares it and its deadline ends all of it.
-func runCommand(ctx context.Context, h *spec.Hook, exit int, data []byte) error {
+func runCommand(ctx context.Context, h *config.Hook, exit int, data []byte) error {
 	c := exec.CommandContext(ctx, h.Command[0], h.Command[1:]...)
 	c.Env = append(os.Environ(), "CWHARVEST_EXIT="+strconv.Itoa(exit))
 	c.Stdin = bytes.NewReader(data)
@@ -94,7 +94,7 @@ func (h *head) Write(p []byte) (int, error) {
 }
 
 // post sends the summary, up to three times within the deadline.
-func post(ctx context.Context, h *spec.Hook, _ int, data []byte) error {
+func post(ctx context.Context, h *config.Hook, _ int, data []byte) error {
 	// A redirect would tell its target the address, which may be a secret, as the
 	// referrer, and what happened.
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 
 	"github.com/spf13/cobra"
@@ -61,7 +61,7 @@ func durationVar(fs *pflag.FlagSet, d *time.Duration, name string, preset time.D
 }
 
 func (d *durationValue) Set(text string) error {
-	v, err := spec.ParseDuration(text)
+	v, err := config.ParseDuration(text)
 	*d = durationValue(v)
 	return err
 }
@@ -141,14 +141,14 @@ func (f *runFlags) defineAccess(fs *pflag.FlagSet) {
 
 // specification is the file's, or the default, with the environment and the
 // flags over it.
-func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
+func (f *runFlags) specification(c *cobra.Command) (*config.Config, error) {
 	if err := f.readEnvironment(os.Environ(), c.ErrOrStderr()); err != nil {
 		return nil, usageError{err}
 	}
-	s := spec.Default()
+	s := config.Default()
 	if f.file != "" {
 		var err error
-		if s, err = spec.ReadFile(f.file); err != nil {
+		if s, err = config.ReadFile(f.file); err != nil {
 			return nil, err
 		}
 	} else if _, err := os.Stat(initialName); err == nil {
@@ -161,7 +161,7 @@ func (f *runFlags) specification(c *cobra.Command) (*spec.Spec, error) {
 	return &s, s.Validate()
 }
 
-func (f *runFlags) override(s *spec.Spec) error {
+func (f *runFlags) override(s *config.Config) error {
 	for _, text := range []struct {
 		to   *string
 		from string
@@ -176,9 +176,9 @@ func (f *runFlags) override(s *spec.Spec) error {
 		to    *time.Duration
 		from  string
 		parse func(string) (time.Duration, error)
-	}{{"period", &s.Period, f.period, spec.ParseDuration}, {"settle", &s.Settle, f.settle, spec.ParseDuration},
-		{"max-duration", &s.MaxDuration, f.maxDuration, spec.ParseDuration}, {"give-up-after", &s.GiveUpAfter, f.giveUpAfter, spec.ParseGiveUpAfter},
-		{"session-duration", &s.Defaults.SessionDuration, f.sessionDuration, spec.ParseSessionDuration}} {
+	}{{"period", &s.Period, f.period, config.ParseDuration}, {"settle", &s.Settle, f.settle, config.ParseDuration},
+		{"max-duration", &s.MaxDuration, f.maxDuration, config.ParseDuration}, {"give-up-after", &s.GiveUpAfter, f.giveUpAfter, config.ParseGiveUpAfter},
+		{"session-duration", &s.Defaults.SessionDuration, f.sessionDuration, config.ParseSessionDuration}} {
 		if d.from == "" {
 			continue
 		}
@@ -218,12 +218,12 @@ func cleanPath(path string) string {
 	return filepath.Clean(path)
 }
 
-func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
+func (f *runFlags) overrideRest(s *config.Config) (err error) {
 	if f.instancesFrom != "" {
 		s.Instances.File, s.Instances.Sources = f.instancesFrom, []string{"file"}
 	}
 	if f.metrics != nil {
-		s.Metrics = []spec.Metric{{Namespace: f.namespace, Names: f.metrics, Statistics: []string{"Average", "Maximum"}, Dimensions: f.dimensions}}
+		s.Metrics = []config.Metric{{Namespace: f.namespace, Names: f.metrics, Statistics: []string{"Average", "Maximum"}, Dimensions: f.dimensions}}
 	}
 	if f.statistics != nil {
 		for i := range s.Metrics {
@@ -244,7 +244,7 @@ func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
 		}
 	}
 	if f.partSize != "" {
-		if s.PartSize, err = spec.ParseSize(f.partSize); err != nil {
+		if s.PartSize, err = config.ParseSize(f.partSize); err != nil {
 			return fmt.Errorf("%s: %w", f.origin("part-size"), err)
 		}
 	}
@@ -254,9 +254,9 @@ func (f *runFlags) overrideRest(s *spec.Spec) (err error) {
 	case (f.from == "") != (f.to == ""):
 		return fmt.Errorf("--from and --to go together: there is only %s", f.origins("from", "to"))
 	case f.rangeText != "":
-		s.Range, err = spec.ParseRange(f.rangeText)
+		s.Range, err = config.ParseRange(f.rangeText)
 	case f.last != "" || f.from != "":
-		s.Range, err = spec.NewRange(f.last, f.from, f.to)
+		s.Range, err = config.NewRange(f.last, f.from, f.to)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.origins("range", "last", "from", "to"), err)

@@ -13,7 +13,7 @@ import (
 	"unicode"
 
 	"cwharvest/pipeline"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -93,7 +93,7 @@ func FuzzSettings(f *testing.F) {
 		}
 		var warnings strings.Builder
 		err := flags.readEnvironment(environment, &warnings)
-		s := spec.Default()
+		s := config.Default()
 		if err == nil {
 			err = flags.override(&s)
 		}
@@ -102,7 +102,7 @@ func FuzzSettings(f *testing.F) {
 		}
 		if err == nil {
 			flags.tellOrigins(&s)
-			if err = s.Validate(); err != nil && !spec.IsError(err) {
+			if err = s.Validate(); err != nil && !config.IsError(err) {
 				t.Errorf("%v is not about the specification", err)
 			}
 		} else if strings.Contains(err.Error(), "\n") {
@@ -112,7 +112,7 @@ func FuzzSettings(f *testing.F) {
 	})
 }
 
-func checkSettings(t *testing.T, flags *runFlags, s *spec.Spec, err error) {
+func checkSettings(t *testing.T, flags *runFlags, s *config.Config, err error) {
 	t.Helper()
 	if err != nil {
 		if id := flags.externalID; len(id) > 20 && strings.Contains(err.Error(), id) {
@@ -131,7 +131,7 @@ func checkSettings(t *testing.T, flags *runFlags, s *spec.Spec, err error) {
 	}
 	now := time.Date(2026, 11, 25, 2, 0, 0, 0, time.UTC)
 	if due, _, err := s.Due(now, nil); err == nil && due != nil {
-		if _, err := s.Freeze(*due, now); err != nil && !spec.IsError(err) {
+		if _, err := s.Freeze(*due, now); err != nil && !config.IsError(err) {
 			t.Error(err)
 		}
 	}
@@ -173,7 +173,7 @@ func FuzzOrganization(f *testing.F) {
 			Region: "us-east-1", HTTPClient: service, Retryer: aws.NopRetryer{},
 			Credentials: credentials.NewStaticCredentialsProvider("AKIABASEBASEBASEBASE", "s", ""),
 		})
-		o := &spec.Organization{Exclude: []string{"444455556666"}}
+		o := &config.Organization{Exclude: []string{"444455556666"}}
 		if units {
 			o.OUs = []string{"ou-ab12-cdefgh34", "ou-ab12-cdefgh34"}
 		}

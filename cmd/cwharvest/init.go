@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 
 	"github.com/spf13/cobra"
 )
@@ -27,7 +27,7 @@ overwrite a file.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			path := strings.Join(append(args, initialName)[:1], "")
 			if path == "-" {
-				_, err := fmt.Fprint(c.OutOrStdout(), spec.Initial)
+				_, err := fmt.Fprint(c.OutOrStdout(), config.Initial)
 				return err
 			}
 			if err := writeInitial(path, force); err != nil {
@@ -53,7 +53,7 @@ func writeInitial(path string, force bool) error {
 	if err != nil {
 		return usageError{err}
 	}
-	_, err = file.WriteString(spec.Initial)
+	_, err = file.WriteString(config.Initial)
 	return errors.Join(err, file.Close())
 }
 
@@ -65,7 +65,7 @@ func newSchema() *cobra.Command {
 		Example: "  cwharvest schema > harvest.schema.json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			schema, err := spec.Schema()
+			schema, err := config.Schema()
 			if err != nil {
 				return err
 			}

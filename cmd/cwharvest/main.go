@@ -13,7 +13,7 @@ import (
 	"strings"
 	"syscall"
 
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -107,7 +107,7 @@ func meantFlag(c *cobra.Command, err error) string {
 }
 
 func meant(word string, names []string, prefix string) string {
-	if near := spec.Nearest(word, names); near != "" {
+	if near := config.Nearest(word, names); near != "" {
 		return fmt.Sprintf(" (did you mean %q?)", prefix+near)
 	}
 	return ""

@@ -168,7 +168,7 @@ func (n *night) done() []string {
 	if err != nil || len(jobs) == 0 {
 		return nil // killed before the job existed
 	}
-	job, err := dir.OpenJob(jobs[0].Spec.ID)
+	job, err := dir.OpenJob(jobs[0].Plan.ID)
 	if err != nil {
 		n.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 )
 
 const (
@@ -54,7 +54,7 @@ func TestThirtyNights(t *testing.T) {
 				n.pass(k)
 			}
 			n.truth.end = n.heldUntil()
-			n.truth.within = map[string]spec.Interval{
+			n.truth.within = map[string]config.Interval{
 				nightAccounts[0]: {Start: n.truth.start, End: before},
 				nightAccounts[2]: {Start: before, End: n.truth.end},
 			}
@@ -102,7 +102,7 @@ func (n *nights) day(k int) time.Time { return n.truth.start.AddDate(0, 0, k+1) 
 
 // heldUntil is the end of what must be held after a complete run.
 func (n *nights) heldUntil() time.Time {
-	settled := n.clock.Add(-spec.Default().Settle)
+	settled := n.clock.Add(-config.Default().Settle)
 	if n.kind == "yesterday" {
 		return settled.Truncate(24 * time.Hour)
 	}

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -73,7 +73,7 @@ func patience(t *testing.T) (all, hooks time.Duration) {
 	_, example, _ := strings.Cut(readDocument(t, "../../README.md"), "\n## harvest.yaml\n")
 	_, example, _ = strings.Cut(example, "```yaml\n")
 	example, _, _ = strings.Cut(example, "```\n")
-	s, err := spec.Parse("README.md", []byte(example), func(string) (string, bool) { return "x", true })
+	s, err := config.Parse("README.md", []byte(example), func(string) (string, bool) { return "x", true })
 	if err != nil || len(s.OnFinish) == 0 {
 		t.Fatalf("%d hooks, %v", len(s.OnFinish), err)
 	}

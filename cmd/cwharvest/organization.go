@@ -7,7 +7,7 @@ import (
 	"regexp"
 
 	"cwharvest/creds"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
@@ -16,7 +16,7 @@ import (
 
 // organization lists the active accounts of an organization, or of those below
 // some of its units.
-func (r *runner) organization(ctx context.Context, o *spec.Organization) (members []spec.Account, err error) {
+func (r *runner) organization(ctx context.Context, o *config.Organization) (members []config.Account, err error) {
 	err = r.persist(ctx, "organization unknown", func() error {
 		// Organizations is one endpoint for all regions of the partition.
 		cfg, err := r.creds.Config(ctx, "us-east-1", creds.Source{Profile: o.Profile})
@@ -33,7 +33,7 @@ func (r *runner) organization(ctx context.Context, o *spec.Organization) (member
 	return members, nil
 }
 
-func listOrganization(ctx context.Context, client *organizations.Client, o *spec.Organization) ([]spec.Account, error) {
+func listOrganization(ctx context.Context, client *organizations.Client, o *config.Organization) ([]config.Account, error) {
 	l := orgList{client: client, seen: map[string]bool{}}
 	for _, id := range o.Exclude {
 		l.seen[id] = true
@@ -54,7 +54,7 @@ func listOrganization(ctx context.Context, client *organizations.Client, o *spec
 type orgList struct {
 	client   *organizations.Client
 	seen     map[string]bool // accounts and units
-	accounts []spec.Account
+	accounts []config.Account
 }
 
 var accountID = regexp.MustCompile(`^\d{12}$`)
@@ -69,7 +69,7 @@ func (l *orgList) add(accounts []types.Account) error {
 		}
 		if active := a.State == types.AccountStateActive || a.State == "" && a.Status == types.AccountStatusActive; active && !l.seen[id] {
 			l.seen[id] = true
-			l.accounts = append(l.accounts, spec.Account{ID: id})
+			l.accounts = append(l.accounts, config.Account{ID: id})
 		}
 	}
 	return nil

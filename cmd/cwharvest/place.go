@@ -6,7 +6,7 @@ import (
 	"log/slog"
 
 	"cwharvest/creds"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
@@ -17,7 +17,7 @@ import (
 
 // remotes returns how to reach places of output in S3: through the same manager
 // as everything else, so that an upload survives the end of a session too.
-func remotes(ctx context.Context, m *creds.Manager, access spec.S3) func(string, string, *durable.Files) (place.Place, error) {
+func remotes(ctx context.Context, m *creds.Manager, access config.S3) func(string, string, *durable.Files) (place.Place, error) {
 	return func(out, temporary string, files *durable.Files) (place.Place, error) {
 		bucket, prefix, ok, err := place.ParseS3(out)
 		if err != nil || !ok {
@@ -31,7 +31,7 @@ func remotes(ctx context.Context, m *creds.Manager, access spec.S3) func(string,
 	}
 }
 
-func s3Client(ctx context.Context, m *creds.Manager, access spec.S3) (*s3.Client, error) {
+func s3Client(ctx context.Context, m *creds.Manager, access config.S3) (*s3.Client, error) {
 	cfg, err := m.Config(ctx, access.Region, creds.Source{
 		Profile: access.Profile, RoleARN: access.RoleARN, ExternalID: access.ExternalID,
 	})
@@ -59,10 +59,10 @@ func (f *placeFlags) register(c *cobra.Command) {
 
 // storeConfig returns the surroundings of a directory, and what ends them.
 func (f *placeFlags) storeConfig(c *cobra.Command) (store.Config, func(), error) {
-	s := spec.Default()
+	s := config.Default()
 	if f.file != "" {
 		var err error
-		if s, err = spec.ReadFile(f.file); err != nil {
+		if s, err = config.ReadFile(f.file); err != nil {
 			return store.Config{}, nil, err
 		}
 	}

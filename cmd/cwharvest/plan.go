@@ -11,7 +11,7 @@ import (
 
 	"cwharvest/creds"
 	"cwharvest/pipeline"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 
 	"github.com/spf13/cobra"
@@ -37,7 +37,7 @@ is out of reach that is not tolerated, 5 when the job would cost more than max_c
 				return err
 			}
 			f.waitForCredentials, f.attended = min(f.waitForCredentials, 30*time.Second), true
-			p := &planner{runner{spec: s, flags: f, log: newLogger(c.ErrOrStderr(), f.log.verbose)}}
+			p := &planner{runner{config: s, flags: f, log: newLogger(c.ErrOrStderr(), f.log.verbose)}}
 			report, err := p.plan(c.Context())
 			if err != nil {
 				return err
@@ -62,7 +62,7 @@ type planReport struct {
 	Due     bool              `json:"due"`
 	Next    time.Time         `json:"next,omitzero"` // when something is due, if nothing is
 	Range   store.StatusRange `json:"range,omitzero"`
-	API     spec.API          `json:"api"`
+	API     config.API        `json:"api"`
 
 	Targets     int     `json:"targets"`
 	OutOfReach  int     `json:"out_of_reach"` // of these
@@ -108,20 +108,20 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 	}
 	p.creds = p.newManager()
 	defer p.creds.Close()
-	jobs, err := store.ReadJobs(p.spec.Dir)
+	jobs, err := store.ReadJobs(p.config.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.spec.Shard.CheckJobs(p.spec.Dir, jobs); err != nil {
+	if err := p.config.Shard.CheckJobs(p.config.Dir, jobs); err != nil {
 		return nil, err
 	}
 	report := &planReport{
-		Version: 1, Job: p.spec.Job, Shard: p.spec.Shard.String(), API: p.spec.API, MaxCostUSD: p.spec.MaxCost,
+		Version: 1, Job: p.config.Job, Shard: p.config.Shard.String(), API: p.config.API, MaxCostUSD: p.config.MaxCost,
 		Degraded: []degraded{}, Sessions: []string{}, Details: []plannedTarget{},
 	}
 	for _, j := range jobs {
 		if j.State == store.Unfinished {
-			report.OpenJob = j.Spec.ID
+			report.OpenJob = j.Plan.ID
 		}
 	}
 	frozen, next, err := p.dueAfter(rangesOf(jobs))
@@ -133,11 +133,11 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 	}
 	report.Due, report.Next = true, time.Time{}
 	report.Range = store.StatusRange{Start: frozen.Start, End: frozen.End}
-	report.windows(frozen, int64(p.spec.Period/time.Second))
+	report.windows(frozen, int64(p.config.Period/time.Second))
 	return report, p.survey(ctx, frozen, report)
 }
 
-func (p *planner) survey(ctx context.Context, frozen *store.Spec, report *planReport) error {
+func (p *planner) survey(ctx context.Context, frozen *store.Plan, report *planReport) error {
 	entries, err := p.accounts(ctx)
 	if err != nil {
 		return err
@@ -152,12 +152,12 @@ func (p *planner) survey(ctx context.Context, frozen *store.Spec, report *planRe
 		return err
 	}
 	for i := range surveys {
-		report.add(&surveys[i], p.spec)
+		report.add(&surveys[i], p.config)
 	}
-	report.DiscoverUSD = float64(report.Discovery) * p.spec.Prices.ListMetrics / 1000
+	report.DiscoverUSD = float64(report.Discovery) * p.config.Prices.ListMetrics / 1000
 	report.CostUSD += report.DiscoverUSD
 	report.WorstUSD += report.DiscoverUSD
-	report.OutputBytes = report.Rows * bytesPerRow[p.spec.Format]
+	report.OutputBytes = report.Rows * bytesPerRow[p.config.Format]
 	length := max(time.Duration(report.Seconds*float64(time.Second)), time.Minute)
 	for _, src := range principalsOf(entries) {
 		if who, err := p.creds.Principal(ctx, src); err == nil && !who.Expires.IsZero() && time.Until(who.Expires) < length {
@@ -171,7 +171,7 @@ func (p *planner) survey(ctx context.Context, frozen *store.Spec, report *planRe
 // that do not repeat; real ones compress better.
 var bytesPerRow = map[string]int64{"parquet": 11, "jsonl": 240, "csv": 130}
 
-func (r *planReport) add(v *pipeline.Survey, s *spec.Spec) {
+func (r *planReport) add(v *pipeline.Survey, s *config.Config) {
 	t := plannedTarget{
 		Target: v.Target, Failure: v.Failure, Instances: v.Instances, Requests: v.Requests, CostUSD: v.CostUSD, Seconds: v.Duration.Seconds(),
 	}
@@ -193,7 +193,7 @@ func (r *planReport) add(v *pipeline.Survey, s *spec.Spec) {
 }
 
 // windows tells what of the range is degraded, and until when it can be asked.
-func (r *planReport) windows(frozen *store.Spec, period int64) {
+func (r *planReport) windows(frozen *store.Plan, period int64) {
 	for i := range frozen.Series {
 		for _, w := range frozen.Series[i].Windows {
 			if until := w.AskableUntil(); r.AskableUntil.IsZero() || until.Before(r.AskableUntil) {
@@ -250,7 +250,7 @@ func (r *planReport) print(w io.Writer) {
 	line("targets     %s", counts(int64(r.Targets), "out of reach", int64(r.OutOfReach)))
 	line("instances   %s   %s series", number(r.Instances), number(r.Series))
 	line("datapoints  %s estimated, %s rows at most", number(r.Datapoints), number(r.Rows))
-	operation := map[spec.API]string{spec.MetricData: "GetMetricData", spec.MetricStatistics: "GetMetricStatistics"}[r.API]
+	operation := map[config.API]string{config.MetricData: "GetMetricData", config.MetricStatistics: "GetMetricStatistics"}[r.API]
 	line("requests    %s %s, %s ListMetrics", number(r.Requests), operation, number(r.Discovery))
 	limit := ""
 	if r.MaxCostUSD > 0 {
@@ -293,16 +293,16 @@ func (r *runner) prepare() error {
 	}
 	r.getenv = environment()
 	r.warnOfArrays()
-	r.members = map[int][]spec.Account{}
+	r.members = map[int][]config.Account{}
 	var errs []error
-	for i := range r.spec.Accounts {
-		if path := r.spec.Accounts[i].File; path != "" {
+	for i := range r.config.Accounts {
+		if path := r.config.Accounts[i].File; path != "" {
 			var err error
 			r.members[i], err = readAccounts(path)
 			errs = append(errs, err)
 		}
 	}
-	if path := r.spec.Instances.File; path != "" && path != "-" {
+	if path := r.config.Instances.File; path != "" && path != "-" {
 		if _, err := os.Stat(path); err != nil {
 			errs = append(errs, usageError{fmt.Errorf("read instances: %w", err)})
 		}
@@ -312,5 +312,5 @@ func (r *runner) prepare() error {
 
 // newManager makes the one manager of a command, which ends with Close.
 func (r *runner) newManager() *creds.Manager {
-	return creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Insecure: r.spec.InsecureEndpoint, Log: r.log})
+	return creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Insecure: r.config.InsecureEndpoint, Log: r.log})
 }

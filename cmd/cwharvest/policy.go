@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 	"cwharvest/store/place"
 
@@ -70,13 +70,13 @@ const policyVersion = "2012-10-17" // of the policy language; there is no later 
 type permission struct{ action, why string }
 
 // permissionsOf are those that a specification needs in each account.
-func permissionsOf(s *spec.Spec) []permission {
+func permissionsOf(s *config.Config) []permission {
 	all := []permission{{"cloudwatch:GetMetricData", "the datapoints"}}
-	if s.API == spec.MetricStatistics {
+	if s.API == config.MetricStatistics {
 		all = []permission{{"cloudwatch:GetMetricStatistics", "the datapoints"}}
 	}
 	uses := func(source string) bool {
-		return slices.ContainsFunc(s.Metrics, func(m spec.Metric) bool { return s.Uses(source, &m) })
+		return slices.ContainsFunc(s.Metrics, func(m config.Metric) bool { return s.Uses(source, &m) })
 	}
 	if uses("ec2") {
 		all = append(all, permission{"ec2:DescribeInstances", "source ec2"})
@@ -96,7 +96,7 @@ func permissionsOf(s *spec.Spec) []permission {
 
 // permissions are the actions that harvesting takes. None of them knows
 // resources (service authorization reference of CloudWatch and EC2).
-func permissions(s *spec.Spec) document {
+func permissions(s *config.Config) document {
 	var actions []string
 	for _, p := range permissionsOf(s) {
 		actions = append(actions, p.action)
@@ -130,13 +130,13 @@ type policies struct {
 // writer lets somebody publish to the place of output, and verify it. Without
 // s3:ListBucket an object that is not there could not be told from one that is
 // denied (S3 API reference, GetObject).
-func writer(s *spec.Spec) *document {
+func writer(s *config.Config) *document {
 	bucket, prefix, isS3, err := place.ParseS3(s.Out)
 	if err != nil || !isS3 {
 		return nil
 	}
 	arn := "arn:aws:s3:::" + bucket
-	inventories := (&store.Spec{Out: s.Out}).InventoryPlace()
+	inventories := (&store.Plan{Out: s.Out}).InventoryPlace()
 	objects := []string{arn + "/" + strings.TrimPrefix(prefix+"/*", "/")}
 	if other := arn + strings.TrimPrefix(inventories, "s3://"+bucket) + "/*"; !strings.HasPrefix(other, strings.TrimSuffix(objects[0], "*")) {
 		objects = append(objects, other)
@@ -147,7 +147,7 @@ func writer(s *spec.Spec) *document {
 	}}
 }
 
-func printPolicies(w io.Writer, s *spec.Spec, principal string) error {
+func printPolicies(w io.Writer, s *config.Config, principal string) error {
 	principal = cmp.Or(principal, "FILL IN: the ARN of who runs cwharvest")
 	p := policies{Policy: permissions(s), Writer: writer(s)}
 	caller := statement{Sid: "AssumeReaders", Effect: "Allow", Action: []string{"sts:AssumeRole"}}
@@ -194,8 +194,8 @@ func printPolicies(w io.Writer, s *spec.Spec, principal string) error {
 
 // policyEntries are the specification's accounts without asking anybody: of an
 // organization, any account.
-func policyEntries(s *spec.Spec) ([]spec.Account, error) {
-	members := map[int][]spec.Account{}
+func policyEntries(s *config.Config) ([]config.Account, error) {
+	members := map[int][]config.Account{}
 	for i := range s.Accounts {
 		switch a := &s.Accounts[i]; {
 		case a.File != "":
@@ -204,7 +204,7 @@ func policyEntries(s *spec.Spec) ([]spec.Account, error) {
 				return nil, err
 			}
 		case a.Organization != nil:
-			members[i] = []spec.Account{{ID: "*"}}
+			members[i] = []config.Account{{ID: "*"}}
 		}
 	}
 	return s.Expand(members)
@@ -212,7 +212,7 @@ func policyEntries(s *spec.Spec) ([]spec.Account, error) {
 
 // printTemplate prints a CloudFormation template of the role. Who assumes it
 // and the external id are parameters, so that one template serves all.
-func printTemplate(w io.Writer, s *spec.Spec, principal string) error {
+func printTemplate(w io.Writer, s *config.Config, principal string) error {
 	name := "cwharvest-metrics-reader"
 	entries, err := policyEntries(s)
 	if err != nil {

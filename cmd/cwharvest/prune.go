@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 
 	"github.com/spf13/cobra"
@@ -21,7 +21,7 @@ verified, but what failed in them cannot be tried again. Data are not touched. T
 job stays whole.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			age, err := spec.ParseDuration(keep)
+			age, err := config.ParseDuration(keep)
 			if err != nil {
 				return usageError{fmt.Errorf("--keep: %w", err)}
 			}

@@ -19,16 +19,16 @@ func (r *runner) redo(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if differences, err := r.spec.Diff(info.Spec.Plan); err != nil || len(differences) > 0 {
-		r.log.Warn("the finished job keeps its plan; what changed counts from the next one", "job", info.Spec.ID, "changed", strings.Join(differences, "; "))
+	if differences, err := r.config.Diff(info.Plan.Settings); err != nil || len(differences) > 0 {
+		r.log.Warn("the finished job keeps its plan; what changed counts from the next one", "job", info.Plan.ID, "changed", strings.Join(differences, "; "))
 	}
-	for _, p := range r.spec.Replans(&info.Spec, now()) {
+	for _, p := range r.config.Replans(&info.Plan, now()) {
 		if p.Now.Gone() {
 			return usageError{fmt.Errorf("redo of job %s: CloudWatch no longer keeps its data from %s on; its rows stay as they are",
-				info.Spec.ID, time.Unix(p.Window.Start, 0).UTC().Format(time.RFC3339))}
+				info.Plan.ID, time.Unix(p.Window.Start, 0).UTC().Format(time.RFC3339))}
 		}
 	}
-	job, err := r.dir.OpenJob(info.Spec.ID)
+	job, err := r.dir.OpenJob(info.Plan.ID)
 	if err != nil {
 		return err
 	}
@@ -42,12 +42,12 @@ func (r *runner) redo(ctx context.Context) error {
 			continue
 		}
 		if !configured(accounts, t.Target) {
-			return errors.Join(usageError{fmt.Errorf("--redo: %s of job %s is not in the specification any more, and could not be fetched: put it back, or name only others", t.Target, info.Spec.ID)}, job.Discard())
+			return errors.Join(usageError{fmt.Errorf("--redo: %s of job %s is not in the specification any more, and could not be fetched: put it back, or name only others", t.Target, info.Plan.ID)}, job.Discard())
 		}
 		targets = append(targets, t.Target)
 	}
 	if len(targets) == 0 {
-		return errors.Join(usageError{fmt.Errorf("--only %s: job %s has no such target; its targets: cwharvest status --json", strings.Join(r.flags.only, ","), info.Spec.ID)}, job.Discard())
+		return errors.Join(usageError{fmt.Errorf("--only %s: job %s has no such target; its targets: cwharvest status --json", strings.Join(r.flags.only, ","), info.Plan.ID)}, job.Discard())
 	}
 	if err := r.affords(job, targets); err != nil {
 		return errors.Join(err, job.Discard())
@@ -63,7 +63,7 @@ func (r *runner) redo(ctx context.Context) error {
 // cannot be paid for would keep the job open.
 func (r *runner) affords(job *store.Job, targets []store.Target) error {
 	status, err := job.Status()
-	if err != nil || r.spec.MaxCost == 0 {
+	if err != nil || r.config.MaxCost == 0 {
 		return err
 	}
 	cost := status.CostUSD.WorstCase
@@ -72,8 +72,8 @@ func (r *runner) affords(job *store.Job, targets []store.Target) error {
 			cost += t.WorstUSD
 		}
 	}
-	if cost > r.spec.MaxCost {
-		return fmt.Errorf("%w: the job and this redo may cost $%.4f, and max_cost is $%.4f; nothing was begun", pipeline.ErrBudget, cost, r.spec.MaxCost)
+	if cost > r.config.MaxCost {
+		return fmt.Errorf("%w: the job and this redo may cost $%.4f, and max_cost is $%.4f; nothing was begun", pipeline.ErrBudget, cost, r.config.MaxCost)
 	}
 	return nil
 }
@@ -81,15 +81,15 @@ func (r *runner) affords(job *store.Job, targets []store.Target) error {
 // redoable returns the job whose rows are to be replaced.
 func (r *runner) redoable() (*store.JobInfo, error) {
 	if i := slices.IndexFunc(r.jobs, func(j store.JobInfo) bool { return j.State == store.Unfinished }); i >= 0 {
-		return nil, fmt.Errorf("redo: job %s is open; finish it first: the same command without --redo", r.jobs[i].Spec.ID)
+		return nil, fmt.Errorf("redo: job %s is open; finish it first: the same command without --redo", r.jobs[i].Plan.ID)
 	}
-	night := r.spec.Night
+	night := r.config.Night
 	for _, j := range slices.Backward(r.jobs) {
-		if !night.IsZero() && (!j.Spec.Start.Before(night.Add(24*time.Hour)) || !j.Spec.End.After(night)) {
+		if !night.IsZero() && (!j.Plan.Start.Before(night.Add(24*time.Hour)) || !j.Plan.End.After(night)) {
 			continue
 		}
 		if j.Pruned {
-			return nil, fmt.Errorf("redo: the database of job %s was pruned; its rows stay as they are, or move its parts away and harvest the day into another --dir", j.Spec.ID)
+			return nil, fmt.Errorf("redo: the database of job %s was pruned; its rows stay as they are, or move its parts away and harvest the day into another --dir", j.Plan.ID)
 		}
 		return &j, nil
 	}

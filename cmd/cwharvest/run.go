@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"cwharvest/creds"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 
 	"github.com/spf13/cobra"
@@ -56,8 +56,8 @@ as CWHARVEST_MAX_COST=5. Flags win over variables, variables over the file.`,
 }
 
 // run opens the log and runs.
-func (f *runFlags) run(c *cobra.Command, s *spec.Spec) (err error) {
-	r := &runner{spec: s, flags: f, out: c.OutOrStdout()}
+func (f *runFlags) run(c *cobra.Command, s *config.Config) (err error) {
+	r := &runner{config: s, flags: f, out: c.OutOrStdout()}
 	if !f.log.quiet {
 		r.shown, _ = c.ErrOrStderr().(*progress)
 	}
@@ -78,7 +78,7 @@ func (f *runFlags) run(c *cobra.Command, s *spec.Spec) (err error) {
 
 // runner is one `cwharvest run`.
 type runner struct {
-	spec  *spec.Spec
+	config  *config.Config
 	flags *runFlags
 	out   io.Writer
 	log   *slog.Logger
@@ -88,8 +88,8 @@ type runner struct {
 
 	getenv func(string) string // the environment before the SDK reads it
 
-	members   map[int][]spec.Account            // of entries that stand for many
-	expanded  []spec.Account                    // what entries found, once
+	members   map[int][]config.Account          // of entries that stand for many
+	expanded  []config.Account                  // what entries found, once
 	resolved  []account                         // what accounts found, once
 	elsewhere []store.Target                    // of other shards, found then
 	jobs      []store.JobInfo                   // of the directory, when the run began
@@ -104,7 +104,7 @@ type runner struct {
 
 // monitored is run, shown to who watches it.
 func (r *runner) monitored(ctx context.Context) (err error) {
-	if r.monitor, err = newMonitor(r.flags, r.spec.Dir, r.spec.QuotaShare, r.log); err != nil {
+	if r.monitor, err = newMonitor(r.flags, r.config.Dir, r.config.QuotaShare, r.log); err != nil {
 		return err
 	}
 	err = r.run(ctx)
@@ -119,12 +119,12 @@ func (r *runner) run(ctx context.Context) error {
 	err := r.harvest(ctx)
 	r.told.Exit = exitCode(err)
 	r.told.ExitText = exitText(r.told.Exit)
-	tell(ctx, r.spec.OnFinish, &r.told, r.log)
+	tell(ctx, r.config.OnFinish, &r.told, r.log)
 	return err
 }
 
 func (r *runner) harvest(ctx context.Context) (err error) {
-	limitMemory(r.spec.MaxInFlight)
+	limitMemory(r.config.MaxInFlight)
 	ctx, stop := r.limitDuration(ctx)
 	defer stop()
 	if err := r.prepare(); err != nil {
@@ -132,7 +132,7 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 	}
 	r.creds = r.newManager()
 	defer r.creds.Close()
-	if r.dir, err = store.Open(r.spec.Dir, store.Config{Remote: remotes(ctx, r.creds, r.spec.S3), SpoolLimit: r.spec.SpoolLimit, Log: r.log}); err != nil {
+	if r.dir, err = store.Open(r.config.Dir, store.Config{Remote: remotes(ctx, r.creds, r.config.S3), SpoolLimit: r.config.SpoolLimit, Log: r.log}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.dir.Close()) }()
@@ -142,7 +142,7 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := r.spec.Shard.CheckJobs(r.spec.Dir, jobs); err != nil {
+	if err := r.config.Shard.CheckJobs(r.config.Dir, jobs); err != nil {
 		return err
 	}
 	r.jobs = jobs
@@ -155,7 +155,7 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 	if r.flags.redo {
 		return r.redo(ctx)
 	}
-	if !r.spec.Night.IsZero() {
+	if !r.config.Night.IsZero() {
 		if _, _, err := r.due(); err != nil {
 			return err // before any work
 		}
@@ -181,17 +181,17 @@ func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool,
 		if j.State != store.Unfinished {
 			continue
 		}
-		differences, err := r.spec.Diff(j.Spec.Plan)
+		differences, err := r.config.Diff(j.Plan.Settings)
 		if err != nil {
 			return false, err
 		}
 		if len(differences) > 0 {
-			return false, &planDiffersError{job: j.Spec.ID, differences: differences}
+			return false, &planDiffersError{job: j.Plan.ID, differences: differences}
 		}
 		if err := r.checkSelected(j.Targets); err != nil {
 			return false, err
 		}
-		job, err := r.dir.OpenJob(j.Spec.ID)
+		job, err := r.dir.OpenJob(j.Plan.ID)
 		if err != nil {
 			return false, err
 		}
@@ -204,9 +204,9 @@ func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool,
 // those of the night that is named.
 func (r *runner) tryAllAgain(ctx context.Context, jobs []store.JobInfo) (tried bool, err error) {
 	last := jobs[max(len(jobs)-1, 0):]
-	if night := r.spec.Night; !night.IsZero() {
+	if night := r.config.Night; !night.IsZero() {
 		last = slices.DeleteFunc(slices.Clone(jobs), func(j store.JobInfo) bool {
-			return !j.Spec.Start.Before(night.Add(24*time.Hour)) || !night.Before(j.Spec.End)
+			return !j.Plan.Start.Before(night.Add(24*time.Hour)) || !night.Before(j.Plan.End)
 		})
 	}
 	for i := range last {
@@ -229,7 +229,7 @@ func (r *runner) tryAgain(ctx context.Context, info *store.JobInfo) (bool, error
 	if err != nil {
 		return false, err
 	}
-	job, err := r.dir.OpenJob(info.Spec.ID)
+	job, err := r.dir.OpenJob(info.Plan.ID)
 	if err != nil {
 		return false, err
 	}
@@ -238,22 +238,22 @@ func (r *runner) tryAgain(ctx context.Context, info *store.JobInfo) (bool, error
 	}) {
 		return false, job.Discard()
 	}
-	if differences, err := r.spec.Diff(info.Spec.Plan); err != nil || len(differences) > 0 {
-		r.log.Warn("the finished job keeps its plan; what changed counts from the next one", "job", info.Spec.ID, "changed", strings.Join(differences, "; "))
+	if differences, err := r.config.Diff(info.Plan.Settings); err != nil || len(differences) > 0 {
+		r.log.Warn("the finished job keeps its plan; what changed counts from the next one", "job", info.Plan.ID, "changed", strings.Join(differences, "; "))
 	}
 	return true, r.work(ctx, job, true)
 }
 
-func rangesOf(jobs []store.JobInfo) (ranges []spec.Interval) {
+func rangesOf(jobs []store.JobInfo) (ranges []config.Interval) {
 	for _, j := range jobs {
-		ranges = append(ranges, spec.Interval{Start: j.Spec.Start, End: j.Spec.End})
+		ranges = append(ranges, config.Interval{Start: j.Plan.Start, End: j.Plan.End})
 	}
 	return ranges
 }
 
 // due returns the frozen specification of the job that is due, nil when none
 // is; then next is when one will be.
-func (r *runner) due() (frozen *store.Spec, next time.Time, err error) {
+func (r *runner) due() (frozen *store.Plan, next time.Time, err error) {
 	jobs, err := r.dir.Jobs()
 	if err != nil {
 		return nil, next, err
@@ -262,17 +262,17 @@ func (r *runner) due() (frozen *store.Spec, next time.Time, err error) {
 }
 
 // dueAfter is due when these ranges are held.
-func (r *runner) dueAfter(finished []spec.Interval) (frozen *store.Spec, next time.Time, err error) {
+func (r *runner) dueAfter(finished []config.Interval) (frozen *store.Plan, next time.Time, err error) {
 	at := now()
-	interval, next, err := r.spec.Due(at, finished)
+	interval, next, err := r.config.Due(at, finished)
 	if err != nil || interval == nil {
 		return nil, next, err
 	}
-	s, err := r.spec.Freeze(*interval, at)
+	s, err := r.config.Freeze(*interval, at)
 	if err != nil {
 		return nil, next, err
 	}
-	return &s, next, r.spec.Beside(spec.Interval{Start: s.Start, End: s.End}, finished)
+	return &s, next, r.config.Beside(config.Interval{Start: s.Start, End: s.End}, finished)
 }
 
 // startAllDue works one job after the other until none is due. Tomorrow's
@@ -280,13 +280,13 @@ func (r *runner) dueAfter(finished []spec.Interval) (frozen *store.Spec, next ti
 // its middle), or ended while a job ran on, is due now or never. Ranges that
 // follow the clock get no job for what ended after this began.
 func (r *runner) startAllDue(ctx context.Context) (started bool, err error) {
-	begin := now().Add(-r.spec.Settle)
+	begin := now().Add(-r.config.Settle)
 	for {
 		frozen, _, dueErr := r.due()
 		if dueErr != nil || frozen == nil {
 			return started, cmp.Or(dueErr, err)
 		}
-		if started && (ctx.Err() != nil || r.spec.FollowsClock() && frozen.End.After(begin)) {
+		if started && (ctx.Err() != nil || r.config.FollowsClock() && frozen.End.After(begin)) {
 			return true, cmp.Or(err, context.Cause(ctx))
 		}
 		started = true
@@ -299,7 +299,7 @@ func (r *runner) startAllDue(ctx context.Context) (started bool, err error) {
 }
 
 // start creates a job and works it.
-func (r *runner) start(ctx context.Context, frozen *store.Spec) error {
+func (r *runner) start(ctx context.Context, frozen *store.Plan) error {
 	entries, err := r.accounts(ctx)
 	if err != nil {
 		return err
@@ -345,9 +345,9 @@ func (r *runner) nothingDue() error {
 	if err != nil {
 		return err
 	}
-	what := r.spec.Range.String()
-	if !r.spec.Night.IsZero() {
-		what = "the night " + r.spec.Night.Format(time.DateOnly)
+	what := r.config.Range.String()
+	if !r.config.Night.IsZero() {
+		what = "the night " + r.config.Night.Format(time.DateOnly)
 	}
 	text := "nothing due: " + what + " is finished"
 	if changed := r.changedSince(); changed != "" {
@@ -367,13 +367,13 @@ func (r *runner) changedSince() string {
 	if n == 0 {
 		return ""
 	}
-	changes, err := r.spec.Diff(r.jobs[n-1].Spec.Plan)
+	changes, err := r.config.Diff(r.jobs[n-1].Plan.Settings)
 	if err != nil {
 		return ""
 	}
-	for _, e := range r.spec.Entries() {
+	for _, e := range r.config.Entries() {
 		for _, t := range e.Targets() {
-			if t.Account != "" && !t.IsPattern() && r.spec.Shard.Holds(t) && !slices.Contains(r.jobs[n-1].Targets, t) {
+			if t.Account != "" && !t.IsPattern() && r.config.Shard.Holds(t) && !slices.Contains(r.jobs[n-1].Targets, t) {
 				changes = append(changes, "target "+t.String()+" is new")
 			}
 		}

@@ -65,7 +65,7 @@ func arrayNumber(of int, getenv func(string) string) (int, error) {
 // warnOfArrays is for arrays in which each job harvests everything.
 func (r *runner) warnOfArrays() {
 	for _, a := range arrays {
-		if r.spec.Shard == (store.Shard{}) && r.getenv(a.index) != "" {
+		if r.config.Shard == (store.Shard{}) && r.getenv(a.index) != "" {
 			r.log.Warn("this is a job of an array and harvests all targets, as the others do; --shard auto/M divides them", "variable", a.index)
 		}
 	}
@@ -74,7 +74,7 @@ func (r *runner) warnOfArrays() {
 // selectsElsewhere reports whether --only names targets of other shards and none
 // of this one: there is nothing to do then, here.
 func (r *runner) selectsElsewhere(ctx context.Context) (bool, error) {
-	if len(r.flags.only) == 0 || r.spec.Shard == (store.Shard{}) {
+	if len(r.flags.only) == 0 || r.config.Shard == (store.Shard{}) {
 		return false, nil
 	}
 	entries, err := r.accounts(ctx)
@@ -88,14 +88,14 @@ func (r *runner) selectsElsewhere(ctx context.Context) (bool, error) {
 			if account != t.Account || region != "" && !t.Covers(region) {
 				continue
 			}
-			if r.spec.Shard.Holds(store.Target{Account: account, Region: cmp.Or(region, t.Region)}) {
+			if r.config.Shard.Holds(store.Target{Account: account, Region: cmp.Or(region, t.Region)}) {
 				return false, nil
 			}
 			found = true
 		}
 	}
 	if found {
-		fmt.Fprintf(r.out, "nothing to do: what --only %s names is of other shards than %s\n", strings.Join(r.flags.only, ","), r.spec.Shard)
+		fmt.Fprintf(r.out, "nothing to do: what --only %s names is of other shards than %s\n", strings.Join(r.flags.only, ","), r.config.Shard)
 		newNotifier().ready()
 	}
 	return found, nil

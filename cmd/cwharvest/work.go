@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline"
-	"cwharvest/pipeline/spec"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 )
 
@@ -22,7 +22,7 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 			reason = err.Error()
 		}
 		err = errors.Join(err, job.Close(exitCode(err), reason))
-		r.remember(job.Spec().ID, reason)
+		r.remember(job.Plan().ID, reason)
 	}()
 	if retry {
 		if err := job.Retry(); err != nil {
@@ -57,7 +57,7 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 	introduced := r.introduce(ctx, entries)
 	cfg := r.pipelineConfig(entries, listed)
 	cfg.Job, cfg.Sessions = job, r.sessions
-	f := follower{job: job, shown: r.shown, log: r.log, stats: r.flags.log.stats, quota: pipeline.Quota(job.Spec().Start, time.Now()) * r.spec.QuotaShare}
+	f := follower{job: job, shown: r.shown, log: r.log, stats: r.flags.log.stats, quota: pipeline.Quota(job.Plan().Start, time.Now()) * r.config.QuotaShare}
 	f.start()
 	runErr := pipeline.Run(ctx, cfg)
 	f.stop()
@@ -67,7 +67,7 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 
 // remember keeps what on_finish is told of a job that was worked.
 func (r *runner) remember(id, reason string) {
-	if len(r.spec.OnFinish) == 0 {
+	if len(r.config.OnFinish) == 0 {
 		return
 	}
 	var err error
@@ -80,7 +80,7 @@ func (r *runner) remember(id, reason string) {
 }
 
 func (r *runner) announce(job *store.Job, retry bool) {
-	s := job.Spec()
+	s := job.Plan()
 	verb := "starts"
 	status, err := job.Status()
 	switch {
@@ -141,9 +141,9 @@ func (r *runner) sessions() pipeline.Sessions {
 
 // pipelineConfig is what a run and a survey have in common.
 func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]store.Instance) pipeline.Config {
-	s := r.spec
+	s := r.config
 	control := s.Prices.GetMetricData
-	if s.API == spec.MetricStatistics {
+	if s.API == config.MetricStatistics {
 		control = s.Prices.GetMetricStatistics
 	}
 	at := now()
@@ -151,7 +151,7 @@ func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]sto
 		Discovery:   r.discovery(listed),
 		Connect:     r.connector(entries),
 		Protocol:    pipeline.Protocol(s.Protocol),
-		Statistics:  s.API == spec.MetricStatistics,
+		Statistics:  s.API == config.MetricStatistics,
 		Only:        r.flags.selects(),
 		Shard:       s.Shard,
 		Tolerated:   func(t store.Target) bool { return s.Tolerated(t, at) },
@@ -164,12 +164,12 @@ func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]sto
 
 // limitDuration ends the context when the run has taken as long as it may.
 func (r *runner) limitDuration(ctx context.Context) (context.Context, func()) {
-	if r.spec.MaxDuration == 0 {
+	if r.config.MaxDuration == 0 {
 		return ctx, func() {}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(r.spec.MaxDuration, func() {
-		cancel(fmt.Errorf("%w: max_duration %v is over; the same command goes on", pipeline.ErrBudget, r.spec.MaxDuration))
+	timer := time.AfterFunc(r.config.MaxDuration, func() {
+		cancel(fmt.Errorf("%w: max_duration %v is over; the same command goes on", pipeline.ErrBudget, r.config.MaxDuration))
 	})
 	return ctx, func() { timer.Stop(); cancel(nil) }
 }
@@ -177,8 +177,8 @@ func (r *runner) limitDuration(ctx context.Context) (context.Context, func()) {
 // replan asks for what CloudWatch has made coarser while the job lay still as it
 // is kept now.
 func (r *runner) replan(job *store.Job) error {
-	frozen := job.Spec()
-	replans := r.spec.Replans(&frozen, now())
+	frozen := job.Plan()
+	replans := r.config.Replans(&frozen, now())
 	if len(replans) == 0 {
 		return nil
 	}
@@ -194,12 +194,12 @@ func (r *runner) replan(job *store.Job) error {
 }
 
 func (r *runner) discovery(listed map[store.Target][]store.Instance) pipeline.Discovery {
-	in := &r.spec.Instances
+	in := &r.config.Instances
 	d := pipeline.Discovery{States: in.States, Tags: in.Tags, Monitoring: in.Monitoring, Listed: listed}
-	for i := range r.spec.Metrics {
-		m := &r.spec.Metrics[i]
-		d.EC2 = d.EC2 || r.spec.Uses("ec2", m)
-		if r.spec.Uses("cloudwatch", m) {
+	for i := range r.config.Metrics {
+		m := &r.config.Metrics[i]
+		d.EC2 = d.EC2 || r.config.Uses("ec2", m)
+		if r.config.Uses("cloudwatch", m) {
 			d.CloudWatch = append(d.CloudWatch, pipeline.Listing{Namespace: m.Namespace, Dimensions: m.By(), Metrics: m.Names})
 		}
 	}
@@ -208,7 +208,7 @@ func (r *runner) discovery(listed map[store.Target][]store.Instance) pipeline.Di
 
 // listed reads the instance file, if there is one.
 func (r *runner) listed(targets []store.Target) (map[store.Target][]store.Instance, error) {
-	path := r.spec.Instances.File
+	path := r.config.Instances.File
 	if path == "" || r.instances != nil {
 		return r.instances, nil
 	}
@@ -221,6 +221,6 @@ func (r *runner) listed(targets []store.Target) (map[store.Target][]store.Instan
 		defer file.Close()
 	}
 	var err error
-	r.instances, err = r.spec.ReadInstances(path, file, targets)
+	r.instances, err = r.config.ReadInstances(path, file, targets)
 	return r.instances, err
 }

@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 )
 
 // fill takes over what a document says.
-func (s *Spec) fill(doc *document) error {
+func (s *Config) fill(doc *document) error {
 	set(&s.Job, doc.Job)
 	set(&s.Dir, doc.Dir)
 	set(&s.Out, doc.Out)
@@ -48,7 +48,7 @@ func (s *Spec) fill(doc *document) error {
 	return errs
 }
 
-func (s *Spec) giveUpAfter(text *string) error {
+func (s *Config) giveUpAfter(text *string) error {
 	if text == nil {
 		return nil
 	}
@@ -68,7 +68,7 @@ func ParseGiveUpAfter(text string) (time.Duration, error) {
 	return ParseDuration(text)
 }
 
-func (s *Spec) fillTolerations(doc *document) (errs error) {
+func (s *Config) fillTolerations(doc *document) (errs error) {
 	for i, t := range doc.Tolerate {
 		path := fmt.Sprintf("$.tolerate[%d]", i)
 		until, err := ParseTime(t.Until)
@@ -91,7 +91,7 @@ func set[T any](to, from *T) {
 	}
 }
 
-func (s *Spec) duration(to *time.Duration, path string, text *string) error {
+func (s *Config) duration(to *time.Duration, path string, text *string) error {
 	if text == nil {
 		return nil
 	}
@@ -103,7 +103,7 @@ func (s *Spec) duration(to *time.Duration, path string, text *string) error {
 	return nil
 }
 
-func (s *Spec) sessionDuration(to *time.Duration, path string, text *string) error {
+func (s *Config) sessionDuration(to *time.Duration, path string, text *string) error {
 	if text == nil {
 		return nil
 	}
@@ -123,7 +123,7 @@ func ParseSessionDuration(text string) (time.Duration, error) {
 	return ParseDuration(text)
 }
 
-func (s *Spec) size(to *int64, path string, text *string) error {
+func (s *Config) size(to *int64, path string, text *string) error {
 	if text == nil {
 		return nil
 	}
@@ -135,7 +135,7 @@ func (s *Spec) size(to *int64, path string, text *string) error {
 	return nil
 }
 
-func (s *Spec) fillRange(v any) (err error) {
+func (s *Config) fillRange(v any) (err error) {
 	const path = "$.range"
 	switch v := v.(type) {
 	case nil:
@@ -192,7 +192,7 @@ func NewRange(last, from, to string) (r Range, err error) {
 	return r, err
 }
 
-func (s *Spec) fillAccounts(doc *document) error {
+func (s *Config) fillAccounts(doc *document) error {
 	defaults, errs := s.account(&doc.Defaults, "$.defaults")
 	if defaults.SessionDuration == 0 {
 		defaults.SessionDuration = s.Defaults.SessionDuration
@@ -206,7 +206,7 @@ func (s *Spec) fillAccounts(doc *document) error {
 	return errs
 }
 
-func (s *Spec) account(doc *documentAccount, path string) (Account, error) {
+func (s *Config) account(doc *documentAccount, path string) (Account, error) {
 	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID, File: doc.File}
 	if o := doc.Organization; o != nil {
 		a.Organization = &Organization{Profile: o.Profile, OUs: o.OUs, Exclude: o.Exclude}
@@ -232,7 +232,7 @@ func (s *Spec) account(doc *documentAccount, path string) (Account, error) {
 	return a, err
 }
 
-func (s *Spec) fillInstances(doc *document) {
+func (s *Config) fillInstances(doc *document) {
 	in := &doc.Instances
 	if in.Sources != nil {
 		s.Instances.Sources = in.Sources

@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"reflect"
@@ -127,14 +127,14 @@ func TestOnFinish(t *testing.T) {
 }
 
 // mustFreeze returns the plan of a job of yesterday.
-func mustFreeze(t *testing.T, s *Spec) []byte {
+func mustFreeze(t *testing.T, s *Config) []byte {
 	t.Helper()
 	now := time.Now().Truncate(24 * time.Hour)
 	frozen, err := s.Freeze(Interval{Start: now.Add(-24 * time.Hour), End: now}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return frozen.Plan
+	return frozen.Settings
 }
 
 func checkRefusal(t *testing.T, text string, err error, want string) {

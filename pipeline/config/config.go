@@ -1,7 +1,7 @@
-// Package spec says what is to be harvested: it reads harvest.yaml strictly,
+// Package config says what is to be harvested: it reads harvest.yaml strictly,
 // refuses whatever cannot be meant before anything is done, tells which range
 // is due, and freezes the plan of a job. It has no clock: time is a value.
-package spec
+package config
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 	"cwharvest/store"
 )
 
-// Spec is a specification: what harvest.yaml and flags can say. Fill it from
+// Config is a specification: what harvest.yaml and flags can say. Fill it from
 // Default, then Parse or flags, then call Validate.
-type Spec struct {
+type Config struct {
 	Job         string // a name, for people
 	Dir         string // the harvest directory
 	Out         string // of the parts: a directory or s3://bucket/prefix; empty: data/ in Dir
@@ -183,7 +183,7 @@ func (m *Metric) byInstance() bool {
 }
 
 // Uses reports whether a source is asked for the instances of a metric.
-func (s *Spec) Uses(source string, m *Metric) bool {
+func (s *Config) Uses(source string, m *Metric) bool {
 	switch {
 	case source == "ec2" && !m.byInstance():
 		return false
@@ -196,8 +196,8 @@ func (s *Spec) Uses(source string, m *Metric) bool {
 }
 
 // Default returns the specification before file and flags.
-func Default() Spec {
-	return Spec{
+func Default() Config {
+	return Config{
 		Job: "harvest", Dir: "./harvest", Format: "parquet",
 		Range: Range{Kind: Yesterday}, Settle: 30 * time.Minute, Period: 5 * time.Minute,
 		Defaults: Account{SessionDuration: time.Hour},
@@ -226,7 +226,7 @@ func (e *Error) Error() string {
 }
 
 // bad returns an Error about a setting, with its place in the file.
-func (s *Spec) bad(path, format string, args ...any) error {
+func (s *Config) bad(path, format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
 	if by := s.overridden(path); by != "" {
 		return &Error{by + ": " + text}
@@ -241,7 +241,7 @@ func (s *Spec) bad(path, format string, args ...any) error {
 
 // Override remembers that a setting, such as $.defaults.regions, comes from a
 // flag or a variable of the environment, for errors and Print.
-func (s *Spec) Override(path, by string) {
+func (s *Config) Override(path, by string) {
 	if s.said == nil {
 		s.said = map[string]string{}
 	}
@@ -249,7 +249,7 @@ func (s *Spec) Override(path, by string) {
 }
 
 // overridden is what overrides a setting, or one that it is part of; else "".
-func (s *Spec) overridden(path string) string {
+func (s *Config) overridden(path string) string {
 	for path != "" {
 		if by := s.said[path]; by != "" {
 			return by

@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"bytes"
@@ -58,7 +58,7 @@ func TestPrintedComesBack(t *testing.T) {
 }
 
 // spelled is a specification as text, whatever its pointers are.
-func spelled(t *testing.T, s *Spec) string {
+func spelled(t *testing.T, s *Config) string {
 	text, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)

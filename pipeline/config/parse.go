@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"cmp"
@@ -108,17 +108,17 @@ type documentAccount struct {
 
 // ReadFile reads a specification from a file; relative paths in it are
 // relative to the file. It is not validated yet.
-func ReadFile(path string) (Spec, error) {
+func ReadFile(path string) (Config, error) {
 	data, err := readSome(path)
 	if errors.Is(err, errLong) {
-		return Spec{}, &Error{fmt.Sprintf("read configuration: %s is longer than %d MiB: it is no specification", path, mostOfSpec>>20)}
+		return Config{}, &Error{fmt.Sprintf("read configuration: %s is longer than %d MiB: it is no specification", path, mostOfSpec>>20)}
 	}
 	if err != nil {
 		text := fmt.Sprintf("read configuration: %v; name a file that this user can read", err)
 		if errors.Is(err, fs.ErrNotExist) {
 			text = fmt.Sprintf("read configuration: %v; `cwharvest init %s` writes one", err, path)
 		}
-		return Spec{}, &Error{text}
+		return Config{}, &Error{text}
 	}
 	s, err := Parse(path, data, os.LookupEnv)
 	if err != nil {
@@ -158,7 +158,7 @@ func readSome(path string) ([]byte, error) {
 }
 
 // Parse reads a specification; name is for errors, env looks up ${NAME}.
-func Parse(name string, data []byte, env func(string) (string, bool)) (Spec, error) {
+func Parse(name string, data []byte, env func(string) (string, bool)) (Config, error) {
 	s := Default()
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {

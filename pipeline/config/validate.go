@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"cmp"
@@ -44,11 +44,11 @@ var ec2Metrics = []string{
 }
 
 // Validate refuses what cannot be meant, all of it at once, one line each.
-func (s *Spec) Validate() error {
+func (s *Config) Validate() error {
 	return errors.Join(s.checkPlace(), s.checkTimes(), s.checkMetrics(), s.checkInstances(), s.checkLimits(), s.checkAccounts(), s.checkOnFinish())
 }
 
-func (s *Spec) checkPlace() (errs error) {
+func (s *Config) checkPlace() (errs error) {
 	add := func(err error) { errs = errors.Join(errs, err) }
 	if s.Dir == "" {
 		add(s.bad("$.dir", "dir is empty: name the harvest directory"))
@@ -76,7 +76,7 @@ func (s *Spec) checkPlace() (errs error) {
 	return errs
 }
 
-func (s *Spec) checkTimes() (errs error) {
+func (s *Config) checkTimes() (errs error) {
 	add := func(err error) { errs = errors.Join(errs, err) }
 	period := int64(s.Period / time.Second)
 	high := slices.Contains([]int64{1, 5, 10, 20, 30}, period)
@@ -100,7 +100,7 @@ func (s *Spec) checkTimes() (errs error) {
 	return errs
 }
 
-func (s *Spec) checkMetrics() (errs error) {
+func (s *Config) checkMetrics() (errs error) {
 	if len(s.Metrics) == 0 {
 		return s.bad("$.metrics", "no metrics: name at least one, or leave metrics out for the default set")
 	}
@@ -124,7 +124,7 @@ func (s *Spec) checkMetrics() (errs error) {
 
 // checkColumns refuses statistics that differ and would share a column: it has
 // no room for what tells TM(:90) from TM(:90%).
-func (s *Spec) checkColumns() error {
+func (s *Config) checkColumns() error {
 	columns := map[string]string{}
 	for i := range s.Metrics {
 		for j, name := range s.Metrics[i].Statistics {
@@ -147,7 +147,7 @@ var usualDimensions = map[string]string{
 }
 
 // checkDimensions checks by what a metric is asked, and that a source finds it.
-func (s *Spec) checkDimensions(m *Metric, path string) error {
+func (s *Config) checkDimensions(m *Metric, path string) error {
 	names := m.By()
 	at := path + ".dimensions"
 	for i, name := range names {
@@ -170,7 +170,7 @@ func (s *Spec) checkDimensions(m *Metric, path string) error {
 	return nil
 }
 
-func (s *Spec) checkName(m *Metric, name, path string, seen map[string]bool) error {
+func (s *Config) checkName(m *Metric, name, path string, seen map[string]bool) error {
 	namespace := m.Namespace
 	key := namespace + "/" + name + " by " + strings.Join(m.By(), ",")
 	switch {
@@ -185,7 +185,7 @@ func (s *Spec) checkName(m *Metric, name, path string, seen map[string]bool) err
 	return nil
 }
 
-func (s *Spec) checkStatistics(statistics []string, path string) (errs error) {
+func (s *Config) checkStatistics(statistics []string, path string) (errs error) {
 	if len(statistics) == 0 {
 		return s.bad(path, "no statistics: such as [Average, Maximum]")
 	}
@@ -220,7 +220,7 @@ func isStatistic(name string) bool {
 // instanceStates are those of EC2 (API reference of InstanceState).
 var instanceStates = []string{"pending", "running", "shutting-down", "terminated", "stopping", "stopped"}
 
-func (s *Spec) checkInstances() (errs error) {
+func (s *Config) checkInstances() (errs error) {
 	if s.Instances.Sources != nil && len(s.Instances.Sources) == 0 {
 		return s.bad("$.instances.sources", "no sources: use ec2, cloudwatch or file")
 	}
@@ -255,7 +255,7 @@ const mostQuotaShare = 1000
 // protocols are those of CloudWatch's service model.
 var protocols = []string{"cbor", "json", "query"}
 
-func (s *Spec) checkLimits() (errs error) {
+func (s *Config) checkLimits() (errs error) {
 	for _, limit := range []struct {
 		name  string
 		value int

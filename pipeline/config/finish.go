@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"errors"
@@ -31,7 +31,7 @@ const (
 var hookKeys = []string{"command", "webhook", "timeout"}
 
 // fillOnFinish reads a command line, a mapping, or a list of these.
-func (s *Spec) fillOnFinish(v any) error {
+func (s *Config) fillOnFinish(v any) error {
 	const path = "$.on_finish"
 	all, isList := v.([]any)
 	if !isList {
@@ -47,7 +47,7 @@ func (s *Spec) fillOnFinish(v any) error {
 	return errs
 }
 
-func (s *Spec) addHook(v any, path string) error {
+func (s *Config) addHook(v any, path string) error {
 	h := Hook{path: path}
 	var err error
 	switch v := v.(type) {
@@ -71,7 +71,7 @@ func shell(line string) []string {
 	return []string{"sh", "-c", line}
 }
 
-func (s *Spec) readHook(h *Hook, from map[string]any) (errs error) {
+func (s *Config) readHook(h *Hook, from map[string]any) (errs error) {
 	for key := range from {
 		if !slices.Contains(hookKeys, key) {
 			return s.bad(h.path+"."+key, "unknown key %q%s: on_finish takes command or webhook, and timeout", key, didYouMean(key, hookKeys))
@@ -102,7 +102,7 @@ func (s *Spec) readHook(h *Hook, from map[string]any) (errs error) {
 	return s.duration(&h.Timeout, h.path+".timeout", &text)
 }
 
-func (s *Spec) checkOnFinish() (errs error) {
+func (s *Config) checkOnFinish() (errs error) {
 	add := func(err error) { errs = errors.Join(errs, err) }
 	for i := range s.OnFinish {
 		h := &s.OnFinish[i]

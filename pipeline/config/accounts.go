@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"cmp"
@@ -14,7 +14,7 @@ import (
 // Entries returns one account each, with defaults applied and role names made
 // ARNs; without accounts, the caller's own identity. Entries that stand for many
 // accounts are not among them: Expand has those.
-func (s *Spec) Entries() []Account {
+func (s *Config) Entries() []Account {
 	var entries []Account
 	for _, a := range s.given() {
 		if !a.standsForMany() {
@@ -25,7 +25,7 @@ func (s *Spec) Entries() []Account {
 }
 
 // given are the accounts as they are written; without any, the caller's own.
-func (s *Spec) given() []Account {
+func (s *Config) given() []Account {
 	if len(s.Accounts) == 0 {
 		return []Account{{}}
 	}
@@ -37,7 +37,7 @@ func (a *Account) standsForMany() bool { return a.Organization != nil || a.File 
 // Expand returns Entries and the members of those that stand for many accounts,
 // by their place in Accounts. A member inherits from its entry; an account that
 // is named by itself, or by an earlier entry, is what it is there.
-func (s *Spec) Expand(members map[int][]Account) ([]Account, error) {
+func (s *Config) Expand(members map[int][]Account) ([]Account, error) {
 	all := s.Entries()
 	named := map[string]bool{}
 	for _, a := range all {
@@ -62,7 +62,7 @@ func (s *Spec) Expand(members map[int][]Account) ([]Account, error) {
 }
 
 // checkMember checks an account of a file, where its place is what people know.
-func (s *Spec) checkMember(m Account) []error {
+func (s *Config) checkMember(m Account) []error {
 	if m.place == "" {
 		return nil
 	}
@@ -93,7 +93,7 @@ func (a *Account) Targets() []store.Target {
 }
 
 // Tolerated reports whether a target may be denied at a time.
-func (s *Spec) Tolerated(t store.Target, now time.Time) bool {
+func (s *Config) Tolerated(t store.Target, now time.Time) bool {
 	return slices.ContainsFunc(s.Tolerate, func(o Toleration) bool {
 		return o.Account == t.Account && (o.Region == "" || o.Region == t.Region) && now.Before(o.Until)
 	})
@@ -156,7 +156,7 @@ func partition(regions []string) string {
 }
 
 // checkAccounts says the same thing once, though many accounts inherit it.
-func (s *Spec) checkAccounts() error {
+func (s *Config) checkAccounts() error {
 	var all []error
 	for i, own := range s.given() {
 		path := fmt.Sprintf("$.accounts[%d]", i)
@@ -181,7 +181,7 @@ func (s *Spec) checkAccounts() error {
 }
 
 // checkMany checks an entry that stands for many accounts.
-func (s *Spec) checkMany(own *Account, path string) error {
+func (s *Config) checkMany(own *Account, path string) error {
 	switch o := own.Organization; {
 	case o != nil && own.File != "":
 		return s.bad(path, "organization and file are two entries: write one below the other")
@@ -197,7 +197,7 @@ func (s *Spec) checkMany(own *Account, path string) error {
 
 // checkTwice refuses what would harvest a target twice. Entries without regions
 // share the default one; which account a profile leads to only STS knows.
-func (s *Spec) checkTwice() (errs []error) {
+func (s *Config) checkTwice() (errs []error) {
 	first := map[string]int{}
 	for i, own := range s.given() {
 		if own.standsForMany() {
@@ -228,7 +228,7 @@ func (s *Spec) checkTwice() (errs []error) {
 }
 
 // checkRole checks who the account is and the role that leads there.
-func (s *Spec) checkRole(own, a *Account, path string) (errs []error) {
+func (s *Config) checkRole(own, a *Account, path string) (errs []error) {
 	add := func(inherited bool, field, format string, args ...any) {
 		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
 	}
@@ -251,7 +251,7 @@ func (s *Spec) checkRole(own, a *Account, path string) (errs []error) {
 	return errs
 }
 
-func (s *Spec) checkAccount(own, a *Account, path string) (errs []error) {
+func (s *Config) checkAccount(own, a *Account, path string) (errs []error) {
 	add := func(inherited bool, field, format string, args ...any) {
 		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
 	}
@@ -283,7 +283,7 @@ func badExternalID(id string) bool {
 }
 
 // checkWays checks the role on the way and the fallbacks.
-func (s *Spec) checkWays(own, a *Account, path string) (errs []error) {
+func (s *Config) checkWays(own, a *Account, path string) (errs []error) {
 	add := func(inherited bool, field, format string, args ...any) {
 		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
 	}

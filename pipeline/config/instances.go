@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"bufio"
@@ -34,7 +34,7 @@ const maxInstanceLine = 1 << 20
 // Where a namespace is left out, an instance is one in each namespace that asks
 // for metrics by its dimensions. Empty lines and those that begin with # are
 // passed over. Of a file for all shards only what this one holds is returned.
-func (s *Spec) ReadInstances(name string, r io.Reader, targets []store.Target) (map[store.Target][]store.Instance, error) {
+func (s *Config) ReadInstances(name string, r io.Reader, targets []store.Target) (map[store.Target][]store.Instance, error) {
 	list := instanceList{spec: s, targets: targets, listed: map[store.Target][]store.Instance{}, seen: map[string]bool{}}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxInstanceLine)
@@ -58,7 +58,7 @@ func (s *Spec) ReadInstances(name string, r io.Reader, targets []store.Target) (
 
 // instanceList is a list of instances being read.
 type instanceList struct {
-	spec    *Spec
+	spec    *Config
 	targets []store.Target
 	header  []string // of a CSV file
 	listed  map[store.Target][]store.Instance

@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"encoding/json"
@@ -34,13 +34,13 @@ const oldest = 455 * 24 * time.Hour // nothing is kept longer
 // Freeze makes the plan of a job for an interval, at a time. Start and end are
 // rounded down to the periods in use there; the windows of every series cover
 // the range exactly once.
-func (s *Spec) Freeze(i Interval, now time.Time) (store.Spec, error) {
+func (s *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
 	if now.Sub(i.Start) > oldest-12*time.Hour {
-		return store.Spec{}, s.bad("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(-oldest+12*time.Hour).Format(time.DateOnly))
+		return store.Plan{}, s.bad("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(-oldest+12*time.Hour).Format(time.DateOnly))
 	}
 	spans := s.spans(i, now)
 	if len(spans) == 0 {
-		return store.Spec{}, s.bad("$.range", "%s to %s holds no whole period of %s", i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), formatDuration(s.Period))
+		return store.Plan{}, s.bad("$.range", "%s to %s holds no whole period of %s", i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), formatDuration(s.Period))
 	}
 	out := s.Out
 	if out == "" {
@@ -49,13 +49,13 @@ func (s *Spec) Freeze(i Interval, now time.Time) (store.Spec, error) {
 	if !strings.Contains(out, "://") {
 		var err error
 		if out, err = filepath.Abs(out); err != nil {
-			return store.Spec{}, fmt.Errorf("place of the output: %w", err)
+			return store.Plan{}, fmt.Errorf("place of the output: %w", err)
 		}
 	}
 	if s.StrictPeriod {
 		for _, w := range spans {
 			if w.Period != s.seconds() {
-				return store.Spec{}, s.bad("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
+				return store.Plan{}, s.bad("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
 					time.Unix(w.Start, 0).UTC().Format(time.RFC3339), time.Unix(w.End, 0).UTC().Format(time.RFC3339),
 					formatDuration(time.Duration(w.Period)*time.Second), formatDuration(s.Period), time.Unix(w.End, 0).UTC().Format(time.RFC3339))
 			}
@@ -63,10 +63,10 @@ func (s *Spec) Freeze(i Interval, now time.Time) (store.Spec, error) {
 	}
 	plan, err := json.Marshal(s.frozen())
 	if err != nil {
-		return store.Spec{}, fmt.Errorf("encode plan: %w", err)
+		return store.Plan{}, fmt.Errorf("encode plan: %w", err)
 	}
-	return store.Spec{
-		Name: s.Job, Created: now.UTC(), Out: out, Plan: plan, Shard: s.Shard,
+	return store.Plan{
+		Name: s.Job, Created: now.UTC(), Out: out, Settings: plan, Shard: s.Shard,
 		Start: time.Unix(spans[0].Start, 0).UTC(), End: time.Unix(spans[len(spans)-1].End, 0).UTC(),
 		Format: s.Format, Compression: s.Compression, PartSize: s.PartSize,
 		Series: s.series(spans),
@@ -74,7 +74,7 @@ func (s *Spec) Freeze(i Interval, now time.Time) (store.Spec, error) {
 }
 
 // spans splits an interval where the period that CloudWatch still has changes.
-func (s *Spec) spans(i Interval, now time.Time) []store.Window {
+func (s *Config) spans(i Interval, now time.Time) []store.Window {
 	period := s.seconds()
 	start, end := i.Start.Unix(), i.End.Unix()
 	var spans []store.Window
@@ -105,7 +105,7 @@ func (s *Spec) spans(i Interval, now time.Time) []store.Window {
 	return spans
 }
 
-func (s *Spec) seconds() int64 { return int64(s.Period / time.Second) }
+func (s *Config) seconds() int64 { return int64(s.Period / time.Second) }
 
 func roundUp(n, step int64) int64 { return (n + step - 1) / step * step }
 
@@ -119,7 +119,7 @@ func lcm(a, b int64) int64 {
 
 // series returns every metric with its statistics in column order and its
 // windows.
-func (s *Spec) series(spans []store.Window) []store.Series {
+func (s *Config) series(spans []store.Window) []store.Series {
 	var all []store.Series
 	for _, m := range s.Metrics {
 		for _, name := range m.Names {
@@ -145,7 +145,7 @@ func (s *Spec) series(spans []store.Window) []store.Series {
 }
 
 // most is how many timestamps one call has room for.
-func (s *Spec) most(statistics int) int64 {
+func (s *Config) most(statistics int) int64 {
 	if s.API == MetricStatistics {
 		return 1440 // whatever the statistics (API reference of GetMetricStatistics)
 	}
@@ -155,7 +155,7 @@ func (s *Spec) most(statistics int) int64 {
 // price is what CloudWatch bills for one series-window in USD: of GetMetricData
 // metrics, where five statistics count once, and at worst every one; of
 // GetMetricStatistics calls.
-func (s *Spec) price(statistics []string) (each, worst float64) {
+func (s *Config) price(statistics []string) (each, worst float64) {
 	if s.API == MetricStatistics {
 		calls := float64(CallsOf(statistics))
 		return calls * s.Prices.GetMetricStatistics / 1000, calls * s.Prices.GetMetricStatistics / 1000
@@ -220,7 +220,7 @@ type frozen struct {
 	Metrics     map[string][]string `json:"metrics"` // statistics by namespace/name by dimensions
 }
 
-func (s *Spec) frozen() frozen {
+func (s *Config) frozen() frozen {
 	f := frozen{
 		Job: s.Job, Shard: s.Shard.String(), Range: s.Range.String(), Period: formatDuration(s.Period), Format: s.Format, Out: s.Out,
 		Sources: s.sources(), Tags: s.Instances.Tags, States: s.Instances.States, Monitoring: s.Instances.Monitoring,
@@ -238,7 +238,7 @@ func (s *Spec) frozen() frozen {
 }
 
 // sources are those that any metric's instances come from.
-func (s *Spec) sources() []string {
+func (s *Config) sources() []string {
 	var all []string
 	for _, source := range []string{"ec2", "cloudwatch", "file"} {
 		if slices.ContainsFunc(s.Metrics, func(m Metric) bool { return s.Uses(source, &m) }) {
@@ -250,7 +250,7 @@ func (s *Spec) sources() []string {
 
 // Replans returns what must be asked instead of a job's windows that have aged
 // out: coarser, whole periods of it, or nothing.
-func (s *Spec) Replans(job *store.Spec, now time.Time) []store.Replan {
+func (s *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
 	var all []store.Replan
 	seen := map[store.Window]bool{}
 	for i := range job.Series {
@@ -273,7 +273,7 @@ func (s *Spec) Replans(job *store.Spec, now time.Time) []store.Replan {
 const soon = time.Hour
 
 // answerable is the window as CloudWatch can still answer it, at least soon.
-func (s *Spec) answerable(w store.Window, now time.Time) store.Window {
+func (s *Config) answerable(w store.Window, now time.Time) store.Window {
 	now = now.Add(min(soon, time.Duration(w.Period)*time.Minute))
 	age := now.Sub(time.Unix(w.Start, 0))
 	gone := store.Window{Start: w.Start, End: w.Start, Period: w.Period}
@@ -296,7 +296,7 @@ func (s *Spec) answerable(w store.Window, now time.Time) store.Window {
 
 // Diff returns in words how a specification differs from a job's frozen plan;
 // nothing when it does not.
-func (s *Spec) Diff(plan json.RawMessage) ([]string, error) {
+func (s *Config) Diff(plan json.RawMessage) ([]string, error) {
 	var was, is map[string]any
 	if err := json.Unmarshal(plan, &was); err != nil {
 		return nil, fmt.Errorf("read the frozen plan: %w", err)

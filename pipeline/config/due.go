@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"slices"
@@ -14,7 +14,7 @@ func (i Interval) overlaps(o Interval) bool { return i.Start.Before(o.End) && o.
 // of the same directory. When none is due, next is when one will be; zero when
 // never. Of yesterday only what no job holds is due, the earliest of it first; a
 // fixed range that is only partly held is an *Error, for it was asked as a whole.
-func (s *Spec) Due(now time.Time, finished []Interval) (due *Interval, next time.Time, err error) {
+func (s *Config) Due(now time.Time, finished []Interval) (due *Interval, next time.Time, err error) {
 	settled := now.Add(-s.Settle).UTC()
 	if !s.Night.IsZero() {
 		due, err = s.dueNight(now, settled, finished)
@@ -34,13 +34,13 @@ func (s *Spec) Due(now time.Time, finished []Interval) (due *Interval, next time
 }
 
 // FollowsClock reports whether more becomes due with every period.
-func (s *Spec) FollowsClock() bool {
+func (s *Config) FollowsClock() bool {
 	return s.Night.IsZero() && (s.Range.Kind == SinceLast || s.Range.Kind == Last)
 }
 
 // Beside refuses an interval that Freeze has rounded into one that is finished:
 // where CloudWatch keeps data coarser, a range may begin earlier than asked.
-func (s *Spec) Beside(i Interval, finished []Interval) error {
+func (s *Config) Beside(i Interval, finished []Interval) error {
 	if o := overlapping(i, finished); o != nil {
 		return s.bad("$.range", "%s to %s, in whole periods, overlaps %s to %s, which this directory holds already: begin and end at full hours, or use another dir",
 			i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), o.Start.Format(time.RFC3339), o.End.Format(time.RFC3339))
@@ -48,7 +48,7 @@ func (s *Spec) Beside(i Interval, finished []Interval) error {
 	return nil
 }
 
-func (s *Spec) dueYesterday(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
+func (s *Config) dueYesterday(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
 	day := yesterday(settled)
 	if missing := s.missing(day, now, finished); len(missing) > 0 {
 		return &missing[0], time.Time{}
@@ -57,7 +57,7 @@ func (s *Spec) dueYesterday(now, settled time.Time, finished []Interval) (*Inter
 }
 
 // dueNight is what of one UTC day no job holds.
-func (s *Spec) dueNight(now, settled time.Time, finished []Interval) (*Interval, error) {
+func (s *Config) dueNight(now, settled time.Time, finished []Interval) (*Interval, error) {
 	day := Interval{s.Night, s.Night.Add(24 * time.Hour)}
 	if day.End.After(settled) {
 		return nil, s.bad("$.range", "the night %s is not over and settled before %s: run again then, or name an earlier one", s.Night.Format(time.DateOnly), day.End.Add(s.Settle).Format(time.RFC3339))
@@ -83,7 +83,7 @@ func overlapping(i Interval, finished []Interval) *Interval {
 	return nil
 }
 
-func (s *Spec) dueFixed(now, settled time.Time, finished []Interval) (*Interval, error) {
+func (s *Config) dueFixed(now, settled time.Time, finished []Interval) (*Interval, error) {
 	want := Interval{s.Range.From, s.Range.To}
 	held := overlapping(want, finished)
 	switch {
@@ -103,7 +103,7 @@ func (s *Spec) dueFixed(now, settled time.Time, finished []Interval) (*Interval,
 // job: half of them, or half a day. A run that is later than the last one was
 // goes on where that ended, so that nights which begin at different times leave
 // nothing out.
-func (s *Spec) dueLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
+func (s *Config) dueLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
 	end := s.whole(settled)
 	want := Interval{end.Add(-s.Range.Last), end}
 	worth := max(min(s.Range.Last/2, 12*time.Hour), s.Period)
@@ -120,7 +120,7 @@ func (s *Spec) dueLast(now, settled time.Time, finished []Interval) (*Interval, 
 	return nil, s.wholeAfter(latest(finished).End.Add(worth)).Add(s.Settle)
 }
 
-func (s *Spec) dueSinceLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
+func (s *Config) dueSinceLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
 	if len(finished) == 0 {
 		return s.dueYesterday(now, settled, nil)
 	}
@@ -135,7 +135,7 @@ func (s *Spec) dueSinceLast(now, settled time.Time, finished []Interval) (*Inter
 // missing returns what of an interval no finished job holds. What is shorter
 // than a period as CloudWatch keeps it there is not missing: Freeze rounds, so
 // a job may end a little before the range that it was made for.
-func (s *Spec) missing(want Interval, now time.Time, finished []Interval) []Interval {
+func (s *Config) missing(want Interval, now time.Time, finished []Interval) []Interval {
 	var gaps []Interval
 	add := func(gap Interval) {
 		if whole := s.behind(gap, now, finished); whole != nil {
@@ -156,7 +156,7 @@ func (s *Spec) missing(want Interval, now time.Time, finished []Interval) []Inte
 // behind returns an interval whose start Freeze will not round into a finished
 // one: where that would happen (data that has become coarser since, or another
 // period) it starts one period later. It is nil when no whole period is left.
-func (s *Spec) behind(i Interval, now time.Time, finished []Interval) *Interval {
+func (s *Config) behind(i Interval, now time.Time, finished []Interval) *Interval {
 	spans := s.spans(i, now)
 	if len(spans) == 0 {
 		return nil
@@ -170,11 +170,11 @@ func (s *Spec) behind(i Interval, now time.Time, finished []Interval) *Interval 
 }
 
 // whole rounds a time down to the period, wholeAfter up, on the grid of Freeze.
-func (s *Spec) whole(t time.Time) time.Time {
+func (s *Config) whole(t time.Time) time.Time {
 	return time.Unix(t.Unix()-t.Unix()%s.seconds(), 0).UTC()
 }
 
-func (s *Spec) wholeAfter(t time.Time) time.Time { return s.whole(t.Add(s.Period - time.Second)) }
+func (s *Config) wholeAfter(t time.Time) time.Time { return s.whole(t.Add(s.Period - time.Second)) }
 
 func latest(finished []Interval) Interval {
 	last := finished[0]

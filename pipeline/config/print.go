@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ const hidden = "<set>"
 
 // Print writes the specification as a harvest.yaml, with a comment at each key
 // that says where its value comes from. External ids are not shown.
-func (s *Spec) Print(w io.Writer) error {
+func (s *Config) Print(w io.Writer) error {
 	defaults := Default()
 	usual := map[string]string{}
 	for _, l := range lines(reflect.ValueOf(defaults.document()), "$") {
@@ -46,7 +46,7 @@ func (s *Spec) Print(w io.Writer) error {
 }
 
 // origin says where the value of a setting comes from.
-func (s *Spec) origin(path string, usual bool) string {
+func (s *Config) origin(path string, usual bool) string {
 	if by := s.overridden(path); by != "" {
 		return strings.Replace(by, "--", "flag --", 1)
 	}
@@ -64,7 +64,7 @@ func (s *Spec) origin(path string, usual bool) string {
 }
 
 // implied are settings without a value of their own.
-func (s *Spec) implied() (all []string) {
+func (s *Config) implied() (all []string) {
 	if s.Out == "" {
 		all = append(all, "out: data/ in dir")
 	}
@@ -90,7 +90,7 @@ func (s *Spec) implied() (all []string) {
 type documentRange struct{ last, from, to string }
 
 // document is the specification as a file would say it.
-func (s *Spec) document() *document {
+func (s *Config) document() *document {
 	doc := &document{
 		Job: &s.Job, Dir: &s.Dir, Format: &s.Format, Range: s.Range.document(),
 		Settle: length(s.Settle), Period: length(s.Period), Defaults: s.Defaults.document(),

@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"encoding/json"
@@ -58,7 +58,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func checkPrinted(t *testing.T, s *Spec) {
+func checkPrinted(t *testing.T, s *Config) {
 	t.Helper()
 	var out strings.Builder
 	if err := s.Print(&out); err != nil {
@@ -76,7 +76,7 @@ func checkPrinted(t *testing.T, s *Spec) {
 	}
 }
 
-func checkFrozen(t *testing.T, s *Spec) {
+func checkFrozen(t *testing.T, s *Config) {
 	t.Helper()
 	now := time.Date(2026, 11, 25, 2, 0, 0, 0, time.UTC)
 	night := Interval{now.Add(-26 * time.Hour), now.Add(-2 * time.Hour)}
@@ -88,7 +88,7 @@ func checkFrozen(t *testing.T, s *Spec) {
 		checkSaid(t, err)
 		return
 	}
-	if differs, err := s.Diff(job.Plan); err != nil || len(differs) > 0 {
+	if differs, err := s.Diff(job.Settings); err != nil || len(differs) > 0 {
 		t.Errorf("it differs from what was just frozen: %q, %v", differs, err)
 	}
 	columns := map[string]string{}

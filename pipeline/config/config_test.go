@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"fmt"
@@ -148,7 +148,7 @@ func TestFreezeCoversTheRangeOnce(t *testing.T) {
 	}
 }
 
-func checkWindows(frozen store.Spec, series store.Series, now time.Time, period time.Duration) string {
+func checkWindows(frozen store.Plan, series store.Series, now time.Time, period time.Duration) string {
 	next := frozen.Start.Unix()
 	for _, w := range series.Windows {
 		age := now.Add(12 * time.Hour).Sub(time.Unix(w.Start, 0))
@@ -185,16 +185,16 @@ func TestDiffNamesEveryChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, err := s.Diff(frozen.Plan); err != nil || len(d) > 0 {
+	if d, err := s.Diff(frozen.Settings); err != nil || len(d) > 0 {
 		t.Fatalf("no change: %v, %v", d, err)
 	}
 	s.Concurrency, s.Defaults.ExternalID, s.Settle = 3, "other", time.Hour // what repairs may change
-	if d, err := s.Diff(frozen.Plan); err != nil || len(d) > 0 {
+	if d, err := s.Diff(frozen.Settings); err != nil || len(d) > 0 {
 		t.Fatalf("repairs: %v, %v", d, err)
 	}
 	s.Period, s.Format, s.Instances.Tags = time.Hour, "jsonl", map[string]string{"env": "prod"}
 	s.Metrics[0].Names = s.Metrics[0].Names[1:]
-	d, err := s.Diff(frozen.Plan)
+	d, err := s.Diff(frozen.Settings)
 	want := "format: parquet -> jsonl; instances.tags: none -> env=prod; metrics AWS/EC2/CPUUtilization by InstanceId: Average,Maximum -> none; period: 5m -> 1h"
 	if got := strings.Join(d, "; "); err != nil || got != want {
 		t.Errorf("%s, %v", got, err)

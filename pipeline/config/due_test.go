@@ -1,4 +1,4 @@
-package spec
+package config
 
 import (
 	"math/rand/v2"
