@@ -2,12 +2,9 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"testing"
-
-	"github.com/klauspost/compress/s2"
 )
 
 // someValues are columns that share different bytes, with and without gaps.
@@ -25,24 +22,6 @@ var someValues = []func(*rand.Rand) float64{
 	func(*rand.Rand) float64 { return math.NaN() },
 	func(r *rand.Rand) float64 { return math.Copysign(0, float64(r.IntN(2))-0.5) },
 	func(r *rand.Rand) float64 { return math.Float64frombits(r.Uint64() &^ (1 << 62)) }, // none is NaN
-}
-
-// Values that an earlier version has spooled are read.
-func TestSpoolVersion1(t *testing.T) {
-	column := []float64{1, math.NaN(), 2.5, -7}
-	var raw []byte
-	for _, v := range column {
-		raw = binary.LittleEndian.AppendUint64(raw, math.Float64bits(v))
-	}
-	value := append([]byte{spoolVersion1, 60, 60, 2, 2}, s2.Encode(nil, raw)...)
-	value = binary.LittleEndian.AppendUint32(value, spoolSum([]byte("k"), value))
-	var g grid
-	if err := g.decode([]byte("k"), value); err != nil {
-		t.Fatal(err)
-	}
-	if g.start != 60 || g.period != 60 || g.column(0)[0] != 1 || g.column(0)[1] == g.column(0)[1] || g.column(1)[0] != 2.5 || g.column(1)[1] != -7 {
-		t.Errorf("%+v", g)
-	}
 }
 
 func TestSpoolRoundTrip(t *testing.T) {

@@ -162,10 +162,8 @@ func (c *commit) deny(d *Denial) error {
 		return nil // it was tried once more
 	}
 	before := map[string]time.Time{}
-	if c.tx.Bucket(bucketMeta).Get(keyDenied) != nil { // schema 1 has none
-		if err := getJSON(c.tx.Bucket(bucketMeta), keyDenied, &before); err != nil {
-			return err
-		}
+	if err := getJSON(c.tx.Bucket(bucketMeta), keyDenied, &before); err != nil {
+		return err
 	}
 	if t.DeniedSince = before[d.Target.String()]; t.DeniedSince.IsZero() {
 		t.DeniedSince, t.DeniedNew = time.Now().UTC(), true

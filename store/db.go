@@ -41,55 +41,8 @@ const spoolMap = 4 << 30
 const pageSize = 16 << 10
 
 func openForWriting(path string) (*database, error) {
-	db, err := openDatabase(path, &bolt.Options{
+	return openDatabase(path, &bolt.Options{
 		FreelistType: bolt.FreelistMapType, Timeout: lockWait, InitialMmapSize: spoolMap,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := db.migrate(); err != nil {
-		return nil, errors.Join(fmt.Errorf("bring %s to schema %d: %w", path, schemaVersion, err), db.close())
-	}
-	return db, nil
-}
-
-// tellSegments has parts of the first schema tell their segment.
-func tellSegments(tx *bolt.Tx) error {
-	parts := map[string]Part{}
-	b := tx.Bucket(bucketParts)
-	err := b.ForEach(func(name, value []byte) error {
-		var p Part
-		err := json.Unmarshal(value, &p)
-		p.tellSegment()
-		parts[string(name)] = p
-		return err
-	})
-	for name, p := range parts {
-		err = errors.Join(err, putJSON(b, []byte(name), p))
-	}
-	return err
-}
-
-// migrate brings an older database to this schema, in one transaction. Reading
-// copes with older ones.
-//
-//	2: the garbage bucket; parts tell their segment
-//	3: spool values of version 2, which programs of the second schema take for
-//	   damaged
-func (db *database) migrate() error {
-	return db.update(func(tx *bolt.Tx) error {
-		var record jobRecord
-		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &record); err != nil || record.Version == schemaVersion {
-			return err
-		}
-		if _, err := tx.CreateBucketIfNotExists(bucketGarbage); err != nil {
-			return err
-		}
-		if err := tellSegments(tx); err != nil {
-			return err
-		}
-		record.Version = schemaVersion
-		return putJSON(tx.Bucket(bucketMeta), keyJob, record)
 	})
 }
 
@@ -126,20 +79,19 @@ func openDatabase(path string, options *bolt.Options) (*database, error) {
 	return db, nil
 }
 
-// recognise refuses a database that is not ours or is newer than we are.
+// recognise refuses a database that is not ours or has another format.
 func (db *database) recognise() error {
 	return db.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil {
 			return &damagedError{fmt.Sprintf("%s is a bbolt file, but not of cwharvest; it was not changed", db.path)}
 		}
-		var only struct{ Version int } // a newer record may be of another form
+		var only struct{ Version int } // the record of another format may have other fields
 		if err := getJSON(meta, keyJob, &only); err != nil {
 			return db.damaged(err)
 		}
-		if only.Version > schemaVersion {
-			return fmt.Errorf("%s was written by a newer cwharvest (schema %d, this one knows %d); it was not changed",
-				db.path, only.Version, schemaVersion)
+		if only.Version != schemaVersion {
+			return &FormatError{Path: db.path, Format: only.Version}
 		}
 		if err := getJSON(meta, keyJob, new(jobRecord)); err != nil {
 			return db.damaged(err)
@@ -184,6 +136,29 @@ func (db *database) guard(do func() error) (err error) {
 		return &LockedError{Dir: dir, Owner: readOwner(dir)} // its lock file was removed
 	}
 	return err
+}
+
+// FormatError reports a database that an older or a newer version has written.
+// Nothing reads or changes it.
+type FormatError struct {
+	Path   string
+	Format int
+}
+
+func (e *FormatError) Error() string {
+	age := "newer"
+	if e.Format < schemaVersion {
+		age = "older"
+	}
+	return fmt.Sprintf("%s has the %s database format %d, and this version reads only format %d; it was not changed", e.Path, age, e.Format, schemaVersion)
+}
+
+// Hint returns what to do next.
+func (e *FormatError) Hint() string {
+	if e.Format < schemaVersion {
+		return "finish it with the version that wrote it, or use another directory"
+	}
+	return "use the version that wrote it, or another directory"
 }
 
 // damagedError says that a database cannot be read: only such a one is rebuilt.

@@ -54,6 +54,9 @@ func ExportParts(ctx context.Context, dir string, cfg Config, e Export) (done Ex
 		if e.Job != nil && !e.Job(&x.plan) {
 			continue
 		}
+		if err := d.checkFormat(id); err != nil {
+			return done, fmt.Errorf("export job %s: %w", id, err)
+		}
 		selected++
 		if err := x.job(ctx); err != nil {
 			return done, fmt.Errorf("export job %s: %w", id, err)

@@ -36,11 +36,7 @@ func keep(tx *bolt.Tx, names ...string) error {
 // garbage returns the names to be removed.
 func (db *database) garbage() (names []string, err error) {
 	err = db.view(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketGarbage)
-		if b == nil {
-			return nil // schema 1
-		}
-		return b.ForEach(func(name, _ []byte) error {
+		return tx.Bucket(bucketGarbage).ForEach(func(name, _ []byte) error {
 			names = append(names, string(name))
 			return nil
 		})

@@ -25,6 +25,7 @@ var (
 	keyDenied = []byte("denied") // targets that the job before was denied -> since when (JSON)
 )
 
+// schemaVersion is the one format of databases that this version reads and writes.
 const schemaVersion = 3
 
 func targetKey(t Target) []byte { return []byte(t.Account + "/" + t.Region) }

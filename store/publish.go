@@ -10,10 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,18 +49,6 @@ type intent struct {
 
 func partName(plan Plan, day int64, segment uint64) string {
 	return fmt.Sprintf("date=%s/%s-%06d%s", dateOf(day), plan.ID, segment, plan.format().Suffix())
-}
-
-// tellSegment takes the segment from the name, where the first schema kept it.
-func (p *Part) tellSegment() {
-	name := strings.TrimSuffix(path.Base(p.Name), path.Ext(p.Name))
-	if p.Segment > 0 || len(name) < 6 {
-		return
-	}
-	name, _, _ = strings.Cut(name, ".") // .csv.gz
-	if n, err := strconv.ParseUint(name[max(len(name)-6, 0):], 10, 64); err == nil {
-		p.Segment = n
-	}
 }
 
 // builder turns sealed segments into parts, in the background, one at a time.

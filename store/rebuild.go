@@ -98,7 +98,6 @@ func (b *rebuilding) readManifest(ctx context.Context) error {
 	known := map[string]bool{}
 	for i := range b.manifest.Parts {
 		p := &b.manifest.Parts[i]
-		p.tellSegment()
 		known[p.Name] = true
 		b.record.Segment = max(b.record.Segment, p.Segment)
 		sum, _, err := b.place.Sum(ctx, p.Name, true)

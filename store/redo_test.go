@@ -1,10 +1,8 @@
 package store
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -198,48 +196,4 @@ func TestPrune(t *testing.T) {
 	if repaired, err := Repair(context.Background(), f.path, Config{}); err != nil || !repaired[0].Sound {
 		t.Fatalf("repair of a pruned job: %+v, %v", repaired, err)
 	}
-}
-
-// A directory of the first schema, left in the middle of a job, is finished by
-// this version.
-func TestOlderSchema(t *testing.T) {
-	f := newFixture(t, 5)
-	files, err := filepath.Glob("testdata/schema1/jobs/*")
-	if err != nil || len(files) != 2 {
-		t.Fatal(files, err)
-	}
-	if err := os.Mkdir(filepath.Join(f.path, "jobs"), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range files {
-		if err := unpack(name, filepath.Join(f.path, "jobs", strings.TrimSuffix(filepath.Base(name), ".gz"))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if s, err := ReadStatus(f.path); err != nil || s.State != "stopped" {
-		t.Fatalf("%+v, %v", s, err)
-	}
-	if err := f.attempt(false); err != nil {
-		t.Fatal(err)
-	}
-	f.check()
-}
-
-func unpack(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	var r io.Reader = in
-	if strings.HasSuffix(from, ".gz") {
-		if r, err = gzip.NewReader(in); err != nil {
-			return err
-		}
-	}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, data, 0o600)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -47,6 +48,11 @@ func (d *Dir) repair(ctx context.Context) (all []Repaired, err error) {
 		return nil, fmt.Errorf("%s: %w", d.path, ErrNoJob)
 	}
 	for _, id := range ids {
+		if err := d.checkFormat(id); err != nil {
+			return nil, fmt.Errorf("repair job %s: %w", id, err)
+		}
+	}
+	for _, id := range ids {
 		r := Repaired{Job: id}
 		problem, err := d.examine(ctx, id)
 		switch r.Sound = problem == nil; {
@@ -63,6 +69,20 @@ func (d *Dir) repair(ctx context.Context) (all []Repaired, err error) {
 		all = append(all, r)
 	}
 	return all, nil
+}
+
+// checkFormat returns the *FormatError of a job that another version has written,
+// and nothing else that may be wrong with it. It does not wait for a process that
+// works on the job: that process has checked the format.
+func (d *Dir) checkFormat(id string) error {
+	db, err := openDatabase(d.jobFile(id, ".db"), &bolt.Options{ReadOnly: true, Timeout: time.Millisecond})
+	switch {
+	case err == nil:
+		return db.close()
+	case errors.As(err, new(*FormatError)):
+		return err
+	}
+	return nil
 }
 
 // mendJob mends what lies beside a sound database. Parts that are missing or

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 
 	"cwharvest/store/encode"
-
-	"github.com/klauspost/compress/s2"
 )
 
 // A spool value holds the datapoints of one series-window on one UTC date:
@@ -17,12 +14,8 @@ import (
 //	version byte | start, period, points, statistics as uvarints | the columns |
 //	CRC-32C of key and all before it
 //
-// bbolt has no checksums of its own. A column is what appendColumn makes of it;
-// in version 1, an S2 block held all of them, eight bytes a point.
-const (
-	spoolVersion  = 2
-	spoolVersion1 = 1
-)
+// bbolt has no checksums of its own. appendColumn writes the columns.
+const spoolVersion = 2
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -131,10 +124,10 @@ const maxSpoolPoints = 1 << 20
 // decode reads a value into g, reusing its memory.
 func (g *grid) decode(key, value []byte) error {
 	const sum = 4
-	if len(value) < 1+sum || value[0] != spoolVersion && value[0] != spoolVersion1 {
+	if len(value) < 1+sum || value[0] != spoolVersion {
 		return errSpoolDamaged
 	}
-	version, body := value[0], value[:len(value)-sum]
+	body := value[:len(value)-sum]
 	if spoolSum(key, body) != binary.LittleEndian.Uint32(value[len(body):]) {
 		return errSpoolDamaged
 	}
@@ -160,10 +153,6 @@ func (g *grid) decode(key, value []byte) error {
 		g.values = make([]float64, n)
 	}
 	g.values = g.values[:n]
-	if version == spoolVersion1 {
-		g.whole = false
-		return g.unpack1(body)
-	}
 	return g.unpack(body)
 }
 
@@ -178,21 +167,6 @@ func (g *grid) unpack(body []byte) (err error) {
 	}
 	if len(body) > 0 {
 		return errSpoolDamaged
-	}
-	return nil
-}
-
-// unpack1 reads the columns of version 1.
-func (g *grid) unpack1(body []byte) error {
-	if size, err := s2.DecodedLen(body); err != nil || size != 8*len(g.values) {
-		return errSpoolDamaged
-	}
-	decoded, err := s2.Decode(nil, body)
-	if err != nil {
-		return fmt.Errorf("%w: %v", errSpoolDamaged, err)
-	}
-	for i := range g.values {
-		g.values[i] = math.Float64frombits(binary.LittleEndian.Uint64(decoded[8*i:]))
 	}
 	return nil
 }

@@ -15,6 +15,10 @@ import (
 // system, and what should never be. Errors of this program end with what to do
 // next, behind a semicolon.
 func hint(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		return hinted.Hint()
+	}
 	var file *fs.PathError
 	onPath := errors.As(err, &file)
 	switch text := place.Remedy(err); {
