@@ -14,22 +14,22 @@ import (
 // Entries returns one account each, with defaults applied and role names made
 // ARNs; without accounts, the caller's own identity. Entries that stand for many
 // accounts are not among them: Expand has those.
-func (s *Config) Entries() []Account {
+func (c *Config) Entries() []Account {
 	var entries []Account
-	for _, a := range s.given() {
+	for _, a := range c.given() {
 		if !a.standsForMany() {
-			entries = append(entries, a.withDefaults(&s.Defaults))
+			entries = append(entries, a.withDefaults(&c.Defaults))
 		}
 	}
 	return entries
 }
 
 // given are the accounts as they are written; without any, the caller's own.
-func (s *Config) given() []Account {
-	if len(s.Accounts) == 0 {
+func (c *Config) given() []Account {
+	if len(c.Accounts) == 0 {
 		return []Account{{}}
 	}
-	return s.Accounts
+	return c.Accounts
 }
 
 func (a *Account) standsForMany() bool { return a.Organization != nil || a.File != "" }
@@ -37,24 +37,24 @@ func (a *Account) standsForMany() bool { return a.Organization != nil || a.File 
 // Expand returns Entries and the members of those that stand for many accounts,
 // by their place in Accounts. A member inherits from its entry; an account that
 // is named by itself, or by an earlier entry, is what it is there.
-func (s *Config) Expand(members map[int][]Account) ([]Account, error) {
-	all := s.Entries()
+func (c *Config) Expand(members map[int][]Account) ([]Account, error) {
+	all := c.Entries()
 	named := map[string]bool{}
 	for _, a := range all {
 		named[a.ID] = a.ID != ""
 	}
 	var errs []error
-	for i := range s.Accounts {
-		inherited := s.Accounts[i]
+	for i := range c.Accounts {
+		inherited := c.Accounts[i]
 		inherited.Organization, inherited.File = nil, ""
-		inherited = inherited.withDefaults(&s.Defaults)
+		inherited = inherited.withDefaults(&c.Defaults)
 		for _, m := range members[i] {
 			m = m.withDefaults(&inherited)
 			if named[m.ID] {
 				continue
 			}
 			named[m.ID] = m.ID != ""
-			errs = append(errs, s.checkMember(m)...)
+			errs = append(errs, c.checkMember(m)...)
 			all = append(all, m)
 		}
 	}
@@ -62,11 +62,11 @@ func (s *Config) Expand(members map[int][]Account) ([]Account, error) {
 }
 
 // checkMember checks an account of a file, where its place is what people know.
-func (s *Config) checkMember(m Account) []error {
+func (c *Config) checkMember(m Account) []error {
 	if m.place == "" {
 		return nil
 	}
-	there := *s
+	there := *c
 	there.where = func(string) string { return m.place }
 	return slices.Concat(there.checkRole(&m, &m, ""), there.checkAccount(&m, &m, ""), there.checkWays(&m, &m, ""))
 }
@@ -93,8 +93,8 @@ func (a *Account) Targets() []store.Target {
 }
 
 // Tolerated reports whether a target may be denied at a time.
-func (s *Config) Tolerated(t store.Target, now time.Time) bool {
-	return slices.ContainsFunc(s.Tolerate, func(o Toleration) bool {
+func (c *Config) Tolerated(t store.Target, now time.Time) bool {
+	return slices.ContainsFunc(c.Tolerate, func(o Toleration) bool {
 		return o.Account == t.Account && (o.Region == "" || o.Region == t.Region) && now.Before(o.Until)
 	})
 }
@@ -156,54 +156,54 @@ func partition(regions []string) string {
 }
 
 // checkAccounts says the same thing once, though many accounts inherit it.
-func (s *Config) checkAccounts() error {
+func (c *Config) checkAccounts() error {
 	var all []error
-	for i, own := range s.given() {
+	for i, own := range c.given() {
 		path := fmt.Sprintf("$.accounts[%d]", i)
-		a := own.withDefaults(&s.Defaults)
+		a := own.withDefaults(&c.Defaults)
 		if own.standsForMany() {
-			if err := s.checkMany(&own, path); err != nil {
+			if err := c.checkMany(&own, path); err != nil {
 				all = append(all, err)
 				continue
 			}
 			sample := Account{ID: "000000000000"} // what its members inherit is checked once
-			own.Profile = cmp.Or(own.Profile, s.Defaults.Profile)
-			a = own.withDefaults(&s.Defaults)
+			own.Profile = cmp.Or(own.Profile, c.Defaults.Profile)
+			a = own.withDefaults(&c.Defaults)
 			a = sample.withDefaults(&a)
 		}
-		for _, err := range slices.Concat(s.checkRole(&own, &a, path), s.checkAccount(&own, &a, path), s.checkWays(&own, &a, path)) {
+		for _, err := range slices.Concat(c.checkRole(&own, &a, path), c.checkAccount(&own, &a, path), c.checkWays(&own, &a, path)) {
 			if !slices.ContainsFunc(all, func(e error) bool { return e.Error() == err.Error() }) {
 				all = append(all, err)
 			}
 		}
 	}
-	return errors.Join(append(all, s.checkTwice()...)...)
+	return errors.Join(append(all, c.checkTwice()...)...)
 }
 
 // checkMany checks an entry that stands for many accounts.
-func (s *Config) checkMany(own *Account, path string) error {
+func (c *Config) checkMany(own *Account, path string) error {
 	switch o := own.Organization; {
 	case o != nil && own.File != "":
-		return s.bad(path, "organization and file are two entries: write one below the other")
+		return c.bad(path, "organization and file are two entries: write one below the other")
 	case own.ID != "" || own.RoleARN != "":
-		return s.bad(path, "id and role_arn are of one account, and this entry stands for many: use role_name")
+		return c.bad(path, "id and role_arn are of one account, and this entry stands for many: use role_name")
 	case o != nil && slices.ContainsFunc(o.Exclude, func(id string) bool { return !accountForm.MatchString(id) }):
-		return s.bad(path+".organization.exclude", "exclude takes account ids of 12 digits, in quotes")
+		return c.bad(path+".organization.exclude", "exclude takes account ids of 12 digits, in quotes")
 	case o != nil && slices.ContainsFunc(o.OUs, func(id string) bool { return !parentForm.MatchString(id) }):
-		return s.bad(path+".organization.ous", "ous takes ids of organizational units or roots, such as ou-ab12-cdefgh34 or r-ab12")
+		return c.bad(path+".organization.ous", "ous takes ids of organizational units or roots, such as ou-ab12-cdefgh34 or r-ab12")
 	}
 	return nil
 }
 
 // checkTwice refuses what would harvest a target twice. Entries without regions
 // share the default one; which account a profile leads to only STS knows.
-func (s *Config) checkTwice() (errs []error) {
+func (c *Config) checkTwice() (errs []error) {
 	first := map[string]int{}
-	for i, own := range s.given() {
+	for i, own := range c.given() {
 		if own.standsForMany() {
 			continue
 		}
-		a := own.withDefaults(&s.Defaults)
+		a := own.withDefaults(&c.Defaults)
 		path, account, regions := fmt.Sprintf("$.accounts[%d]", i), a.ID, a.Regions
 		if account == "" {
 			account = "profile " + a.Profile
@@ -217,9 +217,9 @@ func (s *Config) checkTwice() (errs []error) {
 			case !seen:
 				first[key] = i
 			case n == i:
-				errs = append(errs, s.bad(path+".regions", "region %s is named twice", region))
+				errs = append(errs, c.bad(path+".regions", "region %s is named twice", region))
 			default:
-				errs = append(errs, s.bad(path, "accounts %d and %d are the same account and region (%s): each row would come twice; remove one",
+				errs = append(errs, c.bad(path, "accounts %d and %d are the same account and region (%s): each row would come twice; remove one",
 					n+1, i+1, key))
 			}
 		}
@@ -228,9 +228,9 @@ func (s *Config) checkTwice() (errs []error) {
 }
 
 // checkRole checks who the account is and the role that leads there.
-func (s *Config) checkRole(own, a *Account, path string) (errs []error) {
+func (c *Config) checkRole(own, a *Account, path string) (errs []error) {
 	add := func(inherited bool, field, format string, args ...any) {
-		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
+		errs = append(errs, c.bad(inherit(path, inherited)+field, format, args...))
 	}
 	role := roleForm.FindStringSubmatch(a.RoleARN)
 	name := a.RoleName != "" && !roleNameForm.MatchString(a.RoleName)
@@ -251,9 +251,9 @@ func (s *Config) checkRole(own, a *Account, path string) (errs []error) {
 	return errs
 }
 
-func (s *Config) checkAccount(own, a *Account, path string) (errs []error) {
+func (c *Config) checkAccount(own, a *Account, path string) (errs []error) {
 	add := func(inherited bool, field, format string, args ...any) {
-		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
+		errs = append(errs, c.bad(inherit(path, inherited)+field, format, args...))
 	}
 	if badExternalID(a.ExternalID) {
 		add(own.ExternalID == "", ".external_id", "%s", externalIDRule)
@@ -283,9 +283,9 @@ func badExternalID(id string) bool {
 }
 
 // checkWays checks the role on the way and the fallbacks.
-func (s *Config) checkWays(own, a *Account, path string) (errs []error) {
+func (c *Config) checkWays(own, a *Account, path string) (errs []error) {
 	add := func(inherited bool, field, format string, args ...any) {
-		errs = append(errs, s.bad(inherit(path, inherited)+field, format, args...))
+		errs = append(errs, c.bad(inherit(path, inherited)+field, format, args...))
 	}
 	if a.Via != (Via{}) {
 		inherited := own.Via == (Via{})

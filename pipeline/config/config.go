@@ -183,12 +183,12 @@ func (m *Metric) byInstance() bool {
 }
 
 // Uses reports whether a source is asked for the instances of a metric.
-func (s *Config) Uses(source string, m *Metric) bool {
+func (c *Config) Uses(source string, m *Metric) bool {
 	switch {
 	case source == "ec2" && !m.byInstance():
 		return false
-	case s.Instances.Sources != nil:
-		return slices.Contains(s.Instances.Sources, source)
+	case c.Instances.Sources != nil:
+		return slices.Contains(c.Instances.Sources, source)
 	case m.byInstance():
 		return source == "ec2"
 	}
@@ -226,13 +226,13 @@ func (e *Error) Error() string {
 }
 
 // bad returns an Error about a setting, with its place in the file.
-func (s *Config) bad(path, format string, args ...any) error {
+func (c *Config) bad(path, format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
-	if by := s.overridden(path); by != "" {
+	if by := c.overridden(path); by != "" {
 		return &Error{by + ": " + text}
 	}
-	if s.where != nil {
-		if at := s.where(path); at != "" {
+	if c.where != nil {
+		if at := c.where(path); at != "" {
 			text = at + ": " + text
 		}
 	}
@@ -241,17 +241,17 @@ func (s *Config) bad(path, format string, args ...any) error {
 
 // Override remembers that a setting, such as $.defaults.regions, comes from a
 // flag or a variable of the environment, for errors and Print.
-func (s *Config) Override(path, by string) {
-	if s.said == nil {
-		s.said = map[string]string{}
+func (c *Config) Override(path, by string) {
+	if c.said == nil {
+		c.said = map[string]string{}
 	}
-	s.said[path] = by
+	c.said[path] = by
 }
 
 // overridden is what overrides a setting, or one that it is part of; else "".
-func (s *Config) overridden(path string) string {
+func (c *Config) overridden(path string) string {
 	for path != "" {
-		if by := s.said[path]; by != "" {
+		if by := c.said[path]; by != "" {
 			return by
 		}
 		path = path[:max(strings.LastIndexAny(path, ".["), 0)]

@@ -14,55 +14,55 @@ func (i Interval) overlaps(o Interval) bool { return i.Start.Before(o.End) && o.
 // of the same directory. When none is due, next is when one will be; zero when
 // never. Of yesterday only what no job holds is due, the earliest of it first; a
 // fixed range that is only partly held is an *Error, for it was asked as a whole.
-func (s *Config) Due(now time.Time, finished []Interval) (due *Interval, next time.Time, err error) {
-	settled := now.Add(-s.Settle).UTC()
-	if !s.Night.IsZero() {
-		due, err = s.dueNight(now, settled, finished)
+func (c *Config) Due(now time.Time, finished []Interval) (due *Interval, next time.Time, err error) {
+	settled := now.Add(-c.Settle).UTC()
+	if !c.Night.IsZero() {
+		due, err = c.dueNight(now, settled, finished)
 		return due, next, err
 	}
-	switch s.Range.Kind {
+	switch c.Range.Kind {
 	case Fixed:
-		due, err = s.dueFixed(now, settled, finished)
+		due, err = c.dueFixed(now, settled, finished)
 	case Last:
-		due, next = s.dueLast(now, settled, finished)
+		due, next = c.dueLast(now, settled, finished)
 	case SinceLast:
-		due, next = s.dueSinceLast(now, settled, finished)
+		due, next = c.dueSinceLast(now, settled, finished)
 	default:
-		due, next = s.dueYesterday(now, settled, finished)
+		due, next = c.dueYesterday(now, settled, finished)
 	}
 	return due, next, err
 }
 
 // FollowsClock reports whether more becomes due with every period.
-func (s *Config) FollowsClock() bool {
-	return s.Night.IsZero() && (s.Range.Kind == SinceLast || s.Range.Kind == Last)
+func (c *Config) FollowsClock() bool {
+	return c.Night.IsZero() && (c.Range.Kind == SinceLast || c.Range.Kind == Last)
 }
 
 // Beside refuses an interval that Freeze has rounded into one that is finished:
 // where CloudWatch keeps data coarser, a range may begin earlier than asked.
-func (s *Config) Beside(i Interval, finished []Interval) error {
+func (c *Config) Beside(i Interval, finished []Interval) error {
 	if o := overlapping(i, finished); o != nil {
-		return s.bad("$.range", "%s to %s, in whole periods, overlaps %s to %s, which this directory holds already: begin and end at full hours, or use another dir",
+		return c.bad("$.range", "%s to %s, in whole periods, overlaps %s to %s, which this directory holds already: begin and end at full hours, or use another dir",
 			i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), o.Start.Format(time.RFC3339), o.End.Format(time.RFC3339))
 	}
 	return nil
 }
 
-func (s *Config) dueYesterday(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
+func (c *Config) dueYesterday(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
 	day := yesterday(settled)
-	if missing := s.missing(day, now, finished); len(missing) > 0 {
+	if missing := c.missing(day, now, finished); len(missing) > 0 {
 		return &missing[0], time.Time{}
 	}
-	return nil, day.End.Add(24*time.Hour + s.Settle)
+	return nil, day.End.Add(24*time.Hour + c.Settle)
 }
 
 // dueNight is what of one UTC day no job holds.
-func (s *Config) dueNight(now, settled time.Time, finished []Interval) (*Interval, error) {
-	day := Interval{s.Night, s.Night.Add(24 * time.Hour)}
+func (c *Config) dueNight(now, settled time.Time, finished []Interval) (*Interval, error) {
+	day := Interval{c.Night, c.Night.Add(24 * time.Hour)}
 	if day.End.After(settled) {
-		return nil, s.bad("$.range", "the night %s is not over and settled before %s: run again then, or name an earlier one", s.Night.Format(time.DateOnly), day.End.Add(s.Settle).Format(time.RFC3339))
+		return nil, c.bad("$.range", "the night %s is not over and settled before %s: run again then, or name an earlier one", c.Night.Format(time.DateOnly), day.End.Add(c.Settle).Format(time.RFC3339))
 	}
-	if missing := s.missing(day, now, finished); len(missing) > 0 {
+	if missing := c.missing(day, now, finished); len(missing) > 0 {
 		return &missing[0], nil
 	}
 	return nil, nil
@@ -83,18 +83,18 @@ func overlapping(i Interval, finished []Interval) *Interval {
 	return nil
 }
 
-func (s *Config) dueFixed(now, settled time.Time, finished []Interval) (*Interval, error) {
-	want := Interval{s.Range.From, s.Range.To}
+func (c *Config) dueFixed(now, settled time.Time, finished []Interval) (*Interval, error) {
+	want := Interval{c.Range.From, c.Range.To}
 	held := overlapping(want, finished)
 	switch {
-	case held != nil && len(s.missing(want, now, []Interval{*held})) == 0:
+	case held != nil && len(c.missing(want, now, []Interval{*held})) == 0:
 		return nil, nil
 	case held != nil:
-		return nil, s.bad("$.range", "%s overlaps %s to %s, which this directory holds already: rows would come twice; "+
-			"choose a range beside it, or another dir", s.Range, held.Start.Format(time.RFC3339), held.End.Format(time.RFC3339))
+		return nil, c.bad("$.range", "%s overlaps %s to %s, which this directory holds already: rows would come twice; "+
+			"choose a range beside it, or another dir", c.Range, held.Start.Format(time.RFC3339), held.End.Format(time.RFC3339))
 	case want.End.After(settled):
-		return nil, s.bad("$.range", "the range ends at %s, and nothing younger than settle (%s) is asked for: possible from %s on",
-			want.End.Format(time.RFC3339), formatDuration(s.Settle), want.End.Add(s.Settle).Format(time.RFC3339))
+		return nil, c.bad("$.range", "the range ends at %s, and nothing younger than settle (%s) is asked for: possible from %s on",
+			want.End.Format(time.RFC3339), formatDuration(c.Settle), want.End.Add(c.Settle).Format(time.RFC3339))
 	}
 	return &want, nil
 }
@@ -103,31 +103,31 @@ func (s *Config) dueFixed(now, settled time.Time, finished []Interval) (*Interva
 // job: half of them, or half a day. A run that is later than the last one was
 // goes on where that ended, so that nights which begin at different times leave
 // nothing out.
-func (s *Config) dueLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
-	end := s.whole(settled)
-	want := Interval{end.Add(-s.Range.Last), end}
-	worth := max(min(s.Range.Last/2, 12*time.Hour), s.Period)
+func (c *Config) dueLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
+	end := c.whole(settled)
+	want := Interval{end.Add(-c.Range.Last), end}
+	worth := max(min(c.Range.Last/2, 12*time.Hour), c.Period)
 	if len(finished) > 0 {
-		if late := want.Start.Sub(latest(finished).End); late > 0 && late < s.Range.Last {
+		if late := want.Start.Sub(latest(finished).End); late > 0 && late < c.Range.Last {
 			want.Start = latest(finished).End
 		}
 	}
-	for _, gap := range s.missing(want, now, finished) {
+	for _, gap := range c.missing(want, now, finished) {
 		if gap.End.Sub(gap.Start) >= worth {
 			return &gap, time.Time{}
 		}
 	}
-	return nil, s.wholeAfter(latest(finished).End.Add(worth)).Add(s.Settle)
+	return nil, c.wholeAfter(latest(finished).End.Add(worth)).Add(c.Settle)
 }
 
-func (s *Config) dueSinceLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
+func (c *Config) dueSinceLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
 	if len(finished) == 0 {
-		return s.dueYesterday(now, settled, nil)
+		return c.dueYesterday(now, settled, nil)
 	}
 	last := latest(finished).End
-	due := s.behind(Interval{last, s.whole(settled)}, now, finished)
+	due := c.behind(Interval{last, c.whole(settled)}, now, finished)
 	if due == nil {
-		return nil, s.wholeAfter(last).Add(s.Period + s.Settle)
+		return nil, c.wholeAfter(last).Add(c.Period + c.Settle)
 	}
 	return due, time.Time{}
 }
@@ -135,10 +135,10 @@ func (s *Config) dueSinceLast(now, settled time.Time, finished []Interval) (*Int
 // missing returns what of an interval no finished job holds. What is shorter
 // than a period as CloudWatch keeps it there is not missing: Freeze rounds, so
 // a job may end a little before the range that it was made for.
-func (s *Config) missing(want Interval, now time.Time, finished []Interval) []Interval {
+func (c *Config) missing(want Interval, now time.Time, finished []Interval) []Interval {
 	var gaps []Interval
 	add := func(gap Interval) {
-		if whole := s.behind(gap, now, finished); whole != nil {
+		if whole := c.behind(gap, now, finished); whole != nil {
 			gaps = append(gaps, *whole)
 		}
 	}
@@ -156,25 +156,25 @@ func (s *Config) missing(want Interval, now time.Time, finished []Interval) []In
 // behind returns an interval whose start Freeze will not round into a finished
 // one: where that would happen (data that has become coarser since, or another
 // period) it starts one period later. It is nil when no whole period is left.
-func (s *Config) behind(i Interval, now time.Time, finished []Interval) *Interval {
-	spans := s.spans(i, now)
+func (c *Config) behind(i Interval, now time.Time, finished []Interval) *Interval {
+	spans := c.spans(i, now)
 	if len(spans) == 0 {
 		return nil
 	}
 	first := time.Unix(spans[0].Start, 0).UTC()
 	if first.Before(i.Start) && overlapping(Interval{first, i.Start}, finished) != nil {
 		i.Start = first.Add(time.Duration(spans[0].Period) * time.Second)
-		return s.behind(i, now, finished)
+		return c.behind(i, now, finished)
 	}
 	return &i
 }
 
 // whole rounds a time down to the period, wholeAfter up, on the grid of Freeze.
-func (s *Config) whole(t time.Time) time.Time {
-	return time.Unix(t.Unix()-t.Unix()%s.seconds(), 0).UTC()
+func (c *Config) whole(t time.Time) time.Time {
+	return time.Unix(t.Unix()-t.Unix()%c.seconds(), 0).UTC()
 }
 
-func (s *Config) wholeAfter(t time.Time) time.Time { return s.whole(t.Add(s.Period - time.Second)) }
+func (c *Config) wholeAfter(t time.Time) time.Time { return c.whole(t.Add(c.Period - time.Second)) }
 
 func latest(finished []Interval) Interval {
 	last := finished[0]

@@ -7,56 +7,56 @@ import (
 )
 
 // fill takes over what a document says.
-func (s *Config) fill(doc *document) error {
-	set(&s.Job, doc.Job)
-	set(&s.Dir, doc.Dir)
-	set(&s.Out, doc.Out)
-	s.S3 = S3(doc.S3)
-	set(&s.Format, doc.Format)
-	set(&s.Compression, doc.Compression)
-	set(&s.Concurrency, doc.Concurrency)
-	set(&s.MaxInFlight, doc.MaxInFlight)
-	set(&s.QuotaShare, doc.QuotaShare)
-	set(&s.MaxCost, doc.MaxCost)
-	set(&s.StrictPeriod, doc.StrictPeriod)
-	set(&s.AllowUnknownMetric, doc.AllowUnknownMetric)
-	set(&s.InsecureEndpoint, doc.InsecureEndpoint)
-	set((*string)(&s.API), doc.API)
-	set(&s.Protocol, doc.Protocol)
-	set(&s.Prices.GetMetricData, doc.Prices.GetMetricData)
-	set(&s.Prices.GetMetricStatistics, doc.Prices.GetMetricStatistics)
-	set(&s.Prices.ListMetrics, doc.Prices.ListMetrics)
+func (c *Config) fill(doc *document) error {
+	set(&c.Job, doc.Job)
+	set(&c.Dir, doc.Dir)
+	set(&c.Out, doc.Out)
+	c.S3 = S3(doc.S3)
+	set(&c.Format, doc.Format)
+	set(&c.Compression, doc.Compression)
+	set(&c.Concurrency, doc.Concurrency)
+	set(&c.MaxInFlight, doc.MaxInFlight)
+	set(&c.QuotaShare, doc.QuotaShare)
+	set(&c.MaxCost, doc.MaxCost)
+	set(&c.StrictPeriod, doc.StrictPeriod)
+	set(&c.AllowUnknownMetric, doc.AllowUnknownMetric)
+	set(&c.InsecureEndpoint, doc.InsecureEndpoint)
+	set((*string)(&c.API), doc.API)
+	set(&c.Protocol, doc.Protocol)
+	set(&c.Prices.GetMetricData, doc.Prices.GetMetricData)
+	set(&c.Prices.GetMetricStatistics, doc.Prices.GetMetricStatistics)
+	set(&c.Prices.ListMetrics, doc.Prices.ListMetrics)
 	errs := errors.Join(
-		s.duration(&s.Settle, "$.settle", doc.Settle),
-		s.duration(&s.Period, "$.period", doc.Period),
-		s.size(&s.PartSize, "$.part_size", doc.PartSize),
-		s.size(&s.SpoolLimit, "$.spool_limit", doc.SpoolLimit),
-		s.fillRange(doc.Range),
-		s.duration(&s.MaxDuration, "$.max_duration", doc.MaxDuration),
-		s.giveUpAfter(doc.GiveUpAfter),
-		s.fillAccounts(doc),
-		s.fillTolerations(doc),
-		s.fillOnFinish(doc.OnFinish),
+		c.duration(&c.Settle, "$.settle", doc.Settle),
+		c.duration(&c.Period, "$.period", doc.Period),
+		c.size(&c.PartSize, "$.part_size", doc.PartSize),
+		c.size(&c.SpoolLimit, "$.spool_limit", doc.SpoolLimit),
+		c.fillRange(doc.Range),
+		c.duration(&c.MaxDuration, "$.max_duration", doc.MaxDuration),
+		c.giveUpAfter(doc.GiveUpAfter),
+		c.fillAccounts(doc),
+		c.fillTolerations(doc),
+		c.fillOnFinish(doc.OnFinish),
 	)
-	s.fillInstances(doc)
+	c.fillInstances(doc)
 	if doc.Metrics != nil {
-		s.Metrics = nil
+		c.Metrics = nil
 	}
 	for _, m := range doc.Metrics {
-		s.Metrics = append(s.Metrics, Metric{Namespace: m.Namespace, Names: m.Names, Statistics: m.Statistics, Dimensions: m.Dimensions})
+		c.Metrics = append(c.Metrics, Metric{Namespace: m.Namespace, Names: m.Names, Statistics: m.Statistics, Dimensions: m.Dimensions})
 	}
 	return errs
 }
 
-func (s *Config) giveUpAfter(text *string) error {
+func (c *Config) giveUpAfter(text *string) error {
 	if text == nil {
 		return nil
 	}
 	d, err := ParseGiveUpAfter(*text)
 	if err != nil {
-		return s.bad("$.give_up_after", "%v", err)
+		return c.bad("$.give_up_after", "%v", err)
 	}
-	s.GiveUpAfter = d
+	c.GiveUpAfter = d
 	return nil
 }
 
@@ -68,19 +68,19 @@ func ParseGiveUpAfter(text string) (time.Duration, error) {
 	return ParseDuration(text)
 }
 
-func (s *Config) fillTolerations(doc *document) (errs error) {
+func (c *Config) fillTolerations(doc *document) (errs error) {
 	for i, t := range doc.Tolerate {
 		path := fmt.Sprintf("$.tolerate[%d]", i)
 		until, err := ParseTime(t.Until)
 		switch {
 		case !accountForm.MatchString(t.Account):
-			errs = errors.Join(errs, s.bad(path, "tolerate needs an account of 12 digits, in quotes"))
+			errs = errors.Join(errs, c.bad(path, "tolerate needs an account of 12 digits, in quotes"))
 		case t.Until == "":
-			errs = errors.Join(errs, s.bad(path, "tolerate needs an end: until: 2027-01-31"))
+			errs = errors.Join(errs, c.bad(path, "tolerate needs an end: until: 2027-01-31"))
 		case err != nil:
-			errs = errors.Join(errs, s.bad(path+".until", "%v", err))
+			errs = errors.Join(errs, c.bad(path+".until", "%v", err))
 		}
-		s.Tolerate = append(s.Tolerate, Toleration{Account: t.Account, Region: t.Region, Until: until})
+		c.Tolerate = append(c.Tolerate, Toleration{Account: t.Account, Region: t.Region, Until: until})
 	}
 	return errs
 }
@@ -91,25 +91,25 @@ func set[T any](to, from *T) {
 	}
 }
 
-func (s *Config) duration(to *time.Duration, path string, text *string) error {
+func (c *Config) duration(to *time.Duration, path string, text *string) error {
 	if text == nil {
 		return nil
 	}
 	d, err := ParseDuration(*text)
 	if err != nil {
-		return s.bad(path, "%v", err)
+		return c.bad(path, "%v", err)
 	}
 	*to = d
 	return nil
 }
 
-func (s *Config) sessionDuration(to *time.Duration, path string, text *string) error {
+func (c *Config) sessionDuration(to *time.Duration, path string, text *string) error {
 	if text == nil {
 		return nil
 	}
 	d, err := ParseSessionDuration(*text)
 	if err != nil {
-		return s.bad(path, "%v", err)
+		return c.bad(path, "%v", err)
 	}
 	*to = d
 	return nil
@@ -123,30 +123,30 @@ func ParseSessionDuration(text string) (time.Duration, error) {
 	return ParseDuration(text)
 }
 
-func (s *Config) size(to *int64, path string, text *string) error {
+func (c *Config) size(to *int64, path string, text *string) error {
 	if text == nil {
 		return nil
 	}
 	n, err := ParseSize(*text)
 	if err != nil {
-		return s.bad(path, "%v", err)
+		return c.bad(path, "%v", err)
 	}
 	*to = n
 	return nil
 }
 
-func (s *Config) fillRange(v any) (err error) {
+func (c *Config) fillRange(v any) (err error) {
 	const path = "$.range"
 	switch v := v.(type) {
 	case nil:
 	case string:
-		if s.Range, err = ParseRange(v); err != nil {
-			return s.bad(path, "%v", err)
+		if c.Range, err = ParseRange(v); err != nil {
+			return c.bad(path, "%v", err)
 		}
 	case uint64:
-		return s.fillRange(fmt.Sprint(v))
+		return c.fillRange(fmt.Sprint(v))
 	case time.Time:
-		return s.fillRange(v.Format(time.RFC3339))
+		return c.fillRange(v.Format(time.RFC3339))
 	case map[string]any:
 		text := func(key string) string {
 			switch value := v[key].(type) {
@@ -159,14 +159,14 @@ func (s *Config) fillRange(v any) (err error) {
 		}
 		for key := range v {
 			if key != "last" && key != "from" && key != "to" {
-				return s.bad(path, "unknown key %q in range: it takes last, or from and to", key)
+				return c.bad(path, "unknown key %q in range: it takes last, or from and to", key)
 			}
 		}
-		if s.Range, err = NewRange(text("last"), text("from"), text("to")); err != nil {
-			return s.bad(path, "%v", err)
+		if c.Range, err = NewRange(text("last"), text("from"), text("to")); err != nil {
+			return c.bad(path, "%v", err)
 		}
 	default:
-		return s.bad(path, "range must be yesterday, since_last, {last: 24h} or {from: ..., to: ...}")
+		return c.bad(path, "range must be yesterday, since_last, {last: 24h} or {from: ..., to: ...}")
 	}
 	return nil
 }
@@ -192,26 +192,26 @@ func NewRange(last, from, to string) (r Range, err error) {
 	return r, err
 }
 
-func (s *Config) fillAccounts(doc *document) error {
-	defaults, errs := s.account(&doc.Defaults, "$.defaults")
+func (c *Config) fillAccounts(doc *document) error {
+	defaults, errs := c.account(&doc.Defaults, "$.defaults")
 	if defaults.SessionDuration == 0 {
-		defaults.SessionDuration = s.Defaults.SessionDuration
+		defaults.SessionDuration = c.Defaults.SessionDuration
 	}
-	s.Defaults = defaults
+	c.Defaults = defaults
 	for i := range doc.Accounts {
-		a, err := s.account(&doc.Accounts[i], fmt.Sprintf("$.accounts[%d]", i))
+		a, err := c.account(&doc.Accounts[i], fmt.Sprintf("$.accounts[%d]", i))
 		errs = errors.Join(errs, err)
-		s.Accounts = append(s.Accounts, a)
+		c.Accounts = append(c.Accounts, a)
 	}
 	return errs
 }
 
-func (s *Config) account(doc *documentAccount, path string) (Account, error) {
+func (c *Config) account(doc *documentAccount, path string) (Account, error) {
 	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID, File: doc.File}
 	if o := doc.Organization; o != nil {
 		a.Organization = &Organization{Profile: o.Profile, OUs: o.OUs, Exclude: o.Exclude}
 	}
-	err := s.sessionDuration(&a.SessionDuration, path+".session_duration", doc.SessionDuration)
+	err := c.sessionDuration(&a.SessionDuration, path+".session_duration", doc.SessionDuration)
 	if doc.Via != nil {
 		a.Via = Via{RoleARN: doc.Via.RoleARN, ExternalID: doc.Via.ExternalID}
 	}
@@ -227,17 +227,17 @@ func (s *Config) account(doc *documentAccount, path string) (Account, error) {
 			a.Regions = append(a.Regions, fmt.Sprint(region))
 		}
 	default:
-		err = errors.Join(err, s.bad(path+".regions", "regions must be a list such as [us-east-1, eu-west-1]"))
+		err = errors.Join(err, c.bad(path+".regions", "regions must be a list such as [us-east-1, eu-west-1]"))
 	}
 	return a, err
 }
 
-func (s *Config) fillInstances(doc *document) {
+func (c *Config) fillInstances(doc *document) {
 	in := &doc.Instances
 	if in.Sources != nil {
-		s.Instances.Sources = in.Sources
+		c.Instances.Sources = in.Sources
 	} else if in.File != "" {
-		s.Instances.Sources = []string{"file"}
+		c.Instances.Sources = []string{"file"}
 	}
-	s.Instances.File, s.Instances.Tags, s.Instances.States, s.Instances.Monitoring = in.File, in.Tags, in.States, in.Monitoring
+	c.Instances.File, c.Instances.Tags, c.Instances.States, c.Instances.Monitoring = in.File, in.Tags, in.States, in.Monitoring
 }

@@ -31,35 +31,35 @@ const (
 var hookKeys = []string{"command", "webhook", "timeout"}
 
 // fillOnFinish reads a command line, a mapping, or a list of these.
-func (s *Config) fillOnFinish(v any) error {
+func (c *Config) fillOnFinish(v any) error {
 	const path = "$.on_finish"
 	all, isList := v.([]any)
 	if !isList {
 		if v == nil {
 			return nil
 		}
-		return s.addHook(v, path)
+		return c.addHook(v, path)
 	}
 	var errs error
 	for i, one := range all {
-		errs = errors.Join(errs, s.addHook(one, fmt.Sprintf("%s[%d]", path, i)))
+		errs = errors.Join(errs, c.addHook(one, fmt.Sprintf("%s[%d]", path, i)))
 	}
 	return errs
 }
 
-func (s *Config) addHook(v any, path string) error {
+func (c *Config) addHook(v any, path string) error {
 	h := Hook{path: path}
 	var err error
 	switch v := v.(type) {
 	case string:
 		h.Command, h.Timeout = shell(v), commandTimeout
 	case map[string]any:
-		err = s.readHook(&h, v)
+		err = c.readHook(&h, v)
 	default:
-		err = s.bad(path, "on_finish must be a command line, {command: [...], timeout: 1m} or {webhook: https://..., timeout: 10s}")
+		err = c.bad(path, "on_finish must be a command line, {command: [...], timeout: 1m} or {webhook: https://..., timeout: 10s}")
 	}
 	if err == nil {
-		s.OnFinish = append(s.OnFinish, h)
+		c.OnFinish = append(c.OnFinish, h)
 	}
 	return err
 }
@@ -71,10 +71,10 @@ func shell(line string) []string {
 	return []string{"sh", "-c", line}
 }
 
-func (s *Config) readHook(h *Hook, from map[string]any) (errs error) {
+func (c *Config) readHook(h *Hook, from map[string]any) (errs error) {
 	for key := range from {
 		if !slices.Contains(hookKeys, key) {
-			return s.bad(h.path+"."+key, "unknown key %q%s: on_finish takes command or webhook, and timeout", key, didYouMean(key, hookKeys))
+			return c.bad(h.path+"."+key, "unknown key %q%s: on_finish takes command or webhook, and timeout", key, didYouMean(key, hookKeys))
 		}
 	}
 	switch command := from["command"].(type) {
@@ -86,7 +86,7 @@ func (s *Config) readHook(h *Hook, from map[string]any) (errs error) {
 			h.Command = append(h.Command, fmt.Sprint(word))
 		}
 	default:
-		return s.bad(h.path+".command", "command must be a list of words, such as [sh, -c, \"mail -s night ops\"], or one string for sh")
+		return c.bad(h.path+".command", "command must be a list of words, such as [sh, -c, \"mail -s night ops\"], or one string for sh")
 	}
 	if from["webhook"] != nil {
 		h.Webhook = fmt.Sprint(from["webhook"])
@@ -99,23 +99,23 @@ func (s *Config) readHook(h *Hook, from map[string]any) (errs error) {
 		return nil
 	}
 	text := fmt.Sprint(from["timeout"])
-	return s.duration(&h.Timeout, h.path+".timeout", &text)
+	return c.duration(&h.Timeout, h.path+".timeout", &text)
 }
 
-func (s *Config) checkOnFinish() (errs error) {
+func (c *Config) checkOnFinish() (errs error) {
 	add := func(err error) { errs = errors.Join(errs, err) }
-	for i := range s.OnFinish {
-		h := &s.OnFinish[i]
+	for i := range c.OnFinish {
+		h := &c.OnFinish[i]
 		switch hasCommand := len(h.Command) > 0 && h.Command[0] != ""; {
 		case hasCommand == (h.Webhook != ""):
-			add(s.bad(h.path, "on_finish needs either a command or a webhook"))
+			add(c.bad(h.path, "on_finish needs either a command or a webhook"))
 		case h.Webhook != "":
 			if problem := CheckWebhook(h.Webhook); problem != "" {
-				add(s.bad(h.path+".webhook", "webhook: %s", problem))
+				add(c.bad(h.path+".webhook", "webhook: %s", problem))
 			}
 		}
 		if h.Timeout <= 0 || h.Timeout > longestTimeout {
-			add(s.bad(h.path+".timeout", "timeout %s is out of range: above 0 to 1h", formatDuration(h.Timeout)))
+			add(c.bad(h.path+".timeout", "timeout %s is out of range: above 0 to 1h", formatDuration(h.Timeout)))
 		}
 	}
 	return errs

@@ -34,17 +34,17 @@ const oldest = 455 * 24 * time.Hour // nothing is kept longer
 // Freeze makes the plan of a job for an interval, at a time. Start and end are
 // rounded down to the periods in use there; the windows of every series cover
 // the range exactly once.
-func (s *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
+func (c *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
 	if now.Sub(i.Start) > oldest-12*time.Hour {
-		return store.Plan{}, s.bad("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(-oldest+12*time.Hour).Format(time.DateOnly))
+		return store.Plan{}, c.bad("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(-oldest+12*time.Hour).Format(time.DateOnly))
 	}
-	spans := s.spans(i, now)
+	spans := c.spans(i, now)
 	if len(spans) == 0 {
-		return store.Plan{}, s.bad("$.range", "%s to %s holds no whole period of %s", i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), formatDuration(s.Period))
+		return store.Plan{}, c.bad("$.range", "%s to %s holds no whole period of %s", i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), formatDuration(c.Period))
 	}
-	out := s.Out
+	out := c.Out
 	if out == "" {
-		out = filepath.Join(s.Dir, "data")
+		out = filepath.Join(c.Dir, "data")
 	}
 	if !strings.Contains(out, "://") {
 		var err error
@@ -52,39 +52,39 @@ func (s *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
 			return store.Plan{}, fmt.Errorf("place of the output: %w", err)
 		}
 	}
-	if s.StrictPeriod {
+	if c.StrictPeriod {
 		for _, w := range spans {
-			if w.Period != s.seconds() {
-				return store.Plan{}, s.bad("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
+			if w.Period != c.seconds() {
+				return store.Plan{}, c.bad("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
 					time.Unix(w.Start, 0).UTC().Format(time.RFC3339), time.Unix(w.End, 0).UTC().Format(time.RFC3339),
-					formatDuration(time.Duration(w.Period)*time.Second), formatDuration(s.Period), time.Unix(w.End, 0).UTC().Format(time.RFC3339))
+					formatDuration(time.Duration(w.Period)*time.Second), formatDuration(c.Period), time.Unix(w.End, 0).UTC().Format(time.RFC3339))
 			}
 		}
 	}
-	plan, err := json.Marshal(s.frozen())
+	plan, err := json.Marshal(c.frozen())
 	if err != nil {
 		return store.Plan{}, fmt.Errorf("encode plan: %w", err)
 	}
 	return store.Plan{
-		Name: s.Job, Created: now.UTC(), Out: out, Settings: plan, Shard: s.Shard,
+		Name: c.Job, Created: now.UTC(), Out: out, Settings: plan, Shard: c.Shard,
 		Start: time.Unix(spans[0].Start, 0).UTC(), End: time.Unix(spans[len(spans)-1].End, 0).UTC(),
-		Format: s.Format, Compression: s.Compression, PartSize: s.PartSize,
-		Series: s.series(spans),
+		Format: c.Format, Compression: c.Compression, PartSize: c.PartSize,
+		Series: c.series(spans),
 	}, nil
 }
 
 // spans splits an interval where the period that CloudWatch still has changes.
-func (s *Config) spans(i Interval, now time.Time) []store.Window {
-	period := s.seconds()
+func (c *Config) spans(i Interval, now time.Time) []store.Window {
+	period := c.seconds()
 	start, end := i.Start.Unix(), i.End.Unix()
 	var spans []store.Window
-	for n, c := range retention {
-		coarse := roundUp(period, c.period)
+	for n, keeps := range retention {
+		coarse := roundUp(period, keeps.period)
 		finer := period
 		if n+1 < len(retention) {
 			finer = roundUp(period, retention[n+1].period)
 		}
-		boundary := roundUp(now.Add(c.margin-c.age).Unix(), lcm(coarse, finer))
+		boundary := roundUp(now.Add(keeps.margin-keeps.age).Unix(), lcm(coarse, finer))
 		if start >= boundary || coarse == period {
 			continue
 		}
@@ -105,7 +105,7 @@ func (s *Config) spans(i Interval, now time.Time) []store.Window {
 	return spans
 }
 
-func (s *Config) seconds() int64 { return int64(s.Period / time.Second) }
+func (c *Config) seconds() int64 { return int64(c.Period / time.Second) }
 
 func roundUp(n, step int64) int64 { return (n + step - 1) / step * step }
 
@@ -119,25 +119,25 @@ func lcm(a, b int64) int64 {
 
 // series returns every metric with its statistics in column order and its
 // windows.
-func (s *Config) series(spans []store.Window) []store.Series {
+func (c *Config) series(spans []store.Window) []store.Series {
 	var all []store.Series
-	for _, m := range s.Metrics {
+	for _, m := range c.Metrics {
 		for _, name := range m.Names {
 			series := store.Series{
 				Namespace: m.Namespace, Metric: name, Dimensions: m.By(), Statistics: sortStatistics(m.Statistics),
-				Windows: windows(spans, s.most(len(m.Statistics))),
+				Windows: windows(spans, c.most(len(m.Statistics))),
 			}
-			each, worst := s.price(m.Statistics)
+			each, worst := c.price(m.Statistics)
 			series.CostUSD, series.WorstUSD = each*float64(len(series.Windows)), worst*float64(len(series.Windows))
 			all = append(all, series)
 		}
 	}
 	slices.SortFunc(all, func(a, b store.Series) int {
-		if c := strings.Compare(a.Namespace, b.Namespace); c != 0 {
-			return c
+		if order := strings.Compare(a.Namespace, b.Namespace); order != 0 {
+			return order
 		}
-		if c := strings.Compare(a.Metric, b.Metric); c != 0 {
-			return c
+		if order := strings.Compare(a.Metric, b.Metric); order != 0 {
+			return order
 		}
 		return slices.Compare(a.Dimensions, b.Dimensions)
 	})
@@ -145,8 +145,8 @@ func (s *Config) series(spans []store.Window) []store.Series {
 }
 
 // most is how many timestamps one call has room for.
-func (s *Config) most(statistics int) int64 {
-	if s.API == MetricStatistics {
+func (c *Config) most(statistics int) int64 {
+	if c.API == MetricStatistics {
 		return 1440 // whatever the statistics (API reference of GetMetricStatistics)
 	}
 	return int64(maxDatapoints / statistics)
@@ -155,13 +155,13 @@ func (s *Config) most(statistics int) int64 {
 // price is what CloudWatch bills for one series-window in USD: of GetMetricData
 // metrics, where five statistics count once, and at worst every one; of
 // GetMetricStatistics calls.
-func (s *Config) price(statistics []string) (each, worst float64) {
-	if s.API == MetricStatistics {
+func (c *Config) price(statistics []string) (each, worst float64) {
+	if c.API == MetricStatistics {
 		calls := float64(CallsOf(statistics))
-		return calls * s.Prices.GetMetricStatistics / 1000, calls * s.Prices.GetMetricStatistics / 1000
+		return calls * c.Prices.GetMetricStatistics / 1000, calls * c.Prices.GetMetricStatistics / 1000
 	}
 	n := len(statistics)
-	return float64((n+4)/5) * s.Prices.GetMetricData / 1000, float64(n) * s.Prices.GetMetricData / 1000
+	return float64((n+4)/5) * c.Prices.GetMetricData / 1000, float64(n) * c.Prices.GetMetricData / 1000
 }
 
 // CallsOf is how many GetMetricStatistics calls statistics need: five basic ones
@@ -220,16 +220,16 @@ type frozen struct {
 	Metrics     map[string][]string `json:"metrics"` // statistics by namespace/name by dimensions
 }
 
-func (s *Config) frozen() frozen {
+func (c *Config) frozen() frozen {
 	f := frozen{
-		Job: s.Job, Shard: s.Shard.String(), Range: s.Range.String(), Period: formatDuration(s.Period), Format: s.Format, Out: s.Out,
-		Sources: s.sources(), Tags: s.Instances.Tags, States: s.Instances.States, Monitoring: s.Instances.Monitoring,
-		API: s.API, Metrics: map[string][]string{},
+		Job: c.Job, Shard: c.Shard.String(), Range: c.Range.String(), Period: formatDuration(c.Period), Format: c.Format, Out: c.Out,
+		Sources: c.sources(), Tags: c.Instances.Tags, States: c.Instances.States, Monitoring: c.Instances.Monitoring,
+		API: c.API, Metrics: map[string][]string{},
 	}
-	if s.Compression != "none" {
-		f.Compression = s.Compression
+	if c.Compression != "none" {
+		f.Compression = c.Compression
 	}
-	for _, m := range s.Metrics {
+	for _, m := range c.Metrics {
 		for _, name := range m.Names {
 			f.Metrics[m.Namespace+"/"+name+" by "+strings.Join(m.By(), ",")] = sortStatistics(m.Statistics)
 		}
@@ -238,10 +238,10 @@ func (s *Config) frozen() frozen {
 }
 
 // sources are those that any metric's instances come from.
-func (s *Config) sources() []string {
+func (c *Config) sources() []string {
 	var all []string
 	for _, source := range []string{"ec2", "cloudwatch", "file"} {
-		if slices.ContainsFunc(s.Metrics, func(m Metric) bool { return s.Uses(source, &m) }) {
+		if slices.ContainsFunc(c.Metrics, func(m Metric) bool { return c.Uses(source, &m) }) {
 			all = append(all, source)
 		}
 	}
@@ -250,7 +250,7 @@ func (s *Config) sources() []string {
 
 // Replans returns what must be asked instead of a job's windows that have aged
 // out: coarser, whole periods of it, or nothing.
-func (s *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
+func (c *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
 	var all []store.Replan
 	seen := map[store.Window]bool{}
 	for i := range job.Series {
@@ -259,7 +259,7 @@ func (s *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
 				continue
 			}
 			seen[w] = true
-			if is := s.answerable(w, now); is != w {
+			if is := c.answerable(w, now); is != w {
 				all = append(all, store.Replan{Window: w, Now: is, At: now.UTC()})
 			}
 		}
@@ -273,20 +273,20 @@ func (s *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
 const soon = time.Hour
 
 // answerable is the window as CloudWatch can still answer it, at least soon.
-func (s *Config) answerable(w store.Window, now time.Time) store.Window {
+func (c *Config) answerable(w store.Window, now time.Time) store.Window {
 	now = now.Add(min(soon, time.Duration(w.Period)*time.Minute))
 	age := now.Sub(time.Unix(w.Start, 0))
 	gone := store.Window{Start: w.Start, End: w.Start, Period: w.Period}
 	if age > oldest {
 		return gone
 	}
-	for _, c := range retention {
-		if age <= c.age || w.Period%c.period == 0 {
+	for _, keeps := range retention {
+		if age <= keeps.age || w.Period%keeps.period == 0 {
 			continue
 		}
-		coarse := roundUp(w.Period, c.period)
+		coarse := roundUp(w.Period, keeps.period)
 		is := store.Window{Start: roundUp(w.Start, coarse), End: w.End - w.End%coarse, Period: coarse}
-		if s.StrictPeriod || is.Gone() {
+		if c.StrictPeriod || is.Gone() {
 			return gone
 		}
 		return is
@@ -296,12 +296,12 @@ func (s *Config) answerable(w store.Window, now time.Time) store.Window {
 
 // Diff returns in words how a specification differs from a job's frozen plan;
 // nothing when it does not.
-func (s *Config) Diff(plan json.RawMessage) ([]string, error) {
+func (c *Config) Diff(plan json.RawMessage) ([]string, error) {
 	var was, is map[string]any
 	if err := json.Unmarshal(plan, &was); err != nil {
 		return nil, fmt.Errorf("read the frozen plan: %w", err)
 	}
-	now, err := json.Marshal(s.frozen())
+	now, err := json.Marshal(c.frozen())
 	if err != nil {
 		return nil, fmt.Errorf("encode plan: %w", err)
 	}

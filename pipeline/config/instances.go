@@ -34,8 +34,8 @@ const maxInstanceLine = 1 << 20
 // Where a namespace is left out, an instance is one in each namespace that asks
 // for metrics by its dimensions. Empty lines and those that begin with # are
 // passed over. Of a file for all shards only what this one holds is returned.
-func (s *Config) ReadInstances(name string, r io.Reader, targets []store.Target) (map[store.Target][]store.Instance, error) {
-	list := instanceList{spec: s, targets: targets, listed: map[store.Target][]store.Instance{}, seen: map[string]bool{}}
+func (c *Config) ReadInstances(name string, r io.Reader, targets []store.Target) (map[store.Target][]store.Instance, error) {
+	list := instanceList{spec: c, targets: targets, listed: map[store.Target][]store.Instance{}, seen: map[string]bool{}}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxInstanceLine)
 	for n := 1; lines.Scan(); n++ {

@@ -120,21 +120,21 @@ func ReadFile(path string) (Config, error) {
 		}
 		return Config{}, &Error{text}
 	}
-	s, err := Parse(path, data, os.LookupEnv)
+	c, err := Parse(path, data, os.LookupEnv)
 	if err != nil {
-		return s, err
+		return c, err
 	}
 	dir := filepath.Dir(path)
-	paths := []*string{&s.Dir, &s.Out, &s.Instances.File}
-	for i := range s.Accounts {
-		paths = append(paths, &s.Accounts[i].File)
+	paths := []*string{&c.Dir, &c.Out, &c.Instances.File}
+	for i := range c.Accounts {
+		paths = append(paths, &c.Accounts[i].File)
 	}
 	for _, p := range paths {
 		if *p != "" && *p != "-" && !filepath.IsAbs(*p) && !strings.Contains(*p, "://") {
 			*p = filepath.Join(dir, *p)
 		}
 	}
-	return s, nil
+	return c, nil
 }
 
 // How long files that people write may be: what is longer is another file.
@@ -159,13 +159,13 @@ func readSome(path string) ([]byte, error) {
 
 // Parse reads a specification; name is for errors, env looks up ${NAME}.
 func Parse(name string, data []byte, env func(string) (string, bool)) (Config, error) {
-	s := Default()
+	c := Default()
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		return s, &Error{position(name, err)}
+		return c, &Error{position(name, err)}
 	}
-	s.where = func(path string) string { return locate(name, file, path) }
-	s.line = func(path string) string { return lineOf(name, file, path) }
+	c.where = func(path string) string { return locate(name, file, path) }
+	c.line = func(path string) string { return lineOf(name, file, path) }
 	body, err := body(file)
 	if err == nil && body != nil {
 		err = checkAliases(body)
@@ -180,9 +180,9 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (Config, e
 		err = yaml.NewDecoder(strings.NewReader(""), yaml.Strict()).DecodeFromNode(body, &doc)
 	}
 	if err != nil {
-		return s, &Error{position(name, err)}
+		return c, &Error{position(name, err)}
 	}
-	return s, s.fill(&doc)
+	return c, c.fill(&doc)
 }
 
 // body returns the one document of a file; nil for an empty one. A second

@@ -19,13 +19,13 @@ const hidden = "<set>"
 
 // Print writes the specification as a harvest.yaml, with a comment at each key
 // that says where its value comes from. External ids are not shown.
-func (s *Config) Print(w io.Writer) error {
+func (c *Config) Print(w io.Writer) error {
 	defaults := Default()
 	usual := map[string]string{}
 	for _, l := range lines(reflect.ValueOf(defaults.document()), "$") {
 		usual[l.path] = l.text
 	}
-	all := lines(reflect.ValueOf(s.document()), "$")
+	all := lines(reflect.ValueOf(c.document()), "$")
 	width := 0
 	for _, l := range all {
 		width = max(width, min(len(l.text), 60))
@@ -33,12 +33,12 @@ func (s *Config) Print(w io.Writer) error {
 	var out strings.Builder
 	for _, l := range all {
 		if l.leaf {
-			fmt.Fprintf(&out, "%-*s  # %s\n", width, l.text, s.origin(l.path, usual[l.path] == l.text))
+			fmt.Fprintf(&out, "%-*s  # %s\n", width, l.text, c.origin(l.path, usual[l.path] == l.text))
 		} else {
 			out.WriteString(l.text + "\n")
 		}
 	}
-	for _, implied := range s.implied() {
+	for _, implied := range c.implied() {
 		fmt.Fprintf(&out, "# %s\n", implied)
 	}
 	_, err := io.WriteString(w, out.String())
@@ -46,13 +46,13 @@ func (s *Config) Print(w io.Writer) error {
 }
 
 // origin says where the value of a setting comes from.
-func (s *Config) origin(path string, usual bool) string {
-	if by := s.overridden(path); by != "" {
+func (c *Config) origin(path string, usual bool) string {
+	if by := c.overridden(path); by != "" {
 		return strings.Replace(by, "--", "flag --", 1)
 	}
-	if s.line != nil {
+	if c.line != nil {
 		for at := path; at != "$"; at = at[:strings.LastIndexAny(at, ".[")] {
-			if line := s.line(at); line != "" {
+			if line := c.line(at); line != "" {
 				return line
 			}
 			if usual {
@@ -64,24 +64,24 @@ func (s *Config) origin(path string, usual bool) string {
 }
 
 // implied are settings without a value of their own.
-func (s *Config) implied() (all []string) {
-	if s.Out == "" {
+func (c *Config) implied() (all []string) {
+	if c.Out == "" {
 		all = append(all, "out: data/ in dir")
 	}
-	if len(s.Accounts) == 0 && s.Defaults.RoleARN == "" {
+	if len(c.Accounts) == 0 && c.Defaults.RoleARN == "" {
 		all = append(all, "accounts: none, so the caller's own identity")
 	}
-	if len(s.Defaults.Regions) == 0 {
+	if len(c.Defaults.Regions) == 0 {
 		all = append(all, "defaults.regions: the profile's, or AWS_REGION")
 	}
-	if n := len(s.OnFinish); n > 0 {
+	if n := len(c.OnFinish); n > 0 {
 		all = append(all, fmt.Sprintf("on_finish: %d commands and webhooks, whose addresses are not shown", n))
 	}
-	if s.Shard != (store.Shard{}) {
-		all = append(all, fmt.Sprintf("--shard: %s of the targets", s.Shard))
+	if c.Shard != (store.Shard{}) {
+		all = append(all, fmt.Sprintf("--shard: %s of the targets", c.Shard))
 	}
-	if !s.Night.IsZero() {
-		all = append(all, fmt.Sprintf("this run only: %s harvests %s instead of the range", "--night", s.Night.Format(time.DateOnly)))
+	if !c.Night.IsZero() {
+		all = append(all, fmt.Sprintf("this run only: %s harvests %s instead of the range", "--night", c.Night.Format(time.DateOnly)))
 	}
 	return all
 }
@@ -90,42 +90,42 @@ func (s *Config) implied() (all []string) {
 type documentRange struct{ last, from, to string }
 
 // document is the specification as a file would say it.
-func (s *Config) document() *document {
+func (c *Config) document() *document {
 	doc := &document{
-		Job: &s.Job, Dir: &s.Dir, Format: &s.Format, Range: s.Range.document(),
-		Settle: length(s.Settle), Period: length(s.Period), Defaults: s.Defaults.document(),
-		Concurrency: &s.Concurrency, MaxInFlight: &s.MaxInFlight, QuotaShare: &s.QuotaShare,
-		PartSize: pointer(formatSize(s.PartSize)), SpoolLimit: pointer(formatSize(s.SpoolLimit)),
-		MaxCost: &s.MaxCost, MaxDuration: length(s.MaxDuration), GiveUpAfter: length(s.GiveUpAfter),
-		StrictPeriod: &s.StrictPeriod, API: (*string)(&s.API), Protocol: &s.Protocol, AllowUnknownMetric: &s.AllowUnknownMetric,
-		InsecureEndpoint: &s.InsecureEndpoint,
+		Job: &c.Job, Dir: &c.Dir, Format: &c.Format, Range: c.Range.document(),
+		Settle: length(c.Settle), Period: length(c.Period), Defaults: c.Defaults.document(),
+		Concurrency: &c.Concurrency, MaxInFlight: &c.MaxInFlight, QuotaShare: &c.QuotaShare,
+		PartSize: pointer(formatSize(c.PartSize)), SpoolLimit: pointer(formatSize(c.SpoolLimit)),
+		MaxCost: &c.MaxCost, MaxDuration: length(c.MaxDuration), GiveUpAfter: length(c.GiveUpAfter),
+		StrictPeriod: &c.StrictPeriod, API: (*string)(&c.API), Protocol: &c.Protocol, AllowUnknownMetric: &c.AllowUnknownMetric,
+		InsecureEndpoint: &c.InsecureEndpoint,
 	}
-	if s.Out != "" {
-		doc.Out = &s.Out
+	if c.Out != "" {
+		doc.Out = &c.Out
 	}
-	if s.Compression != "" {
-		doc.Compression = &s.Compression
+	if c.Compression != "" {
+		doc.Compression = &c.Compression
 	}
-	if s.GiveUpAfter == 0 {
+	if c.GiveUpAfter == 0 {
 		doc.GiveUpAfter = pointer("never")
 	}
-	doc.S3.Profile, doc.S3.RoleARN, doc.S3.ExternalID, doc.S3.Region = s.S3.Profile, s.S3.RoleARN, mask(s.S3.ExternalID), s.S3.Region
-	for i := range s.Accounts {
-		doc.Accounts = append(doc.Accounts, s.Accounts[i].document())
+	doc.S3.Profile, doc.S3.RoleARN, doc.S3.ExternalID, doc.S3.Region = c.S3.Profile, c.S3.RoleARN, mask(c.S3.ExternalID), c.S3.Region
+	for i := range c.Accounts {
+		doc.Accounts = append(doc.Accounts, c.Accounts[i].document())
 	}
-	grow(&doc.Tolerate, len(s.Tolerate))
-	for i, t := range s.Tolerate {
+	grow(&doc.Tolerate, len(c.Tolerate))
+	for i, t := range c.Tolerate {
 		doc.Tolerate[i].Account, doc.Tolerate[i].Region, doc.Tolerate[i].Until = t.Account, t.Region, t.Until.Format(time.RFC3339)
 	}
 	in := &doc.Instances
-	in.Sources, in.File, in.Tags = s.Instances.Sources, s.Instances.File, s.Instances.Tags
-	in.States, in.Monitoring = s.Instances.States, s.Instances.Monitoring
-	grow(&doc.Metrics, len(s.Metrics))
-	for i, m := range s.Metrics {
+	in.Sources, in.File, in.Tags = c.Instances.Sources, c.Instances.File, c.Instances.Tags
+	in.States, in.Monitoring = c.Instances.States, c.Instances.Monitoring
+	grow(&doc.Metrics, len(c.Metrics))
+	for i, m := range c.Metrics {
 		to := &doc.Metrics[i]
 		to.Namespace, to.Names, to.Statistics, to.Dimensions = m.Namespace, m.Names, m.Statistics, m.Dimensions
 	}
-	p := &s.Prices
+	p := &c.Prices
 	doc.Prices.GetMetricData, doc.Prices.GetMetricStatistics, doc.Prices.ListMetrics = &p.GetMetricData, &p.GetMetricStatistics, &p.ListMetrics
 	return doc
 }
