@@ -272,7 +272,7 @@ func (r *runner) dueAfter(finished []config.Interval) (frozen *store.Plan, next 
 	if err != nil {
 		return nil, next, err
 	}
-	return &s, next, r.config.Beside(config.Interval{Start: s.Start, End: s.End}, finished)
+	return &s, next, r.config.CheckOverlap(config.Interval{Start: s.Start, End: s.End}, finished)
 }
 
 // startAllDue works one job after the other until none is due. Tomorrow's

@@ -200,7 +200,7 @@ func (r *runner) discovery(listed map[store.Target][]store.Instance) pipeline.Di
 		m := &r.config.Metrics[i]
 		d.EC2 = d.EC2 || r.config.Uses("ec2", m)
 		if r.config.Uses("cloudwatch", m) {
-			d.CloudWatch = append(d.CloudWatch, pipeline.Listing{Namespace: m.Namespace, Dimensions: m.By(), Metrics: m.Names})
+			d.CloudWatch = append(d.CloudWatch, pipeline.Listing{Namespace: m.Namespace, Dimensions: m.DimensionNames(), Metrics: m.Names})
 		}
 	}
 	return d

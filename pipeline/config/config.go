@@ -4,12 +4,8 @@
 package config
 
 import (
-	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"cwharvest/store"
 )
@@ -53,9 +49,9 @@ type Config struct {
 	InsecureEndpoint   bool // plain http may go to other machines; no part of the plan
 
 	// where tells the position of a setting in the file, for errors.
-	where func(path string) string
-	line  func(path string) string // NAME:LINE of a setting that the file gives, else ""
-	said  map[string]string        // by path: the flag or variable that overrides it
+	position  func(path string) string
+	line      func(path string) string // NAME:LINE of a setting that the file gives, else ""
+	overrides map[string]string        // by path: the flag or variable that overrides it
 }
 
 // RangeKind says how the range of a job is chosen.
@@ -99,7 +95,7 @@ type Account struct {
 	Organization *Organization
 	File         string // see ReadAccounts
 
-	place string // in a file of accounts
+	position string // in a file of accounts
 
 	Via       Via        // a role to assume first
 	Fallbacks []Fallback // in order, while the account's own credentials cannot be had
@@ -167,9 +163,9 @@ type Metric struct {
 	Dimensions []string // names; none: InstanceId for AWS/EC2
 }
 
-// By returns the names of the metric's dimensions, sorted; none when there is
+// DimensionNames returns the names of the metric's dimensions, sorted; none when there is
 // nothing to go by.
-func (m *Metric) By() []string {
+func (m *Metric) DimensionNames() []string {
 	if len(m.Dimensions) == 0 && m.Namespace == "AWS/EC2" {
 		return []string{"InstanceId"}
 	}
@@ -178,7 +174,7 @@ func (m *Metric) By() []string {
 
 // byInstance reports whether EC2 instances have the metric.
 func (m *Metric) byInstance() bool {
-	names := m.By()
+	names := m.DimensionNames()
 	return len(names) == 1 && names[0] == "InstanceId"
 }
 
@@ -211,53 +207,3 @@ func Default() Config {
 		API: MetricData, Protocol: "cbor", Prices: Prices{GetMetricData: 0.01, GetMetricStatistics: 0.01, ListMetrics: 0.01},
 	}
 }
-
-// Error is a setting that cannot be meant. Its text is one line, without the
-// control characters of the file that it may quote.
-type Error struct{ text string }
-
-func (e *Error) Error() string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, e.text)
-}
-
-// bad returns an Error about a setting, with its place in the file.
-func (c *Config) bad(path, format string, args ...any) error {
-	text := fmt.Sprintf(format, args...)
-	if by := c.overridden(path); by != "" {
-		return &Error{by + ": " + text}
-	}
-	if c.where != nil {
-		if at := c.where(path); at != "" {
-			text = at + ": " + text
-		}
-	}
-	return &Error{text}
-}
-
-// Override remembers that a setting, such as $.defaults.regions, comes from a
-// flag or a variable of the environment, for errors and Print.
-func (c *Config) Override(path, by string) {
-	if c.said == nil {
-		c.said = map[string]string{}
-	}
-	c.said[path] = by
-}
-
-// overridden is what overrides a setting, or one that it is part of; else "".
-func (c *Config) overridden(path string) string {
-	for path != "" {
-		if by := c.said[path]; by != "" {
-			return by
-		}
-		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
-	}
-	return ""
-}
-
-// IsError reports whether an error is about the specification.
-func IsError(err error) bool { return errors.As(err, new(*Error)) }

@@ -295,7 +295,7 @@ accounts:
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}
-	members[2][1] = Account{ID: "333344445555", Regions: []string{"nowhere"}, place: "accounts.csv:7"}
+	members[2][1] = Account{ID: "333344445555", Regions: []string{"nowhere"}, position: "accounts.csv:7"}
 	if _, err := s.Expand(members); err == nil || !strings.HasPrefix(err.Error(), `accounts.csv:7: region "nowhere" is malformed`) {
 		t.Errorf("%v", err)
 	}

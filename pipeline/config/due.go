@@ -38,11 +38,11 @@ func (c *Config) FollowsClock() bool {
 	return c.Night.IsZero() && (c.Range.Kind == SinceLast || c.Range.Kind == Last)
 }
 
-// Beside refuses an interval that Freeze has rounded into one that is finished:
+// CheckOverlap refuses an interval that Freeze has rounded into one that is finished:
 // where CloudWatch keeps data coarser, a range may begin earlier than asked.
-func (c *Config) Beside(i Interval, finished []Interval) error {
+func (c *Config) CheckOverlap(i Interval, finished []Interval) error {
 	if o := overlapping(i, finished); o != nil {
-		return c.bad("$.range", "%s to %s, in whole periods, overlaps %s to %s, which this directory holds already: begin and end at full hours, or use another dir",
+		return c.errorAt("$.range", "%s to %s, in whole periods, overlaps %s to %s, which this directory holds already: begin and end at full hours, or use another dir",
 			i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), o.Start.Format(time.RFC3339), o.End.Format(time.RFC3339))
 	}
 	return nil
@@ -60,7 +60,7 @@ func (c *Config) dueYesterday(now, settled time.Time, finished []Interval) (*Int
 func (c *Config) dueNight(now, settled time.Time, finished []Interval) (*Interval, error) {
 	day := Interval{c.Night, c.Night.Add(24 * time.Hour)}
 	if day.End.After(settled) {
-		return nil, c.bad("$.range", "the night %s is not over and settled before %s: run again then, or name an earlier one", c.Night.Format(time.DateOnly), day.End.Add(c.Settle).Format(time.RFC3339))
+		return nil, c.errorAt("$.range", "the night %s is not over and settled before %s: run again then, or name an earlier one", c.Night.Format(time.DateOnly), day.End.Add(c.Settle).Format(time.RFC3339))
 	}
 	if missing := c.missing(day, now, finished); len(missing) > 0 {
 		return &missing[0], nil
@@ -90,10 +90,10 @@ func (c *Config) dueFixed(now, settled time.Time, finished []Interval) (*Interva
 	case held != nil && len(c.missing(want, now, []Interval{*held})) == 0:
 		return nil, nil
 	case held != nil:
-		return nil, c.bad("$.range", "%s overlaps %s to %s, which this directory holds already: rows would come twice; "+
+		return nil, c.errorAt("$.range", "%s overlaps %s to %s, which this directory holds already: rows would come twice; "+
 			"choose a range beside it, or another dir", c.Range, held.Start.Format(time.RFC3339), held.End.Format(time.RFC3339))
 	case want.End.After(settled):
-		return nil, c.bad("$.range", "the range ends at %s, and nothing younger than settle (%s) is asked for: possible from %s on",
+		return nil, c.errorAt("$.range", "the range ends at %s, and nothing younger than settle (%s) is asked for: possible from %s on",
 			want.End.Format(time.RFC3339), formatDuration(c.Settle), want.End.Add(c.Settle).Format(time.RFC3339))
 	}
 	return &want, nil
@@ -104,7 +104,7 @@ func (c *Config) dueFixed(now, settled time.Time, finished []Interval) (*Interva
 // goes on where that ended, so that nights which begin at different times leave
 // nothing out.
 func (c *Config) dueLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
-	end := c.whole(settled)
+	end := c.floorToPeriod(settled)
 	want := Interval{end.Add(-c.Range.Last), end}
 	worth := max(min(c.Range.Last/2, 12*time.Hour), c.Period)
 	if len(finished) > 0 {
@@ -117,7 +117,7 @@ func (c *Config) dueLast(now, settled time.Time, finished []Interval) (*Interval
 			return &gap, time.Time{}
 		}
 	}
-	return nil, c.wholeAfter(latest(finished).End.Add(worth)).Add(c.Settle)
+	return nil, c.ceilToPeriod(latest(finished).End.Add(worth)).Add(c.Settle)
 }
 
 func (c *Config) dueSinceLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
@@ -125,9 +125,9 @@ func (c *Config) dueSinceLast(now, settled time.Time, finished []Interval) (*Int
 		return c.dueYesterday(now, settled, nil)
 	}
 	last := latest(finished).End
-	due := c.behind(Interval{last, c.whole(settled)}, now, finished)
+	due := c.trimStart(Interval{last, c.floorToPeriod(settled)}, now, finished)
 	if due == nil {
-		return nil, c.wholeAfter(last).Add(c.Period + c.Settle)
+		return nil, c.ceilToPeriod(last).Add(c.Period + c.Settle)
 	}
 	return due, time.Time{}
 }
@@ -138,7 +138,7 @@ func (c *Config) dueSinceLast(now, settled time.Time, finished []Interval) (*Int
 func (c *Config) missing(want Interval, now time.Time, finished []Interval) []Interval {
 	var gaps []Interval
 	add := func(gap Interval) {
-		if whole := c.behind(gap, now, finished); whole != nil {
+		if whole := c.trimStart(gap, now, finished); whole != nil {
 			gaps = append(gaps, *whole)
 		}
 	}
@@ -156,7 +156,7 @@ func (c *Config) missing(want Interval, now time.Time, finished []Interval) []In
 // behind returns an interval whose start Freeze will not round into a finished
 // one: where that would happen (data that has become coarser since, or another
 // period) it starts one period later. It is nil when no whole period is left.
-func (c *Config) behind(i Interval, now time.Time, finished []Interval) *Interval {
+func (c *Config) trimStart(i Interval, now time.Time, finished []Interval) *Interval {
 	spans := c.spans(i, now)
 	if len(spans) == 0 {
 		return nil
@@ -164,17 +164,19 @@ func (c *Config) behind(i Interval, now time.Time, finished []Interval) *Interva
 	first := time.Unix(spans[0].Start, 0).UTC()
 	if first.Before(i.Start) && overlapping(Interval{first, i.Start}, finished) != nil {
 		i.Start = first.Add(time.Duration(spans[0].Period) * time.Second)
-		return c.behind(i, now, finished)
+		return c.trimStart(i, now, finished)
 	}
 	return &i
 }
 
 // whole rounds a time down to the period, wholeAfter up, on the grid of Freeze.
-func (c *Config) whole(t time.Time) time.Time {
-	return time.Unix(t.Unix()-t.Unix()%c.seconds(), 0).UTC()
+func (c *Config) floorToPeriod(t time.Time) time.Time {
+	return time.Unix(t.Unix()-t.Unix()%c.periodSeconds(), 0).UTC()
 }
 
-func (c *Config) wholeAfter(t time.Time) time.Time { return c.whole(t.Add(c.Period - time.Second)) }
+func (c *Config) ceilToPeriod(t time.Time) time.Time {
+	return c.floorToPeriod(t.Add(c.Period - time.Second))
+}
 
 func latest(finished []Interval) Interval {
 	last := finished[0]

@@ -108,7 +108,7 @@ func TestEveryPartOfADayBecomesDue(t *testing.T) {
 				t.Fatalf("seed %d, due %v: %v", seed, due, err)
 			}
 			job := Interval{frozen.Start, frozen.End}
-			if err := s.Beside(job, held); err != nil {
+			if err := s.CheckOverlap(job, held); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			held = append(held, job)
@@ -219,7 +219,7 @@ func TestNightsNeverOverlap(t *testing.T) {
 				t.Fatalf("seed %d at %v, %s, due %v, held %v: %v", seed, now, s.Range, due, held, err)
 			}
 			job := Interval{frozen.Start, frozen.End}
-			if err := s.Beside(job, held); err != nil {
+			if err := s.CheckOverlap(job, held); err != nil {
 				t.Fatalf("seed %d at %v, %s by %v: %v", seed, now, s.Range, s.Period, err)
 			}
 			held = append(held, job)

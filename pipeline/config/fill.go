@@ -54,7 +54,7 @@ func (c *Config) giveUpAfter(text *string) error {
 	}
 	d, err := ParseGiveUpAfter(*text)
 	if err != nil {
-		return c.bad("$.give_up_after", "%v", err)
+		return c.errorAt("$.give_up_after", "%v", err)
 	}
 	c.GiveUpAfter = d
 	return nil
@@ -74,11 +74,11 @@ func (c *Config) fillTolerations(doc *document) (errs error) {
 		until, err := ParseTime(t.Until)
 		switch {
 		case !accountForm.MatchString(t.Account):
-			errs = errors.Join(errs, c.bad(path, "tolerate needs an account of 12 digits, in quotes"))
+			errs = errors.Join(errs, c.errorAt(path, "tolerate needs an account of 12 digits, in quotes"))
 		case t.Until == "":
-			errs = errors.Join(errs, c.bad(path, "tolerate needs an end: until: 2027-01-31"))
+			errs = errors.Join(errs, c.errorAt(path, "tolerate needs an end: until: 2027-01-31"))
 		case err != nil:
-			errs = errors.Join(errs, c.bad(path+".until", "%v", err))
+			errs = errors.Join(errs, c.errorAt(path+".until", "%v", err))
 		}
 		c.Tolerate = append(c.Tolerate, Toleration{Account: t.Account, Region: t.Region, Until: until})
 	}
@@ -97,7 +97,7 @@ func (c *Config) duration(to *time.Duration, path string, text *string) error {
 	}
 	d, err := ParseDuration(*text)
 	if err != nil {
-		return c.bad(path, "%v", err)
+		return c.errorAt(path, "%v", err)
 	}
 	*to = d
 	return nil
@@ -109,7 +109,7 @@ func (c *Config) sessionDuration(to *time.Duration, path string, text *string) e
 	}
 	d, err := ParseSessionDuration(*text)
 	if err != nil {
-		return c.bad(path, "%v", err)
+		return c.errorAt(path, "%v", err)
 	}
 	*to = d
 	return nil
@@ -129,7 +129,7 @@ func (c *Config) size(to *int64, path string, text *string) error {
 	}
 	n, err := ParseSize(*text)
 	if err != nil {
-		return c.bad(path, "%v", err)
+		return c.errorAt(path, "%v", err)
 	}
 	*to = n
 	return nil
@@ -141,7 +141,7 @@ func (c *Config) fillRange(v any) (err error) {
 	case nil:
 	case string:
 		if c.Range, err = ParseRange(v); err != nil {
-			return c.bad(path, "%v", err)
+			return c.errorAt(path, "%v", err)
 		}
 	case uint64:
 		return c.fillRange(fmt.Sprint(v))
@@ -159,14 +159,14 @@ func (c *Config) fillRange(v any) (err error) {
 		}
 		for key := range v {
 			if key != "last" && key != "from" && key != "to" {
-				return c.bad(path, "unknown key %q in range: it takes last, or from and to", key)
+				return c.errorAt(path, "unknown key %q in range: it takes last, or from and to", key)
 			}
 		}
 		if c.Range, err = NewRange(text("last"), text("from"), text("to")); err != nil {
-			return c.bad(path, "%v", err)
+			return c.errorAt(path, "%v", err)
 		}
 	default:
-		return c.bad(path, "range must be yesterday, since_last, {last: 24h} or {from: ..., to: ...}")
+		return c.errorAt(path, "range must be yesterday, since_last, {last: 24h} or {from: ..., to: ...}")
 	}
 	return nil
 }
@@ -227,7 +227,7 @@ func (c *Config) account(doc *documentAccount, path string) (Account, error) {
 			a.Regions = append(a.Regions, fmt.Sprint(region))
 		}
 	default:
-		err = errors.Join(err, c.bad(path+".regions", "regions must be a list such as [us-east-1, eu-west-1]"))
+		err = errors.Join(err, c.errorAt(path+".regions", "regions must be a list such as [us-east-1, eu-west-1]"))
 	}
 	return a, err
 }

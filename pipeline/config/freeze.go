@@ -3,7 +3,6 @@ package config
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,11 +35,11 @@ const oldest = 455 * 24 * time.Hour // nothing is kept longer
 // the range exactly once.
 func (c *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
 	if now.Sub(i.Start) > oldest-12*time.Hour {
-		return store.Plan{}, c.bad("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(-oldest+12*time.Hour).Format(time.DateOnly))
+		return store.Plan{}, c.errorAt("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(-oldest+12*time.Hour).Format(time.DateOnly))
 	}
 	spans := c.spans(i, now)
 	if len(spans) == 0 {
-		return store.Plan{}, c.bad("$.range", "%s to %s holds no whole period of %s", i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), formatDuration(c.Period))
+		return store.Plan{}, c.errorAt("$.range", "%s to %s holds no whole period of %s", i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), formatDuration(c.Period))
 	}
 	out := c.Out
 	if out == "" {
@@ -54,14 +53,14 @@ func (c *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
 	}
 	if c.StrictPeriod {
 		for _, w := range spans {
-			if w.Period != c.seconds() {
-				return store.Plan{}, c.bad("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
+			if w.Period != c.periodSeconds() {
+				return store.Plan{}, c.errorAt("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
 					time.Unix(w.Start, 0).UTC().Format(time.RFC3339), time.Unix(w.End, 0).UTC().Format(time.RFC3339),
 					formatDuration(time.Duration(w.Period)*time.Second), formatDuration(c.Period), time.Unix(w.End, 0).UTC().Format(time.RFC3339))
 			}
 		}
 	}
-	plan, err := json.Marshal(c.frozen())
+	plan, err := json.Marshal(c.planSettings())
 	if err != nil {
 		return store.Plan{}, fmt.Errorf("encode plan: %w", err)
 	}
@@ -75,7 +74,7 @@ func (c *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
 
 // spans splits an interval where the period that CloudWatch still has changes.
 func (c *Config) spans(i Interval, now time.Time) []store.Window {
-	period := c.seconds()
+	period := c.periodSeconds()
 	start, end := i.Start.Unix(), i.End.Unix()
 	var spans []store.Window
 	for n, keeps := range retention {
@@ -105,7 +104,7 @@ func (c *Config) spans(i Interval, now time.Time) []store.Window {
 	return spans
 }
 
-func (c *Config) seconds() int64 { return int64(c.Period / time.Second) }
+func (c *Config) periodSeconds() int64 { return int64(c.Period / time.Second) }
 
 func roundUp(n, step int64) int64 { return (n + step - 1) / step * step }
 
@@ -124,10 +123,10 @@ func (c *Config) series(spans []store.Window) []store.Series {
 	for _, m := range c.Metrics {
 		for _, name := range m.Names {
 			series := store.Series{
-				Namespace: m.Namespace, Metric: name, Dimensions: m.By(), Statistics: sortStatistics(m.Statistics),
-				Windows: windows(spans, c.most(len(m.Statistics))),
+				Namespace: m.Namespace, Metric: name, Dimensions: m.DimensionNames(), Statistics: sortStatistics(m.Statistics),
+				Windows: windows(spans, c.timestampsPerCall(len(m.Statistics))),
 			}
-			each, worst := c.price(m.Statistics)
+			each, worst := c.cost(m.Statistics)
 			series.CostUSD, series.WorstUSD = each*float64(len(series.Windows)), worst*float64(len(series.Windows))
 			all = append(all, series)
 		}
@@ -145,7 +144,7 @@ func (c *Config) series(spans []store.Window) []store.Series {
 }
 
 // most is how many timestamps one call has room for.
-func (c *Config) most(statistics int) int64 {
+func (c *Config) timestampsPerCall(statistics int) int64 {
 	if c.API == MetricStatistics {
 		return 1440 // whatever the statistics (API reference of GetMetricStatistics)
 	}
@@ -155,7 +154,7 @@ func (c *Config) most(statistics int) int64 {
 // price is what CloudWatch bills for one series-window in USD: of GetMetricData
 // metrics, where five statistics count once, and at worst every one; of
 // GetMetricStatistics calls.
-func (c *Config) price(statistics []string) (each, worst float64) {
+func (c *Config) cost(statistics []string) (each, worst float64) {
 	if c.API == MetricStatistics {
 		calls := float64(CallsOf(statistics))
 		return calls * c.Prices.GetMetricStatistics / 1000, calls * c.Prices.GetMetricStatistics / 1000
@@ -201,157 +200,4 @@ func windows(spans []store.Window, most int64) []store.Window {
 		}
 	}
 	return all
-}
-
-// frozen is what a job's later runs may not change.
-type frozen struct {
-	Job         string              `json:"job"`
-	Shard       string              `json:"shard,omitempty"`
-	Range       string              `json:"range"`
-	Period      string              `json:"period"`
-	Format      string              `json:"format"`
-	Compression string              `json:"compression,omitempty"`
-	Out         string              `json:"out"`
-	Sources     []string            `json:"instances.sources"`
-	Tags        map[string]string   `json:"instances.tags,omitempty"`
-	States      []string            `json:"instances.states,omitempty"`
-	Monitoring  string              `json:"instances.monitoring,omitempty"`
-	API         API                 `json:"api"`
-	Metrics     map[string][]string `json:"metrics"` // statistics by namespace/name by dimensions
-}
-
-func (c *Config) frozen() frozen {
-	f := frozen{
-		Job: c.Job, Shard: c.Shard.String(), Range: c.Range.String(), Period: formatDuration(c.Period), Format: c.Format, Out: c.Out,
-		Sources: c.sources(), Tags: c.Instances.Tags, States: c.Instances.States, Monitoring: c.Instances.Monitoring,
-		API: c.API, Metrics: map[string][]string{},
-	}
-	if c.Compression != "none" {
-		f.Compression = c.Compression
-	}
-	for _, m := range c.Metrics {
-		for _, name := range m.Names {
-			f.Metrics[m.Namespace+"/"+name+" by "+strings.Join(m.By(), ",")] = sortStatistics(m.Statistics)
-		}
-	}
-	return f
-}
-
-// sources are those that any metric's instances come from.
-func (c *Config) sources() []string {
-	var all []string
-	for _, source := range []string{"ec2", "cloudwatch", "file"} {
-		if slices.ContainsFunc(c.Metrics, func(m Metric) bool { return c.Uses(source, &m) }) {
-			all = append(all, source)
-		}
-	}
-	return all
-}
-
-// Replans returns what must be asked instead of a job's windows that have aged
-// out: coarser, whole periods of it, or nothing.
-func (c *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
-	var all []store.Replan
-	seen := map[store.Window]bool{}
-	for i := range job.Series {
-		for _, w := range job.Series[i].Windows {
-			if seen[w] || w.Gone() {
-				continue
-			}
-			seen[w] = true
-			if is := c.answerable(w, now); is != w {
-				all = append(all, store.Replan{Window: w, Now: is, At: now.UTC()})
-			}
-		}
-	}
-	return all
-}
-
-// soon is what a run of an older job is given at least before its windows age
-// out. What ages out during the run nevertheless fails, and is replanned by the
-// next one.
-const soon = time.Hour
-
-// answerable is the window as CloudWatch can still answer it, at least soon.
-func (c *Config) answerable(w store.Window, now time.Time) store.Window {
-	now = now.Add(min(soon, time.Duration(w.Period)*time.Minute))
-	age := now.Sub(time.Unix(w.Start, 0))
-	gone := store.Window{Start: w.Start, End: w.Start, Period: w.Period}
-	if age > oldest {
-		return gone
-	}
-	for _, keeps := range retention {
-		if age <= keeps.age || w.Period%keeps.period == 0 {
-			continue
-		}
-		coarse := roundUp(w.Period, keeps.period)
-		is := store.Window{Start: roundUp(w.Start, coarse), End: w.End - w.End%coarse, Period: coarse}
-		if c.StrictPeriod || is.Gone() {
-			return gone
-		}
-		return is
-	}
-	return w
-}
-
-// Diff returns in words how a specification differs from a job's frozen plan;
-// nothing when it does not.
-func (c *Config) Diff(plan json.RawMessage) ([]string, error) {
-	var was, is map[string]any
-	if err := json.Unmarshal(plan, &was); err != nil {
-		return nil, fmt.Errorf("read the frozen plan: %w", err)
-	}
-	now, err := json.Marshal(c.frozen())
-	if err != nil {
-		return nil, fmt.Errorf("encode plan: %w", err)
-	}
-	if err := json.Unmarshal(now, &is); err != nil {
-		return nil, fmt.Errorf("encode plan: %w", err)
-	}
-	return differences("", was, is), nil
-}
-
-func differences(path string, was, is map[string]any) (all []string) {
-	keys := map[string]bool{}
-	for k := range was {
-		keys[k] = true
-	}
-	for k := range is {
-		keys[k] = true
-	}
-	for k := range keys {
-		a, aNested := was[k].(map[string]any)
-		b, bNested := is[k].(map[string]any)
-		if aNested && bNested {
-			all = append(all, differences(path+k+" ", a, b)...)
-			continue
-		}
-		if x, y := show(was[k]), show(is[k]); x != y {
-			all = append(all, fmt.Sprintf("%s%s: %s -> %s", path, k, x, y))
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-func show(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "none"
-	case string:
-		return v
-	case []any:
-		words := make([]string, len(v))
-		for i := range v {
-			words[i] = fmt.Sprint(v[i])
-		}
-		return strings.Join(words, ",")
-	case map[string]any:
-		words := make([]string, 0, len(v))
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			words = append(words, key+"="+show(v[key]))
-		}
-		return strings.Join(words, ",")
-	}
-	return fmt.Sprint(v)
 }

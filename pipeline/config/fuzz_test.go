@@ -67,11 +67,11 @@ func checkPrinted(t *testing.T, s *Config) {
 	if len(s.OnFinish) > 0 {
 		return // it is not shown
 	}
-	back, err := Parse("p.yaml", []byte(strings.ReplaceAll(out.String(), `"`+hidden+`"`, "x1")), noEnv)
+	back, err := Parse("p.yaml", []byte(strings.ReplaceAll(out.String(), `"`+redacted+`"`, "x1")), noEnv)
 	if err != nil {
 		t.Fatalf("what is printed is refused: %v\n%s", err, out.String())
 	}
-	if a, b := s.frozen(), back.frozen(); !reflect.DeepEqual(a, b) {
+	if a, b := s.planSettings(), back.planSettings(); !reflect.DeepEqual(a, b) {
 		t.Errorf("printed\n%s\n%+v became %+v", out.String(), a, b)
 	}
 }
@@ -168,7 +168,7 @@ func checkAccounts(t *testing.T, accounts []Account) {
 	t.Helper()
 	seen := map[string]bool{}
 	for _, a := range accounts {
-		if !accountForm.MatchString(a.ID) || seen[a.ID] || a.place == "" {
+		if !accountForm.MatchString(a.ID) || seen[a.ID] || a.position == "" {
 			t.Errorf("account %+v", a)
 		}
 		seen[a.ID] = true

@@ -11,7 +11,7 @@ import (
 // A file that is none of ours, such as a disk image, is not read to its end.
 func TestLongFilesAreRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "harvest.yaml")
-	if err := os.WriteFile(path, bytes.Repeat([]byte("# x\n"), mostOfSpec/4+1), 0o600); err != nil {
+	if err := os.WriteFile(path, bytes.Repeat([]byte("# x\n"), maxConfigSize/4+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ReadFile(path); !IsError(err) || !strings.Contains(err.Error(), "longer than 4 MiB") {

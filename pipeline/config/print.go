@@ -15,15 +15,15 @@ import (
 )
 
 // hidden stands for a secret in what is printed.
-const hidden = "<set>"
+const redacted = "<set>"
 
 // Print writes the specification as a harvest.yaml, with a comment at each key
 // that says where its value comes from. External ids are not shown.
 func (c *Config) Print(w io.Writer) error {
 	defaults := Default()
-	usual := map[string]string{}
+	unchanged := map[string]string{}
 	for _, l := range lines(reflect.ValueOf(defaults.document()), "$") {
-		usual[l.path] = l.text
+		unchanged[l.path] = l.text
 	}
 	all := lines(reflect.ValueOf(c.document()), "$")
 	width := 0
@@ -33,7 +33,7 @@ func (c *Config) Print(w io.Writer) error {
 	var out strings.Builder
 	for _, l := range all {
 		if l.leaf {
-			fmt.Fprintf(&out, "%-*s  # %s\n", width, l.text, c.origin(l.path, usual[l.path] == l.text))
+			fmt.Fprintf(&out, "%-*s  # %s\n", width, l.text, c.origin(l.path, unchanged[l.path] == l.text))
 		} else {
 			out.WriteString(l.text + "\n")
 		}
@@ -46,8 +46,8 @@ func (c *Config) Print(w io.Writer) error {
 }
 
 // origin says where the value of a setting comes from.
-func (c *Config) origin(path string, usual bool) string {
-	if by := c.overridden(path); by != "" {
+func (c *Config) origin(path string, unchanged bool) string {
+	if by := c.overriddenBy(path); by != "" {
 		return strings.Replace(by, "--", "flag --", 1)
 	}
 	if c.line != nil {
@@ -55,7 +55,7 @@ func (c *Config) origin(path string, usual bool) string {
 			if line := c.line(at); line != "" {
 				return line
 			}
-			if usual {
+			if unchanged {
 				break // what is around it may be in the file all the same
 			}
 		}
@@ -93,10 +93,10 @@ type documentRange struct{ last, from, to string }
 func (c *Config) document() *document {
 	doc := &document{
 		Job: &c.Job, Dir: &c.Dir, Format: &c.Format, Range: c.Range.document(),
-		Settle: length(c.Settle), Period: length(c.Period), Defaults: c.Defaults.document(),
+		Settle: durationText(c.Settle), Period: durationText(c.Period), Defaults: c.Defaults.document(),
 		Concurrency: &c.Concurrency, MaxInFlight: &c.MaxInFlight, QuotaShare: &c.QuotaShare,
 		PartSize: pointer(formatSize(c.PartSize)), SpoolLimit: pointer(formatSize(c.SpoolLimit)),
-		MaxCost: &c.MaxCost, MaxDuration: length(c.MaxDuration), GiveUpAfter: length(c.GiveUpAfter),
+		MaxCost: &c.MaxCost, MaxDuration: durationText(c.MaxDuration), GiveUpAfter: durationText(c.GiveUpAfter),
 		StrictPeriod: &c.StrictPeriod, API: (*string)(&c.API), Protocol: &c.Protocol, AllowUnknownMetric: &c.AllowUnknownMetric,
 		InsecureEndpoint: &c.InsecureEndpoint,
 	}
@@ -109,18 +109,18 @@ func (c *Config) document() *document {
 	if c.GiveUpAfter == 0 {
 		doc.GiveUpAfter = pointer("never")
 	}
-	doc.S3.Profile, doc.S3.RoleARN, doc.S3.ExternalID, doc.S3.Region = c.S3.Profile, c.S3.RoleARN, mask(c.S3.ExternalID), c.S3.Region
+	doc.S3.Profile, doc.S3.RoleARN, doc.S3.ExternalID, doc.S3.Region = c.S3.Profile, c.S3.RoleARN, redact(c.S3.ExternalID), c.S3.Region
 	for i := range c.Accounts {
 		doc.Accounts = append(doc.Accounts, c.Accounts[i].document())
 	}
-	grow(&doc.Tolerate, len(c.Tolerate))
+	resize(&doc.Tolerate, len(c.Tolerate))
 	for i, t := range c.Tolerate {
 		doc.Tolerate[i].Account, doc.Tolerate[i].Region, doc.Tolerate[i].Until = t.Account, t.Region, t.Until.Format(time.RFC3339)
 	}
 	in := &doc.Instances
 	in.Sources, in.File, in.Tags = c.Instances.Sources, c.Instances.File, c.Instances.Tags
 	in.States, in.Monitoring = c.Instances.States, c.Instances.Monitoring
-	grow(&doc.Metrics, len(c.Metrics))
+	resize(&doc.Metrics, len(c.Metrics))
 	for i, m := range c.Metrics {
 		to := &doc.Metrics[i]
 		to.Namespace, to.Names, to.Statistics, to.Dimensions = m.Namespace, m.Names, m.Statistics, m.Dimensions
@@ -131,22 +131,22 @@ func (c *Config) document() *document {
 }
 
 // grow makes a slice of a type that has no name so long.
-func grow[T any](s *[]T, n int) { *s = make([]T, n) }
+func resize[T any](s *[]T, n int) { *s = make([]T, n) }
 
 func pointer[T any](v T) *T { return &v }
 
-func length(d time.Duration) *string {
+func durationText(d time.Duration) *string {
 	if d == Auto {
 		return pointer("auto")
 	}
 	return pointer(formatDuration(d))
 }
 
-func mask(secret string) string {
+func redact(secret string) string {
 	if secret == "" {
 		return ""
 	}
-	return hidden
+	return redacted
 }
 
 func (r Range) document() any {
@@ -161,10 +161,10 @@ func (r Range) document() any {
 
 func (a *Account) document() documentAccount {
 	doc := documentAccount{
-		ID: a.ID, Profile: a.Profile, RoleARN: a.RoleARN, RoleName: a.RoleName, ExternalID: mask(a.ExternalID), File: a.File,
+		ID: a.ID, Profile: a.Profile, RoleARN: a.RoleARN, RoleName: a.RoleName, ExternalID: redact(a.ExternalID), File: a.File,
 	}
 	if a.SessionDuration != 0 {
-		doc.SessionDuration = length(a.SessionDuration)
+		doc.SessionDuration = durationText(a.SessionDuration)
 	}
 	if len(a.Regions) > 0 {
 		doc.Regions = a.Regions
@@ -175,11 +175,11 @@ func (a *Account) document() documentAccount {
 	}
 	if a.Via != (Via{}) {
 		allocate(&doc.Via)
-		doc.Via.RoleARN, doc.Via.ExternalID = a.Via.RoleARN, mask(a.Via.ExternalID)
+		doc.Via.RoleARN, doc.Via.ExternalID = a.Via.RoleARN, redact(a.Via.ExternalID)
 	}
-	grow(&doc.Fallbacks, len(a.Fallbacks))
+	resize(&doc.Fallbacks, len(a.Fallbacks))
 	for i, f := range a.Fallbacks {
-		f.ExternalID = mask(f.ExternalID)
+		f.ExternalID = redact(f.ExternalID)
 		to := &doc.Fallbacks[i]
 		to.Profile, to.InstanceRole, to.RoleARN, to.RoleName, to.ExternalID = f.Profile, f.InstanceRole, f.RoleARN, f.RoleName, f.ExternalID
 	}
@@ -189,13 +189,13 @@ func (a *Account) document() documentAccount {
 func allocate[T any](p **T) { *p = new(T) }
 
 // printed is one line of a file; a leaf has a value of its own.
-type printed struct {
+type printedLine struct {
 	text, path string
 	leaf       bool
 }
 
 // lines writes the keys of a struct that hold something.
-func lines(v reflect.Value, path string) (all []printed) {
+func lines(v reflect.Value, path string) (all []printedLine) {
 	v = reflect.Indirect(v)
 	for field, value := range v.Fields() {
 		key := field.Tag.Get("yaml")
@@ -205,10 +205,10 @@ func lines(v reflect.Value, path string) (all []printed) {
 			continue
 		}
 		if text, ok := leaf(value); ok {
-			all = append(all, printed{key + ": " + text, at, true})
+			all = append(all, printedLine{key + ": " + text, at, true})
 			continue
 		}
-		var below []printed
+		var below []printedLine
 		if value.Kind() == reflect.Struct {
 			below = indent(lines(value, at), "  ", "  ")
 		} else {
@@ -216,27 +216,27 @@ func lines(v reflect.Value, path string) (all []printed) {
 		}
 		switch {
 		case len(below) > 0:
-			all = append(append(all, printed{key + ":", at, false}), below...)
+			all = append(append(all, printedLine{key + ":", at, false}), below...)
 		case given:
-			all = append(all, printed{key + ": {}", at, true})
+			all = append(all, printedLine{key + ": {}", at, true})
 		}
 	}
 	return all
 }
 
-func items(list reflect.Value, path string) (all []printed) {
+func items(list reflect.Value, path string) (all []printedLine) {
 	for i := range list.Len() {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		item := lines(list.Index(i), at)
 		if len(item) == 0 {
-			item = []printed{{"{}", at, true}}
+			item = []printedLine{{"{}", at, true}}
 		}
 		all = append(all, indent(item, "  - ", "    ")...)
 	}
 	return all
 }
 
-func indent(all []printed, first, others string) []printed {
+func indent(all []printedLine, first, others string) []printedLine {
 	for i := range all {
 		if i == 0 {
 			all[i].text = first + all[i].text

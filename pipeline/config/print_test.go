@@ -40,14 +40,14 @@ func TestPrintedComesBack(t *testing.T) {
 		if strings.Contains(out.String(), "x1") || strings.Contains(out.String(), "h1") {
 			t.Errorf("an external id is shown:\n%s", out.String())
 		}
-		back, err := Parse("p.yaml", []byte(strings.ReplaceAll(out.String(), `"`+hidden+`"`, "x1")), noEnv)
+		back, err := Parse("p.yaml", []byte(strings.ReplaceAll(out.String(), `"`+redacted+`"`, "x1")), noEnv)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out.String())
 		}
 		if via := &back.Defaults.Via; via.ExternalID != "" {
 			via.ExternalID = "h1"
 		}
-		s.where, s.line, back.where, back.line = nil, nil, nil, nil
+		s.position, s.line, back.position, back.line = nil, nil, nil, nil
 		s.OnFinish = nil // not shown: a webhook may be a secret
 		a, errA := s.Freeze(night, now)
 		b, errB := back.Freeze(night, now)

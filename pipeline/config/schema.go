@@ -83,7 +83,7 @@ var settings = map[string]setting{
 
 	"concurrency":   {about: "Requests in flight per account and region", least: 1, most: 1024, preset: 8},
 	"max_in_flight": {about: "Requests in flight over all of them", least: 1, most: 1024, preset: 64},
-	"quota_share":   {about: "Share of CloudWatch's default quotas to use; above 1 where AWS has raised them", least: 0, most: mostQuotaShare, preset: 1},
+	"quota_share":   {about: "Share of CloudWatch's default quotas to use; above 1 where AWS has raised them", least: 0, most: maxQuotaShare, preset: 1},
 	"part_size":     {about: "Bytes of fetched data per part, packed", form: sizes, preset: "128MiB"},
 	"spool_limit":   {about: "Bytes fetched and not yet published; fetching waits beyond it", form: sizes, preset: "2GiB"},
 

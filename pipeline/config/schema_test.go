@@ -91,7 +91,7 @@ func TestInitialHolds(t *testing.T) {
 	}
 	s, _ := Parse("f", []byte(Initial), noEnv)
 	d := Default()
-	s.where, s.line = nil, nil
+	s.position, s.line = nil, nil
 	if !reflect.DeepEqual(s, d) {
 		t.Errorf("as it is: %+v\nwant the default: %+v", s, d)
 	}

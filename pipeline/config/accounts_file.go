@@ -17,7 +17,7 @@ var accountColumns = []string{"id", "profile", "role_arn", "role_name", "externa
 // blanks. A file of nothing but ids needs no header. Lines that begin with # are
 // passed over.
 func ReadAccounts(name string, r io.Reader) ([]Account, error) {
-	bounded := &io.LimitedReader{R: r, N: mostOfAccounts}
+	bounded := &io.LimitedReader{R: r, N: maxAccountsSize}
 	cells := csv.NewReader(bounded)
 	cells.Comment, cells.TrimLeadingSpace = '#', true
 	var header []string
@@ -26,7 +26,7 @@ func ReadAccounts(name string, r io.Reader) ([]Account, error) {
 	for {
 		record, err := cells.Read()
 		if bounded.N == 0 {
-			return nil, &Error{fmt.Sprintf("%s is longer than %d MiB: it is no list of accounts", name, mostOfAccounts>>20)}
+			return nil, &Error{fmt.Sprintf("%s is longer than %d MiB: it is no list of accounts", name, maxAccountsSize>>20)}
 		}
 		if errors.Is(err, io.EOF) {
 			return accounts, nil
@@ -52,7 +52,7 @@ func ReadAccounts(name string, r io.Reader) ([]Account, error) {
 		case first[a.ID] != "":
 			return nil, &Error{fmt.Sprintf("%s: account %s is named twice: at %s too", place, a.ID, first[a.ID])}
 		}
-		first[a.ID], a.place = place, place
+		first[a.ID], a.position = place, place
 		accounts = append(accounts, a)
 	}
 }

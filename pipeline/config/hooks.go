@@ -25,7 +25,7 @@ type Hook struct {
 const (
 	commandTimeout = time.Minute
 	webhookTimeout = 10 * time.Second
-	longestTimeout = time.Hour
+	maxTimeout     = time.Hour
 )
 
 var hookKeys = []string{"command", "webhook", "timeout"}
@@ -52,11 +52,11 @@ func (c *Config) addHook(v any, path string) error {
 	var err error
 	switch v := v.(type) {
 	case string:
-		h.Command, h.Timeout = shell(v), commandTimeout
+		h.Command, h.Timeout = shellCommand(v), commandTimeout
 	case map[string]any:
 		err = c.readHook(&h, v)
 	default:
-		err = c.bad(path, "on_finish must be a command line, {command: [...], timeout: 1m} or {webhook: https://..., timeout: 10s}")
+		err = c.errorAt(path, "on_finish must be a command line, {command: [...], timeout: 1m} or {webhook: https://..., timeout: 10s}")
 	}
 	if err == nil {
 		c.OnFinish = append(c.OnFinish, h)
@@ -64,7 +64,7 @@ func (c *Config) addHook(v any, path string) error {
 	return err
 }
 
-func shell(line string) []string {
+func shellCommand(line string) []string {
 	if strings.TrimSpace(line) == "" {
 		return nil
 	}
@@ -74,19 +74,19 @@ func shell(line string) []string {
 func (c *Config) readHook(h *Hook, from map[string]any) (errs error) {
 	for key := range from {
 		if !slices.Contains(hookKeys, key) {
-			return c.bad(h.path+"."+key, "unknown key %q%s: on_finish takes command or webhook, and timeout", key, didYouMean(key, hookKeys))
+			return c.errorAt(h.path+"."+key, "unknown key %q%s: on_finish takes command or webhook, and timeout", key, didYouMean(key, hookKeys))
 		}
 	}
 	switch command := from["command"].(type) {
 	case nil:
 	case string:
-		h.Command = shell(command)
+		h.Command = shellCommand(command)
 	case []any:
 		for _, word := range command {
 			h.Command = append(h.Command, fmt.Sprint(word))
 		}
 	default:
-		return c.bad(h.path+".command", "command must be a list of words, such as [sh, -c, \"mail -s night ops\"], or one string for sh")
+		return c.errorAt(h.path+".command", "command must be a list of words, such as [sh, -c, \"mail -s night ops\"], or one string for sh")
 	}
 	if from["webhook"] != nil {
 		h.Webhook = fmt.Sprint(from["webhook"])
@@ -108,14 +108,14 @@ func (c *Config) checkOnFinish() (errs error) {
 		h := &c.OnFinish[i]
 		switch hasCommand := len(h.Command) > 0 && h.Command[0] != ""; {
 		case hasCommand == (h.Webhook != ""):
-			add(c.bad(h.path, "on_finish needs either a command or a webhook"))
+			add(c.errorAt(h.path, "on_finish needs either a command or a webhook"))
 		case h.Webhook != "":
 			if problem := CheckWebhook(h.Webhook); problem != "" {
-				add(c.bad(h.path+".webhook", "webhook: %s", problem))
+				add(c.errorAt(h.path+".webhook", "webhook: %s", problem))
 			}
 		}
-		if h.Timeout <= 0 || h.Timeout > longestTimeout {
-			add(c.bad(h.path+".timeout", "timeout %s is out of range: above 0 to 1h", formatDuration(h.Timeout)))
+		if h.Timeout <= 0 || h.Timeout > maxTimeout {
+			add(c.errorAt(h.path+".timeout", "timeout %s is out of range: above 0 to 1h", formatDuration(h.Timeout)))
 		}
 	}
 	return errs

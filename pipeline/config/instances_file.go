@@ -35,7 +35,7 @@ const maxInstanceLine = 1 << 20
 // for metrics by its dimensions. Empty lines and those that begin with # are
 // passed over. Of a file for all shards only what this one holds is returned.
 func (c *Config) ReadInstances(name string, r io.Reader, targets []store.Target) (map[store.Target][]store.Instance, error) {
-	list := instanceList{spec: c, targets: targets, listed: map[store.Target][]store.Instance{}, seen: map[string]bool{}}
+	list := instanceList{config: c, targets: targets, listed: map[store.Target][]store.Instance{}, seen: map[string]bool{}}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxInstanceLine)
 	for n := 1; lines.Scan(); n++ {
@@ -58,7 +58,7 @@ func (c *Config) ReadInstances(name string, r io.Reader, targets []store.Target)
 
 // instanceList is a list of instances being read.
 type instanceList struct {
-	spec    *Config
+	config  *Config
 	targets []store.Target
 	header  []string // of a CSV file
 	listed  map[store.Target][]store.Instance
@@ -161,7 +161,7 @@ func (l *instanceList) add(r row) error {
 		return err
 	}
 	l.lines++
-	if key := t.String() + "/" + in.Key(); !l.seen[key] && l.spec.Shard.Holds(t) {
+	if key := t.String() + "/" + in.Key(); !l.seen[key] && l.config.Shard.Holds(t) {
 		l.seen[key] = true
 		l.listed[t] = append(l.listed[t], in)
 	}
@@ -174,9 +174,9 @@ func (l *instanceList) wanted(in *store.Instance) error {
 	for _, d := range in.Dimensions {
 		names = append(names, d.Name)
 	}
-	for i := range l.spec.Metrics {
-		m := &l.spec.Metrics[i]
-		if (in.Namespace == "" || in.Namespace == m.Namespace) && slices.Equal(m.By(), names) {
+	for i := range l.config.Metrics {
+		m := &l.config.Metrics[i]
+		if (in.Namespace == "" || in.Namespace == m.Namespace) && slices.Equal(m.DimensionNames(), names) {
 			return nil
 		}
 	}
@@ -190,16 +190,16 @@ func (l *instanceList) wanted(in *store.Instance) error {
 func (l *instanceList) target(r row) (store.Target, error) {
 	t := store.Target{Account: r.Account, Region: r.Region}
 	switch {
-	case t == (store.Target{}) && len(l.targets) == 1 && !l.targets[0].IsPattern() && l.spec.Shard == (store.Shard{}):
+	case t == (store.Target{}) && len(l.targets) == 1 && !l.targets[0].IsPattern() && l.config.Shard == (store.Shard{}):
 		return l.targets[0], nil
-	case (r.Account == "" || r.Region == "") && l.spec.Shard != (store.Shard{}):
+	case (r.Account == "" || r.Region == "") && l.config.Shard != (store.Shard{}):
 		return t, errors.New("account and region are needed, since the job is divided into shards")
 	case r.Account == "" || r.Region == "":
 		return t, fmt.Errorf("account and region are needed, since the job has %d targets", len(l.targets))
 	case !regionForm.MatchString(r.Region):
 		return t, fmt.Errorf("region %q is malformed: such as us-east-1", r.Region)
 	}
-	if !l.spec.Shard.Holds(t) {
+	if !l.config.Shard.Holds(t) {
 		return t, nil // whose shard checks it
 	}
 	for _, known := range l.targets {

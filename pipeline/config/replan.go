@@ -1,0 +1,53 @@
+package config
+
+import (
+	"time"
+
+	"cwharvest/store"
+)
+
+// Replans returns what must be asked instead of a job's windows that have aged
+// out: coarser, whole periods of it, or nothing.
+func (c *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
+	var all []store.Replan
+	seen := map[store.Window]bool{}
+	for i := range job.Series {
+		for _, w := range job.Series[i].Windows {
+			if seen[w] || w.Gone() {
+				continue
+			}
+			seen[w] = true
+			if is := c.available(w, now); is != w {
+				all = append(all, store.Replan{Window: w, Now: is, At: now.UTC()})
+			}
+		}
+	}
+	return all
+}
+
+// soon is what a run of an older job is given at least before its windows age
+// out. What ages out during the run nevertheless fails, and is replanned by the
+// next one.
+const replanMargin = time.Hour
+
+// answerable is the window as CloudWatch can still answer it, at least soon.
+func (c *Config) available(w store.Window, now time.Time) store.Window {
+	now = now.Add(min(replanMargin, time.Duration(w.Period)*time.Minute))
+	age := now.Sub(time.Unix(w.Start, 0))
+	gone := store.Window{Start: w.Start, End: w.Start, Period: w.Period}
+	if age > oldest {
+		return gone
+	}
+	for _, keeps := range retention {
+		if age <= keeps.age || w.Period%keeps.period == 0 {
+			continue
+		}
+		coarse := roundUp(w.Period, keeps.period)
+		is := store.Window{Start: roundUp(w.Start, coarse), End: w.End - w.End%coarse, Period: coarse}
+		if c.StrictPeriod || is.Gone() {
+			return gone
+		}
+		return is
+	}
+	return w
+}
