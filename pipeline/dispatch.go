@@ -134,11 +134,10 @@ func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err e
 		t.control(r)
 		return 0, false, nil
 	}
-	now := time.Now()
-	if wait := t.limits.wait(now, r); wait > 0 {
+	if wait := t.limits.wait(time.Now(), r); wait > 0 {
 		return wait, false, nil
 	}
-	if now.After(r.window.AskableUntil()) {
+	if t.run.Now().After(r.window.AskableUntil()) {
 		t.remove(r)
 		t.ageOut(r.items)
 		return 0, false, nil

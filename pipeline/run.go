@@ -61,6 +61,9 @@ type Config struct {
 	// before a person has mended credentials; default 30m.
 	WaitForCredentials time.Duration
 
+	// Now returns the time by which CloudWatch's retention is judged; nil: time.Now.
+	Now func() time.Time
+
 	// Sessions tells of the credentials' sessions; nil: there are none.
 	Sessions func() Sessions
 	Log      *slog.Logger // nil: discards
@@ -94,6 +97,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.WaitForCredentials, 30*time.Minute)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return c
 }

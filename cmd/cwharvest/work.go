@@ -158,7 +158,7 @@ func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]sto
 		Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight, QuotaShare: s.QuotaShare,
 		MaxCostUSD: s.MaxCost, CallUSD: s.Prices.ListMetrics / 1000, ControlUSD: control / 1000, GiveUpAfter: s.GiveUpAfter,
 		CallTimeout: r.flags.callTimeout, DrainTimeout: r.flags.drainTimeout, WaitForCredentials: r.flags.waitForCredentials,
-		Log: r.log,
+		Now: now, Log: r.log,
 	}
 }
 
