@@ -42,7 +42,7 @@ const pageSize = 16 << 10
 
 func openForWriting(path string) (*database, error) {
 	return openDatabase(path, &bolt.Options{
-		FreelistType: bolt.FreelistMapType, Timeout: lockWait, InitialMmapSize: spoolMap,
+		FreelistType: bolt.FreelistMapType, Timeout: drainWait, InitialMmapSize: spoolMap,
 	})
 }
 
@@ -133,7 +133,7 @@ func (db *database) guard(do func() error) (err error) {
 		return fmt.Errorf("%s is in a format of bbolt that this cwharvest does not know; it was not changed", db.path)
 	case errors.Is(err, berrors.ErrTimeout):
 		dir := filepath.Dir(filepath.Dir(db.path))
-		return &LockedError{Dir: dir, Owner: readOwner(dir)} // its lock file was removed
+		return &LockedError{Dir: dir, Owner: otherOwner(dir)}
 	}
 	return err
 }

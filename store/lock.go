@@ -11,11 +11,14 @@ import (
 	"time"
 )
 
-// lockWait is how long Open waits for the directory: longer than any reader
-// of status holds it.
+// lockWait is how long Open waits for the directory, and a reader for a database.
 const lockWait = 2 * time.Second
 
-// Owner is the process that holds a harvest directory.
+// drainWait is how long the holder of the directory waits for readers that opened
+// a database before it took the directory. No new ones come meanwhile.
+const drainWait = 15 * time.Second
+
+// Owner is the process that holds a harvest directory; zero when it is not known.
 type Owner struct {
 	PID     int       `json:"pid"`
 	Host    string    `json:"host"`
@@ -29,6 +32,9 @@ type LockedError struct {
 }
 
 func (e *LockedError) Error() string {
+	if e.Owner == (Owner{}) {
+		return fmt.Sprintf("%s is in use by another process, which reads it; wait for it", e.Dir)
+	}
 	return fmt.Sprintf("%s is in use by process %d on %s since %s; wait for it, or see: cwharvest status %s",
 		e.Dir, e.Owner.PID, e.Owner.Host, e.Owner.Started.Local().Format(time.DateTime), e.Dir)
 }
@@ -48,7 +54,7 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
-		return nil, errors.Join(&LockedError{Dir: dir, Owner: readOwner(dir)}, file.Close())
+		return nil, errors.Join(&LockedError{Dir: dir, Owner: holder(dir, file)}, file.Close())
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), file.Close())
 	}
@@ -56,6 +62,36 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), file.Close())
 	}
 	return file, nil
+}
+
+// holder returns the process that keeps file from an exclusive lock. Readers
+// share the lock and write no name: the file then names an earlier owner.
+func holder(dir string, file *os.File) Owner {
+	if syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
+		return Owner{}
+	}
+	return readOwner(dir)
+}
+
+// otherOwner returns the owner of a directory unless it is this process. When a
+// database is locked all the same, a reader has it, or a process whose lock file
+// was removed.
+func otherOwner(dir string) Owner {
+	o := readOwner(dir)
+	if host, err := os.Hostname(); o.PID == os.Getpid() && (err != nil || o.Host == host) {
+		return Owner{}
+	}
+	return o
+}
+
+// isHeld reports whether a process holds the directory, without keeping one from
+// taking it: a reader that kept the lock could starve a run that starts.
+func isHeld(dir string) (bool, error) {
+	lock, err := shareLock(dir)
+	if err != nil || lock == nil {
+		return err == nil, err
+	}
+	return false, lock.Close()
 }
 
 // shareLock takes the lock for reading; nil without an error when a process

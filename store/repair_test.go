@@ -166,7 +166,7 @@ func TestRepairRebuildsOnlyTheDamaged(t *testing.T) {
 		"in use": {func(p string) (func() error, error) {
 			db, err := bolt.Open(p, 0o600, nil)
 			return db.Close, err
-		}, "is in use by process"},
+		}, "is in use by another process"},
 		"out of reach": {func(p string) (func() error, error) {
 			return nil, errors.Join(os.Rename(p, p+".moved"), os.Symlink(filepath.Base(p), p)) // ELOOP, whoever asks
 		}, "too many levels of symbolic links"},

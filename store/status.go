@@ -320,23 +320,29 @@ func (s *Status) setProgress(p *pace) {
 
 // ReadStatus returns the status of the open job of a directory, or of the one
 // that was worked last. It never disturbs a run: it reads the database when
-// nobody holds the directory, the run's last snapshot otherwise.
+// nobody holds the directory, the run's last snapshot otherwise. It does not keep
+// the directory while it reads: a run that starts meanwhile waits for the one
+// database that is being read, and later readers find the directory held.
 func ReadStatus(dir string) (*Status, error) {
 	if err := exists(dir); err != nil {
 		return nil, err
 	}
-	lock, err := shareLock(dir)
+	held, err := isHeld(dir)
 	if err != nil {
 		return nil, err
 	}
-	if lock == nil {
+	if held {
 		return readSnapshot(dir)
 	}
 	s, err := readLatest(dir)
-	if errors.As(err, new(*LockedError)) {
-		s, err = readSnapshot(dir)
+	if err == nil {
+		return s, nil
 	}
-	return s, errors.Join(err, lock.Close())
+	held, heldErr := isHeld(dir)
+	if held && heldErr == nil || errors.As(err, new(*LockedError)) {
+		return readSnapshot(dir) // a run has begun meanwhile, or its lock file was removed
+	}
+	return nil, err
 }
 
 func readLatest(dir string) (*Status, error) {

@@ -1,0 +1,80 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// However many processes ask for the status at once, a run that starts gets the
+// directory and its job, and no reader meets an error.
+func TestReadersOfStatusNeverKeepARunOut(t *testing.T) {
+	f := newFixture(t, 1)
+	d, err := Open(f.path, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := d.Create(context.Background(), f.plan, testTargets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := job.plan.ID
+	if err := errors.Join(job.Begin(context.Background()), job.Close(0, ""), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var readers sync.WaitGroup
+	end := make(chan struct{}) // closed when the last run has left; the readers wait for it
+	for range 8 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				if s, err := ReadStatus(f.path); err != nil || s.Job != id {
+					t.Errorf("status: %v, %+v", err, s)
+					return
+				}
+			}
+		})
+	}
+	defer readers.Wait()
+	defer close(end)
+	for start := range 10 {
+		if d, err = Open(f.path, Config{}); err != nil {
+			t.Fatalf("start %d: %v", start, err)
+		}
+		if job, err = d.OpenJob(id); err != nil {
+			t.Fatalf("start %d: %v", start, err)
+		}
+		if err := errors.Join(job.Close(0, ""), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Readers write no name: the error must not blame the process that held the
+// directory before.
+func TestLockOfAReaderNamesNobody(t *testing.T) {
+	path := t.TempDir()
+	d, err := Open(path, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := shareLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	_, err = Open(path, Config{})
+	var locked *LockedError
+	if !errors.As(err, &locked) || locked.Owner != (Owner{}) || strings.Contains(err.Error(), "process 0") {
+		t.Errorf("open beside a reader: %v", err)
+	}
+}
