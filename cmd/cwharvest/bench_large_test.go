@@ -129,7 +129,7 @@ func (a *attempt) hold(instances int64) {
 
 // pointsOfInstance is what is asked of one instance.
 func (n *night) pointsOfInstance() int64 {
-	return int64(n.truth.end.Sub(n.truth.start)/n.truth.period) * int64(len(n.truth.metrics)*len(n.truth.statistics))
+	return int64(n.truth.End.Sub(n.truth.Start)/n.truth.Period) * int64(len(n.truth.Metrics)*len(n.truth.Statistics))
 }
 
 // benchLarge runs ten thousand and a million instances, the million killed when

@@ -84,8 +84,8 @@ func benchNight(t *testing.T, s shape, requests int, settings string) *night {
 func (n *night) plain(s shape, inFlight int) *exec.Cmd {
 	n.Helper()
 	r := plainRequests{
-		Region: n.config.Regions[0], Start: n.truth.start, End: n.truth.end, Period: int32(n.truth.period / time.Second),
-		Metrics: n.truth.metrics, Statistics: s.statistics, Series: s.series, InFlight: inFlight,
+		Region: n.config.Regions[0], Start: n.truth.Start, End: n.truth.End, Period: int32(n.truth.Period / time.Second),
+		Metrics: n.truth.Metrics, Statistics: s.statistics, Series: s.series, InFlight: inFlight,
 	}
 	for i := range n.config.Instances {
 		r.Instances = append(r.Instances, n.config.Instance(n.config.Accounts[0], n.config.Regions[0], i).ID)

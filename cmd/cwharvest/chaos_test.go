@@ -108,7 +108,7 @@ func TestChaos(t *testing.T) {
 			found := c.check()
 			c.checkStatus()
 			stats := c.sim.Stats()
-			c.Logf("seed %d: %d rows in %d files, 0/0/0; exits %v; %d looks at the status; %v", seed, found.rows, found.files, c.exits, c.looks, c.applied)
+			c.Logf("seed %d: %d rows in %d files, 0/0/0; exits %v; %d looks at the status; %v", seed, found.Rows, found.Files, c.exits, c.looks, c.applied)
 			c.Logf("seed %d: %d calls, %d answered, %v", seed, stats.Total(), stats.Answered, stats.Codes)
 			if c.looks == 0 || len(stats.Codes) == 0 {
 				t.Errorf("%d looks at the status, %v: too little went wrong to tell", c.looks, stats.Codes)
@@ -127,8 +127,8 @@ func newChaos(t *testing.T, seed uint64, instances int, metrics, statistics []st
 		PageDatapoints: 700, Latency: 5 * time.Millisecond, Jitter: 20 * time.Millisecond, SessionLife: 4 * time.Second, Seed: seed,
 		Now: func() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) },
 	}, chaosPeriod, 1, metrics, statistics, "")
-	c.setClock(c.truth.end.AddDate(0, 0, -90).Add(75 * time.Minute))
-	c.truth.start = c.clock.Truncate(24*time.Hour).AddDate(0, 0, -1)
+	c.setClock(c.truth.End.AddDate(0, 0, -90).Add(75 * time.Minute))
+	c.truth.Start = c.clock.Truncate(24*time.Hour).AddDate(0, 0, -1)
 	c.base = append(slices.DeleteFunc(c.env, func(variable string) bool { return strings.HasPrefix(variable, "CWHARVEST_") }),
 		"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(c.dir, "credentials"))
 	c.flags = []string{"--call-timeout", "2s", "--wait-for-credentials", "1s", "--drain-timeout", "1s"}
@@ -159,7 +159,7 @@ func (c *chaos) configure(seed uint64, settings string) {
 		fmt.Fprintf(&text, "  - {id: %q}\n", account)
 	}
 	fmt.Fprintf(&text, "metrics: [{namespace: AWS/EC2, names: [%s], statistics: [%s]}]\n",
-		strings.Join(c.truth.metrics, ", "), strings.Join(slices.Sorted(maps.Values(c.truth.statistics)), ", "))
+		strings.Join(c.truth.Metrics, ", "), strings.Join(slices.Sorted(maps.Values(c.truth.Statistics)), ", "))
 	if err := os.WriteFile(filepath.Join(c.dir, "harvest.yaml"), []byte(text.String()), 0o666); err != nil {
 		c.Fatal(err)
 	}
@@ -313,8 +313,8 @@ func (c *chaos) wait(codes ...int) {
 // denied already it leaves alone; each such night is named afterwards.
 func (c *chaos) complete() {
 	c.Helper()
-	c.truth.end = c.latest.Truncate(24*time.Hour).AddDate(0, 0, 1)
-	c.clock = c.truth.end.Add(config.Default().Settle + 10*time.Minute)
+	c.truth.End = c.latest.Truncate(24*time.Hour).AddDate(0, 0, 1)
+	c.clock = c.truth.End.Add(config.Default().Settle + 10*time.Minute)
 	c.start()
 	c.wait(exitComplete, exitIncomplete)
 	jobs, err := store.ReadJobs(filepath.Join(c.dir, "harvest"))

@@ -62,7 +62,7 @@ func crash(t *testing.T, settings string, kills int, seed uint64) {
 		if strings.Contains(settings, "s3://") {
 			n.download()
 		}
-		rows += n.check().rows
+		rows += n.check().Rows
 	}
 	t.Logf("%d kills, %d rows, 0/0/0", done, rows)
 }

@@ -45,7 +45,7 @@ func (n *night) checkAthena(places [2]string, server *s3test.Server) {
 	if err != nil {
 		n.Fatal(err)
 	}
-	date := n.truth.start.Format(time.DateOnly)
+	date := n.truth.Start.Format(time.DateOnly)
 	want := strings.NewReplacer("METRICS", places[0], "INSTANCES", places[1], "DATE", date).Replace(string(golden))
 	if output.String() != want {
 		n.Errorf("ddl athena prints\n%s, want\n%s", output, want)
@@ -69,7 +69,7 @@ func (n *night) refuseMixed(out string) {
 	n.Helper()
 	for i, statistics := range []string{"Average", "Average,p99"} {
 		c, output := n.command("run", "-c", "harvest.yaml", "--dir", "csv", "--out", out, "--format", "csv", "--metric", "CPUUtilization", "--stat", statistics,
-			"--night", n.truth.start.AddDate(0, 0, -i-1).Format(time.DateOnly))
+			"--night", n.truth.Start.AddDate(0, 0, -i-1).Format(time.DateOnly))
 		if err := c.Run(); err != nil {
 			n.Fatalf("run: %v\n%s", err, output)
 		}

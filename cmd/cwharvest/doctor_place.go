@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"cwharvest/cmd/cwharvest/human"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func checkDirectory(s *config.Config) checkedDirectory {
 		return d
 	}
 	if d.FreeBytes = disk.Bavail * uint64(disk.Bsize); d.FreeBytes < d.NeededBytes {
-		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("%s MB are free, and a job may need %s MB; make room, or name a dir on a larger disk", number(int64(d.FreeBytes/1e6)), number(int64(d.NeededBytes/1e6)))}
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("%s MB are free, and a job may need %s MB; make room, or name a dir on a larger disk", human.Number(int64(d.FreeBytes/1e6)), human.Number(int64(d.NeededBytes/1e6)))}
 	}
 	return d
 }

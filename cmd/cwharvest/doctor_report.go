@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cwharvest/cmd/cwharvest/human"
 	"errors"
 	"fmt"
 	"io"
@@ -116,7 +117,7 @@ func (c *checkup) print(w io.Writer) {
 		}
 	}
 	line("%-4s %s", verdict(c.Directory.Finding), describe(fmt.Sprintf("directory %s: writable, %s GB free", c.Directory.Path,
-		number(int64(c.Directory.FreeBytes/1e9))), "directory "+c.Directory.Path, c.Directory.Finding))
+		human.Number(int64(c.Directory.FreeBytes/1e9))), "directory "+c.Directory.Path, c.Directory.Finding))
 	if c.Out != nil {
 		printProbes(line, c.Out.Place, c.Out.Probes, nil)
 	}

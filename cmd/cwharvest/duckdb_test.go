@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cwharvest/cmd/cwharvest/demo"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,7 +109,7 @@ func newLake(t *testing.T, f encode.Format, program string) *lake {
 		t.Fatalf("run: %v, want exit code 3\n%s", err, output)
 	}
 	l.define()
-	unfinished := filepath.Join(l.dir, strange, "data", "date="+l.truth.start.Format(time.DateOnly), "_x"+f.Suffix())
+	unfinished := filepath.Join(l.dir, strange, "data", "date="+l.truth.Start.Format(time.DateOnly), "_x"+f.Suffix())
 	if err := os.WriteFile(unfinished, []byte("not yet a part"), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -240,14 +241,14 @@ func (l *lake) tallies() (all []tally, rows int) {
 		if outcome, _ := l.want(account, region, in); outcome != "done" {
 			return
 		}
-		for _, metric := range l.truth.metrics {
-			key := seriesKey{account, region, "InstanceId=" + in.ID, metric}
-			for at := l.truth.start; at.Before(l.truth.end); at = at.Add(l.truth.period) {
-				if l.truth.has(key, at) {
+		for _, metric := range l.truth.Metrics {
+			key := demo.SeriesKey{Account: account, Region: region, Dimensions: "InstanceId=" + in.ID, Metric: metric}
+			for at := l.truth.Start; at.Before(l.truth.End); at = at.Add(l.truth.Period) {
+				if l.truth.Has(key, at) {
 					rows++
 				}
 			}
-			for _, column := range slices.Sorted(maps.Keys(l.truth.statistics)) {
+			for _, column := range slices.Sorted(maps.Keys(l.truth.Statistics)) {
 				all = append(all, l.tally(key, column))
 			}
 		}
@@ -258,10 +259,10 @@ func (l *lake) tallies() (all []tally, rows int) {
 	return all, rows
 }
 
-func (l *lake) tally(key seriesKey, column string) tally {
-	is := tally{Account: key.account, Region: key.region, Dimensions: key.dimensions, Metric: key.metric, Statistic: column}
-	for at := l.truth.start; at.Before(l.truth.end); at = at.Add(l.truth.period) {
-		value, ok := l.truth.datapoint(key, l.truth.statistics[column], at)
+func (l *lake) tally(key demo.SeriesKey, column string) tally {
+	is := tally{Account: key.Account, Region: key.Region, Dimensions: key.Dimensions, Metric: key.Metric, Statistic: column}
+	for at := l.truth.Start; at.Before(l.truth.End); at = at.Add(l.truth.Period) {
+		value, ok := l.truth.Datapoint(key, l.truth.Statistics[column], at)
 		if !ok {
 			continue
 		}
@@ -285,8 +286,8 @@ func (l *lake) checkTimes() {
 	got := ask[ends](l, `SELECT date::VARCHAR AS date, min(epoch_ms(timestamp)) AS first, max(epoch_ms(timestamp)) AS last, max(period_s) AS period
 		FROM metrics GROUP BY 1 ORDER BY 1`)
 	var want []ends
-	for day := l.truth.start; day.Before(l.truth.end); day = day.AddDate(0, 0, 1) {
-		want = append(want, ends{day.Format(time.DateOnly), day.UnixMilli(), day.AddDate(0, 0, 1).Add(-l.truth.period).UnixMilli(), 300})
+	for day := l.truth.Start; day.Before(l.truth.End); day = day.AddDate(0, 0, 1) {
+		want = append(want, ends{day.Format(time.DateOnly), day.UnixMilli(), day.AddDate(0, 0, 1).Add(-l.truth.Period).UnixMilli(), 300})
 	}
 	if !slices.Equal(got, want) {
 		l.Errorf("dates are %v, want %v", got, want)
@@ -409,7 +410,7 @@ func TestDuckDBReadsNightsOfOtherStatistics(t *testing.T) {
 				Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 5,
 			}, 5*time.Minute, 2, []string{"CPUUtilization"}, []string{"Average"}, fmt.Sprintf("format: %s\ncompression: %s\n", f.Name, f.Compression))}
 			for i, statistics := range []string{"Average", "p99,TM(10%:90%),Average"} {
-				day := l.truth.start.AddDate(0, 0, i)
+				day := l.truth.Start.AddDate(0, 0, i)
 				c, output := l.command("run", "-c", "harvest.yaml", "--night", day.Format(time.DateOnly), "--metric", "CPUUtilization", "--stat", statistics)
 				if err := c.Run(); err != nil {
 					t.Fatalf("run: %v\n%s", err, output)
@@ -422,7 +423,7 @@ func TestDuckDBReadsNightsOfOtherStatistics(t *testing.T) {
 			}
 			got := ask[columns](l, `SELECT date::VARCHAR AS date, count(average) AS rows, count(p99) AS p99, count(tm_10_90) AS tm,
 				(SELECT count(*) FROM instances WHERE instances.date = metrics.date) AS i FROM metrics GROUP BY date ORDER BY date`)
-			want := []columns{{Date: l.truth.start.Format(time.DateOnly), Rows: 1440, I: 5}, {l.truth.start.AddDate(0, 0, 1).Format(time.DateOnly), 1440, 1440, 1440, 5}}
+			want := []columns{{Date: l.truth.Start.Format(time.DateOnly), Rows: 1440, I: 5}, {l.truth.Start.AddDate(0, 0, 1).Format(time.DateOnly), 1440, 1440, 1440, 5}}
 			if !slices.Equal(got, want) {
 				t.Errorf("got %v, want %v", got, want)
 			}

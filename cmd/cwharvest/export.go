@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,7 @@ is new. Works beside a run.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%d files, %s rows written to %s, %d files kept, %d removed\n", done.Files, number(done.Rows), to, done.Kept, done.Removed)
+			fmt.Fprintf(c.OutOrStdout(), "%d files, %s rows written to %s, %d files kept, %d removed\n", done.Files, human.Number(done.Rows), to, done.Kept, done.Removed)
 			return nil
 		},
 	}

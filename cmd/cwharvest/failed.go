@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"io"
 	"strings"
@@ -25,7 +26,7 @@ var remedies = map[string]string{
 
 // printFailed lists what was denied and what failed, class by class.
 func printFailed(w io.Writer, s *store.Status, failed []store.FailedInstance) {
-	w = plainWriter{w}
+	w = human.Writer{Writer: w}
 	classes := map[string][]string{}
 	var order []string
 	add := func(class, text string) {
@@ -38,7 +39,7 @@ func printFailed(w io.Writer, s *store.Status, failed []store.FailedInstance) {
 		if d.State == "denied" {
 			instances := "instances unknown"
 			if d.Instances != nil {
-				instances = number(d.Instances.Denied) + " instances"
+				instances = human.Number(d.Instances.Denied) + " instances"
 			}
 			add(d.Class, fmt.Sprintf("DENIED  %s/%s  %s: %s%s", d.Account, d.Region, instances, d.Reason, tolerated(d)))
 		}
@@ -57,7 +58,7 @@ func printFailed(w io.Writer, s *store.Status, failed []store.FailedInstance) {
 		}
 	}
 	if hidden := s.Instances.Failed - int64(len(failed)); hidden > 0 {
-		fmt.Fprintf(w, "... and %s more, once the run has ended\n", number(hidden))
+		fmt.Fprintf(w, "... and %s more, once the run has ended\n", human.Number(hidden))
 	}
 }
 

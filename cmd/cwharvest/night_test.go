@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"cwharvest/cmd/cwharvest/demo"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type night struct {
 	env     []string
 	dir     string
 	program string
-	truth   truth
+	truth   demo.Expected
 	bucket  *s3test.Server // where its output lies; nil: in a directory
 }
 
@@ -44,17 +45,17 @@ func newNight(t *testing.T, c awssim.Config, period time.Duration, days int, met
 	t.Cleanup(server.Close)
 	n.env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CWHARVEST_") }) // settings
 	n.env = append(n.env, awssim.Environment(c, server.URL)...)
-	end := lastSettled(time.Now())
-	n.truth = truth{
-		aws: c, namespace: "AWS/EC2", metrics: metrics, statistics: map[string]string{},
-		start: end.Add(-time.Duration(days) * 24 * time.Hour), end: end, period: period,
+	end := demo.LastSettled(time.Now())
+	n.truth = demo.Expected{
+		AWS: c, Namespace: "AWS/EC2", Metrics: metrics, Statistics: map[string]string{},
+		Start: end.Add(-time.Duration(days) * 24 * time.Hour), End: end, Period: period,
 	}
 	for _, s := range statistics {
-		n.truth.statistics[strings.ToLower(s)] = s
+		n.truth.Statistics[strings.ToLower(s)] = s
 	}
 	var spec strings.Builder
 	fmt.Fprintf(&spec, "dir: harvest\nperiod: %d\nrange: {from: %s, to: %s}\n", period/time.Second,
-		n.truth.start.Format(time.RFC3339), n.truth.end.Format(time.RFC3339))
+		n.truth.Start.Format(time.RFC3339), n.truth.End.Format(time.RFC3339))
 	fmt.Fprintf(&spec, "defaults: {role_name: metrics-reader, external_id: x1, regions: [%s]}\naccounts:\n", strings.Join(c.Regions, ", "))
 	for _, account := range c.Accounts {
 		fmt.Fprintf(&spec, "  - {id: %q}\n", account)
@@ -127,14 +128,14 @@ func (n *night) status() *store.Status {
 	return &s
 }
 
-func (n *night) check() findings {
+func (n *night) check() demo.Findings {
 	n.Helper()
-	found, err := n.truth.check(filepath.Join(n.dir, "harvest", "data"))
+	found, err := n.truth.Check(filepath.Join(n.dir, "harvest", "data"))
 	if err != nil {
 		n.Fatal(err)
 	}
-	if found.bad() || found.rows == 0 {
-		n.Fatalf("rows missing/duplicate/wrong %d/%d/%d of %d", found.missing, found.duplicate, found.wrong, found.rows)
+	if found.Bad() || found.Rows == 0 {
+		n.Fatalf("rows missing/duplicate/wrong %d/%d/%d of %d", found.Missing, found.Duplicate, found.Wrong, found.Rows)
 	}
 	n.verify()
 	return found
@@ -232,7 +233,7 @@ func TestKilledRunsLoseAndRepeatNothing(t *testing.T) {
 			n.compareServed(done)
 			found := n.check()
 			n.checkRepeats(kills)
-			t.Logf("%d kills, %d rows, %d series fetched again", kills, found.rows, n.sim.Stats().Repeated/2)
+			t.Logf("%d kills, %d rows, %d series fetched again", kills, found.Rows, n.sim.Stats().Repeated/2)
 		})
 	}
 }
@@ -288,7 +289,7 @@ func TestFivePerCentOfCallsFaulty(t *testing.T) {
 	if len(stats.Codes) < 4 {
 		t.Errorf("only these went wrong: %v", stats.Codes)
 	}
-	t.Logf("%d rows, %d calls, %v", found.rows, stats.Total(), stats.Codes)
+	t.Logf("%d rows, %d calls, %v", found.Rows, stats.Total(), stats.Codes)
 }
 
 // Two thousand four hundred targets of ten instances: all are harvested, with

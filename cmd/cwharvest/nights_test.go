@@ -53,15 +53,15 @@ func TestThirtyNights(t *testing.T) {
 				}
 				n.pass(k)
 			}
-			n.truth.end = n.heldUntil()
-			n.truth.within = map[string]config.Interval{
-				nightAccounts[0]: {Start: n.truth.start, End: before},
-				nightAccounts[2]: {Start: before, End: n.truth.end},
+			n.truth.End = n.heldUntil()
+			n.truth.Within = map[string]config.Interval{
+				nightAccounts[0]: {Start: n.truth.Start, End: before},
+				nightAccounts[2]: {Start: before, End: n.truth.End},
 			}
 			found := n.check()
 			n.verify()
 			n.refuses()
-			t.Logf("%d nights, %d kills, %d nights left open, %d rows in %d files", nightCount, n.kills, n.abandoned, found.rows, found.files)
+			t.Logf("%d nights, %d kills, %d nights left open, %d rows in %d files", nightCount, n.kills, n.abandoned, found.Rows, found.Files)
 		})
 	}
 }
@@ -98,7 +98,7 @@ func (n *nights) set(clock time.Time) {
 }
 
 // day is the day on which night k is harvested: the one after it.
-func (n *nights) day(k int) time.Time { return n.truth.start.AddDate(0, 0, k+1) }
+func (n *nights) day(k int) time.Time { return n.truth.Start.AddDate(0, 0, k+1) }
 
 // heldUntil is the end of what must be held after a complete run.
 func (n *nights) heldUntil() time.Time {
@@ -106,7 +106,7 @@ func (n *nights) heldUntil() time.Time {
 	if n.kind == "yesterday" {
 		return settled.Truncate(24 * time.Hour)
 	}
-	return settled.Truncate(n.truth.period)
+	return settled.Truncate(n.truth.Period)
 }
 
 // pass is one night, whatever becomes of it.

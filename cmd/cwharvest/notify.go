@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"cwharvest/cmd/cwharvest/human"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -117,7 +118,7 @@ func (p *pulse) beats(s *store.Status, now time.Time) bool {
 // progressLine is a running job in one line.
 func progressLine(s *store.Status) string {
 	i := s.Instances
-	text := fmt.Sprintf("%s %s: %s of %s instances", title(s.Name, s.Shard), rangeText(s.Range), number(i.Done+i.Empty), number(i.Planned))
+	text := fmt.Sprintf("%s %s: %s of %s instances", title(s.Name, s.Shard), rangeText(s.Range), human.Number(i.Done+i.Empty), human.Number(i.Planned))
 	if s.Estimated.Planned > 0 {
 		text += fmt.Sprintf(", %d%%", int(s.Progress*100))
 	}
@@ -133,5 +134,5 @@ func progressLine(s *store.Status) string {
 	if s.Trouble != nil {
 		text += "; writing waits: " + s.Trouble.Reason
 	}
-	return strings.ReplaceAll(plain(text), "\n", " ") // a line break would begin another message
+	return strings.ReplaceAll(human.Printable(text), "\n", " ") // a line break would begin another message
 }

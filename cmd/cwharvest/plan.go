@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"cwharvest/cmd/cwharvest/human"
 	"errors"
 	"fmt"
 	"io"
@@ -248,17 +249,17 @@ func (r *planReport) print(w io.Writer) {
 	line("%s  %s  PLAN  (nothing was fetched or created)", title(r.Job, r.Shard), rangeText(r.Range))
 	line("")
 	line("targets     %s", counts(int64(r.Targets), "out of reach", int64(r.OutOfReach)))
-	line("instances   %s   %s series", number(r.Instances), number(r.Series))
-	line("datapoints  %s estimated, %s rows at most", number(r.Datapoints), number(r.Rows))
+	line("instances   %s   %s series", human.Number(r.Instances), human.Number(r.Series))
+	line("datapoints  %s estimated, %s rows at most", human.Number(r.Datapoints), human.Number(r.Rows))
 	operation := map[config.API]string{config.MetricData: "GetMetricData", config.MetricStatistics: "GetMetricStatistics"}[r.API]
-	line("requests    %s %s, %s ListMetrics", number(r.Requests), operation, number(r.Discovery))
+	line("requests    %s %s, %s ListMetrics", human.Number(r.Requests), operation, human.Number(r.Discovery))
 	limit := ""
 	if r.MaxCostUSD > 0 {
 		limit = fmt.Sprintf("; limit $%.4f", r.MaxCostUSD)
 	}
 	line("cost        $%.4f   (worst case $%.4f%s)", r.CostUSD, r.WorstUSD, limit)
 	line("duration    %s at the speed of the quotas", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second/10))
-	line("output      about %s MB", number((r.OutputBytes+999_999)/1e6))
+	line("output      about %s MB", human.Number((r.OutputBytes+999_999)/1e6))
 	line("askable     until %s", r.AskableUntil.Format("2006-01-02 15:04 UTC"))
 	r.printTrouble(line)
 }

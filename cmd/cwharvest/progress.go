@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"io"
 	"log/slog"
@@ -187,11 +188,11 @@ func (f *follower) draw() {
 	printStatus(&b, s, width-1)
 	if active := s.Targets.Active; active > 0 {
 		fmt.Fprintf(&b, "\nspeed      %s datapoints/s, %.0f%% of the quota of %d targets; %d in flight\n",
-			short(int64(rate)), 100*rate/(f.quota*float64(active)), active, s.InFlight)
+			human.Short(int64(rate)), 100*rate/(f.quota*float64(active)), active, s.InFlight)
 	}
 	for _, d := range s.TargetDetails {
 		if d.State == "active" && d.Instances != nil {
-			fmt.Fprintf(&b, "  %s/%s  %s of %s instances\n", d.Account, d.Region, number(d.Instances.Planned-d.Instances.Pending), number(d.Instances.Planned))
+			fmt.Fprintf(&b, "  %s/%s  %s of %s instances\n", d.Account, d.Region, human.Number(d.Instances.Planned-d.Instances.Pending), human.Number(d.Instances.Planned))
 		}
 	}
 	f.shown.show(b.String())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"time"
 
@@ -31,11 +32,11 @@ job stays whole.`,
 			pruned, err := store.Prune(dirOf(args), now().Add(-age), store.Config{})
 			bytes := int64(0)
 			for _, p := range pruned {
-				fmt.Fprintf(c.OutOrStdout(), "%s  pruned, %s bytes\n", p.Job, number(p.Bytes))
+				fmt.Fprintf(c.OutOrStdout(), "%s  pruned, %s bytes\n", p.Job, human.Number(p.Bytes))
 				bytes += p.Bytes
 			}
 			if err == nil {
-				fmt.Fprintf(c.OutOrStdout(), "%d jobs pruned, %s bytes\n", len(pruned), number(bytes))
+				fmt.Fprintf(c.OutOrStdout(), "%d jobs pruned, %s bytes\n", len(pruned), human.Number(bytes))
 			}
 			return err
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 
 	"cwharvest/store"
@@ -45,7 +46,7 @@ func printRepaired(c *cobra.Command, r *store.Repaired) {
 		line("%s  sound, and what lies beside its database is made anew, now or by the next run: %s", r.Job, r.Files)
 		return
 	}
-	line("%s  REBUILT  %s rows are published and stay; `cwharvest run` goes on with the rest", r.Job, number(r.Rows))
+	line("%s  REBUILT  %s rows are published and stay; `cwharvest run` goes on with the rest", r.Job, human.Number(r.Rows))
 	line("  because  %s", r.Problem)
 	if r.Backup != "" {
 		line("  kept     %s", r.Backup)

@@ -78,13 +78,13 @@ func (f *runFlags) run(c *cobra.Command, s *config.Config) (err error) {
 
 // runner is one `cwharvest run`.
 type runner struct {
-	config  *config.Config
-	flags *runFlags
-	out   io.Writer
-	log   *slog.Logger
-	shown *progress // on a terminal; nil elsewhere
-	creds *creds.Manager
-	dir   *store.Dir
+	config *config.Config
+	flags  *runFlags
+	out    io.Writer
+	log    *slog.Logger
+	shown  *progress // on a terminal; nil elsewhere
+	creds  *creds.Manager
+	dir    *store.Dir
 
 	getenv func(string) string // the environment before the SDK reads it
 

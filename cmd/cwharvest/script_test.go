@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"cwharvest/cmd/cwharvest/demo"
 	"encoding/json"
 	"errors"
 	"os"
@@ -63,7 +64,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv(raceOptions, os.Getenv(raceOptions))
 			env.Values[simulationKey{}] = &simulation{t: t}
-			today := lastSettled(time.Now())
+			today := demo.LastSettled(time.Now())
 			for n, name := range []string{"TODAY", "YESTERDAY", "DAYBEFORE"} {
 				env.Setenv(name, today.AddDate(0, 0, -n).Format(time.DateOnly))
 			}
@@ -286,10 +287,10 @@ func rows(ts *testscript.TestScript, _ bool, args []string) {
 	c := simulationOf(ts).config
 	today, err := time.Parse(time.DateOnly, ts.Getenv("TODAY"))
 	ts.Check(err)
-	t := truth{
-		aws: c, namespace: "AWS/EC2", metrics: strings.Split(args[0], ","),
-		statistics: map[string]string{"average": "Average", "maximum": "Maximum"},
-		start:      today.AddDate(0, 0, -1), end: today, period: 5 * time.Minute,
+	t := demo.Expected{
+		AWS: c, Namespace: "AWS/EC2", Metrics: strings.Split(args[0], ","),
+		Statistics: map[string]string{"average": "Average", "maximum": "Maximum"},
+		Start:      today.AddDate(0, 0, -1), End: today, Period: 5 * time.Minute,
 	}
 	dir := "harvest"
 	for _, arg := range args[1:] {
@@ -298,32 +299,32 @@ func rows(ts *testscript.TestScript, _ bool, args []string) {
 		case "days":
 			days, err := strconv.Atoi(value)
 			ts.Check(err)
-			t.start = today.AddDate(0, 0, -days)
+			t.Start = today.AddDate(0, 0, -days)
 		case "namespace":
-			t.namespace = value
+			t.Namespace = value
 		case "dir":
 			dir = value
 		case "beside":
-			t.beside = strings.Split(value, ",")
+			t.Beside = strings.Split(value, ",")
 		case "by":
-			t.by = strings.Split(value, ",")
+			t.By = strings.Split(value, ",")
 		case "statistics":
-			t.statistics = map[string]string{}
+			t.Statistics = map[string]string{}
 			for column := range strings.SplitSeq(value, ",") {
 				column, statistic, _ := strings.Cut(column, ":")
-				t.statistics[column] = statistic
+				t.Statistics[column] = statistic
 			}
 		case "accounts":
-			t.aws.Accounts = strings.Split(value, ",")
+			t.AWS.Accounts = strings.Split(value, ",")
 		case "regions":
-			t.aws.Regions = strings.Split(value, ",")
+			t.AWS.Regions = strings.Split(value, ",")
 		default:
 			ts.Fatalf("rows: unknown setting %q", name)
 		}
 	}
-	found, err := t.check(ts.MkAbs(dir + "/data"))
+	found, err := t.Check(ts.MkAbs(dir + "/data"))
 	ts.Check(err)
-	if found.bad() || found.rows == 0 {
-		ts.Fatalf("rows missing/duplicate/wrong %d/%d/%d of %d", found.missing, found.duplicate, found.wrong, found.rows)
+	if found.Bad() || found.Rows == 0 {
+		ts.Fatalf("rows missing/duplicate/wrong %d/%d/%d of %d", found.Missing, found.Duplicate, found.Wrong, found.Rows)
 	}
 }

@@ -51,10 +51,10 @@ func TestSoak(t *testing.T) {
 	s.configure(seed, "quota_share: 1\n")
 	s.start()
 	s.wait(exitComplete) // nothing in all that trouble is a denial
-	s.truth.end = s.truth.start.AddDate(0, 0, 1)
+	s.truth.End = s.truth.Start.AddDate(0, 0, 1)
 	found := s.check()
 	stats := s.sim.Stats()
-	t.Logf("%v of trouble, %d rows, 0/0/0; %d calls, %d answered, %v; exits %v", length, found.rows, stats.Total(), stats.Answered, stats.Codes, s.exits)
+	t.Logf("%v of trouble, %d rows, 0/0/0; %d calls, %d answered, %v; exits %v", length, found.Rows, stats.Total(), stats.Answered, stats.Codes, s.exits)
 }
 
 // measure takes a sample a second.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"io"
 	"strings"
@@ -17,7 +18,7 @@ const columns = 80
 // printStatus prints a status for people. Its lines have at most 80 columns, but
 // for reasons, which have at most width; 0: all that they say.
 func printStatus(w io.Writer, s *store.Status, width int) {
-	w = plainWriter{w}
+	w = human.Writer{Writer: w}
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	row := func(format string, args ...any) { line("%s", fold(fmt.Sprintf(format, args...))) }
 	row("%s  %s   %s%s", title(s.Name, s.Shard), rangeText(s.Range), strings.ToUpper(s.State), since(s))
@@ -29,11 +30,11 @@ func printStatus(w io.Writer, s *store.Status, width int) {
 	t, i := s.Targets, s.Instances
 	row("targets    %s", counts(t.Planned, "done", t.Done, "active", t.Active, "pending", t.Pending, "waiting", t.Waiting, "denied", t.Denied))
 	row("instances  %s", counts(i.Planned, "done", i.Done, "empty", i.Empty, "failed", i.Failed, "denied", i.Denied, "pending", i.Pending)+unknown(s))
-	row("rows       %s in %s files   %s requests, %s repeated, %s throttled", short(s.Rows), number(int64(s.Parts)), number(s.Requests.Sent), number(s.Requests.Repeated), number(s.Requests.Throttled))
+	row("rows       %s in %s files   %s requests, %s repeated, %s throttled", human.Short(s.Rows), human.Number(int64(s.Parts)), human.Number(s.Requests.Sent), human.Number(s.Requests.Repeated), human.Number(s.Requests.Throttled))
 	row("cost       $%s of $%s   (worst case $%s of $%s%s)", dollars(s.CostUSD.Spent), dollars(s.CostUSD.Planned), dollars(s.CostUSD.WorstCase), dollars(s.CostUSD.WorstPlanned), limit(s))
 	row("sessions   %s", sessions(s))
 	if s.Sessions.Switches > 0 {
-		row("fallback   %d in use, %s switches", s.Sessions.Fallbacks, number(s.Sessions.Switches))
+		row("fallback   %d in use, %s switches", s.Sessions.Fallbacks, human.Number(s.Sessions.Switches))
 	}
 	if len(s.Redo) > 0 {
 		row("redo       %d targets; their old rows stay until all new ones are there", len(s.Redo))
@@ -93,7 +94,7 @@ func unknown(s *store.Status) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("  unknown of %s targets", number(int64(n)))
+	return fmt.Sprintf("  unknown of %s targets", human.Number(int64(n)))
 }
 
 func since(s *store.Status) string {
@@ -146,14 +147,14 @@ func dollars(usd float64) string {
 }
 
 func sessions(s *store.Status) string {
-	text := number(s.Sessions.Assumed) + " assumed"
+	text := human.Number(s.Sessions.Assumed) + " assumed"
 	if s.Sessions.Open > 0 {
-		text = number(int64(s.Sessions.Open)) + " open, " + text
+		text = human.Number(int64(s.Sessions.Open)) + " open, " + text
 	}
 	if !s.Sessions.NextRefresh.IsZero() {
 		text += ", next refresh " + clock(s.Sessions.NextRefresh)
 	}
-	return text + ", " + number(s.Sessions.RefusedExpired) + " expired calls"
+	return text + ", " + human.Number(s.Sessions.RefusedExpired) + " expired calls"
 }
 
 // bar shows progress by estimated datapoints, which all cost alike.
@@ -191,33 +192,13 @@ func rangeText(r store.StatusRange) string {
 
 // counts shows a total and those of its parts that are not zero.
 func counts(total int64, parts ...any) string {
-	text := number(total) + " "
+	text := human.Number(total) + " "
 	for i := 0; i < len(parts); i += 2 {
 		if n := parts[i+1].(int64); n > 0 {
-			text += fmt.Sprintf(" %s %s ", number(n), parts[i])
+			text += fmt.Sprintf(" %s %s ", human.Number(n), parts[i])
 		}
 	}
 	return strings.TrimRight(text, " ")
-}
-
-// number groups digits by thousands.
-func number(n int64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
-// short is a large number with three digits: 13.8M.
-func short(n int64) string {
-	switch {
-	case n >= 1e9:
-		return fmt.Sprintf("%.1fG", float64(n)/1e9)
-	case n >= 1e6:
-		return fmt.Sprintf("%.1fM", float64(n)/1e6)
-	}
-	return number(n)
 }
 
 // trouble is what targets of one account have in common.
@@ -253,7 +234,7 @@ func printTrouble(line func(string, ...any), s *store.Status, width int) {
 		}
 	}
 	if s.Instances.Failed > 0 {
-		line("FAILED   %s instances; see: cwharvest status --failed", number(s.Instances.Failed))
+		line("FAILED   %s instances; see: cwharvest status --failed", human.Number(s.Instances.Failed))
 	}
 }
 
@@ -376,12 +357,12 @@ func lastLine(s *store.Status, took time.Duration, code int) string {
 		verdict = "INCOMPLETE"
 	}
 	text := fmt.Sprintf("%s %s %s  %s done %s empty %s failed", title(s.Name, s.Shard), s.Range.Start.UTC().Format(time.DateOnly), verdict,
-		number(s.Instances.Done), number(s.Instances.Empty), number(s.Instances.Failed))
+		human.Number(s.Instances.Done), human.Number(s.Instances.Empty), human.Number(s.Instances.Failed))
 	if s.Instances.Pending > 0 {
-		text += " " + number(s.Instances.Pending) + " pending"
+		text += " " + human.Number(s.Instances.Pending) + " pending"
 	}
 	if n := s.Targets.Pending + s.Targets.Active + s.Targets.Waiting; n > 0 {
-		text += "; targets pending: " + number(n)
+		text += "; targets pending: " + human.Number(n)
 	}
 	if s.Targets.Denied > 0 {
 		text += fmt.Sprintf("; targets denied: %d", s.Targets.Denied)
@@ -392,6 +373,6 @@ func lastLine(s *store.Status, took time.Duration, code int) string {
 			text += fmt.Sprintf(", %d tolerated", s.Targets.Tolerated)
 		}
 	}
-	return plain(text) + fmt.Sprintf("; %s rows, %d files, $%s-%s, %s, exit %d", number(s.Rows), s.Parts,
+	return human.Printable(text) + fmt.Sprintf("; %s rows, %d files, $%s-%s, %s, exit %d", human.Number(s.Rows), s.Parts,
 		dollars(s.CostUSD.Spent), dollars(s.CostUSD.WorstCase), took.Round(100*time.Millisecond), code)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 
 	"cwharvest/store"
@@ -35,10 +36,10 @@ anything disagrees.`,
 			}
 			i, t := report.Instances, report.Targets
 			fmt.Fprintf(c.OutOrStdout(), "instances  %s = %s done + %s empty + %s failed + %s denied + %s pending\n",
-				number(i.Planned), number(i.Done), number(i.Empty), number(i.Failed), number(i.Denied), number(i.Pending))
-			fmt.Fprintf(c.OutOrStdout(), "targets    %s = %s done + %s denied + %s pending\n", number(t.Planned), number(t.Done), number(t.Denied), number(t.Pending))
+				human.Number(i.Planned), human.Number(i.Done), human.Number(i.Empty), human.Number(i.Failed), human.Number(i.Denied), human.Number(i.Pending))
+			fmt.Fprintf(c.OutOrStdout(), "targets    %s = %s done + %s denied + %s pending\n", human.Number(t.Planned), human.Number(t.Done), human.Number(t.Denied), human.Number(t.Pending))
 			fmt.Fprintf(c.OutOrStdout(), "%d jobs, %d parts, %s rows, %s bytes: ",
-				report.Jobs, report.Parts, number(report.Rows), number(report.Bytes))
+				report.Jobs, report.Parts, human.Number(report.Rows), human.Number(report.Bytes))
 			if len(report.Problems) > 0 {
 				fmt.Fprintf(c.OutOrStdout(), "%d problems\n  what to do:  cwharvest repair %s, then run again; what is still told, move away\n", len(report.Problems), dirOf(args))
 				return &outcomeError{code: exitFatal}

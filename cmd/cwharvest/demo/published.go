@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"compress/gzip"
@@ -17,7 +17,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// publishedRow is a row as somebody else's reader sees it. It is reused.
+// publishedRow is one row of a published file. Readers reuse it.
 type publishedRow struct {
 	account, region, namespace, metric, instanceID, dimensions string
 
@@ -26,8 +26,8 @@ type publishedRow struct {
 	values []float64 // by statistic column; NaN for null
 }
 
-// readPublished reads a published file of any format with libraries that have
-// no part in writing it.
+// readPublished reads a published file of any format with libraries that the
+// product does not write with.
 func readPublished(file *os.File, columns []string, yield func(*publishedRow)) error {
 	if strings.HasSuffix(file.Name(), ".parquet") {
 		return readParquet(file, columns, yield)
@@ -137,7 +137,7 @@ func readJSONLines(text io.Reader, columns []string, yield func(*publishedRow)) 
 	}
 }
 
-// yieldCells yields a row of text.
+// yieldCells parses the cells of a text format and yields the row.
 func yieldCells(cells map[string]string, columns []string, yield func(*publishedRow)) (err error) {
 	r := publishedRow{
 		account: cells["account"], region: cells["region"], namespace: cells["namespace"], metric: cells["metric"],
