@@ -111,7 +111,7 @@ func (r *runner) openAccounts() (members []config.Account) {
 func readAccounts(path string) ([]config.Account, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("read accounts: %w", err)}
+		return nil, usageError{error: fmt.Errorf("read accounts: %w", err)}
 	}
 	defer file.Close()
 	return config.ReadAccounts(path, file)
@@ -140,7 +140,7 @@ func (r *runner) account(ctx context.Context, e config.Account) (account, error)
 func (r *runner) way(ctx context.Context, e *config.Account) (account, error) {
 	a := account{id: e.ID, sources: r.sources(e)}
 	if len(e.Regions) == 0 && r.config.Shard != (store.Shard{}) {
-		return a, usageError{errors.New("--shard needs regions in the file, or --region: those of the environment may differ from machine to machine")}
+		return a, usageError{error: errors.New("--shard needs regions in the file, or --region: those of the environment may differ from machine to machine")}
 	}
 	if len(e.Regions) == 0 {
 		region, err := r.defaultRegion(ctx, a.sources[0])
@@ -209,7 +209,7 @@ func (r *runner) defaultRegion(ctx context.Context, src creds.Source) (string, e
 		return "", err
 	}
 	if cfg.Region == "" {
-		return "", usageError{errors.New("no region: give --region, regions in the file, AWS_REGION or one in the profile")}
+		return "", usageError{error: errors.New("no region: give --region, regions in the file, AWS_REGION or one in the profile")}
 	}
 	return cfg.Region, nil
 }

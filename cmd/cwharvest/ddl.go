@@ -28,7 +28,7 @@ one statement at a time.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			define := map[string]func(io.Writer, *table) error{"athena": athena, "duckdb": duckdb}[args[0]]
 			if define == nil {
-				return usageError{fmt.Errorf("ddl %q: write athena or duckdb", args[0])}
+				return usageError{error: fmt.Errorf("ddl %q: write athena or duckdb", args[0])}
 			}
 			tables, err := tablesOf(dirOf(args[1:]))
 			if err != nil {
@@ -158,7 +158,7 @@ func (t *table) types(timestamp string) string {
 
 func athena(w io.Writer, t *table) error {
 	if !strings.HasPrefix(t.place, "s3://") {
-		return usageError{fmt.Errorf("athena reads S3, and the output lies in %s: set out: s3://bucket/prefix, or copy it and mend the LOCATION", filepath.Clean(t.place))}
+		return usageError{error: fmt.Errorf("athena reads S3, and the output lies in %s: set out: s3://bucket/prefix, or copy it and mend the LOCATION", filepath.Clean(t.place))}
 	}
 	if t.mixed && t.format.Name == "csv" {
 		return fmt.Errorf("athena reads CSV by place, not by name, and jobs with other statistics lie in %s too: write Parquet", t.place)

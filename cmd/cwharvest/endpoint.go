@@ -59,7 +59,7 @@ func (r *runner) checkConfigured(ctx context.Context, accounts []account) error 
 		}
 		for _, endpoint := range endpointsOf(cfg) {
 			if err := checkEndpoint(r.config, principal.String(), aws.ToString(endpoint)); err != nil {
-				return usageError{err}
+				return usageError{error: err}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -95,10 +96,15 @@ func exitCodeOfOne(err error) int {
 	}
 }
 
-// usageError is a command line that cannot be meant.
-type usageError struct{ error }
+// usageError is a mistake in the command line or in what it names. Nothing was created.
+type usageError struct {
+	error
+	hint string // the next step; may be empty
+}
 
 func (e usageError) Unwrap() error { return e.error }
+
+func (e usageError) Hint() string { return cmp.Or(e.hint, carriedHint(e.error)) }
 
 // interruptedError says which signal ended the run.
 type interruptedError struct{ signal syscall.Signal }

@@ -28,7 +28,7 @@ is new. Works beside a run.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := exportOf(format, to, night)
 			if err != nil {
-				return usageError{err}
+				return usageError{error: err}
 			}
 			cfg, closeIt, err := access.storeConfig(c)
 			if err != nil {

@@ -143,7 +143,7 @@ func (f *runFlags) defineAccess(fs *pflag.FlagSet) {
 // flags over it.
 func (f *runFlags) specification(c *cobra.Command) (*config.Config, error) {
 	if err := f.readEnvironment(os.Environ(), c.ErrOrStderr()); err != nil {
-		return nil, usageError{err}
+		return nil, usageError{error: err}
 	}
 	s := config.Default()
 	if f.file != "" {
@@ -155,7 +155,7 @@ func (f *runFlags) specification(c *cobra.Command) (*config.Config, error) {
 		fmt.Fprintf(c.ErrOrStderr(), "cwharvest: warning: %s lies here and is not read; -c %s reads it\n", initialName, initialName)
 	}
 	if err := errors.Join(f.override(&s), f.checkOnly(), f.checkEndpoints(&s)); err != nil {
-		return nil, usageError{err}
+		return nil, usageError{error: err}
 	}
 	f.tellOrigins(&s)
 	return &s, s.Validate()

@@ -11,13 +11,11 @@ import (
 	"cwharvest/store/place"
 )
 
-// hint is what to do about an error that does not say it itself: errors of the
-// system, and what should never be. Errors of this program end with what to do
-// next, behind a semicolon.
+// hint returns the next step after an error: the one that the error carries, or one chosen by its type. Only this package names
+// commands, so errors of other packages whose remedy is a command have types.
 func hint(err error) string {
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		return hinted.Hint()
+	if carried := carriedHint(err); carried != "" {
+		return carried
 	}
 	var file *fs.PathError
 	onPath := errors.As(err, &file)
@@ -35,7 +33,16 @@ func hint(err error) string {
 	case errors.As(err, new(*net.OpError)):
 		return "name a free address of this machine, such as 127.0.0.1:9464"
 	case exitCode(err) == exitFatal && !strings.ContainsAny(err.Error(), ";`"):
-		return "run it again; if it stays: cwharvest verify tells what is not whole"
+		return "run it again; if the error persists, check the directory: cwharvest verify"
+	}
+	return ""
+}
+
+// carriedHint returns the hint that the first error in the chain with the method Hint has.
+func carriedHint(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		return hinted.Hint()
 	}
 	return ""
 }

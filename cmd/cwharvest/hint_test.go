@@ -105,7 +105,7 @@ var situations = []situation{
 	{"keep for seconds", "prune done --keep 90", "", 2, "write 90d"},
 	{"keep how long", "prune done --keep ever", "", 2, "write 300, 5m, 24h or 7d"},
 	{"a policy", "policy " + asked + "--format xml", "", 2, "json or cloudformation"},
-	{"a demo", "demo --dir /proc/x", "", 1, "--dir names another directory"},
+	{"a demo", "demo --dir /proc/x", "", 1, "name another path"},
 	{"a shard", "run " + asked + "--dir new --shard 5/4", "", 2, "shards are counted from 1 to M"},
 	{"no shard", "run " + asked + "--dir new --shard= ", "", 2, "write N/M"},
 	{"no array", "run " + asked + "--dir new --shard auto/4", "", 2, "write 1/4 to 4/4"},
@@ -204,15 +204,15 @@ func databases(t *testing.T, dir string) []string {
 	return paths
 }
 
-// What nobody foresaw has a next step all the same.
+// TestHintOfAnUnforeseenError: an error that no rule covers still prints a next step.
 func TestHintOfAnUnforeseenError(t *testing.T) {
 	var b bytes.Buffer
-	tellError(&b, fmt.Errorf("commit: %w", net.ErrWriteToConnected))
-	if got, want := b.String(), "; run it again; if it stays: cwharvest verify tells what is not whole\n"; !strings.HasSuffix(got, want) {
+	printError(&b, fmt.Errorf("commit: %w", net.ErrWriteToConnected))
+	if got, want := b.String(), "; run it again; if the error persists, check the directory: cwharvest verify\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("%q", got)
 	}
 	b.Reset()
-	tellError(&b, joined{usageError{fmt.Errorf("one; do this")}, &outcomeError{3}, usageError{fmt.Errorf("two; do that")}})
+	printError(&b, joined{usageError{error: fmt.Errorf("one; do this")}, &outcomeError{3}, usageError{error: fmt.Errorf("two; do that")}})
 	if got, want := b.String(), "cwharvest: one; do this\ncwharvest: two; do that\n"; got != want {
 		t.Errorf("%q", got)
 	}

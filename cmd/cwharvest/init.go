@@ -48,10 +48,10 @@ func writeInitial(path string, force bool) error {
 	}
 	file, err := os.OpenFile(path, how, 0o666)
 	if errors.Is(err, fs.ErrExist) {
-		return usageError{fmt.Errorf("%s is there already: name another file, or overwrite it with --force", path)}
+		return usageError{error: fmt.Errorf("%s is there already: name another file, or overwrite it with --force", path)}
 	}
 	if err != nil {
-		return usageError{err}
+		return usageError{error: err}
 	}
 	_, err = file.WriteString(config.Initial)
 	return errors.Join(err, file.Close())

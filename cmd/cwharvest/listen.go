@@ -48,7 +48,7 @@ func newMonitor(f *runFlags, dir string, share float64, log *slog.Logger) (*moni
 	if f.metricsFile != "" {
 		m.file = newMetricsFile(f.metricsFile, log)
 		if err := m.file.write(); err != nil {
-			return nil, usageError{err}
+			return nil, usageError{error: err}
 		}
 		m.file.registry.MustRegister(collector{m.read})
 	}
@@ -57,10 +57,10 @@ func newMonitor(f *runFlags, dir string, share float64, log *slog.Logger) (*moni
 	}
 	host, err := checkListen(f.listen, f.listenAnywhere)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, usageError{error: err}
 	}
 	if m.listen, err = net.Listen("tcp", f.listen); err != nil {
-		return nil, usageError{fmt.Errorf("--listen %s: %w", f.listen, err)}
+		return nil, usageError{error: fmt.Errorf("--listen %s: %w", f.listen, err)}
 	}
 	handler := m.handler()
 	if !f.listenAnywhere {

@@ -32,7 +32,7 @@ func (f *logFlags) register(c *cobra.Command) {
 func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func() error, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.level)); err != nil {
-		return nil, nil, usageError{fmt.Errorf("--log-level %q: debug, info, warn or error", f.level)}
+		return nil, nil, usageError{error: fmt.Errorf("--log-level %q: debug, info, warn or error", f.level)}
 	}
 	switch {
 	case f.verbose:
@@ -47,7 +47,7 @@ func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func()
 	if f.file != "" {
 		file, err := os.OpenFile(f.file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 		if err != nil {
-			return nil, nil, usageError{fmt.Errorf("--log-file: %w", err)}
+			return nil, nil, usageError{error: fmt.Errorf("--log-file: %w", err)}
 		}
 		w, closeIt = file, file.Close
 	}
@@ -62,7 +62,7 @@ func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func()
 	case "json":
 		handler = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
 	default:
-		return nil, nil, errors.Join(usageError{fmt.Errorf("--log-format %q: text or json", f.format)}, closeIt())
+		return nil, nil, errors.Join(usageError{error: fmt.Errorf("--log-format %q: text or json", f.format)}, closeIt())
 	}
 	if shown != nil && f.file != "" { // who looks on need not open the file
 		warnings := &slog.HandlerOptions{Level: max(level, slog.LevelWarn), ReplaceAttr: timeOfDay}

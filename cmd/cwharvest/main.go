@@ -40,27 +40,31 @@ func execute(args []string, stdout, stderr io.Writer) int {
 		err = by // and nothing else was wrong
 	}
 	if err != nil && !errors.As(err, new(*outcomeError)) {
-		tellError(stderr, err)
+		printError(stderr, err)
 	}
 	return exitCode(err)
 }
 
-// tellError prints what happened, to what, and what to do next: a line for each
-// thing that happened.
-func tellError(w io.Writer, err error) {
+// printError prints a line for each thing that happened: the fact, and the hint behind a semicolon.
+func printError(w io.Writer, err error) {
 	if several, joined := err.(interface{ Unwrap() []error }); joined && strings.Contains(err.Error(), "\n") {
 		for _, e := range several.Unwrap() {
 			if !errors.As(e, new(*outcomeError)) {
-				tellError(w, e)
+				printError(w, e)
 			}
 		}
 		return
 	}
+	fmt.Fprintf(w, "cwharvest: %s\n", withHint(err))
+}
+
+// withHint returns the fact and the hint of an error on one line.
+func withHint(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	if next := hint(err); next != "" {
 		text += "; " + next
 	}
-	fmt.Fprintf(w, "cwharvest: %s\n", text)
+	return text
 }
 
 func newRoot() *cobra.Command {
@@ -74,7 +78,7 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w%s; see %s --help", err, meantFlag(c, err), c.CommandPath())}
+		return usageError{error: fmt.Errorf("%w%s; see %s --help", err, meantFlag(c, err), c.CommandPath())}
 	})
 	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newPolicy(), newVerify(), newExport(), newDDL(), newRepair(),
 		newPrune(), newInit(), newSchema(), newVersion(), newMan(), newDemo())
@@ -89,7 +93,7 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 			for _, sub := range c.Commands() {
 				names = append(names, sub.Name())
 			}
-			return usageError{fmt.Errorf("%w%s; see %s --help", err, meant(strings.Join(args, " "), names, ""), c.CommandPath())}
+			return usageError{error: fmt.Errorf("%w%s; see %s --help", err, meant(strings.Join(args, " "), names, ""), c.CommandPath())}
 		}
 		return nil
 	}

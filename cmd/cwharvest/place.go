@@ -21,7 +21,7 @@ func remotes(ctx context.Context, m *creds.Manager, access config.S3) func(strin
 	return func(out, temporary string, files *durable.Files) (place.Place, error) {
 		bucket, prefix, ok, err := place.ParseS3(out)
 		if err != nil || !ok {
-			return nil, usageError{fmt.Errorf("out %q: write a directory or s3://bucket/prefix: %w", out, err)}
+			return nil, usageError{error: fmt.Errorf("out %q: write a directory or s3://bucket/prefix: %w", out, err)}
 		}
 		client, err := s3Client(ctx, m, access)
 		if err != nil {
@@ -39,7 +39,7 @@ func s3Client(ctx context.Context, m *creds.Manager, access config.S3) (*s3.Clie
 		return nil, err
 	}
 	if cfg.Region == "" {
-		return nil, usageError{fmt.Errorf("no region for S3: give s3: {region: ...} in the file, or AWS_REGION")}
+		return nil, usageError{error: fmt.Errorf("no region for S3: give s3: {region: ...} in the file, or AWS_REGION")}
 	}
 	return s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = o.BaseEndpoint != nil // what is not AWS seldom has a name for every bucket

@@ -305,7 +305,7 @@ func (r *runner) prepare() error {
 	}
 	if path := r.config.Instances.File; path != "" && path != "-" {
 		if _, err := os.Stat(path); err != nil {
-			errs = append(errs, usageError{fmt.Errorf("read instances: %w", err)})
+			errs = append(errs, usageError{error: fmt.Errorf("read instances: %w", err)})
 		}
 	}
 	return errors.Join(errs...)

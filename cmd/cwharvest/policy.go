@@ -40,7 +40,7 @@ the role in one account, or by a StackSet in every account of an organization.`,
 			case "cloudformation":
 				return printTemplate(c.OutOrStdout(), s, principal)
 			}
-			return usageError{fmt.Errorf("--format %q: json or cloudformation", format)}
+			return usageError{error: fmt.Errorf("--format %q: json or cloudformation", format)}
 		},
 	}
 	f.registerAccess(c)

@@ -24,10 +24,10 @@ job stays whole.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			age, err := config.ParseDuration(keep)
 			if err != nil {
-				return usageError{fmt.Errorf("--keep: %w", err)}
+				return usageError{error: fmt.Errorf("--keep: %w", err)}
 			}
 			if age > 0 && age < 24*time.Hour {
-				return usageError{fmt.Errorf("--keep %s is less than a day, and what is pruned does not come back: write 90d", keep)}
+				return usageError{error: fmt.Errorf("--keep %s is less than a day, and what is pruned does not come back: write 90d", keep)}
 			}
 			pruned, err := store.Prune(dirOf(args), now().Add(-age), store.Config{})
 			bytes := int64(0)

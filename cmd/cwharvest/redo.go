@@ -17,14 +17,14 @@ import (
 func (r *runner) redo(ctx context.Context) error {
 	info, err := r.redoable()
 	if err != nil {
-		return usageError{err}
+		return usageError{error: err}
 	}
 	if differences, err := r.config.Diff(info.Plan.Settings); err != nil || len(differences) > 0 {
 		r.log.Warn("the finished job keeps its plan; what changed counts from the next one", "job", info.Plan.ID, "changed", strings.Join(differences, "; "))
 	}
 	for _, p := range r.config.Replans(&info.Plan, now()) {
 		if p.Now.Gone() {
-			return usageError{fmt.Errorf("redo of job %s: CloudWatch no longer keeps its data from %s on; its rows stay as they are",
+			return usageError{error: fmt.Errorf("redo of job %s: CloudWatch no longer keeps its data from %s on; its rows stay as they are",
 				info.Plan.ID, time.Unix(p.Window.Start, 0).UTC().Format(time.RFC3339))}
 		}
 	}
@@ -42,12 +42,12 @@ func (r *runner) redo(ctx context.Context) error {
 			continue
 		}
 		if !configured(accounts, t.Target) {
-			return errors.Join(usageError{fmt.Errorf("--redo: %s of job %s is not in the specification any more, and could not be fetched: put it back, or name only others", t.Target, info.Plan.ID)}, job.Discard())
+			return errors.Join(usageError{error: fmt.Errorf("--redo: %s of job %s is not in the specification any more, and could not be fetched: put it back, or name only others", t.Target, info.Plan.ID)}, job.Discard())
 		}
 		targets = append(targets, t.Target)
 	}
 	if len(targets) == 0 {
-		return errors.Join(usageError{fmt.Errorf("--only %s: job %s has no such target; its targets: cwharvest status --json", strings.Join(r.flags.only, ","), info.Plan.ID)}, job.Discard())
+		return errors.Join(usageError{error: fmt.Errorf("--only %s: job %s has no such target; its targets: cwharvest status --json", strings.Join(r.flags.only, ","), info.Plan.ID)}, job.Discard())
 	}
 	if err := r.affords(job, targets); err != nil {
 		return errors.Join(err, job.Discard())

@@ -322,7 +322,7 @@ func (r *runner) start(ctx context.Context, frozen *store.Plan) error {
 // look like success.
 func (r *runner) checkSelected(targets []store.Target) error {
 	if only := r.flags.selects(); only != nil && !slices.ContainsFunc(targets, only) {
-		return usageError{fmt.Errorf("--only %s: no target of the job is that; name some of %s", strings.Join(r.flags.only, ","), few(targets))}
+		return usageError{error: fmt.Errorf("--only %s: no target of the job is that; name some of %s", strings.Join(r.flags.only, ","), few(targets))}
 	}
 	return nil
 }

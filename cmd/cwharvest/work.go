@@ -216,7 +216,7 @@ func (r *runner) listed(targets []store.Target) (map[store.Target][]store.Instan
 	if path != "-" {
 		var err error
 		if file, err = os.Open(path); err != nil {
-			return nil, usageError{fmt.Errorf("read instances: %w", err)}
+			return nil, usageError{error: fmt.Errorf("read instances: %w", err)}
 		}
 		defer file.Close()
 	}
