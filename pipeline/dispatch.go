@@ -137,7 +137,7 @@ func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err e
 	if wait := t.limits.wait(time.Now(), r); wait > 0 {
 		return wait, false, nil
 	}
-	if t.run.Now().After(r.window.AskableUntil()) {
+	if t.run.Now().After(AnsweredUntil(r.window)) {
 		t.remove(r)
 		t.ageOut(r.items)
 		return 0, false, nil
@@ -226,7 +226,7 @@ func (t *target) control(r *request) {
 	t.fly(func(ctx context.Context) outcome {
 		err := t.fetcher.control(ctx, r)
 		if err == nil {
-			t.run.meter.charge(t.run.ControlUSD, t.run.ControlUSD)
+			t.run.meter.charge(t.run.controlPrice())
 		}
 		return outcome{err: err}
 	})

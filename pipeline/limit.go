@@ -4,19 +4,8 @@ import (
 	"math"
 	"sync"
 	"time"
-)
 
-// Quotas per account and region (CloudWatch service quotas, general reference
-// cw_region). Of GetMetricData CloudWatch counts estimated datapoints, so sparse
-// metrics cost as much as full ones; the rate depends on the age of StartTime.
-// What is granted may be less, or more.
-const (
-	quotaRequests  = 500     // per second
-	quotaOldPoints = 396_000 // per second, StartTime more than 3 h ago
-	quotaNewPoints = 180_000 // per second, StartTime within the last 3 h
-	quotaRecent    = 3 * time.Hour
-
-	quotaStatistics = 400 // GetMetricStatistics calls per second; datapoints do not count
+	"cwharvest/pipeline/cloudwatch"
 )
 
 const (
@@ -54,14 +43,16 @@ type limiter struct {
 // raised them.
 func newLimiter(quotaShare float64) *limiter {
 	return &limiter{
-		requests: quotaRequests * quotaShare, old: quotaOldPoints * quotaShare, recent: quotaNewPoints * quotaShare,
-		share: 1, ceiling: 1,
+		requests: cloudwatch.RequestsPerSecond * quotaShare,
+		old:      cloudwatch.DatapointsPerSecond(cloudwatch.Oldest) * quotaShare,
+		recent:   cloudwatch.DatapointsPerSecond(0) * quotaShare,
+		share:    1, ceiling: 1,
 	}
 }
 
 // newStatisticsLimiter is one for GetMetricStatistics.
 func newStatisticsLimiter(quotaShare float64) *limiter {
-	return &limiter{requests: quotaStatistics * quotaShare, old: math.Inf(1), recent: math.Inf(1), share: 1, ceiling: 1}
+	return &limiter{requests: cloudwatch.StatisticsRequestsPerSecond * quotaShare, old: math.Inf(1), recent: math.Inf(1), share: 1, ceiling: 1}
 }
 
 // wait returns how long the next call must wait; the two datapoint budgets
@@ -94,10 +85,10 @@ func (l *limiter) spend(i int, now time.Time, seconds float64) {
 }
 
 func (l *limiter) budget(now time.Time, r *request) (index int, rate float64) {
-	if now.Sub(time.Unix(r.window.Start, 0)) > quotaRecent {
-		return 1, l.old
+	if cloudwatch.IsRecent(now.Sub(time.Unix(r.window.Start, 0))) {
+		return 2, l.recent
 	}
-	return 2, l.recent
+	return 1, l.old
 }
 
 // throttled tells the limiter that a call sent at the given time was

@@ -5,8 +5,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 )
+
+// oldQuota is GetMetricData's quota of datapoints for old data.
+var oldQuota = cloudwatch.DatapointsPerSecond(24 * time.Hour)
 
 // drive sends r through the limiter for d, with a server that throttles above
 // the given rate of datapoints per second, and returns what got through and
@@ -41,12 +45,12 @@ func oldRequest(points int) *request {
 
 func TestLimiterReachesTheQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		points, _, throttles := drive(newLimiter(1), oldRequest(100_800), time.Minute, quotaOldPoints)
-		if got := points / 60 / quotaOldPoints; got < 0.97 || throttles > 0 {
+		points, _, throttles := drive(newLimiter(1), oldRequest(100_800), time.Minute, oldQuota)
+		if got := points / 60 / oldQuota; got < 0.97 || throttles > 0 {
 			t.Errorf("%.3f of the datapoint quota, %d throttles", got, throttles)
 		}
-		_, calls, _ := drive(newLimiter(1), oldRequest(1), time.Minute, quotaOldPoints)
-		if got := float64(calls) / 60 / quotaRequests; got < 0.97 || got > 1.01 {
+		_, calls, _ := drive(newLimiter(1), oldRequest(1), time.Minute, oldQuota)
+		if got := float64(calls) / 60 / cloudwatch.RequestsPerSecond; got < 0.97 || got > 1.01 {
 			t.Errorf("%.3f of the request quota", got)
 		}
 	})
@@ -65,7 +69,7 @@ func TestLimiterMakesUpForLateTimers(t *testing.T) {
 				l.take(time.Now(), r)
 				calls++
 			}
-			return calls / d.Seconds() / quotaRequests
+			return calls / d.Seconds() / cloudwatch.RequestsPerSecond
 		}
 		if got := send(time.Minute); got < 0.99 || got > 1.01 {
 			t.Errorf("%.3f of the request quota", got)
@@ -80,17 +84,17 @@ func TestLimiterMakesUpForLateTimers(t *testing.T) {
 func TestLimiterSettlesBelowALowerQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, r := newLimiter(1), oldRequest(10_000)
-		drive(l, r, 10*time.Second, quotaOldPoints/2)
-		points, calls, throttles := drive(l, r, 2*time.Minute, quotaOldPoints/2)
-		if got := points / 120 / (quotaOldPoints / 2); got < 0.85 {
+		drive(l, r, 10*time.Second, oldQuota/2)
+		points, calls, throttles := drive(l, r, 2*time.Minute, oldQuota/2)
+		if got := points / 120 / (oldQuota / 2); got < 0.85 {
 			t.Errorf("%.3f of the lowered quota", got)
 		}
 		if got := float64(throttles) / float64(calls); got > 0.02 {
 			t.Errorf("%.3f of the calls throttled", got)
 		}
-		drive(l, r, 20*time.Minute, quotaOldPoints)
-		points, _, _ = drive(l, r, time.Minute, quotaOldPoints)
-		if got := points / 60 / quotaOldPoints; got < 0.97 {
+		drive(l, r, 20*time.Minute, oldQuota)
+		points, _, _ = drive(l, r, time.Minute, oldQuota)
+		if got := points / 60 / oldQuota; got < 0.97 {
 			t.Errorf("%.3f of the restored quota after 20 minutes", got)
 		}
 	})

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"slices"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 )
 
@@ -58,7 +59,7 @@ func (p *packer) bin(w store.Window) *bin {
 			return b
 		}
 	}
-	b := &bin{window: w, room: min(maxQueries, maxDatapoints/max(w.Points(), 1))}
+	b := &bin{window: w, room: min(cloudwatch.MaxQueries, cloudwatch.MaxDatapoints/max(w.Points(), 1))}
 	p.bins = append(p.bins, b)
 	return b
 }
@@ -121,7 +122,7 @@ func (p *packer) request(w store.Window, items []item) *request {
 		r.add(it, &p.series[it.series])
 	}
 	if p.single {
-		r.calls = statisticsCalls(p.series[items[0].series].Statistics)
+		r.calls = len(cloudwatch.StatisticsCalls(p.series[items[0].series].Statistics))
 	}
 	return r
 }

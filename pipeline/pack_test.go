@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 )
 
@@ -43,7 +44,7 @@ func leastBins(sizes []int, room int) int {
 // room for so many queries a request.
 func packSizes(sizes []int, room int) (requests []*request) {
 	var series []store.Series
-	points := int64(maxDatapoints / room)
+	points := int64(cloudwatch.MaxDatapoints / room)
 	for i, n := range sizes {
 		statistics := make([]string, n)
 		for k := range statistics {

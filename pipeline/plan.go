@@ -2,18 +2,20 @@ package pipeline
 
 import (
 	"fmt"
+	"time"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 )
 
-// Limits of one GetMetricData request (CloudWatch quotas; API reference of
-// GetMetricData). Every statistic of a metric is a query of its own. The size of
-// a request is not documented: this bound keeps long dimensions from finding out.
-const (
-	maxQueries    = 500
-	maxDatapoints = 100_800
-	maxBytes      = 768 << 10
-)
+// maxBytes bounds the size of a request, which CloudWatch does not document.
+const maxBytes = 768 << 10
+
+// AnsweredUntil returns when CloudWatch stops to answer requests for a window:
+// later ones get no datapoints and no error.
+func AnsweredUntil(w store.Window) time.Time {
+	return time.Unix(w.Start, 0).UTC().Add(cloudwatch.KeptFor(w.Period))
+}
 
 // item is one series-window of one instance: what a request asks for and what
 // succeeds or fails as a whole.

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,8 +45,9 @@ type Config struct {
 	// MaxCostUSD bounds what the job may cost at worst, over all runs; 0: no
 	// bound. It is held against the plan before anything is paid for.
 	MaxCostUSD float64
-	// CallUSD is the price of a call of ListMetrics, ControlUSD of a control call.
-	CallUSD, ControlUSD float64
+	// Prices are those of control calls and of ListMetrics; the plan holds those
+	// of its series.
+	Prices cloudwatch.Prices
 	// GiveUpAfter is how long a target may be out before it is denied; 0: for ever.
 	GiveUpAfter time.Duration
 
@@ -256,5 +258,8 @@ func groupsOf(series []store.Series) (groups []Listing) {
 }
 
 func (r *run) enumeration(key store.Target, cfg aws.Config) *enumeration {
-	return newEnumeration(&r.Discovery, key, r.groups, cfg, r.Protocol, func() { r.meter.charge(r.CallUSD, r.CallUSD) })
+	return newEnumeration(&r.Discovery, key, r.groups, cfg, r.Protocol, func() {
+		usd := r.Prices.Listing(1)
+		r.meter.charge(usd, usd)
+	})
 }

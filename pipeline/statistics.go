@@ -4,41 +4,15 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 )
-
-// Statistics that one GetMetricStatistics call takes: basic or extended ones,
-// not both (API reference).
-const (
-	maxBasic    = 5
-	maxExtended = 10
-)
-
-// statisticsCalls is how many calls some statistics need.
-func statisticsCalls(statistics []string) int {
-	basic, extended := divide(statistics)
-	return (len(basic)+maxBasic-1)/maxBasic + (len(extended)+maxExtended-1)/maxExtended
-}
-
-// divide tells basic statistics from extended ones, by their place.
-func divide(statistics []string) (basic, extended []int) {
-	for i, name := range statistics {
-		switch types.Statistic(name) {
-		case types.StatisticAverage, types.StatisticMaximum, types.StatisticMinimum, types.StatisticSum, types.StatisticSampleCount:
-			basic = append(basic, i)
-		default:
-			extended = append(extended, i)
-		}
-	}
-	return basic, extended
-}
 
 // fetchStatistics answers a request of one item by GetMetricStatistics, which is
 // free up to a million calls a month.
@@ -54,24 +28,9 @@ func (f *fetcher) fetchStatistics(ctx context.Context, r *request) answer {
 	for i := range g.columns {
 		g.columns[i] = buffer[i*points : (i+1)*points]
 	}
-	basic, extended := divide(s.Statistics)
 	calls := 0
-	for places := range slices.Chunk(basic, maxBasic) {
-		in := f.statisticsInput(it, r.window)
-		for _, place := range places {
-			in.Statistics = append(in.Statistics, types.Statistic(s.Statistics[place]))
-		}
-		if err := f.askStatistics(ctx, in, places, g); err != nil {
-			return answer{again: r.items, err: err, calls: calls}
-		}
-		calls++
-	}
-	for places := range slices.Chunk(extended, maxExtended) {
-		in := f.statisticsInput(it, r.window)
-		for _, place := range places {
-			in.ExtendedStatistics = append(in.ExtendedStatistics, s.Statistics[place])
-		}
-		if err := f.askStatistics(ctx, in, places, g); err != nil {
+	for _, places := range cloudwatch.StatisticsCalls(s.Statistics) {
+		if err := f.askStatistics(ctx, f.statisticsInput(it, r.window, places), places, g); err != nil {
 			return answer{again: r.items, err: err, calls: calls}
 		}
 		calls++
@@ -83,16 +42,26 @@ func (f *fetcher) fetchStatistics(ctx context.Context, r *request) answer {
 	return answer{results: []store.Result{result}, calls: calls, buffer: &buffer}
 }
 
-func (f *fetcher) statisticsInput(it item, w store.Window) *cloudwatch.GetMetricStatisticsInput {
+// statisticsInput returns the call for some statistics of a series-window, given
+// by their indexes.
+func (f *fetcher) statisticsInput(it item, w store.Window, statistics []int) *sdk.GetMetricStatisticsInput {
 	s := &f.series[it.series]
-	return &cloudwatch.GetMetricStatisticsInput{
+	in := &sdk.GetMetricStatisticsInput{
 		Namespace: &s.Namespace, MetricName: &s.Metric, Dimensions: sdkDimensions(it.dimensions),
 		StartTime: aws.Time(time.Unix(w.Start, 0)), EndTime: aws.Time(time.Unix(w.End, 0)), Period: aws.Int32(int32(w.Period)),
 	}
+	for _, i := range statistics {
+		if name := s.Statistics[i]; cloudwatch.IsBasic(name) {
+			in.Statistics = append(in.Statistics, types.Statistic(name))
+		} else {
+			in.ExtendedStatistics = append(in.ExtendedStatistics, name)
+		}
+	}
+	return in
 }
 
 // askStatistics fills the columns of some statistics, by their places.
-func (f *fetcher) askStatistics(ctx context.Context, in *cloudwatch.GetMetricStatisticsInput, places []int, g *statisticsGrid) error {
+func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatisticsInput, places []int, g *statisticsGrid) error {
 	out, err := f.client.GetMetricStatistics(ctx, in)
 	if err != nil {
 		return err
@@ -111,7 +80,7 @@ func (f *fetcher) askStatistics(ctx context.Context, in *cloudwatch.GetMetricSta
 }
 
 // isNone reports an answer that has nothing of one.
-func isNone(out *cloudwatch.GetMetricStatisticsOutput) bool {
+func isNone(out *sdk.GetMetricStatisticsOutput) bool {
 	return out.Datapoints == nil && out.Label == nil && !fromAWS(out.ResultMetadata)
 }
 

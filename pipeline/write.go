@@ -162,6 +162,15 @@ func (r *request) price(series []store.Series) (cost, worst float64) {
 	return cost, worst
 }
 
+// controlPrice returns what a control call costs: it asks for one statistic.
+func (r *run) controlPrice() (usd, worst float64) {
+	if r.Statistics {
+		usd = r.Prices.MetricStatistics(1)
+		return usd, usd
+	}
+	return r.Prices.MetricData(1)
+}
+
 // take returns what was counted since the last take.
 func (m *meter) take() store.Counters {
 	c := store.Counters{

@@ -114,22 +114,6 @@ type Window struct {
 	Period int64 `json:"period"` // seconds
 }
 
-// AskableUntil is when CloudWatch ceases to answer the window: it then returns
-// nothing, and no error (API reference of GetMetricData, retention by period).
-func (w Window) AskableUntil() time.Time {
-	const day = 24 * time.Hour
-	keep := 455 * day
-	switch {
-	case w.Period%60 != 0:
-		keep = 3 * time.Hour
-	case w.Period%300 != 0:
-		keep = 15 * day
-	case w.Period%3600 != 0:
-		keep = 63 * day
-	}
-	return time.Unix(w.Start, 0).UTC().Add(keep)
-}
-
 // Gone reports that nothing is left to be asked for: the window was replanned
 // after CloudWatch had dropped its data.
 func (w Window) Gone() bool { return w.End <= w.Start }

@@ -11,6 +11,7 @@ import (
 
 	"cwharvest/creds"
 	"cwharvest/pipeline"
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
 
@@ -197,8 +198,9 @@ func (r *runner) sources(e *config.Account) []creds.Source {
 // jobLength is what the longest target of the job at hand takes at the speed
 // of its quota, with room for trouble: 1h when nothing is known, 12h at most.
 func (r *runner) jobLength() time.Duration {
-	const quota, room = 396_000, 3 // datapoints per second of old data
-	length := time.Duration(room*r.points/quota) * time.Second
+	const room = 3
+	quota := cloudwatch.DatapointsPerSecond(cloudwatch.Oldest) * r.config.QuotaShare
+	length := time.Duration(float64(room*r.points)/quota) * time.Second
 	return min(max(length.Round(time.Hour), time.Hour), 12*time.Hour)
 }
 

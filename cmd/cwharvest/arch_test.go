@@ -18,12 +18,12 @@ var mayImport = map[string]struct {
 }{
 	"cwharvest/cmd/awssim": {[]string{"cwharvest/pipeline/awssim"}, "serves the simulated AWS, nothing else"},
 	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/cmd/cwharvest/demo", "cwharvest/cmd/cwharvest/human", "cwharvest/creds", "cwharvest/pipeline",
-		"cwharvest/pipeline/config", "cwharvest/store", "cwharvest/store/durable", "cwharvest/store/encode", "cwharvest/store/place"}, "wires everything; knows AWS, not the simulated one"},
-	"cwharvest/cmd/cwharvest/demo": {[]string{"cwharvest/cmd/cwharvest/human", "cwharvest/pipeline/awssim", "cwharvest/pipeline/config", "cwharvest/store"},
+		"cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/config", "cwharvest/store", "cwharvest/store/durable", "cwharvest/store/encode", "cwharvest/store/place"}, "wires everything; knows AWS, not the simulated one"},
+	"cwharvest/cmd/cwharvest/demo": {[]string{"cwharvest/cmd/cwharvest/human", "cwharvest/pipeline/awssim", "cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/config", "cwharvest/store"},
 		"the only part of the product that knows the simulated AWS"},
 	"cwharvest/cmd/cwharvest/human": {nil, "formats values for people"},
-	"cwharvest/pipeline":            {[]string{"cwharvest/pipeline/flat", "cwharvest/store"}, "gets clients whose configuration carries the credentials; never sees the manager"},
-	"cwharvest/pipeline/config":     {[]string{"cwharvest/store", "cwharvest/store/encode", "cwharvest/store/place"}, "freezes what was asked into the store's specification"},
+	"cwharvest/pipeline":            {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/flat", "cwharvest/store"}, "gets clients whose configuration carries the credentials; never sees the manager"},
+	"cwharvest/pipeline/config":     {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/store", "cwharvest/store/encode", "cwharvest/store/place"}, "freezes what was asked into the store's specification"},
 	"cwharvest/pipeline/awssim":     {nil, "a leaf, like net/http/httptest"},
 	"cwharvest/pipeline/flat":       {nil, "decodes one kind of answer"},
 	"cwharvest/creds":               {nil, "knows AWS credentials and nothing of harvesting"},
@@ -31,6 +31,8 @@ var mayImport = map[string]struct {
 	"cwharvest/store/durable":       {nil, "the steps that outlast a power cut, behind one seam"},
 	"cwharvest/store/encode":        {nil, "file formats; knows runs of datapoints and nothing of jobs"},
 	"cwharvest/store/place":         {[]string{"cwharvest/store/durable"}, "where output lies; knows objects and nothing of jobs"},
+
+	"cwharvest/pipeline/cloudwatch": {nil, "facts about CloudWatch, each written once; a leaf"},
 
 	"cwharvest/store/place/s3test": {nil, "serves S3 to tests"},
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"cwharvest/pipeline"
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 )
 
@@ -60,7 +60,7 @@ func (h *history) add(s *store.Status, share float64) {
 func newSample(s *store.Status, share float64) sample {
 	return sample{
 		Time: s.Written, Job: s.Job, Datapoints: s.Datapoints, Estimated: s.Estimated.Done,
-		Quota:     share * float64(s.Targets.Active+s.Targets.Pending) * pipeline.Quota(s.Range.Start, s.Written),
+		Quota:     share * float64(s.Targets.Active+s.Targets.Pending) * cloudwatch.DatapointsPerSecond(s.Written.Sub(s.Range.Start)),
 		Throttled: s.Requests.Throttled, Waiting: s.Targets.Waiting, Held: s.Trouble != nil,
 		Assumed: s.Sessions.Assumed, Refused: s.Sessions.RefusedExpired,
 	}

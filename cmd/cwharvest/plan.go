@@ -155,7 +155,7 @@ func (p *planner) survey(ctx context.Context, frozen *store.Plan, report *planRe
 	for i := range surveys {
 		report.add(&surveys[i], p.config)
 	}
-	report.DiscoverUSD = float64(report.Discovery) * p.config.Prices.ListMetrics / 1000
+	report.DiscoverUSD = p.config.Prices.Listing(report.Discovery)
 	report.CostUSD += report.DiscoverUSD
 	report.WorstUSD += report.DiscoverUSD
 	report.OutputBytes = report.Rows * bytesPerRow[p.config.Format]
@@ -197,7 +197,7 @@ func (r *planReport) add(v *pipeline.Survey, s *config.Config) {
 func (r *planReport) windows(frozen *store.Plan, period int64) {
 	for i := range frozen.Series {
 		for _, w := range frozen.Series[i].Windows {
-			if until := w.AskableUntil(); r.AskableUntil.IsZero() || until.Before(r.AskableUntil) {
+			if until := pipeline.AnsweredUntil(w); r.AskableUntil.IsZero() || until.Before(r.AskableUntil) {
 				r.AskableUntil = until
 			}
 			if w.Period == period || i > 0 {

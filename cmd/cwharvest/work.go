@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline"
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
 )
@@ -57,7 +58,7 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 	introduced := r.introduce(ctx, entries)
 	cfg := r.pipelineConfig(entries, listed)
 	cfg.Job, cfg.Sessions = job, r.sessions
-	f := follower{job: job, shown: r.shown, log: r.log, stats: r.flags.log.stats, quota: pipeline.Quota(job.Plan().Start, time.Now()) * r.config.QuotaShare}
+	f := follower{job: job, shown: r.shown, log: r.log, stats: r.flags.log.stats, quota: cloudwatch.DatapointsPerSecond(time.Since(job.Plan().Start)) * r.config.QuotaShare}
 	f.start()
 	runErr := pipeline.Run(ctx, cfg)
 	f.stop()
@@ -142,10 +143,6 @@ func (r *runner) sessions() pipeline.Sessions {
 // pipelineConfig is what a run and a survey have in common.
 func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]store.Instance) pipeline.Config {
 	s := r.config
-	control := s.Prices.GetMetricData
-	if s.API == config.MetricStatistics {
-		control = s.Prices.GetMetricStatistics
-	}
 	at := now()
 	return pipeline.Config{
 		Discovery:   r.discovery(listed),
@@ -156,7 +153,7 @@ func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]sto
 		Shard:       s.Shard,
 		Tolerated:   func(t store.Target) bool { return s.Tolerated(t, at) },
 		Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight, QuotaShare: s.QuotaShare,
-		MaxCostUSD: s.MaxCost, CallUSD: s.Prices.ListMetrics / 1000, ControlUSD: control / 1000, GiveUpAfter: s.GiveUpAfter,
+		MaxCostUSD: s.MaxCost, Prices: s.Prices, GiveUpAfter: s.GiveUpAfter,
 		CallTimeout: r.flags.callTimeout, DrainTimeout: r.flags.drainTimeout, WaitForCredentials: r.flags.waitForCredentials,
 		Now: now, Log: r.log,
 	}

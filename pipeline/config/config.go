@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 )
 
@@ -42,7 +43,7 @@ type Config struct {
 	MaxDuration  time.Duration // of one run; 0: no limit
 	GiveUpAfter  time.Duration // of a target's outage; 0: never
 	Tolerate     []Toleration
-	Prices       Prices
+	Prices       cloudwatch.Prices
 	OnFinish     []Hook // who is told when a run has worked; no part of the plan
 
 	AllowUnknownMetric bool
@@ -123,10 +124,6 @@ const (
 	MetricStatistics API = "statistics" // GetMetricStatistics: one series a call, 1,440 datapoints
 )
 
-// Prices are in USD per 1,000: metrics requested of GetMetricData, calls of the
-// others (CloudWatch pricing, us-east-1).
-type Prices struct{ GetMetricData, GetMetricStatistics, ListMetrics float64 }
-
 // Auto is the session duration that follows from the length of the job.
 const Auto time.Duration = -1
 
@@ -204,6 +201,6 @@ func Default() Config {
 			Statistics: []string{"Average", "Maximum"},
 		}},
 		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20, SpoolLimit: store.SpoolLimit,
-		API: MetricData, Protocol: "cbor", Prices: Prices{GetMetricData: 0.01, GetMetricStatistics: 0.01, ListMetrics: 0.01},
+		API: MetricData, Protocol: "cbor", Prices: cloudwatch.DefaultPrices(),
 	}
 }

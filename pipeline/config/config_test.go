@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 )
 
@@ -168,7 +169,7 @@ func checkWindows(frozen store.Plan, series store.Series, now time.Time, period 
 			return fmt.Sprintf("window %+v is not whole periods", w)
 		case w.Period%kept != 0 || w.Period < int64(period/time.Second):
 			return fmt.Sprintf("window %+v of age %v: kept at %d", w, age, kept)
-		case w.Points()*len(series.Statistics) > maxDatapoints:
+		case w.Points()*len(series.Statistics) > cloudwatch.MaxDatapoints:
 			return fmt.Sprintf("window %+v has %d points for %d statistics", w, w.Points(), len(series.Statistics))
 		}
 		next = w.End

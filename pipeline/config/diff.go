@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"cwharvest/pipeline/cloudwatch"
 )
 
 // frozen is what a job's later runs may not change.
@@ -36,7 +38,7 @@ func (c *Config) planSettings() planSettings {
 	}
 	for _, m := range c.Metrics {
 		for _, name := range m.Names {
-			f.Metrics[m.Namespace+"/"+name+" by "+strings.Join(m.DimensionNames(), ",")] = sortStatistics(m.Statistics)
+			f.Metrics[m.Namespace+"/"+name+" by "+strings.Join(m.DimensionNames(), ",")] = cloudwatch.SortStatistics(m.Statistics)
 		}
 	}
 	return f

@@ -8,34 +8,24 @@ import (
 	"strings"
 	"time"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 )
 
-// maxDatapoints is what one GetMetricData page holds (API reference).
-const maxDatapoints = 100_800
+// longestJob is how long a job may last. Data that become too old during that
+// time count as too old when the plan is made.
+const longestJob = 12 * time.Hour
 
-// class is how long CloudWatch keeps datapoints of a period (GetMetricData API
-// reference): of older data it returns nothing, without an error.
-type class struct {
-	age    time.Duration // data older than this
-	period int64         // seconds: is kept at multiples of this only
-	margin time.Duration // a job may last: what ages past the boundary meanwhile counts as old
-}
-
-var retention = []class{
-	{63 * 24 * time.Hour, 3600, 12 * time.Hour},
-	{15 * 24 * time.Hour, 300, 12 * time.Hour},
-	{3 * time.Hour, 60, 30 * time.Minute},
-}
-
-const oldest = 455 * 24 * time.Hour // nothing is kept longer
+// jobMargin returns the part of longestJob that is allowed for at a step of
+// CloudWatch's retention: less for data that are kept for hours only.
+func jobMargin(r cloudwatch.Retention) time.Duration { return min(longestJob, r.After/6) }
 
 // Freeze makes the plan of a job for an interval, at a time. Start and end are
 // rounded down to the periods in use there; the windows of every series cover
 // the range exactly once.
 func (c *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
-	if now.Sub(i.Start) > oldest-12*time.Hour {
-		return store.Plan{}, c.errorAt("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(-oldest+12*time.Hour).Format(time.DateOnly))
+	if now.Sub(i.Start) > cloudwatch.Oldest-longestJob {
+		return store.Plan{}, c.errorAt("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(longestJob-cloudwatch.Oldest).Format(time.DateOnly))
 	}
 	spans := c.spans(i, now)
 	if len(spans) == 0 {
@@ -77,13 +67,13 @@ func (c *Config) spans(i Interval, now time.Time) []store.Window {
 	period := c.periodSeconds()
 	start, end := i.Start.Unix(), i.End.Unix()
 	var spans []store.Window
-	for n, keeps := range retention {
-		coarse := roundUp(period, keeps.period)
+	for n, r := range cloudwatch.Retentions {
+		coarse := roundUp(period, r.Period)
 		finer := period
-		if n+1 < len(retention) {
-			finer = roundUp(period, retention[n+1].period)
+		if n+1 < len(cloudwatch.Retentions) {
+			finer = roundUp(period, cloudwatch.Retentions[n+1].Period)
 		}
-		boundary := roundUp(now.Add(keeps.margin-keeps.age).Unix(), lcm(coarse, finer))
+		boundary := roundUp(now.Add(jobMargin(r)-r.After).Unix(), lcm(coarse, finer))
 		if start >= boundary || coarse == period {
 			continue
 		}
@@ -123,7 +113,7 @@ func (c *Config) series(spans []store.Window) []store.Series {
 	for _, m := range c.Metrics {
 		for _, name := range m.Names {
 			series := store.Series{
-				Namespace: m.Namespace, Metric: name, Dimensions: m.DimensionNames(), Statistics: sortStatistics(m.Statistics),
+				Namespace: m.Namespace, Metric: name, Dimensions: m.DimensionNames(), Statistics: cloudwatch.SortStatistics(m.Statistics),
 				Windows: windows(spans, c.timestampsPerCall(len(m.Statistics))),
 			}
 			each, worst := c.cost(m.Statistics)
@@ -143,48 +133,22 @@ func (c *Config) series(spans []store.Window) []store.Series {
 	return all
 }
 
-// most is how many timestamps one call has room for.
+// timestampsPerCall returns how many timestamps of a series one call can return.
 func (c *Config) timestampsPerCall(statistics int) int64 {
 	if c.API == MetricStatistics {
-		return 1440 // whatever the statistics (API reference of GetMetricStatistics)
+		return cloudwatch.MaxStatisticsDatapoints
 	}
-	return int64(maxDatapoints / statistics)
+	return int64(cloudwatch.MaxDatapoints / statistics)
 }
 
-// price is what CloudWatch bills for one series-window in USD: of GetMetricData
-// metrics, where five statistics count once, and at worst every one; of
-// GetMetricStatistics calls.
-func (c *Config) cost(statistics []string) (each, worst float64) {
+// cost returns the price in USD of one series-window, as AWS documents it and in
+// the worst case.
+func (c *Config) cost(statistics []string) (usd, worst float64) {
 	if c.API == MetricStatistics {
-		calls := float64(CallsOf(statistics))
-		return calls * c.Prices.GetMetricStatistics / 1000, calls * c.Prices.GetMetricStatistics / 1000
+		usd = c.Prices.MetricStatistics(len(cloudwatch.StatisticsCalls(statistics)))
+		return usd, usd
 	}
-	n := len(statistics)
-	return float64((n+4)/5) * c.Prices.GetMetricData / 1000, float64(n) * c.Prices.GetMetricData / 1000
-}
-
-// CallsOf is how many GetMetricStatistics calls statistics need: five basic ones
-// in one, ten extended ones in another (API reference).
-func CallsOf(statistics []string) int {
-	basic := 0
-	for _, name := range statistics {
-		if slices.Contains(basicStatistics, name) {
-			basic++
-		}
-	}
-	return (basic+4)/5 + (len(statistics)-basic+9)/10
-}
-
-func sortStatistics(statistics []string) []string {
-	rank := func(s string) string {
-		if i := slices.Index(basicStatistics, s); i >= 0 {
-			return string(rune('0' + i))
-		}
-		return "~" + strings.ToLower(s)
-	}
-	sorted := slices.Clone(statistics)
-	slices.SortFunc(sorted, func(a, b string) int { return strings.Compare(rank(a), rank(b)) })
-	return sorted
+	return c.Prices.MetricData(len(statistics))
 }
 
 // windows splits spans in time, so that none has more than so many timestamps:

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 	"cwharvest/store/encode"
 )
@@ -101,7 +102,7 @@ func checkFrozen(t *testing.T, s *Config) {
 	}
 	for i := range job.Series {
 		for _, w := range job.Series[i].Windows {
-			if n := w.Points(); n < 1 || n*len(job.Series[i].Statistics) > maxDatapoints && s.API == MetricData {
+			if n := w.Points(); n < 1 || n*len(job.Series[i].Statistics) > cloudwatch.MaxDatapoints && s.API == MetricData {
 				t.Errorf("window %+v has %d points", w, n)
 			}
 		}
@@ -224,10 +225,10 @@ func FuzzParseValues(f *testing.F) {
 		if r, err := ParseRange(text); !refused(err) {
 			checkRange(t, text, r)
 		}
-		if isStatistic(text) && (!slices.Contains(basicStatistics, text) && strings.ContainsAny(encode.Column(text), " ,.()%:\n")) {
+		if cloudwatch.IsStatistic(text) && (!cloudwatch.IsBasic(text) && strings.ContainsAny(encode.Column(text), " ,.()%:\n")) {
 			t.Errorf("statistic %q has the column %q", text, encode.Column(text))
 		}
-		if near := Nearest(text, extendedExamples); near != "" && !slices.Contains(extendedExamples, near) {
+		if near := Nearest(text, cloudwatch.CommonExtended); near != "" && !slices.Contains(cloudwatch.CommonExtended, near) {
 			t.Errorf("%q is near %q", text, near)
 		}
 	})

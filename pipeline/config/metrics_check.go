@@ -7,14 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store/encode"
 )
-
-// basicStatistics are in column order.
-var basicStatistics = []string{"Average", "Maximum", "Minimum", "Sum", "SampleCount"}
-
-// extendedExamples are what a misspelt extended statistic is likely to mean.
-var extendedExamples = []string{"p50", "p90", "p95", "p99", "p99.9", "tm90", "tm99", "wm90", "tc90", "ts90", "IQM"}
 
 // ec2Metrics are the metrics of AWS/EC2 (EC2 user guide, viewing metrics with
 // CloudWatch).
@@ -119,27 +114,12 @@ func (c *Config) checkStatistics(statistics []string, path string) (errs error) 
 	for i, name := range statistics {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		switch {
-		case !isStatistic(name):
+		case !cloudwatch.IsStatistic(name):
 			errs = errors.Join(errs, c.errorAt(at, "unknown statistic %q%s; use %s, or p99, tm90, TM(10%%:90%%), IQM and the like",
-				name, didYouMean(name, slices.Concat(basicStatistics, extendedExamples)), strings.Join(basicStatistics, ", ")))
+				name, didYouMean(name, slices.Concat(cloudwatch.BasicStatistics, cloudwatch.CommonExtended)), strings.Join(cloudwatch.BasicStatistics, ", ")))
 		case slices.Index(statistics, name) < i:
 			errs = errors.Join(errs, c.errorAt(at, "statistic %s is named twice", name))
 		}
 	}
 	return errs
-}
-
-// isStatistic knows the basic and the extended statistics. Bounds are both
-// percentages or both values; of a percentile rank they are values (CloudWatch
-// user guide, statistics definitions).
-func isStatistic(name string) bool {
-	if name == "IQM" || slices.Contains(basicStatistics, name) || percentForm.MatchString(name) {
-		return true
-	}
-	m := boundsForm.FindStringSubmatch(name)
-	if m == nil || m[2]+m[3] == "" {
-		return false
-	}
-	percents := strings.Count(name, "%")
-	return percents == 0 || m[1] != "PR" && (percents == 2 || m[2] == "" || m[3] == "")
 }

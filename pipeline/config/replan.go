@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
 )
 
@@ -35,14 +36,14 @@ func (c *Config) available(w store.Window, now time.Time) store.Window {
 	now = now.Add(min(replanMargin, time.Duration(w.Period)*time.Minute))
 	age := now.Sub(time.Unix(w.Start, 0))
 	gone := store.Window{Start: w.Start, End: w.Start, Period: w.Period}
-	if age > oldest {
+	if age > cloudwatch.Oldest {
 		return gone
 	}
-	for _, keeps := range retention {
-		if age <= keeps.age || w.Period%keeps.period == 0 {
+	for _, r := range cloudwatch.Retentions {
+		if age <= r.After || w.Period%r.Period == 0 {
 			continue
 		}
-		coarse := roundUp(w.Period, keeps.period)
+		coarse := roundUp(w.Period, r.Period)
 		is := store.Window{Start: roundUp(w.Start, coarse), End: w.End - w.End%coarse, Period: coarse}
 		if c.StrictPeriod || is.Gone() {
 			return gone

@@ -20,8 +20,6 @@ var (
 	patternForm    = regexp.MustCompile(`^[a-z0-9-]*[*?][a-z0-9*?-]*$`)
 	parentForm     = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
 	externalIDForm = regexp.MustCompile(`^[\w+=,.@:\\/-]+$`)
-	percentForm    = regexp.MustCompile(`^(p|tm|wm|tc|ts)(\d{1,2}(\.\d{1,10})?|100)$`)
-	boundsForm     = regexp.MustCompile(`^(TM|WM|TC|TS|PR)\((\d+(?:\.\d{1,10})?%?)?:(\d+(?:\.\d{1,10})?%?)?\)$`)
 	namespaceForm  = regexp.MustCompile(`^[\w./#:-]{1,255}$`)
 )
 

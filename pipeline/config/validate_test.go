@@ -2,7 +2,6 @@ package config
 
 import (
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -168,28 +167,6 @@ func TestSecretsAreNotInErrors(t *testing.T) {
 	}
 	if err := s.Validate(); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestStatistics(t *testing.T) {
-	for name, want := range map[string]bool{
-		"Average": true, "SampleCount": true, "p99": true, "p99.9": true, "p100": true, "tm90": true, "wm98": true, "tc90": true,
-		"ts90": true, "IQM": true, "TM(10%:90%)": true, "TM(150:1000)": true, "TS(80%:)": true, "TC(:0.5)": true, "WM(10%:90%)": true,
-		"PR(:300)": true, "PR(100:2000)": true,
-		"average": false, "p": false, "p101": false, "p99.": false, "P99": false, "iqm": false, "TM": false, "TM(:)": false,
-		"TM(%:)": false, "TM(10%:90)": false, "TM(1.2.3:4)": false, "PR(10%:90%)": false, "PR(1:2": false, "xTM(1:2)": false, "": false,
-	} {
-		if got := isStatistic(name); got != want {
-			t.Errorf("%q: %v", name, got)
-		}
-	}
-}
-
-func TestStatisticsAreInColumnOrder(t *testing.T) {
-	got := sortStatistics([]string{"p99", "SampleCount", "IQM", "Sum", "Maximum", "p50", "Average", "Minimum"})
-	want := []string{"Average", "Maximum", "Minimum", "Sum", "SampleCount", "IQM", "p50", "p99"}
-	if !slices.Equal(got, want) {
-		t.Errorf("%v", got)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/pipeline/awssim"
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
 )
@@ -291,7 +292,7 @@ func (d *demo) summary(stats awssim.Stats, idle int) error {
 func (d *demo) leastRequests() int {
 	e := &d.expected
 	points := int(e.End.Sub(e.Start) / e.Period)
-	perRequest := min(500/len(e.Statistics), 100_800/(points*len(e.Statistics)))
+	perRequest := min(cloudwatch.MaxQueries/len(e.Statistics), cloudwatch.MaxDatapoints/(points*len(e.Statistics)))
 	perTarget := (e.AWS.Instances*len(e.Metrics) + perRequest - 1) / perRequest
 	return perTarget * len(e.AWS.Accounts) * len(e.AWS.Regions)
 }
