@@ -18,17 +18,17 @@ import (
 func newDDL() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ddl athena|duckdb [DIR]",
-		Short: "Print the definition of the tables metrics and instances over a harvest directory's output",
-		Long: `Prints SQL that makes two tables over the output of a harvest directory: metrics, a row a
-datapoint, and instances, a row an instance and job with what came of it. Athena finds the
-dates by partition projection: there is nothing to add or to crawl after a night. It takes
-one statement at a time.`,
+		Short: "Print SQL that defines tables over the output",
+		Long: `Prints SQL that defines two tables over the output of a harvest directory: metrics, with one
+row a datapoint, and instances, with one row an instance and job and its outcome. Athena finds
+new dates by partition projection, so nothing has to be added or crawled after a night. Athena
+runs one statement at a time.`,
 		Example: "  cwharvest ddl duckdb ./harvest > tables.sql && duckdb -init tables.sql",
 		Args:    usage(cobra.RangeArgs(1, 2)),
 		RunE: func(c *cobra.Command, args []string) error {
 			define := map[string]func(io.Writer, *table) error{"athena": athena, "duckdb": duckdb}[args[0]]
 			if define == nil {
-				return usageError{error: fmt.Errorf("ddl %q: write athena or duckdb", args[0])}
+				return usageError{error: fmt.Errorf("ddl %q: choose athena or duckdb", args[0])}
 			}
 			tables, err := tablesOf(dirOf(args[1:]))
 			if err != nil {
@@ -44,23 +44,22 @@ one statement at a time.`,
 	}
 }
 
-// table is what a definition needs to know.
+// table describes one table.
 type table struct {
 	name    string
 	columns []column
-	place   string // in which date=... lie
+	place   string // location of the date=... directories
 	format  encode.Format
-	first   string // date from which on there are data
-	mixed   bool   // files differ in their columns
+	first   string // the first date with data
+	mixed   bool   // some files have other columns
 }
 
-// column has a type as both engines spell it.
+// column has a type name that both engines know.
 type column struct{ name, kind string }
 
-// tablesOf describes the output of the latest job, with the statistics of all
-// that went to the same place in the same format.
+// tablesOf describes the output of the latest job, with the statistics of all jobs in the same place and format.
 func tablesOf(dir string) ([]table, error) {
-	dir, err := filepath.Abs(dir) // a view outlasts the shell that made it
+	dir, err := filepath.Abs(dir) // a view is used from other directories too
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +110,7 @@ func duckdb(w io.Writer, t *table) error {
 	}
 	pattern := quote(globEscaper.Replace(t.place) + "/date=*/[!_]*" + t.format.Suffix())
 	const partitions = "hive_partitioning = true, union_by_name = true"
-	compression := quote(cmp.Or(t.format.Compression, "none")) // said: a question mark in the path hides the extension from DuckDB
+	compression := quote(cmp.Or(t.format.Compression, "none")) // explicit, since a question mark in the path hides the extension from DuckDB
 	var source string
 	switch t.format.Name {
 	case "parquet":
@@ -127,23 +126,21 @@ func duckdb(w io.Writer, t *table) error {
 	return err
 }
 
-// globEscaper has DuckDB take the name of a place as it is. It takes a backslash
-// for a slash, whatever precedes it: only a wildcard finds one.
+// globEscaper quotes a path for DuckDB's glob patterns. DuckDB reads a backslash as a slash, so only a wildcard matches one.
 var globEscaper = strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]", `\`, "?")
 
-// hidden refuses a place with a directory such as region=eu: DuckDB would show
-// that, instead of what the files say.
+// hidden refuses a place with a directory such as region=eu, since DuckDB would use it instead of the column in the files.
 func (t *table) hidden() error {
 	for element := range strings.SplitSeq(t.place, "/") {
 		name, _, found := strings.Cut(element, "=")
 		if found && (strings.EqualFold(name, "date") || slices.ContainsFunc(t.columns, func(c column) bool { return strings.EqualFold(c.name, name) })) {
-			return fmt.Errorf("the output lies in %s: DuckDB would take %s for the column %q of every row; move it to another directory", t.place, element, name)
+			return hintedError{fmt.Errorf("output %s: DuckDB would read %s as the column %q of every row", t.place, element, name), "move the output to another directory"}
 		}
 	}
 	return nil
 }
 
-// types lists the columns with their types as DuckDB's functions take them.
+// types lists the columns with their types in the syntax of DuckDB's functions.
 func (t *table) types(timestamp string) string {
 	all := make([]string, len(t.columns))
 	for i, c := range t.columns {
@@ -158,10 +155,11 @@ func (t *table) types(timestamp string) string {
 
 func athena(w io.Writer, t *table) error {
 	if !strings.HasPrefix(t.place, "s3://") {
-		return usageError{error: fmt.Errorf("athena reads S3, and the output lies in %s: set out: s3://bucket/prefix, or copy it and mend the LOCATION", filepath.Clean(t.place))}
+		return usageError{fmt.Errorf("output %s: Athena reads S3 only", filepath.Clean(t.place)),
+			"set out: s3://bucket/prefix, or copy the files and change the LOCATION"}
 	}
 	if t.mixed && t.format.Name == "csv" {
-		return fmt.Errorf("athena reads CSV by place, not by name, and jobs with other statistics lie in %s too: write Parquet", t.place)
+		return hintedError{fmt.Errorf("output %s: Athena reads CSV columns by position, and some files have other statistics", t.place), "write Parquet"}
 	}
 	columns := make([]string, len(t.columns))
 	for i, c := range t.columns {
@@ -173,7 +171,7 @@ func athena(w io.Writer, t *table) error {
 			kind = "string" // RFC 3339: from_iso8601_timestamp reads it
 		}
 		if t.format.Name == "csv" {
-			kind = "string" // all that OpenCSVSerDe reads empty cells as
+			kind = "string" // the only type of OpenCSVSerDe that allows empty cells
 		}
 		columns[i] = fmt.Sprintf("  `%s` %s", c.name, kind)
 	}
@@ -192,5 +190,5 @@ func athena(w io.Writer, t *table) error {
 	return err
 }
 
-// quote makes an SQL string.
+// quote formats an SQL string literal.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

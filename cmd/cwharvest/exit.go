@@ -14,7 +14,7 @@ import (
 	"cwharvest/store"
 )
 
-// Exit codes. They are part of the interface that scripts rely on.
+// Exit codes. Scripts and schedulers rely on them.
 const (
 	exitComplete    = 0
 	exitFatal       = 1
@@ -24,12 +24,11 @@ const (
 	exitBudget      = 5  // stopped by a budget; resumable
 	exitNoJob       = 10 // no job there
 	exitLocked      = 11 // another process works in the directory
-	exitPlanDiffers = 12 // the open job was planned otherwise
+	exitPlanDiffers = 12 // the open job has another plan
 	exitSignal      = 128
 )
 
-// exitCode is the one place that turns what happened into the exit code. When
-// several things happened, the gravest counts.
+// exitCode maps an error to the exit code, for the whole program. Of joined errors the gravest counts.
 func exitCode(err error) int {
 	if several, joined := err.(interface{ Unwrap() []error }); joined && !errors.Is(err, pipeline.ErrCredentials) {
 		gravest := exitComplete
@@ -43,8 +42,7 @@ func exitCode(err error) int {
 	return exitCodeOfOne(err)
 }
 
-// gravity orders exit codes: fatal, interrupted, credentials, budget,
-// incomplete; the others come alone.
+// gravity orders exit codes: fatal, interrupted, credentials, budget, incomplete. The others never occur together.
 func gravity(code int) int {
 	order := []int{exitComplete, exitIncomplete, exitBudget, exitCredentials}
 	switch at := slices.Index(order, code); {
@@ -106,14 +104,14 @@ func (e usageError) Unwrap() error { return e.error }
 
 func (e usageError) Hint() string { return cmp.Or(e.hint, carriedHint(e.error)) }
 
-// interruptedError says which signal ended the run.
+// interruptedError names the signal that ended the run.
 type interruptedError struct{ signal syscall.Signal }
 
 func (e interruptedError) Error() string {
 	return fmt.Sprintf("interrupted (%v); the same command resumes", e.signal)
 }
 
-// planDiffersError says how the open job's plan differs from what is asked.
+// planDiffersError lists the differences between an open job's plan and the configuration.
 type planDiffersError struct {
 	job         string
 	differences []string
@@ -124,7 +122,7 @@ func (e *planDiffersError) Error() string {
 		e.job, strings.Join(e.differences, "; "))
 }
 
-// outcomeError carries an exit code whose reason has been printed already.
+// outcomeError carries an exit code whose reason has already been printed.
 type outcomeError struct{ code int }
 
 func (e *outcomeError) Error() string { return fmt.Sprintf("exit %d", e.code) }

@@ -19,10 +19,10 @@ func newExport() *cobra.Command {
 	access := &placeFlags{}
 	c := &cobra.Command{
 		Use:   "export [DIR] --format FORMAT --to DIRECTORY",
-		Short: "Write published data in another format, without fetching anything",
-		Long: `Reads the published parts of a harvest directory and writes them in another format, part
-by part. What is there already is kept, so the same command after another night adds what
-is new. Works beside a run.`,
+		Short: "Convert published data to another format",
+		Long: `Reads the published parts of a harvest directory and writes each of them in another format.
+It makes no calls to CloudWatch. Existing files are kept, so after another night the same
+command adds only the new ones. It may run beside a run.`,
 		Example: "  cwharvest export ./harvest --format csv --compression gzip --to ./csv",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -44,7 +44,7 @@ is new. Works beside a run.`,
 		},
 	}
 	c.Flags().StringVar(&format.Name, "format", "", "parquet, csv or jsonl")
-	c.Flags().StringVar(&format.Compression, "compression", "", "of csv and jsonl: none, gzip or zstd")
+	c.Flags().StringVar(&format.Compression, "compression", "", "none, gzip or zstd, for csv and jsonl")
 	c.Flags().StringVar(&to, "to", "", "directory to write to")
 	c.Flags().StringVar(&night, "night", "", "only the jobs of this UTC day: 2026-11-20")
 	access.register(c)
@@ -53,16 +53,16 @@ is new. Works beside a run.`,
 
 func exportOf(format encode.Format, to, night string) (e store.Export, err error) {
 	if format.Name == "" {
-		return e, fmt.Errorf("--format: name the format to write: parquet, csv or jsonl")
+		return e, fmt.Errorf("--format is missing: choose parquet, csv or jsonl")
 	}
 	if err := format.Validate(); err != nil {
 		return e, fmt.Errorf("--format: %w", err)
 	}
 	if to == "" {
-		return e, fmt.Errorf("--to: name the directory to write to")
+		return e, fmt.Errorf("--to is missing: name the directory to write to")
 	}
 	if strings.Contains(to, ":/") {
-		return e, fmt.Errorf("--to %s: export writes to a directory; copy it from there", to)
+		return e, usageError{fmt.Errorf("--to %s is not a directory", to), "export to a directory and copy the files from there"}
 	}
 	if to, err = filepath.Abs(to); err != nil {
 		return e, err
@@ -71,7 +71,7 @@ func exportOf(format encode.Format, to, night string) (e store.Export, err error
 	if night != "" {
 		day, err := time.Parse(time.DateOnly, night)
 		if err != nil {
-			return e, fmt.Errorf("--night %q: write 2026-11-20", night)
+			return e, fmt.Errorf("--night %q: write a UTC day, such as 2026-11-20", night)
 		}
 		e.Job = func(s *store.Plan) bool { return s.Start.Before(day.AddDate(0, 0, 1)) && s.End.After(day) }
 	}

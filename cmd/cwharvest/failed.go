@@ -9,22 +9,22 @@ import (
 	"cwharvest/store"
 )
 
-// remedies say what to do about a class of failures. The next run tries again
-// whatever failed or was denied, unless it is given --no-retry.
+// remedies holds the next step for each class of failure. The next run retries everything that failed or was denied, unless
+// --no-retry is given.
 var remedies = map[string]string{
-	"refused":             "mend the role's policy (`cwharvest policy -c FILE` prints it), then run again",
-	"credentials_refused": "mend the role or its trust policy (`cwharvest doctor -c FILE` tells which link), then run again",
-	"region_not_enabled":  "enable the region for the account, or leave it out of regions",
-	"not_configured":      "put the account back into the file, or leave it: the next job has no such target",
-	"no_region":           "mend the patterns of regions",
-	"gave_up":             "run again; it was out for longer than give_up_after",
-	"retention_passed":    "nothing: CloudWatch does not keep these data any more",
-	"invalid_request":     "run again; if it stays, CloudWatch refuses this metric: leave it out",
-	"poison":              "run again; if it stays, report it to AWS with the request",
+	"refused":             "fix the role's policy (print it: cwharvest policy -c FILE), then run again",
+	"credentials_refused": "fix the role or its trust policy (find the link that fails: cwharvest doctor -c FILE), then run again",
+	"region_not_enabled":  "enable the region for the account, or remove it from regions",
+	"not_configured":      "put the account back into the configuration, or do nothing: the next job does not have the target",
+	"no_region":           "correct the patterns of regions",
+	"gave_up":             "run again; its outage was longer than give_up_after",
+	"retention_passed":    "nothing; CloudWatch no longer has the data",
+	"invalid_request":     "run again; if it fails again, CloudWatch refuses this metric: remove it",
+	"poison":              "run again; if it fails again, report the request to AWS",
 	"outage":              "run again",
 }
 
-// printFailed lists what was denied and what failed, class by class.
+// printFailed lists denied targets and failed instances, class by class.
 func printFailed(w io.Writer, s *store.Status, failed []store.FailedInstance) {
 	w = human.Writer{Writer: w}
 	classes := map[string][]string{}
@@ -48,17 +48,17 @@ func printFailed(w io.Writer, s *store.Status, failed []store.FailedInstance) {
 		add(f.Class, fmt.Sprintf("FAILED  %s/%s  %s %s: %s", f.Account, f.Region, f.Namespace, f.Dimensions, f.Message))
 	}
 	if len(order) == 0 {
-		fmt.Fprintf(w, "%s: nothing failed, nothing is denied\n", s.Job)
+		fmt.Fprintf(w, "%s: nothing failed or was denied\n", s.Job)
 		return
 	}
 	for _, class := range order {
 		fmt.Fprintf(w, "%s\n%s\n", class, strings.Join(classes[class], "\n"))
 		if todo := remedies[class]; todo != "" {
-			fmt.Fprintf(w, "  what to do:  %s\n", todo)
+			fmt.Fprintf(w, "  remedy:  %s\n", todo)
 		}
 	}
 	if hidden := s.Instances.Failed - int64(len(failed)); hidden > 0 {
-		fmt.Fprintf(w, "... and %s more, once the run has ended\n", human.Number(hidden))
+		fmt.Fprintf(w, "... and %s more; they are listed when the run has ended\n", human.Number(hidden))
 	}
 }
 

@@ -46,3 +46,13 @@ func carriedHint(err error) string {
 	}
 	return ""
 }
+
+// hintedError is an error with the next step.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e hintedError) Unwrap() error { return e.error }
+
+func (e hintedError) Hint() string { return e.hint }

@@ -18,10 +18,10 @@ func newInit() *cobra.Command {
 	force := false
 	c := &cobra.Command{
 		Use:   "init [FILE]",
-		Short: "Write a commented harvest.yaml that runs as it is",
+		Short: "Write a commented harvest.yaml",
 		Long: `Writes a harvest.yaml (or FILE, or - for standard output) that harvests the caller's own
-account as it is, with the other settings as comments. It calls nothing and refuses to
-overwrite a file.`,
+account without further changes and lists the other settings as comments. It makes no calls
+and does not overwrite a file.`,
 		Example: "  cwharvest init\n  cwharvest init - | less",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -33,7 +33,7 @@ overwrite a file.`,
 			if err := writeInitial(path, force); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s is written; next:\n  cwharvest plan -c %s\n  cwharvest run -c %s\n", path, path, path)
+			fmt.Fprintf(c.OutOrStdout(), "wrote %s; next:\n  cwharvest plan -c %s\n  cwharvest run -c %s\n", path, path, path)
 			return nil
 		},
 	}
@@ -48,7 +48,7 @@ func writeInitial(path string, force bool) error {
 	}
 	file, err := os.OpenFile(path, how, 0o666)
 	if errors.Is(err, fs.ErrExist) {
-		return usageError{error: fmt.Errorf("%s is there already: name another file, or overwrite it with --force", path)}
+		return usageError{fmt.Errorf("%s already exists", path), "name another file, or overwrite it with --force"}
 	}
 	if err != nil {
 		return usageError{error: err}
@@ -61,7 +61,7 @@ func newSchema() *cobra.Command {
 	return &cobra.Command{
 		Use:     "schema",
 		Short:   "Print the JSON Schema of harvest.yaml, for editors",
-		Long:    "Prints the JSON Schema (draft 2020-12) of harvest.yaml, from which editors complete and check it.",
+		Long:    "Prints the JSON Schema (draft 2020-12) of harvest.yaml, with which editors complete and check it.",
 		Example: "  cwharvest schema > harvest.schema.json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// logFlags say what a run tells of itself, and where.
+// logFlags configure the log of a run.
 type logFlags struct {
 	format, level, file string
 	verbose, quiet      bool
@@ -23,16 +23,16 @@ func (f *logFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.format, "log-format", "text", "text or json")
 	fs.StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.file, "log-file", "", "append the log to this file instead of stderr")
-	fs.BoolVarP(&f.quiet, "quiet", "q", false, "log errors alone, and show no progress")
-	durationVar(fs, &f.stats, "stats", time.Minute, "log a line of progress so often, off a terminal; 0: never")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "log only errors and show no progress")
+	durationVar(fs, &f.stats, "stats", time.Minute, "interval of progress lines in the log, without a terminal; 0 is never")
 }
 
-// open returns the log, and what closes it. On a terminal the log goes above the
-// progress; warnings do, when there is a file for the log.
+// open returns the log and a function that closes it. On a terminal the log scrolls above the progress display; with --log-file
+// only warnings do.
 func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func() error, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.level)); err != nil {
-		return nil, nil, usageError{error: fmt.Errorf("--log-level %q: debug, info, warn or error", f.level)}
+		return nil, nil, usageError{error: fmt.Errorf("--log-level %q: choose debug, info, warn or error", f.level)}
 	}
 	switch {
 	case f.verbose:
@@ -62,16 +62,16 @@ func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func()
 	case "json":
 		handler = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
 	default:
-		return nil, nil, errors.Join(usageError{error: fmt.Errorf("--log-format %q: text or json", f.format)}, closeIt())
+		return nil, nil, errors.Join(usageError{error: fmt.Errorf("--log-format %q: choose text or json", f.format)}, closeIt())
 	}
-	if shown != nil && f.file != "" { // who looks on need not open the file
+	if shown != nil && f.file != "" { // a person at the terminal sees warnings without opening the file
 		warnings := &slog.HandlerOptions{Level: max(level, slog.LevelWarn), ReplaceAttr: timeOfDay}
 		handler = slog.NewMultiHandler(handler, slog.NewTextHandler(shown, warnings))
 	}
 	return slog.New(handler), closeIt, nil
 }
 
-// timeOfDay leaves of a line's time what a person at a terminal wants.
+// timeOfDay shortens the time of a log line for a terminal.
 func timeOfDay(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && a.Key == slog.TimeKey {
 		a.Value = slog.StringValue(a.Value.Time().Format(time.TimeOnly))

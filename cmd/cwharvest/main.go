@@ -1,6 +1,5 @@
-// Command cwharvest exports CloudWatch metrics of EC2 fleets. The same command
-// every night finishes what is open, starts what is due, or says that nothing
-// is; `cwharvest status` tells how far it is.
+// Command cwharvest exports CloudWatch metrics of EC2 fleets. The same command runs every night: it resumes an interrupted job, or
+// starts the one that is due, or reports that nothing is. `cwharvest status` shows the progress.
 package main
 
 import (
@@ -23,11 +22,10 @@ func main() {
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// execute runs one command line and returns its exit code. Data go to stdout,
-// everything for people to stderr; every error is printed here, once.
+// execute runs one command line and returns its exit code. Data go to stdout, messages to stderr. Every error is printed here, once.
 func execute(args []string, stdout, stderr io.Writer) int {
 	if p := newProgress(stderr); p != nil {
-		stderr = p // so that nothing is written across the display
+		stderr = p // so that no output breaks the display
 	}
 	ctx, stop := interruptible()
 	defer stop()
@@ -37,7 +35,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if by, signalled := context.Cause(ctx).(interruptedError); signalled && err != nil && err.Error() == context.Canceled.Error() {
-		err = by // and nothing else was wrong
+		err = by // the interrupt is the only error
 	}
 	if err != nil && !errors.As(err, new(*outcomeError)) {
 		printError(stderr, err)
@@ -85,7 +83,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// usage makes what a check of arguments finds a usage error.
+// usage turns the errors of an argument check into usage errors.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
@@ -99,7 +97,7 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// meantFlag names the flag that a misspelt one most likely means.
+// meantFlag suggests the existing flag nearest to an unknown one.
 func meantFlag(c *cobra.Command, err error) string {
 	var missing *pflag.NotExistError
 	if !errors.As(err, &missing) {
@@ -117,9 +115,8 @@ func meant(word string, names []string, prefix string) string {
 	return ""
 }
 
-// interruptible returns a context that the first SIGINT or SIGTERM ends, so
-// that the run drains and commits; the second aborts the process, which costs
-// what a kill -9 costs: the requests in flight and one group commit.
+// interruptible returns a context that the first SIGINT or SIGTERM cancels, so that the run drains and commits. The second signal
+// ends the process at once, which loses as much as kill -9: the requests in flight and at most one group commit.
 func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)

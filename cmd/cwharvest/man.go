@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// newMan writes the manual; `make install` calls it.
+// newMan writes the man pages; `make install` calls it.
 func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
@@ -19,7 +19,7 @@ func newMan() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			date, err := time.Parse(time.RFC3339, readBuild().Time)
 			if err != nil {
-				date = time.Unix(0, 0).UTC() // not the day of the build: the same source, the same bytes
+				date = time.Unix(0, 0).UTC() // not the day of the build, so that the same source gives the same bytes
 			}
 			if err := os.MkdirAll(args[0], 0o777); err != nil {
 				return fmt.Errorf("manual: %w", err)

@@ -15,11 +15,11 @@ func newPrune() *cobra.Command {
 	var keep string
 	c := &cobra.Command{
 		Use:   "prune [DIR] --keep 90d",
-		Short: "Remove the databases of jobs that ended long ago",
-		Long: `Removes the databases of finished jobs that ended longer ago than --keep, and keeps their
-specification, manifest and summary: their ranges stay held and their files can still be
-verified, but what failed in them cannot be tried again. Data are not touched. The latest
-job stays whole.`,
+		Short: "Remove the databases of old finished jobs",
+		Long: `Removes the databases of jobs that finished longer ago than --keep. Plan, manifest and summary
+stay: the ranges count as harvested and the files can still be verified, but failed instances
+of these jobs cannot be retried. Data files are not touched, and the latest job keeps its
+database.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			age, err := config.ParseDuration(keep)
@@ -27,7 +27,7 @@ job stays whole.`,
 				return usageError{error: fmt.Errorf("--keep: %w", err)}
 			}
 			if age > 0 && age < 24*time.Hour {
-				return usageError{error: fmt.Errorf("--keep %s is less than a day, and what is pruned does not come back: write 90d", keep)}
+				return usageError{fmt.Errorf("--keep %s is less than a day, and pruning cannot be undone", keep), "write days, such as 90d"}
 			}
 			pruned, err := store.Prune(dirOf(args), now().Add(-age), store.Config{})
 			bytes := int64(0)
@@ -41,6 +41,6 @@ job stays whole.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&keep, "keep", "90d", "age of the jobs to keep whole")
+	c.Flags().StringVar(&keep, "keep", "90d", "keep the databases of jobs younger than this")
 	return c
 }

@@ -7,14 +7,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// report is what an examining command found: for people, for programs, and as an
-// exit code.
+// report is the result of plan, doctor or another command that only examines: as text, as JSON, and as an exit code.
 type report interface {
 	print(io.Writer)
 	exitCode() int
 }
 
-// show prints a report, as JSON on demand, and ends with its exit code.
+// show prints a report, as JSON if asked, and returns its exit code as an outcomeError.
 func show(c *cobra.Command, r report, asJSON bool) error {
 	if asJSON {
 		e := json.NewEncoder(c.OutOrStdout())

@@ -26,10 +26,10 @@ func newStatus() *cobra.Command {
 	s := &statusCommand{}
 	c := &cobra.Command{
 		Use:   "status [DIR...]",
-		Short: "Tell how far the open or the latest job of harvest directories is",
-		Long: `Tells how far the open job of a harvest directory is, or how the one worked last ended.
-It never disturbs a run: while one works, it reads the snapshot the run publishes about once
-a second. With --json it prints one object for each directory, one after the other.`,
+		Short: "Show the progress of the current or most recent job",
+		Long: `Shows the progress of the job that a run is working on, or how the most recent one ended. It
+never disturbs a run: beside one, it reads the snapshot that the run publishes about once a
+second. With --json it prints one object for each directory.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if s.dirs = args; len(args) == 0 {
 				s.dirs = []string{defaultDir}
@@ -44,8 +44,8 @@ a second. With --json it prints one object for each directory, one after the oth
 		},
 	}
 	c.Flags().BoolVar(&s.json, "json", false, "print one JSON object")
-	c.Flags().BoolVar(&s.failed, "failed", false, "list what failed or was denied, why, and what to do")
-	c.Flags().BoolVar(&s.watch, "watch", false, "show it every second until nothing runs any more")
+	c.Flags().BoolVar(&s.failed, "failed", false, "list failed and denied instances and targets, with reasons and remedies")
+	c.Flags().BoolVar(&s.watch, "watch", false, "refresh every second until no run is working")
 	return c
 }
 
@@ -54,11 +54,11 @@ type statusCommand struct {
 	dirs                []string
 	out                 io.Writer
 	json, failed, watch bool
-	width               int // of the terminal; 0: of none
+	width               int // of the terminal; 0 without one
 }
 
-// show prints the status of each directory, and reports whether a run is at work
-// in any. One that cannot be read does not hide the others.
+// show prints the status of each directory and reports whether a run is working in any. An unreadable directory does not hide the
+// others.
 func (s *statusCommand) show() (running bool, errs error) {
 	for i, dir := range s.dirs {
 		if i > 0 && !s.json {
@@ -89,7 +89,7 @@ func (s *statusCommand) print(dir string, status *store.Status) error {
 	return nil
 }
 
-// follow shows the status until nothing runs any more, or somebody has enough.
+// follow refreshes the status until no run is working or ctx ends.
 func (s *statusCommand) follow(ctx context.Context) error {
 	out := s.out
 	clear := ""
@@ -99,7 +99,7 @@ func (s *statusCommand) follow(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		var page bytes.Buffer // written at once, so that nothing flickers
+		var page bytes.Buffer // one write, so that the screen does not flicker
 		page.WriteString(clear)
 		s.out = &page
 		s.width, _ = sizeOf(out)

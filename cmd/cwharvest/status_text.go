@@ -1,22 +1,19 @@
 package main
 
 import (
-	"cmp"
-	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/store"
 )
 
-// columns is what a status is laid out for. What lies in a wider terminal may be
-// longer, and what a program reads is never cut.
+// columns is the width that the status is laid out for. Reasons may be longer on a wider terminal, and are never cut off a terminal.
 const columns = 80
 
-// printStatus prints a status for people. Its lines have at most 80 columns, but
-// for reasons, which have at most width; 0: all that they say.
+// printStatus prints a status in lines of at most 80 columns. Only reasons may be longer, up to width; a width of 0 is unlimited.
 func printStatus(w io.Writer, s *store.Status, width int) {
 	w = human.Writer{Writer: w}
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
@@ -37,7 +34,7 @@ func printStatus(w io.Writer, s *store.Status, width int) {
 		row("fallback   %d in use, %s switches", s.Sessions.Fallbacks, human.Number(s.Sessions.Switches))
 	}
 	if len(s.Redo) > 0 {
-		row("redo       %d targets; their old rows stay until all new ones are there", len(s.Redo))
+		row("redo       %d targets; their old rows stay until all new ones are published", len(s.Redo))
 	}
 	if n := len(s.Others); n > 0 {
 		var nights []string
@@ -49,12 +46,12 @@ func printStatus(w io.Writer, s *store.Status, width int) {
 	printTrouble(line, s, width)
 }
 
-// title is the job's name, and which shard it is.
+// title returns the job's name and its shard.
 func title(name, shard string) string {
 	return strings.TrimSuffix(name+" "+shard, " ")
 }
 
-// fold breaks a row that is longer than 80 columns where its groups are apart.
+// fold breaks a row that is longer than 80 columns between groups, which two spaces separate.
 func fold(text string) string {
 	const indent = "           "
 	var b strings.Builder
@@ -75,7 +72,7 @@ func fold(text string) string {
 	return b.String()
 }
 
-// cut shortens a line to so many characters; 0: it stays as it is.
+// cut shortens a line to width characters; 0 leaves it as it is.
 func cut(line string, width int) string {
 	if runes := []rune(line); width > 0 && len(runes) > width {
 		return string(runes[:width-1]) + "…"
@@ -83,7 +80,7 @@ func cut(line string, width int) string {
 	return line
 }
 
-// unknown tells of targets whose instances nobody could list.
+// unknown counts the targets whose instances could not be listed.
 func unknown(s *store.Status) string {
 	n := 0
 	for i := range s.TargetDetails {
@@ -109,20 +106,20 @@ func since(s *store.Status) string {
 	return fmt.Sprintf("  at %s, attempt %d", clock(a.Ended), n)
 }
 
-// ended says why nothing goes on, and what then.
+// ended explains why no run is working, and the next step.
 func ended(s *store.Status) string {
 	switch n := len(s.Attempts); {
 	case s.State == "crashed":
-		return "killed, or its machine went down; the same command resumes"
+		return "the process was killed or its machine went down; the same command resumes"
 	case s.State == "unresponsive":
-		return fmt.Sprintf("no sign of process %d on %s; it hangs or is stopped: end it, the same command resumes", s.PID, s.Host)
+		return fmt.Sprintf("process %d on %s hangs or is stopped; end it, then the same command resumes", s.PID, s.Host)
 	case n > 0 && s.State == "stopped":
 		return s.Attempts[n-1].Reason
 	}
 	return ""
 }
 
-// clock is a time of day here; with its date unless that is today.
+// clock formats a local time of day, with the date unless that is today.
 func clock(t time.Time) string {
 	t = t.Local()
 	if t.Format(time.DateOnly) == time.Now().Format(time.DateOnly) {
@@ -138,7 +135,7 @@ func limit(s *store.Status) string {
 	return "; limit $" + dollars(s.CostUSD.Limit)
 }
 
-// dollars has cents, and more digits of less than a dollar.
+// dollars formats an amount with two decimals, or four below one dollar.
 func dollars(usd float64) string {
 	if usd < 1 {
 		return fmt.Sprintf("%.4f", usd)
@@ -157,10 +154,10 @@ func sessions(s *store.Status) string {
 	return text + ", " + human.Number(s.Sessions.RefusedExpired) + " expired calls"
 }
 
-// bar shows progress by estimated datapoints, which all cost alike.
+// bar draws the progress, measured in estimated datapoints.
 func bar(s *store.Status) string {
 	const width = 40
-	done := min(max(s.Progress, 0), 1) // a snapshot may say anything
+	done := min(max(s.Progress, 0), 1) // a snapshot is not trusted
 	full := int(done * width)
 	text := fmt.Sprintf("[%s%s] %3d%%", strings.Repeat("#", full), strings.Repeat(".", width-full), int(done*100))
 	switch t := &s.Targets; {
@@ -190,7 +187,7 @@ func rangeText(r store.StatusRange) string {
 	return start.Format(minute) + " to " + end.Format(minute) + " UTC"
 }
 
-// counts shows a total and those of its parts that are not zero.
+// counts formats a total and the parts of it that are not zero.
 func counts(total int64, parts ...any) string {
 	text := human.Number(total) + " "
 	for i := 0; i < len(parts); i += 2 {
@@ -201,156 +198,7 @@ func counts(total int64, parts ...any) string {
 	return strings.TrimRight(text, " ")
 }
 
-// trouble is what targets of one account have in common.
-type trouble struct {
-	state, account, region string
-	class, reason          string
-	note                   string // that is never cut
-	targets                int
-	new, unknown           bool
-}
-
-// printTrouble tells what waits, what is denied, and what to do about what is
-// new.
-func printTrouble(line func(string, ...any), s *store.Status, width int) {
-	const most = 20
-	if s.Trouble != nil {
-		line("\n%s", cut(fmt.Sprintf("WAITING  writing, since %s: %s", clock(s.Trouble.Since), s.Trouble.Reason), width))
-	}
-	all := troubles(s)
-	if len(all)+int(s.Instances.Failed) > 0 && s.Trouble == nil {
-		line("")
-	}
-	fixes := map[string]bool{}
-	for i, t := range all {
-		if i == most {
-			line("... and %d more; see: cwharvest status --failed", len(all)-most)
-			break
-		}
-		line("%s", t.text(width))
-		if fix := t.fix(); fix != "" && !fixes[t.account] {
-			fixes[t.account] = true
-			line("  fix:   %s", fix)
-		}
-	}
-	if s.Instances.Failed > 0 {
-		line("FAILED   %s instances; see: cwharvest status --failed", human.Number(s.Instances.Failed))
-	}
-}
-
-// fix is what to do about what is new, and what nothing but a person ends.
-func (t trouble) fix() string {
-	if t.state == "WAITING" {
-		text := strings.TrimSuffix(t.reason, "; the run goes on by itself")
-		at := strings.LastIndex(text, "; ")
-		if t.class != "credentials" || at < 0 {
-			return ""
-		}
-		return text[at+2:]
-	}
-	if !t.new {
-		return ""
-	}
-	if t.class == "refused" || t.class == "credentials_refused" {
-		return "cwharvest policy -c FILE --only " + t.account
-	}
-	return cmp.Or(remedies[t.class], "run again")
-}
-
-// text is one line: what must be cut of it is the reason.
-func (t trouble) text(width int) string {
-	name := t.account + "/" + t.region
-	if t.targets > 1 {
-		name = fmt.Sprintf("%s %d regions", t.account, t.targets)
-	}
-	head, tail, reason := fmt.Sprintf("%-8s %s  ", t.state, name), "", t.class+": "+t.reason
-	switch {
-	case t.state == "WAITING":
-		head, reason = head+t.class+" "+t.note+": ", t.reason
-	case t.note != "":
-		tail = " (" + t.note + ")"
-	}
-	if t.unknown {
-		reason += " (instances unknown)"
-	}
-	if t.new {
-		tail += "  ** NEW **"
-	}
-	if room := max(width-len([]rune(head+tail)), 1); width > 0 && len([]rune(reason)) > room {
-		reason = cut(gist(t.reason), room)
-	}
-	return head + reason + tail
-}
-
-// gist is a reason without what a person knows or asks for later: the role that
-// the account has, and who was refused.
-func gist(reason string) string {
-	parts := strings.Split(reason, ": ")
-	if len(parts) > 1 && strings.HasPrefix(parts[0], "role arn:") {
-		parts = parts[1:]
-	}
-	text, _, _ := strings.Cut(strings.Join(parts, ": "), ": User: ")
-	return strings.TrimPrefix(text, "STS ")
-}
-
-// troubles puts targets of one account together that have the same trouble: those
-// that wait first, then the new ones.
-func troubles(s *store.Status) (all []trouble) {
-	var waiting, fresh, old []trouble
-	for i := range s.TargetDetails {
-		d := &s.TargetDetails[i]
-		switch {
-		case d.State == "waiting":
-			waiting = join(waiting, trouble{state: "WAITING", account: d.Account, region: d.Region, class: d.Class, reason: d.Reason, note: waitText(d)})
-		case d.State == "denied" && d.New && !d.Tolerated:
-			fresh = join(fresh, denied(d, s.Written))
-		case d.State == "denied":
-			old = join(old, denied(d, s.Written))
-		}
-	}
-	return append(append(waiting, fresh...), old...)
-}
-
-func waitText(d *store.TargetDetail) string {
-	text := "since " + clock(d.Since)
-	if wait := time.Until(d.RetryAt); wait > 0 {
-		text += ", retry in " + wait.Round(time.Second).String()
-	}
-	return text
-}
-
-func denied(d *store.TargetDetail, now time.Time) trouble {
-	t := trouble{state: "DENIED", account: d.Account, region: d.Region, class: d.Class, new: d.New && !d.Tolerated, reason: d.Reason}
-	t.unknown = d.Instances == nil
-	day := int(now.Sub(d.Since)/(24*time.Hour)) + 1
-	switch {
-	case d.Tolerated:
-		t.note = fmt.Sprintf("tolerated, day %d", day)
-	case !d.New:
-		t.note = fmt.Sprintf("day %d", day)
-	}
-	return t
-}
-
-// join adds a trouble to the one before it, if they are alike. Of those that wait
-// the first says since when.
-func join(all []trouble, t trouble) []trouble {
-	t.targets = 1
-	if n := len(all); n > 0 {
-		like := all[n-1]
-		like.region, like.targets = t.region, 1
-		if t.state == "WAITING" {
-			like.note = t.note
-		}
-		if like == t {
-			all[n-1].targets++
-			return all
-		}
-	}
-	return append(all, t)
-}
-
-// lastLine is what a run prints at its end.
+// lastLine formats the last line of a run.
 func lastLine(s *store.Status, took time.Duration, code int) string {
 	verdict := "COMPLETE"
 	if code != exitComplete || s.State == string(store.Unfinished) {

@@ -97,7 +97,7 @@ func TestStatusFolds(t *testing.T) {
 
 // What has ended says why, and what then.
 func TestStatusOfWhatHasEnded(t *testing.T) {
-	for state, want := range map[string]string{"crashed": "the same command resumes", "unresponsive": "no sign of process 17 on host-1", "stopped": "max_duration 1h is over; the same command goes on"} {
+	for state, want := range map[string]string{"crashed": "the same command resumes", "unresponsive": "process 17 on host-1 hangs or is stopped", "stopped": "max_duration 1h is over; the same command goes on"} {
 		s := morning()
 		s.State, s.PID, s.Host = state, 17, "host-1"
 		s.Attempts[1].Ended, s.Attempts[1].Reason = s.Written, "max_duration 1h is over; the same command goes on"

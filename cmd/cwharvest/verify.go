@@ -41,7 +41,7 @@ anything disagrees.`,
 			fmt.Fprintf(c.OutOrStdout(), "%d jobs, %d parts, %s rows, %s bytes: ",
 				report.Jobs, report.Parts, human.Number(report.Rows), human.Number(report.Bytes))
 			if len(report.Problems) > 0 {
-				fmt.Fprintf(c.OutOrStdout(), "%d problems\n  what to do:  cwharvest repair %s, then run again; what is still told, move away\n", len(report.Problems), dirOf(args))
+				fmt.Fprintf(c.OutOrStdout(), "%d problems\n  remedy:  cwharvest repair %s, then run again\n", len(report.Problems), dirOf(args))
 				return &outcomeError{code: exitFatal}
 			}
 			fmt.Fprintln(c.OutOrStdout(), "all agree")

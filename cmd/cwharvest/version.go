@@ -9,19 +9,18 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The linker sets version for releases, and revision where git is not at hand.
+// The linker sets version in releases, and revision where git is missing.
 var (
 	version  = "dev"
 	revision string
 )
 
-// build is what `version --json` prints. What the build did not record is
-// empty.
+// build is the output of `version --json`. A field that the build did not record is empty.
 type build struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision"` // of git
 	Time     string `json:"time"`     // of that commit
-	Modified bool   `json:"modified"` // built from a tree that was changed since
+	Modified bool   `json:"modified"` // built from a tree with uncommitted changes
 	Go       string `json:"go"`
 	OS       string `json:"os"`
 	Arch     string `json:"arch"`
@@ -48,7 +47,7 @@ func newVersion() *cobra.Command {
 	return c
 }
 
-// String is the version with the commit it was built from, if known.
+// String returns the version and, if known, the commit.
 func (b build) String() string {
 	if b.Revision == "" {
 		return b.Version

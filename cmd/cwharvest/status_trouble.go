@@ -1,0 +1,156 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"cwharvest/cmd/cwharvest/human"
+	"cwharvest/store"
+)
+
+// trouble is the reason why targets of one account wait or are denied.
+type trouble struct {
+	state, account, region string
+	class, reason          string
+	note                   string // printed whole, whatever the width
+	targets                int
+	new, unknown           bool
+}
+
+// printTrouble prints the waiting and the denied targets, and the remedy for those that are new.
+func printTrouble(line func(string, ...any), s *store.Status, width int) {
+	const most = 20
+	if s.Trouble != nil {
+		line("\n%s", cut(fmt.Sprintf("WAITING  writing, since %s: %s", clock(s.Trouble.Since), s.Trouble.Reason), width))
+	}
+	all := troubles(s)
+	if len(all)+int(s.Instances.Failed) > 0 && s.Trouble == nil {
+		line("")
+	}
+	fixes := map[string]bool{}
+	for i, t := range all {
+		if i == most {
+			line("... and %d more; see: cwharvest status --failed", len(all)-most)
+			break
+		}
+		line("%s", t.text(width))
+		if fix := t.fix(); fix != "" && !fixes[t.account] {
+			fixes[t.account] = true
+			line("  fix:   %s", fix)
+		}
+	}
+	if s.Instances.Failed > 0 {
+		line("FAILED   %s instances; see: cwharvest status --failed", human.Number(s.Instances.Failed))
+	}
+}
+
+// fix returns the remedy for a new denial, or for a wait that only a person can end.
+func (t trouble) fix() string {
+	if t.state == "WAITING" {
+		text := strings.TrimSuffix(t.reason, "; the run goes on by itself")
+		at := strings.LastIndex(text, "; ")
+		if t.class != "credentials" || at < 0 {
+			return ""
+		}
+		return text[at+2:]
+	}
+	if !t.new {
+		return ""
+	}
+	if t.class == "refused" || t.class == "credentials_refused" {
+		return "cwharvest policy -c FILE --only " + t.account
+	}
+	return cmp.Or(remedies[t.class], "run again")
+}
+
+// text formats one line. If it is too long, the reason is cut.
+func (t trouble) text(width int) string {
+	name := t.account + "/" + t.region
+	if t.targets > 1 {
+		name = fmt.Sprintf("%s %d regions", t.account, t.targets)
+	}
+	head, tail, reason := fmt.Sprintf("%-8s %s  ", t.state, name), "", t.class+": "+t.reason
+	switch {
+	case t.state == "WAITING":
+		head, reason = head+t.class+" "+t.note+": ", t.reason
+	case t.note != "":
+		tail = " (" + t.note + ")"
+	}
+	if t.unknown {
+		reason += " (instances unknown)"
+	}
+	if t.new {
+		tail += "  ** NEW **"
+	}
+	if room := max(width-len([]rune(head+tail)), 1); width > 0 && len([]rune(reason)) > room {
+		reason = cut(gist(t.reason), room)
+	}
+	return head + reason + tail
+}
+
+// gist shortens a reason by the role of the account and the ARN of the refused caller.
+func gist(reason string) string {
+	parts := strings.Split(reason, ": ")
+	if len(parts) > 1 && strings.HasPrefix(parts[0], "role arn:") {
+		parts = parts[1:]
+	}
+	text, _, _ := strings.Cut(strings.Join(parts, ": "), ": User: ")
+	return strings.TrimPrefix(text, "STS ")
+}
+
+// troubles groups the targets of an account with the same trouble: first those that wait, then new denials, then old ones.
+func troubles(s *store.Status) (all []trouble) {
+	var waiting, fresh, old []trouble
+	for i := range s.TargetDetails {
+		d := &s.TargetDetails[i]
+		switch {
+		case d.State == "waiting":
+			waiting = join(waiting, trouble{state: "WAITING", account: d.Account, region: d.Region, class: d.Class, reason: d.Reason, note: waitText(d)})
+		case d.State == "denied" && d.New && !d.Tolerated:
+			fresh = join(fresh, denied(d, s.Written))
+		case d.State == "denied":
+			old = join(old, denied(d, s.Written))
+		}
+	}
+	return append(append(waiting, fresh...), old...)
+}
+
+func waitText(d *store.TargetDetail) string {
+	text := "since " + clock(d.Since)
+	if wait := time.Until(d.RetryAt); wait > 0 {
+		text += ", retry in " + wait.Round(time.Second).String()
+	}
+	return text
+}
+
+func denied(d *store.TargetDetail, now time.Time) trouble {
+	t := trouble{state: "DENIED", account: d.Account, region: d.Region, class: d.Class, new: d.New && !d.Tolerated, reason: d.Reason}
+	t.unknown = d.Instances == nil
+	day := int(now.Sub(d.Since)/(24*time.Hour)) + 1
+	switch {
+	case d.Tolerated:
+		t.note = fmt.Sprintf("tolerated, day %d", day)
+	case !d.New:
+		t.note = fmt.Sprintf("day %d", day)
+	}
+	return t
+}
+
+// join counts a trouble with the previous one if they are alike. A group that waits keeps the start of its first member.
+func join(all []trouble, t trouble) []trouble {
+	t.targets = 1
+	if n := len(all); n > 0 {
+		like := all[n-1]
+		like.region, like.targets = t.region, 1
+		if t.state == "WAITING" {
+			like.note = t.note
+		}
+		if like == t {
+			all[n-1].targets++
+			return all
+		}
+	}
+	return append(all, t)
+}
