@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // enumerate lists the target's instances, hands them on page by page, and
@@ -52,11 +53,11 @@ func (t *target) resolve(ctx context.Context) bool {
 		t.listingFailed(err)
 		return false
 	case len(regions) == 0:
-		t.deny(store.Failure{Class: "no_region", Message: "none of the account's enabled regions is " + t.key.Region})
+		t.deny(record.Failure{Class: "no_region", Message: "none of the account's enabled regions is " + t.key.Region})
 		return false
 	}
 	regions = slices.DeleteFunc(regions, func(region string) bool {
-		return !t.run.Shard.Holds(store.Target{Account: t.key.Account, Region: region})
+		return !t.run.Shard.Holds(record.Target{Account: t.key.Account, Region: region})
 	})
 	t.succeed()
 	durable := make(chan struct{})
@@ -80,7 +81,7 @@ func (t *target) askRegions() ([]string, error) {
 	return EnabledRegions(ctx, cfg, t.key, &t.run.Discovery)
 }
 
-func (t *target) list() ([]store.Instance, bool, error) {
+func (t *target) list() ([]record.Instance, bool, error) {
 	ctx, cancel := context.WithTimeout(t.run.calls, t.run.CallTimeout)
 	defer cancel()
 	return t.pages.next(ctx)

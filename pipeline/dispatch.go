@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 const (
@@ -18,7 +18,7 @@ const (
 // it. All fields belong to the dispatcher's goroutine but those under mu.
 type target struct {
 	run    *run
-	key    store.Target
+	key    record.Target
 	limits *limiter
 	log    *slog.Logger
 

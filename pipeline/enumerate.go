@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -28,8 +28,8 @@ type Discovery struct {
 	Tags       map[string]string // EC2 instances must carry all of them; the value "*" stands for any
 	Monitoring string            // enabled or disabled; empty: both
 
-	CloudWatch []Listing                         // ListMetrics
-	Listed     map[store.Target][]store.Instance // from a file; an empty namespace stands for all that fit
+	CloudWatch []Listing                           // ListMetrics
+	Listed     map[record.Target][]record.Instance // from a file; an empty namespace stands for all that fit
 }
 
 // Listing is what ListMetrics is asked for: metrics of a namespace with exactly
@@ -51,7 +51,7 @@ const leastPage = 5
 // an outage: the page that failed is asked again, not the ones before it.
 type enumeration struct {
 	discovery *Discovery
-	target    store.Target
+	target    record.Target
 	groups    []Listing // of the plan: what is an instance in which namespace
 	ec2       *ec2.Client
 	metrics   *cloudwatch.Client
@@ -65,10 +65,10 @@ type enumeration struct {
 }
 
 // source returns the page with a token, and the next one's.
-type source func(ctx context.Context, token string) (page []store.Instance, next string, err error)
+type source func(ctx context.Context, token string) (page []record.Instance, next string, err error)
 
 // newEnumeration begins with the first page of the first source.
-func newEnumeration(d *Discovery, t store.Target, groups []Listing, cfg aws.Config, p Protocol, charged func()) *enumeration {
+func newEnumeration(d *Discovery, t record.Target, groups []Listing, cfg aws.Config, p Protocol, charged func()) *enumeration {
 	e := &enumeration{
 		discovery: d, target: t, groups: groups, page: ec2Page, ec2: ec2.NewFromConfig(cfg), metrics: NewCloudWatch(cfg, p), charged: charged,
 	}
@@ -80,7 +80,7 @@ func newEnumeration(d *Discovery, t store.Target, groups []Listing, cfg aws.Conf
 	}
 	for _, l := range e.discovery.CloudWatch {
 		for _, metric := range l.Metrics {
-			e.sources = append(e.sources, func(ctx context.Context, token string) ([]store.Instance, string, error) {
+			e.sources = append(e.sources, func(ctx context.Context, token string) ([]record.Instance, string, error) {
 				return e.listMetrics(ctx, &l, metric, token)
 			})
 		}
@@ -89,7 +89,7 @@ func newEnumeration(d *Discovery, t store.Target, groups []Listing, cfg aws.Conf
 }
 
 // next returns the next page and whether it is the last.
-func (e *enumeration) next(ctx context.Context) ([]store.Instance, bool, error) {
+func (e *enumeration) next(ctx context.Context) ([]record.Instance, bool, error) {
 	if len(e.sources) == 0 {
 		return nil, true, nil
 	}
@@ -115,7 +115,7 @@ const longestKey = 30 << 10
 
 // checkPage refuses a page that cannot be meant. An instance is known by its
 // dimensions: they are asked for, make up its key and are kept as JSON.
-func checkPage(page []store.Instance) error {
+func checkPage(page []record.Instance) error {
 	for i := range page {
 		for _, d := range page[i].Dimensions {
 			if d.Value == "" || !utf8.ValidString(d.Value) || strings.ContainsRune(d.Value, 0) {
@@ -161,7 +161,7 @@ func (e *enumeration) restart(err error) bool {
 	return true
 }
 
-func (e *enumeration) listed(context.Context, string) (page []store.Instance, _ string, _ error) {
+func (e *enumeration) listed(context.Context, string) (page []record.Instance, _ string, _ error) {
 	for _, in := range e.discovery.Listed[e.target] {
 		var names []string
 		for _, d := range in.Dimensions {
@@ -174,7 +174,7 @@ func (e *enumeration) listed(context.Context, string) (page []store.Instance, _ 
 
 // inGroups returns the instance for each namespace that has metrics by the
 // dimensions.
-func (e *enumeration) inGroups(in store.Instance, names []string) (all []store.Instance) {
+func (e *enumeration) inGroups(in record.Instance, names []string) (all []record.Instance) {
 	for _, g := range e.groups {
 		if (in.Namespace == "" || in.Namespace == g.Namespace) && slices.Equal(g.Dimensions, names) {
 			each := in
@@ -185,7 +185,7 @@ func (e *enumeration) inGroups(in store.Instance, names []string) (all []store.I
 	return all
 }
 
-func (e *enumeration) describeInstances(ctx context.Context, token string) (page []store.Instance, next string, err error) {
+func (e *enumeration) describeInstances(ctx context.Context, token string) (page []record.Instance, next string, err error) {
 	out, err := e.ec2.DescribeInstances(ctx, e.input(token))
 	if err != nil {
 		return nil, "", err
@@ -222,9 +222,9 @@ func (e *enumeration) input(token string) *ec2.DescribeInstancesInput {
 	return in
 }
 
-func (e *enumeration) fromEC2(i *types.Instance) []store.Instance {
-	in := store.Instance{
-		Dimensions: []store.Dimension{{Name: "InstanceId", Value: aws.ToString(i.InstanceId)}},
+func (e *enumeration) fromEC2(i *types.Instance) []record.Instance {
+	in := record.Instance{
+		Dimensions: []record.Dimension{{Name: "InstanceId", Value: aws.ToString(i.InstanceId)}},
 		Type:       string(i.InstanceType),
 		Platform:   aws.ToString(i.PlatformDetails),
 		Launched:   aws.ToTime(i.LaunchTime),
@@ -248,7 +248,7 @@ func (e *enumeration) fromEC2(i *types.Instance) []store.Instance {
 // listMetrics returns a page of the dimension sets that a metric has. Metrics
 // without data in the last two weeks are not listed, and RecentlyActive would
 // narrow that to three hours (API reference of ListMetrics).
-func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token string) (page []store.Instance, next string, err error) {
+func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token string) (page []record.Instance, next string, err error) {
 	in := &cloudwatch.ListMetricsInput{Namespace: &l.Namespace, MetricName: &metric}
 	if token != "" {
 		in.NextToken = &token
@@ -265,12 +265,12 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 		return nil, "", errNoAnswer
 	}
 	for i := range out.Metrics {
-		in := store.Instance{Namespace: l.Namespace, Sources: []string{"cloudwatch"}}
+		in := record.Instance{Namespace: l.Namespace, Sources: []string{"cloudwatch"}}
 		for _, d := range out.Metrics[i].Dimensions {
-			in.Dimensions = append(in.Dimensions, store.Dimension{Name: aws.ToString(d.Name), Value: aws.ToString(d.Value)})
+			in.Dimensions = append(in.Dimensions, record.Dimension{Name: aws.ToString(d.Name), Value: aws.ToString(d.Value)})
 		}
-		slices.SortFunc(in.Dimensions, func(a, b store.Dimension) int { return strings.Compare(a.Name, b.Name) })
-		if slices.EqualFunc(in.Dimensions, l.Dimensions, func(d store.Dimension, name string) bool { return d.Name == name }) {
+		slices.SortFunc(in.Dimensions, func(a, b record.Dimension) int { return strings.Compare(a.Name, b.Name) })
+		if slices.EqualFunc(in.Dimensions, l.Dimensions, func(d record.Dimension, name string) bool { return d.Name == name }) {
 			page = append(page, in) // the filter lets through what has more dimensions, too
 		}
 	}
@@ -283,7 +283,7 @@ var regionForm = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 // EnabledRegions returns what a target's pattern stands for: those of the
 // account's enabled regions that it covers, and listed ones, which are then
 // refused in their own name.
-func EnabledRegions(ctx context.Context, cfg aws.Config, pattern store.Target, d *Discovery) ([]string, error) {
+func EnabledRegions(ctx context.Context, cfg aws.Config, pattern record.Target, d *Discovery) ([]string, error) {
 	out, err := ec2.NewFromConfig(cfg).DescribeRegions(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("list the regions of %s: %w", pattern.Account, err)

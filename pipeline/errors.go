@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strings"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -118,8 +118,8 @@ func classifyStatus(err error) class {
 }
 
 // failure puts an error that ends a target or an instance into words.
-func failure(c class, err error) store.Failure {
-	f := store.Failure{Class: c.String(), Message: shortError(err)}
+func failure(c class, err error) record.Failure {
+	f := record.Failure{Class: c.String(), Message: shortError(err)}
 	var cred credentialError
 	var api smithy.APIError
 	var named interface{ Class() string }
@@ -137,7 +137,7 @@ func failure(c class, err error) store.Failure {
 
 // Explain says in words what an error of a call means for its target, as a
 // denial would: its class, and one line.
-func Explain(err error) store.Failure { return failure(classify(err), err) }
+func Explain(err error) record.Failure { return failure(classify(err), err) }
 
 // IsRefused reports whether a call that failed would fail again.
 func IsRefused(err error) bool { c := classify(err); return c == refused || c == unfit }

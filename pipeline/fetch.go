@@ -14,6 +14,7 @@ import (
 
 	"cwharvest/pipeline/flat"
 	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
@@ -37,8 +38,8 @@ var buffers = sync.Pool{New: func() any { return new([]float64) }}
 // fetcher asks one target for datapoints.
 type fetcher struct {
 	client     *cloudwatch.Client
-	target     store.Target
-	series     []store.Series
+	target     record.Target
+	series     []record.Series
 	statistics bool // asks GetMetricStatistics
 
 	// plain has the SDK decode this target's answers: one of them had a form
@@ -154,7 +155,7 @@ func (f *fetcher) control(ctx context.Context, r *request) error {
 	return err
 }
 
-func sdkDimensions(dims []store.Dimension) []types.Dimension {
+func sdkDimensions(dims []record.Dimension) []types.Dimension {
 	sdk := make([]types.Dimension, len(dims))
 	for i := range dims {
 		sdk[i] = types.Dimension{Name: &dims[i].Name, Value: &dims[i].Value}
@@ -217,7 +218,7 @@ type queryState struct {
 	err     error
 }
 
-func newCollector(r *request, series []store.Series) *collector {
+func newCollector(r *request, series []record.Series) *collector {
 	return &collector{request: r, points: r.window.Points(), queries: make([]queryState, r.queries)}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"cwharvest/pipeline/flat"
 	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -83,10 +84,10 @@ func checkError(t *testing.T, service *oneAnswer, err error) {
 
 // Three instances of two metrics, five points each.
 var (
-	fuzzWindow = store.Window{Start: 1_790_000_100, End: 1_790_001_600, Period: 300}
-	fuzzSeries = []store.Series{
-		{Namespace: "AWS/EC2", Metric: "CPUUtilization", Dimensions: []string{"InstanceId"}, Statistics: []string{"Average", "p99"}, Windows: []store.Window{fuzzWindow}},
-		{Namespace: "AWS/EC2", Metric: "NetworkIn", Dimensions: []string{"InstanceId"}, Statistics: []string{"Sum"}, Windows: []store.Window{fuzzWindow}},
+	fuzzWindow = record.Window{Start: 1_790_000_100, End: 1_790_001_600, Period: 300}
+	fuzzSeries = []record.Series{
+		{Namespace: "AWS/EC2", Metric: "CPUUtilization", Dimensions: []string{"InstanceId"}, Statistics: []string{"Average", "p99"}, Windows: []record.Window{fuzzWindow}},
+		{Namespace: "AWS/EC2", Metric: "NetworkIn", Dimensions: []string{"InstanceId"}, Statistics: []string{"Sum"}, Windows: []record.Window{fuzzWindow}},
 	}
 )
 
@@ -426,14 +427,14 @@ const (
 func listAll(t *testing.T, service *oneAnswer, what uint8) (keys []string, err error) {
 	t.Helper()
 	service.calls = 0
-	key := store.Target{Account: "111122223333", Region: "us-east-1"}
+	key := record.Target{Account: "111122223333", Region: "us-east-1"}
 	if what%3 == listRegions {
-		pattern := store.Target{Account: key.Account, Region: store.AllRegions}
+		pattern := record.Target{Account: key.Account, Region: record.AllRegions}
 		if keys, err = EnabledRegions(t.Context(), service.config(), pattern, &Discovery{}); err != nil {
 			checkError(t, service, err)
 		}
 		for _, region := range keys {
-			if (store.Target{Region: region}).IsPattern() || region == "" || strings.Contains(region, "/") {
+			if (record.Target{Region: region}).IsPattern() || region == "" || strings.Contains(region, "/") {
 				t.Errorf("region %q", region)
 			}
 		}
@@ -446,7 +447,7 @@ func listAll(t *testing.T, service *oneAnswer, what uint8) (keys []string, err e
 	}
 	pages := newEnumeration(d, key, []Listing{{Namespace: "AWS/EC2", Dimensions: by}}, service.config(), speaking(what/3), func() {})
 	for last := false; !last; {
-		var page []store.Instance
+		var page []record.Instance
 		if page, last, err = pages.next(t.Context()); err != nil {
 			checkError(t, service, err)
 			return nil, err
@@ -460,10 +461,10 @@ func listAll(t *testing.T, service *oneAnswer, what uint8) (keys []string, err e
 }
 
 // checkKept checks that the store finds an instance again that it is given.
-func checkKept(t *testing.T, in store.Instance) {
+func checkKept(t *testing.T, in record.Instance) {
 	t.Helper()
 	data, err := json.Marshal(in)
-	var kept store.Instance
+	var kept record.Instance
 	if err == nil {
 		err = json.Unmarshal(data, &kept)
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // oldQuota is GetMetricData's quota of datapoints for old data.
@@ -40,7 +40,7 @@ func drive(l *limiter, r *request, d time.Duration, quota float64) (points float
 }
 
 func oldRequest(points int) *request {
-	return &request{points: points, window: store.Window{Start: time.Now().Add(-24 * time.Hour).Unix()}}
+	return &request{points: points, window: record.Window{Start: time.Now().Add(-24 * time.Hour).Unix()}}
 }
 
 func TestLimiterReachesTheQuota(t *testing.T) {

@@ -3,12 +3,12 @@ package pipeline
 import (
 	"strings"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // live says what only the running process knows, for status snapshots.
-func (r *run) live() store.Live {
-	l := store.Live{LimitUSD: r.MaxCostUSD, InFlight: int(r.inFlight.Load()), Targets: map[store.Target]store.LiveTarget{}}
+func (r *run) live() record.Live {
+	l := record.Live{LimitUSD: r.MaxCostUSD, InFlight: int(r.inFlight.Load()), Targets: map[record.Target]record.LiveTarget{}}
 	if r.Sessions != nil {
 		s := r.Sessions()
 		l.OpenSessions, l.NextRefresh, l.Fallbacks = s.Open, s.NextRefresh, s.Fallbacks
@@ -21,16 +21,16 @@ func (r *run) live() store.Live {
 	return l
 }
 
-func (t *target) live() (at store.LiveTarget, started bool) {
+func (t *target) live() (at record.LiveTarget, started bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.paused.failures > 0 {
-		return store.LiveTarget{
+		return record.LiveTarget{
 			Waiting: true, Class: t.paused.class.String(), Reason: t.paused.reason,
 			Since: t.paused.since.UTC(), RetryAt: t.paused.until.UTC(),
 		}, true
 	}
-	return store.LiveTarget{}, t.started
+	return record.LiveTarget{}, t.started
 }
 
 // printable is an instance key for people: its dimensions.

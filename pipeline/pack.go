@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"cwharvest/pipeline/cloudwatch"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // packer fills requests with items as they come, those of each window apart. It
@@ -12,7 +12,7 @@ import (
 // order; where sizes differ, it looks some requests ahead for those that leave
 // no room unused.
 type packer struct {
-	series []store.Series
+	series []record.Series
 	single bool   // one item a request: GetMetricStatistics
 	bins   []*bin // by first use, so that flushing keeps the order
 }
@@ -23,7 +23,7 @@ const lookahead = 4
 
 // bin is what waits for requests of one window.
 type bin struct {
-	window  store.Window
+	window  record.Window
 	room    int    // queries that fit one request
 	items   []item // in the order they came
 	sizes   []int  // of items: their queries
@@ -31,7 +31,7 @@ type bin struct {
 	mixed   bool   // sizes differ
 }
 
-func (p *packer) window(it item) store.Window { return p.series[it.series].Windows[it.window] }
+func (p *packer) window(it item) record.Window { return p.series[it.series].Windows[it.window] }
 
 // add takes an item and returns a request that is ready with it, if any.
 func (p *packer) add(it item) *request {
@@ -53,7 +53,7 @@ func (p *packer) add(it item) *request {
 	return p.fill(b)
 }
 
-func (p *packer) bin(w store.Window) *bin {
+func (p *packer) bin(w record.Window) *bin {
 	for _, b := range p.bins {
 		if b.window == w {
 			return b
@@ -116,7 +116,7 @@ func (p *packer) bytes(it item) int {
 	return n
 }
 
-func (p *packer) request(w store.Window, items []item) *request {
+func (p *packer) request(w record.Window, items []item) *request {
 	r := &request{window: w, calls: 1}
 	for _, it := range items {
 		r.add(it, &p.series[it.series])

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"cwharvest/pipeline/cloudwatch"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // leastBins is the fewest bins of a capacity that hold items of these sizes, by
@@ -43,14 +43,14 @@ func leastBins(sizes []int, room int) int {
 // packSizes packs items of these numbers of statistics, in windows that leave
 // room for so many queries a request.
 func packSizes(sizes []int, room int) (requests []*request) {
-	var series []store.Series
+	var series []record.Series
 	points := int64(cloudwatch.MaxDatapoints / room)
 	for i, n := range sizes {
 		statistics := make([]string, n)
 		for k := range statistics {
 			statistics[k] = fmt.Sprintf("p%d", k)
 		}
-		series = append(series, store.Series{Metric: fmt.Sprint(i), Statistics: statistics, Windows: []store.Window{{End: points * 60, Period: 60}}})
+		series = append(series, record.Series{Metric: fmt.Sprint(i), Statistics: statistics, Windows: []record.Window{{End: points * 60, Period: 60}}})
 	}
 	p := packer{series: series}
 	for i := range sizes {
@@ -128,13 +128,13 @@ func TestPackingOfAFleet(t *testing.T) {
 // Long dimensions make requests smaller, not too large.
 func TestPackingKeepsToBytes(t *testing.T) {
 	long := strings.Repeat("x", 1000)
-	series := []store.Series{{Namespace: "N", Metric: "M", Statistics: []string{"Sum"}, Windows: []store.Window{{End: 300, Period: 300}}}}
+	series := []record.Series{{Namespace: "N", Metric: "M", Statistics: []string{"Sum"}, Windows: []record.Window{{End: 300, Period: 300}}}}
 	p := packer{series: series}
 	n := 0
 	for i := range 1000 {
 		it := item{instance: fmt.Sprint(i)}
 		for d := range 30 {
-			it.dimensions = append(it.dimensions, store.Dimension{Name: fmt.Sprint(d), Value: long})
+			it.dimensions = append(it.dimensions, record.Dimension{Name: fmt.Sprint(d), Value: long})
 		}
 		if r := p.add(it); r != nil {
 			n += len(r.items)

@@ -6,6 +6,7 @@ import (
 
 	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // maxBytes bounds the size of a request, which CloudWatch does not document.
@@ -13,15 +14,15 @@ const maxBytes = 768 << 10
 
 // AnsweredUntil returns when CloudWatch stops to answer requests for a window:
 // later ones get no datapoints and no error.
-func AnsweredUntil(w store.Window) time.Time {
+func AnsweredUntil(w record.Window) time.Time {
 	return time.Unix(w.Start, 0).UTC().Add(cloudwatch.KeptFor(w.Period))
 }
 
 // item is one series-window of one instance: what a request asks for and what
 // succeeds or fails as a whole.
 type item struct {
-	instance   string // store.Instance.Key
-	dimensions []store.Dimension
+	instance   string // record.Instance.Key
+	dimensions []record.Dimension
 	series     int // index into the plan's series
 	window     int // index into the series' windows
 }
@@ -29,7 +30,7 @@ type item struct {
 // request is one GetMetricData call: items that share a window and fit the
 // API's limits in one page.
 type request struct {
-	window  store.Window
+	window  record.Window
 	items   []item
 	queries int
 	points  int // estimated datapoints, as CloudWatch's quota counts them
@@ -40,14 +41,14 @@ type request struct {
 	successes int64 // of its target, when the request last failed
 }
 
-func (r *request) add(it item, s *store.Series) {
+func (r *request) add(it item, s *record.Series) {
 	r.items = append(r.items, it)
 	r.queries += len(s.Statistics)
 	r.points += len(s.Statistics) * r.window.Points()
 }
 
 // part returns a request for some of r's items, with r's history.
-func (r *request) part(items []item, series []store.Series) *request {
+func (r *request) part(items []item, series []record.Series) *request {
 	p := &request{window: r.window, calls: r.calls, sent: r.sent, suspicion: r.suspicion, successes: r.successes}
 	for _, it := range items {
 		p.add(it, &series[it.series])

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // fleet serves pending instances as the store does.
@@ -30,19 +31,19 @@ func cmpStrings(a, b string) int {
 	return 0
 }
 
-func newFleet(n int, missing func(i int) []store.SeriesWindow) fleet {
+func newFleet(n int, missing func(i int) []record.SeriesWindow) fleet {
 	f := make(fleet, n)
 	for i := range f {
-		f[i].Instance = store.Instance{
+		f[i].Instance = record.Instance{
 			Namespace:  "AWS/EC2",
-			Dimensions: []store.Dimension{{Name: "InstanceId", Value: fmt.Sprintf("i-%017d", i)}},
+			Dimensions: []record.Dimension{{Name: "InstanceId", Value: fmt.Sprintf("i-%017d", i)}},
 		}
 		f[i].Missing = missing(i)
 	}
 	return f
 }
 
-func allRequests(t *testing.T, series []store.Series, f fleet) []*request {
+func allRequests(t *testing.T, series []record.Series, f fleet) []*request {
 	t.Helper()
 	p := planner{pack: packer{series: series}, pending: f.pending}
 	var all []*request
@@ -58,19 +59,19 @@ func allRequests(t *testing.T, series []store.Series, f fleet) []*request {
 	}
 }
 
-func randomSeries(rng *rand.Rand) []store.Series {
+func randomSeries(rng *rand.Rand) []record.Series {
 	periods := []int64{60, 300, 3600}
-	series := make([]store.Series, 1+rng.IntN(6))
-	shared := make([]store.Window, 1+rng.IntN(4))
+	series := make([]record.Series, 1+rng.IntN(6))
+	shared := make([]record.Window, 1+rng.IntN(4))
 	start := int64(0)
 	for i := range shared {
 		period := periods[rng.IntN(len(periods))]
 		points := 1 + rng.Int64N(4032)
-		shared[i] = store.Window{Start: start, End: start + points*period, Period: period}
+		shared[i] = record.Window{Start: start, End: start + points*period, Period: period}
 		start = shared[i].End
 	}
 	for i := range series {
-		series[i] = store.Series{
+		series[i] = record.Series{
 			Namespace: "AWS/EC2", Metric: fmt.Sprintf("M%d", i),
 			Statistics: []string{"Average", "Maximum", "Minimum", "Sum", "SampleCount", "p50", "p99"}[:1+rng.IntN(7)],
 			Windows:    shared,
@@ -86,12 +87,12 @@ func TestPlanAsksEverythingOnce(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		series := randomSeries(rng)
 		want := map[string]int{}
-		f := newFleet(rng.IntN(1500), func(i int) []store.SeriesWindow {
-			var missing []store.SeriesWindow
+		f := newFleet(rng.IntN(1500), func(i int) []record.SeriesWindow {
+			var missing []record.SeriesWindow
 			for s := range series {
 				for w := range series[s].Windows {
 					if rng.IntN(4) > 0 {
-						missing = append(missing, store.SeriesWindow{Series: s, Window: w})
+						missing = append(missing, record.SeriesWindow{Series: s, Window: w})
 						want[fmt.Sprintf("AWS/EC2\x00InstanceId\x00InstanceId=i-%017d %d %d", i, s, w)]++
 					}
 				}
@@ -113,7 +114,7 @@ func TestPlanAsksEverythingOnce(t *testing.T) {
 	}
 }
 
-func checkRequest(t *testing.T, r *request, series []store.Series) {
+func checkRequest(t *testing.T, r *request, series []record.Series) {
 	t.Helper()
 	queries, points := 0, 0
 	for _, it := range r.items {
@@ -138,17 +139,17 @@ func TestPlanMeetsTheBound(t *testing.T) {
 	for _, c := range []struct{ instances, metrics, statistics, points int }{
 		{400, 5, 3, 288}, {350, 1, 1, 288}, {1000, 10, 1, 4032}, {501, 1, 1, 1}, {7, 3, 5, 20160}, {100, 1, 2, 12},
 	} {
-		var series []store.Series
-		var missing []store.SeriesWindow
+		var series []record.Series
+		var missing []record.SeriesWindow
 		for m := range c.metrics {
-			series = append(series, store.Series{
+			series = append(series, record.Series{
 				Namespace: "AWS/EC2", Metric: fmt.Sprintf("M%02d", m),
 				Statistics: []string{"Average", "Maximum", "Minimum", "Sum", "SampleCount"}[:c.statistics],
-				Windows:    []store.Window{{Start: 0, End: int64(c.points) * 300, Period: 300}},
+				Windows:    []record.Window{{Start: 0, End: int64(c.points) * 300, Period: 300}},
 			})
-			missing = append(missing, store.SeriesWindow{Series: m})
+			missing = append(missing, record.SeriesWindow{Series: m})
 		}
-		f := newFleet(c.instances, func(int) []store.SeriesWindow { return missing })
+		f := newFleet(c.instances, func(int) []record.SeriesWindow { return missing })
 		perRequest := min(500/c.statistics, 100_800/(c.points*c.statistics))
 		n := c.instances * c.metrics
 		want := (n + perRequest - 1) / perRequest

@@ -17,6 +17,7 @@ import (
 
 	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/sync/errgroup"
@@ -30,18 +31,18 @@ type Config struct {
 	// Connect returns the configuration for a target's clients: its
 	// credentials and region. It may be called again after a failure. Errors
 	// that implement Refused and NeedsPerson are understood.
-	Connect func(context.Context, store.Target) (aws.Config, error)
+	Connect func(context.Context, record.Target) (aws.Config, error)
 
 	// Protocol is CloudWatch's; default CBOR.
 	Protocol Protocol
 	// Statistics asks GetMetricStatistics instead of GetMetricData.
 	Statistics bool
 	// Shard holds what patterns stand for, of which the others are other shards'.
-	Shard store.Shard
+	Shard record.Shard
 	// Only selects targets; nil: all. The job stays open while others are pending.
-	Only func(store.Target) bool
+	Only func(record.Target) bool
 	// Tolerated says which targets may be denied without harm; nil: none.
-	Tolerated func(store.Target) bool
+	Tolerated func(record.Target) bool
 	// MaxCostUSD bounds what the job may cost at worst, over all runs; 0: no
 	// bound. It is held against the plan before anything is paid for.
 	MaxCostUSD float64
@@ -116,7 +117,7 @@ func setDefault[T comparable](field *T, value T) {
 // run is what the dispatchers of one run share.
 type run struct {
 	Config
-	series   []store.Series
+	series   []record.Series
 	groups   []Listing // what the plan asks of instances, by namespace and dimensions
 	listing  bool      // nothing is fetched yet; changes between schedules only
 	budget   budget
@@ -227,7 +228,7 @@ func (r *run) newLimiter() *limiter {
 	return newLimiter(r.QuotaShare)
 }
 
-func (r *run) selects(t store.Target) bool { return r.Only == nil || r.Only(t) }
+func (r *run) selects(t record.Target) bool { return r.Only == nil || r.Only(t) }
 
 // all returns the targets of this run, which grow when patterns are resolved.
 func (r *run) all() []*target {
@@ -243,7 +244,7 @@ func (r *run) addTarget(t *target) {
 }
 
 // groupsOf tells the series of a plan by what instances they are of.
-func groupsOf(series []store.Series) (groups []Listing) {
+func groupsOf(series []record.Series) (groups []Listing) {
 	for _, s := range series {
 		i := slices.IndexFunc(groups, func(g Listing) bool {
 			return g.Namespace == s.Namespace && slices.Equal(g.Dimensions, s.Dimensions)
@@ -257,7 +258,7 @@ func groupsOf(series []store.Series) (groups []Listing) {
 	return groups
 }
 
-func (r *run) enumeration(key store.Target, cfg aws.Config) *enumeration {
+func (r *run) enumeration(key record.Target, cfg aws.Config) *enumeration {
 	return newEnumeration(&r.Discovery, key, r.groups, cfg, r.Protocol, func() {
 		usd := r.Prices.Listing(1)
 		r.meter.charge(usd, usd)

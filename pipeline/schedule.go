@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // schedule works targets, at most MaxInFlight at a time. A target that must
@@ -58,7 +59,7 @@ func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 // found takes up the targets that a pattern stood for.
 func (s *schedule) found(t *target) {
 	for _, region := range t.regions {
-		key := store.Target{Account: t.key.Account, Region: region}
+		key := record.Target{Account: t.key.Account, Region: region}
 		if known := slices.ContainsFunc(s.run.all(), func(o *target) bool { return o.key == key }); known || !s.run.selects(key) {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 
 	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatch"
@@ -44,7 +45,7 @@ func (f *fetcher) fetchStatistics(ctx context.Context, r *request) answer {
 
 // statisticsInput returns the call for some statistics of a series-window, given
 // by their indexes.
-func (f *fetcher) statisticsInput(it item, w store.Window, statistics []int) *sdk.GetMetricStatisticsInput {
+func (f *fetcher) statisticsInput(it item, w record.Window, statistics []int) *sdk.GetMetricStatisticsInput {
 	s := &f.series[it.series]
 	in := &sdk.GetMetricStatisticsInput{
 		Namespace: &s.Namespace, MetricName: &s.Metric, Dimensions: sdkDimensions(it.dimensions),
@@ -86,7 +87,7 @@ func isNone(out *sdk.GetMetricStatisticsOutput) bool {
 
 // statisticsGrid takes datapoints in any order.
 type statisticsGrid struct {
-	window     store.Window
+	window     record.Window
 	statistics []string
 	columns    [][]float64 // one of each statistic
 	count      int

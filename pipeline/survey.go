@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/sync/errgroup"
@@ -17,8 +17,8 @@ import (
 
 // Survey is what a job would do in one target, without faults.
 type Survey struct {
-	Target        store.Target
-	Failure       *store.Failure // why the target is out of reach; the rest is then zero
+	Target        record.Target
+	Failure       *record.Failure // why the target is out of reach; the rest is then zero
 	Instances     int64
 	Series        int64
 	SeriesWindows int64
@@ -37,8 +37,8 @@ const surveyTries = 5
 // SurveyTargets lists the instances of targets and plans their requests as Run
 // would. It fetches nothing and writes nothing. Patterns are replaced by what
 // they stand for. It needs Discovery, Connect and the limits of a Config.
-func SurveyTargets(ctx context.Context, cfg Config, series []store.Series, targets []store.Target) ([]Survey, error) {
-	s := &surveyor{cfg: cfg.withDefaults(), series: series, seen: map[store.Target]bool{}}
+func SurveyTargets(ctx context.Context, cfg Config, series []record.Series, targets []record.Target) ([]Survey, error) {
+	s := &surveyor{cfg: cfg.withDefaults(), series: series, seen: map[record.Target]bool{}}
 	s.pool.SetLimit(s.cfg.MaxInFlight)
 	var patterns errgroup.Group
 	patterns.SetLimit(s.cfg.MaxInFlight)
@@ -68,15 +68,15 @@ func SurveyTargets(ctx context.Context, cfg Config, series []store.Series, targe
 
 type surveyor struct {
 	cfg    Config
-	series []store.Series
+	series []record.Series
 	pool   errgroup.Group // its members never fail
 
 	mu   sync.Mutex // guards what is below
-	seen map[store.Target]bool
+	seen map[record.Target]bool
 	done []Survey
 }
 
-func (s *surveyor) begin(ctx context.Context, t store.Target) {
+func (s *surveyor) begin(ctx context.Context, t record.Target) {
 	if !s.cfg.Shard.Holds(t) || s.cfg.Only != nil && !s.cfg.Only(t) {
 		return
 	}
@@ -95,7 +95,7 @@ func (s *surveyor) add(v Survey) {
 	s.done = append(s.done, v)
 }
 
-func (s *surveyor) resolve(ctx context.Context, pattern store.Target) (targets []store.Target) {
+func (s *surveyor) resolve(ctx context.Context, pattern record.Target) (targets []record.Target) {
 	var regions []string
 	err := s.try(ctx, func(ctx context.Context) error {
 		cfg, err := s.cfg.Connect(ctx, pattern)
@@ -109,7 +109,7 @@ func (s *surveyor) resolve(ctx context.Context, pattern store.Target) (targets [
 		s.add(Survey{Target: pattern, Failure: &f})
 	}
 	for _, region := range regions {
-		targets = append(targets, store.Target{Account: pattern.Account, Region: region})
+		targets = append(targets, record.Target{Account: pattern.Account, Region: region})
 	}
 	return targets
 }
@@ -136,7 +136,7 @@ func (s *surveyor) try(ctx context.Context, call func(context.Context) error) (e
 	return err
 }
 
-func (s *surveyor) survey(ctx context.Context, t store.Target) Survey {
+func (s *surveyor) survey(ctx context.Context, t record.Target) Survey {
 	v := Survey{Target: t}
 	instances, err := s.instances(ctx, t, &v)
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *surveyor) survey(ctx context.Context, t store.Target) Survey {
 }
 
 // instances returns a target's instances by key, each once.
-func (s *surveyor) instances(ctx context.Context, t store.Target, v *Survey) (map[string]store.Instance, error) {
+func (s *surveyor) instances(ctx context.Context, t record.Target, v *Survey) (map[string]record.Instance, error) {
 	var cfg aws.Config
 	err := s.try(ctx, func(ctx context.Context) (err error) {
 		cfg, err = s.cfg.Connect(ctx, t)
@@ -159,13 +159,13 @@ func (s *surveyor) instances(ctx context.Context, t store.Target, v *Survey) (ma
 		return nil, err
 	}
 	pages := newEnumeration(&s.cfg.Discovery, t, groupsOf(s.series), cfg, s.cfg.Protocol, func() { v.Charged++ })
-	all := map[string]store.Instance{}
+	all := map[string]record.Instance{}
 	for last := false; !last; {
 		err := s.try(ctx, func(ctx context.Context) (err error) {
-			var page []store.Instance
+			var page []record.Instance
 			page, last, err = pages.next(ctx)
 			for _, in := range page {
-				all[in.Key()] = store.Instance{Namespace: in.Namespace, Dimensions: in.Dimensions}
+				all[in.Key()] = record.Instance{Namespace: in.Namespace, Dimensions: in.Dimensions}
 			}
 			return err
 		})
@@ -177,7 +177,7 @@ func (s *surveyor) instances(ctx context.Context, t store.Target, v *Survey) (ma
 }
 
 // plan packs the requests for instances as a run's planner does.
-func (s *surveyor) plan(instances map[string]store.Instance, v *Survey) {
+func (s *surveyor) plan(instances map[string]record.Instance, v *Survey) {
 	pack := packer{series: s.series, single: s.cfg.Statistics}
 	clock := newSurveyClock(&s.cfg)
 	count := func(r *request) {
@@ -211,8 +211,8 @@ func (s *surveyor) plan(instances map[string]store.Instance, v *Survey) {
 	v.Duration = clock.total()
 }
 
-func isOf(in *store.Instance, s *store.Series) bool {
-	return in.Namespace == s.Namespace && slices.EqualFunc(in.Dimensions, s.Dimensions, func(d store.Dimension, name string) bool { return d.Name == name })
+func isOf(in *record.Instance, s *record.Series) bool {
+	return in.Namespace == s.Namespace && slices.EqualFunc(in.Dimensions, s.Dimensions, func(d record.Dimension, name string) bool { return d.Name == name })
 }
 
 // surveyClock adds up what requests take of a target's quotas.

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"testing"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
@@ -40,7 +40,7 @@ func page(w io.Writer, token string) {
 
 // listServed lists instances as a target does, and returns what ended it.
 func listServed(cfg aws.Config) error {
-	e := newEnumeration(&Discovery{EC2: true}, store.Target{Account: "111122223333", Region: "us-east-1"}, nil, cfg, CBOR, func() {})
+	e := newEnumeration(&Discovery{EC2: true}, record.Target{Account: "111122223333", Region: "us-east-1"}, nil, cfg, CBOR, func() {})
 	for {
 		_, last, err := e.next(context.Background())
 		switch {
@@ -122,8 +122,8 @@ func TestPagesOfDataEnd(t *testing.T) {
 				next := token(n)
 				io.WriteString(w, "\xa2\x71MetricDataResults\x80\x69NextToken"+string(rune(0x60+len(next)))+next)
 			})
-			f := &fetcher{client: cloudwatch.NewFromConfig(cfg), series: []store.Series{{Namespace: "N", Metric: "M", Statistics: []string{"Sum"}}}}
-			a := f.fetch(t.Context(), &request{items: []item{{}}, window: store.Window{End: 300, Period: 300}, queries: 1})
+			f := &fetcher{client: cloudwatch.NewFromConfig(cfg), series: []record.Series{{Namespace: "N", Metric: "M", Statistics: []string{"Sum"}}}}
+			a := f.fetch(t.Context(), &request{items: []item{{}}, window: record.Window{End: 300, Period: 300}, queries: 1})
 			if !errors.Is(a.err, errPages) || classify(a.err) != transient || *asked > mostPages+1 || name == "one token" && *asked > 2 {
 				t.Errorf("%v after %d calls", a.err, *asked)
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 const (
@@ -121,7 +122,7 @@ func (t *target) fail(it item, poison bool, err error) {
 	}}}
 }
 
-func (t *target) deny(f store.Failure) {
+func (t *target) deny(f record.Failure) {
 	if t.denied {
 		return
 	}
@@ -177,7 +178,7 @@ func (t *target) pause(sent time.Time, c class, err error) {
 func (t *target) giveUp() {
 	p, most := t.pausedFor(), t.run.GiveUpAfter
 	if most > 0 && p.failures > outageAfter && time.Since(p.began) > most {
-		t.deny(store.Failure{Class: "gave_up", Message: fmt.Sprintf("out for %v, longer than --give-up-after: %s", time.Since(p.began).Round(time.Second), p.reason)})
+		t.deny(record.Failure{Class: "gave_up", Message: fmt.Sprintf("out for %v, longer than --give-up-after: %s", time.Since(p.began).Round(time.Second), p.reason)})
 	}
 }
 
@@ -186,7 +187,7 @@ func (t *target) giveUp() {
 func (t *target) ageOut(items []item) {
 	for _, it := range items {
 		w := t.run.series[it.series].Windows[it.window]
-		f := store.Failure{Class: "retention_passed", Message: fmt.Sprintf("CloudWatch keeps no datapoints by %ds from %s any more",
+		f := record.Failure{Class: "retention_passed", Message: fmt.Sprintf("CloudWatch keeps no datapoints by %ds from %s any more",
 			w.Period, time.Unix(w.Start, 0).UTC().Format(time.RFC3339))}
 		t.run.out <- entry{results: []store.Result{{
 			Target: t.key, Instance: it.instance, Series: it.series, Window: it.window, Failure: &f,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // A group commit gathers what arrives within commitWithin, or sooner when
@@ -153,7 +154,7 @@ func (m *meter) charge(cost, worst float64) {
 }
 
 // price is what a request costs once it is answered.
-func (r *request) price(series []store.Series) (cost, worst float64) {
+func (r *request) price(series []record.Series) (cost, worst float64) {
 	for _, it := range r.items {
 		s := &series[it.series]
 		cost += s.CostUSD / float64(len(s.Windows))
@@ -172,8 +173,8 @@ func (r *run) controlPrice() (usd, worst float64) {
 }
 
 // take returns what was counted since the last take.
-func (m *meter) take() store.Counters {
-	c := store.Counters{
+func (m *meter) take() record.Counters {
+	c := record.Counters{
 		RequestsSent:     m.sent.Swap(0),
 		RequestsRepeated: m.repeated.Swap(0),
 		Throttled:        m.throttled.Swap(0),

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // A group commit of short series, or of discovered instances, takes no more
@@ -15,7 +16,7 @@ func TestGroupCommitsAreBounded(t *testing.T) {
 		most  int // entries in a commit
 	}{
 		"a day of hours":       {entry{results: make([]store.Result, 500), buffer: &hours}, 24},
-		"discovered instances": {entry{discovery: &store.Discovery{Instances: make([]store.Instance, 1000)}}, 3},
+		"discovered instances": {entry{discovery: &store.Discovery{Instances: make([]record.Instance, 1000)}}, 3},
 	} {
 		in := make(chan entry, 100)
 		for range cap(in) {

@@ -16,6 +16,7 @@ import (
 
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 )
 
 // claimName is the file by which a harvest directory claims a place of output:
@@ -41,18 +42,18 @@ type claim struct {
 // claims are what makes a place of output a directory's own. Shards share the
 // first and have another one each, so that neither a whole directory comes among
 // them, nor shards of another division, nor the same one twice.
-func claims(own claim, shard Shard) []claim {
-	if shard == (Shard{}) {
+func claims(own claim, shard record.Shard) []claim {
+	if shard == (record.Shard{}) {
 		own.file, own.by = claimName, own.ID
 		return []claim{own}
 	}
 	division := fmt.Sprintf("%d shards", shard.Of)
-	own.file, own.by = strings.TrimSuffix(claimName, ".json")+"-"+shard.name()+".json", own.ID
+	own.file, own.by = strings.TrimSuffix(claimName, ".json")+"-"+shard.Name()+".json", own.ID
 	return []claim{{ID: division, Directory: "of " + division, file: claimName, by: own.ID}, own}
 }
 
 // claimsOf are a job's, in the order in which they are made.
-func (d *Dir) claimsOf(ctx context.Context, shard Shard) (all []claim, err error) {
+func (d *Dir) claimsOf(ctx context.Context, shard record.Shard) (all []claim, err error) {
 	err = retryTransient(ctx, d.full, func() error {
 		own, err := d.identity()
 		all = claims(own, shard)
@@ -62,7 +63,7 @@ func (d *Dir) claimsOf(ctx context.Context, shard Shard) (all []claim, err error
 }
 
 // checkClaims refuses a place of output that is another directory's.
-func (d *Dir) checkClaims(ctx context.Context, out string, shard Shard) error {
+func (d *Dir) checkClaims(ctx context.Context, out string, shard record.Shard) error {
 	all, err := d.claimsOf(ctx, shard)
 	if err != nil {
 		return err
@@ -77,16 +78,16 @@ func (d *Dir) checkClaims(ctx context.Context, out string, shard Shard) error {
 }
 
 // claimOut makes a place of output the directory's own.
-func (d *Dir) claimOut(ctx context.Context, out string, shard Shard) error {
+func (d *Dir) claimOut(ctx context.Context, out string, shard record.Shard) error {
 	all, err := d.claimsOf(ctx, shard)
 	if err != nil {
 		return err
 	}
 	for _, c := range all {
-		if isRemote(out) {
+		if record.IsRemote(out) {
 			err = retryTransient(ctx, d.unanswered, func() error { return d.claimRemote(ctx, out, c) })
 		} else {
-			err = retryTransient(ctx, d.full, func() error { return claimLocal(&d.files, out, c) })
+			err = retryTransient(ctx, d.full, func() error { return claimLocal(&d.disk.Files, out, c) })
 		}
 		if err != nil {
 			return err
@@ -97,11 +98,11 @@ func (d *Dir) claimOut(ctx context.Context, out string, shard Shard) error {
 
 // checkClaim compares a claim with what is there; fs.ErrNotExist: nothing is.
 func (d *Dir) checkClaim(ctx context.Context, out string, c claim) error {
-	if !isRemote(out) {
+	if !record.IsRemote(out) {
 		held, err := readClaim(filepath.Join(out, c.file))
 		return c.against(held, err, out)
 	}
-	at, err := d.place(out)
+	at, err := d.disk.Place(out)
 	if err != nil {
 		return err
 	}
@@ -141,7 +142,7 @@ func (d *Dir) claimRemote(ctx context.Context, out string, c claim) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	at, err := d.place(out)
+	at, err := d.disk.Place(out)
 	if err != nil {
 		return err
 	}
@@ -149,8 +150,8 @@ func (d *Dir) claimRemote(ctx context.Context, out string, c claim) error {
 	if err != nil {
 		return err
 	}
-	part := Part{Name: c.file}
-	err = build(at, &d.files, &part, func(w io.Writer) error { _, err := w.Write(data); return err })
+	part := record.Part{Name: c.file}
+	err = build(at, &d.disk.Files, &part, func(w io.Writer) error { _, err := w.Write(data); return err })
 	if err == nil {
 		err = at.Publish(ctx, c.file, part.SHA256)
 	}
@@ -185,7 +186,7 @@ func parseClaim(name string, data []byte) (c claim, err error) {
 
 // identity returns the directory's own claim, made once.
 func (d *Dir) identity() (claim, error) {
-	path := filepath.Join(d.jobs(), claimName)
+	path := filepath.Join(d.disk.JobsPath(), claimName)
 	c, err := readClaim(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return c, err
@@ -194,9 +195,9 @@ func (d *Dir) identity() (claim, error) {
 	if _, err := rand.Read(id[:]); err != nil {
 		return c, err
 	}
-	c = claim{ID: hex.EncodeToString(id[:]), Directory: d.path}
+	c = claim{ID: hex.EncodeToString(id[:]), Directory: d.disk.Path}
 	c.by = c.ID
-	return c, writeClaim(&d.files, path, c)
+	return c, writeClaim(&d.disk.Files, path, c)
 }
 
 // readClaim gives who is writing it a second: without hard links it is there

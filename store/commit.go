@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"cwharvest/store/record"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -27,10 +29,10 @@ func (j *Job) Commit(ctx context.Context, b *Batch) error {
 func (j *Job) commit(b *Batch) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	c := commit{job: j, touched: map[Target]*targetRecord{}}
+	c := commit{job: j, touched: map[record.Target]*record.TargetRecord{}}
 	sealed := false
-	j.encode.begin()
-	err := j.save(func(r *jobRecord, tx *bolt.Tx) (err error) {
+	j.encode.Begin()
+	err := j.save(func(r *record.JobRecord, tx *bolt.Tx) (err error) {
 		c.tx, c.record = tx, r
 		if err := c.apply(b); err != nil {
 			return err
@@ -45,9 +47,9 @@ func (j *Job) commit(b *Batch) error {
 		return fmt.Errorf("commit to job %s: %w", j.plan.ID, err)
 	}
 	done := int64(0)
-	for t, record := range c.touched {
-		done += record.PointsDone - j.targets[t].PointsDone
-		j.targets[t] = *record
+	for t, rec := range c.touched {
+		done += rec.PointsDone - j.targets[t].PointsDone
+		j.targets[t] = *rec
 	}
 	j.pace.add(time.Now(), done)
 	for _, t := range c.resolved {
@@ -61,9 +63,9 @@ func (j *Job) commit(b *Batch) error {
 type commit struct {
 	job      *Job
 	tx       *bolt.Tx
-	record   *jobRecord
-	touched  map[Target]*targetRecord
-	resolved []Target // patterns: no longer targets
+	record   *record.JobRecord
+	touched  map[record.Target]*record.TargetRecord
+	resolved []record.Target // patterns: no longer targets
 	spooled  int64
 
 	segment *bolt.Bucket // the active one; nil until needed
@@ -73,12 +75,12 @@ type commit struct {
 // openInstance is an instance whose progress is read and not yet put back:
 // results of one instance follow each other.
 type openInstance struct {
-	target   Target
-	record   *targetRecord
+	target   record.Target
+	record   *record.TargetRecord
 	bucket   *bolt.Bucket // of the target's progress
 	key      string
-	shape    *shape // nil: no instance is open
-	progress progress
+	shape    *record.Shape // nil: no instance is open
+	progress record.Progress
 }
 
 // open returns the result's instance, after it has put back the one before.
@@ -95,7 +97,7 @@ func (c *commit) open(r *Result) (_ *openInstance, err error) {
 		if o.record, err = c.target(r.Target); err != nil {
 			return nil, err
 		}
-		if o.bucket, err = c.tx.Bucket(bucketProgress).CreateBucketIfNotExists(targetKey(r.Target)); err != nil {
+		if o.bucket, err = c.tx.Bucket(record.BucketProgress).CreateBucketIfNotExists(record.TargetKey(r.Target)); err != nil {
 			return nil, err
 		}
 	}
@@ -104,7 +106,7 @@ func (c *commit) open(r *Result) (_ *openInstance, err error) {
 	if o.shape, err = c.job.shapeOf(key); err != nil {
 		return nil, err
 	}
-	if o.progress, err = decodeProgress(o.bucket.Get(key), len(o.shape.bits)); err != nil {
+	if o.progress, err = record.DecodeProgress(o.bucket.Get(key), len(o.shape.Bits)); err != nil {
 		return nil, fmt.Errorf("instance %q: %w", o.key, err)
 	}
 	return o, nil
@@ -115,7 +117,7 @@ func (o *openInstance) putBack() error {
 		return nil
 	}
 	o.shape = nil
-	return o.bucket.Put([]byte(o.key), o.progress.encode())
+	return o.bucket.Put([]byte(o.key), o.progress.Encode())
 }
 
 func (c *commit) apply(b *Batch) error {
@@ -142,9 +144,9 @@ func (c *commit) apply(b *Batch) error {
 			return err
 		}
 	}
-	c.record.Counters.add(b.Counters)
-	for t, record := range c.touched {
-		if err := putJSON(c.tx.Bucket(bucketTargets), targetKey(t), record); err != nil {
+	c.record.Counters.Add(b.Counters)
+	for t, rec := range c.touched {
+		if err := record.PutJSON(c.tx.Bucket(record.BucketTargets), record.TargetKey(t), rec); err != nil {
 			return err
 		}
 	}
@@ -162,7 +164,7 @@ func (c *commit) deny(d *Denial) error {
 		return nil // it was tried once more
 	}
 	before := map[string]time.Time{}
-	if err := getJSON(c.tx.Bucket(bucketMeta), keyDenied, &before); err != nil {
+	if err := record.GetJSON(c.tx.Bucket(record.BucketMeta), record.KeyDenied, &before); err != nil {
 		return err
 	}
 	if t.DeniedSince = before[d.Target.String()]; t.DeniedSince.IsZero() {
@@ -171,28 +173,16 @@ func (c *commit) deny(d *Denial) error {
 	return nil
 }
 
-func (a *Counters) add(b Counters) {
-	a.RequestsSent += b.RequestsSent
-	a.RequestsRepeated += b.RequestsRepeated
-	a.Throttled += b.Throttled
-	a.SessionsAssumed += b.SessionsAssumed
-	a.RefusedExpired += b.RefusedExpired
-	a.SessionWaits += b.SessionWaits
-	a.FallbackSwitches += b.FallbackSwitches
-	a.CostUSD += b.CostUSD
-	a.CostWorstUSD += b.CostWorstUSD
-}
-
-func (c *commit) target(t Target) (*targetRecord, error) {
-	if record := c.touched[t]; record != nil {
-		return record, nil
+func (c *commit) target(t record.Target) (*record.TargetRecord, error) {
+	if rec := c.touched[t]; rec != nil {
+		return rec, nil
 	}
-	record, known := c.job.targets[t]
+	rec, known := c.job.targets[t]
 	if !known {
 		return nil, fmt.Errorf("target %s is not in the job", t)
 	}
-	c.touched[t] = &record
-	return &record, nil
+	c.touched[t] = &rec
+	return &rec, nil
 }
 
 // resolve replaces a pattern by the targets it stands for.
@@ -203,12 +193,12 @@ func (c *commit) resolve(r *Resolution) error {
 	delete(c.touched, r.Target)
 	c.resolved = append(c.resolved, r.Target)
 	for _, region := range r.Regions {
-		t := Target{r.Target.Account, region}
+		t := record.Target{Account: r.Target.Account, Region: region}
 		if _, known := c.job.targets[t]; !known && c.touched[t] == nil {
-			c.touched[t] = &targetRecord{}
+			c.touched[t] = &record.TargetRecord{}
 		}
 	}
-	return c.tx.Bucket(bucketTargets).Delete(targetKey(r.Target))
+	return c.tx.Bucket(record.BucketTargets).Delete(record.TargetKey(r.Target))
 }
 
 // discover adds a page of instances. What is known already stays counted once.
@@ -217,7 +207,7 @@ func (c *commit) discover(d *Discovery) error {
 	if err != nil {
 		return err
 	}
-	bucket, err := c.tx.Bucket(bucketInstances).CreateBucketIfNotExists(targetKey(d.Target))
+	bucket, err := c.tx.Bucket(record.BucketInstances).CreateBucketIfNotExists(record.TargetKey(d.Target))
 	if err != nil {
 		return err
 	}
@@ -233,11 +223,11 @@ func (c *commit) discover(d *Discovery) error {
 			}
 		} else {
 			t.Planned++
-			t.PointsPlanned += sh.points
-			t.CostPlanned += sh.cost
-			t.WorstPlanned += sh.worst
+			t.PointsPlanned += sh.Points
+			t.CostPlanned += sh.Cost
+			t.WorstPlanned += sh.Worst
 		}
-		if err := putJSON(bucket, key, in); err != nil {
+		if err := record.PutJSON(bucket, key, in); err != nil {
 			return err
 		}
 	}
@@ -247,8 +237,8 @@ func (c *commit) discover(d *Discovery) error {
 
 // merge adds what another source says of an instance; the later one knows
 // better, unless it knows nothing but the name.
-func merge(old []byte, in Instance) (Instance, error) {
-	var known Instance
+func merge(old []byte, in record.Instance) (record.Instance, error) {
+	var known record.Instance
 	if err := json.Unmarshal(old, &known); err != nil {
 		return in, fmt.Errorf("instance %q: %w", in.Key(), err)
 	}
@@ -271,11 +261,11 @@ func (c *commit) settle(r *Result) error {
 	if err != nil {
 		return err
 	}
-	bit, known := o.shape.index[SeriesWindow{Series: r.Series, Window: r.Window}]
+	bit, known := o.shape.Index[record.SeriesWindow{Series: r.Series, Window: r.Window}]
 	if !known {
 		return fmt.Errorf("series-window %d/%d is not in the plan of %q", r.Series, r.Window, r.Instance)
 	}
-	if o.progress.settled(bit) {
+	if o.progress.Marked(bit) {
 		c.record.Repeated++
 		return nil
 	}
@@ -287,31 +277,20 @@ func (c *commit) settle(r *Result) error {
 	if err != nil {
 		return err
 	}
-	o.record.PointsDone += c.job.plan.Series[r.Series].points(r.Window)
-	if o.progress.settle(bit, len(o.shape.bits), r.Failure != nil) {
-		o.record.complete(&o.progress)
+	o.record.PointsDone += c.job.plan.Series[r.Series].Points(r.Window)
+	if o.progress.Mark(bit, len(o.shape.Bits), r.Failure != nil) {
+		o.record.CountInstance(&o.progress)
 	}
 	return nil
 }
 
-func (r *targetRecord) complete(p *progress) {
-	switch {
-	case p.failed != nil:
-		r.Failed++
-	case p.rows == 0:
-		r.Empty++
-	default:
-		r.Done++
-	}
-}
-
 func (c *commit) fail(r *Result) error {
-	key := failureKey(r.Target, []byte(r.Instance))
-	bucket := c.tx.Bucket(bucketFailures)
+	key := record.FailureKey(r.Target, []byte(r.Instance))
+	bucket := c.tx.Bucket(record.BucketFailures)
 	if bucket.Get(key) != nil {
 		return nil // the first reason stands for the instance
 	}
-	return putJSON(bucket, key, r.Failure)
+	return record.PutJSON(bucket, key, r.Failure)
 }
 
 // spoolFill is how full bbolt makes the pages of a segment: results come nearly in
@@ -320,7 +299,7 @@ const spoolFill = 0.95
 
 // spool puts the datapoints of one series-window into the active segment, one
 // value per UTC date.
-func (c *commit) spool(r *Result, p *progress) error {
+func (c *commit) spool(r *Result, p *record.Progress) error {
 	if r.Columns == nil {
 		return nil
 	}
@@ -334,11 +313,11 @@ func (c *commit) spool(r *Result, p *progress) error {
 		return err
 	}
 	for from := 0; from < w.Points(); {
-		day := (w.Start + int64(from)*w.Period) / secondsPerDay
-		midnight := (day + 1) * secondsPerDay
+		day := (w.Start + int64(from)*w.Period) / record.SecondsPerDay
+		midnight := (day + 1) * record.SecondsPerDay
 		to := min(w.Points(), int((midnight-w.Start+w.Period-1)/w.Period))
-		key := spoolKey(day, r.Target, r.Instance, r.Series, r.Window)
-		value, rows, datapoints := c.job.encode.encode(key, w, r.Columns, from, to)
+		key := record.SpoolKey(day, r.Target, r.Instance, r.Series, r.Window)
+		value, rows, datapoints := c.job.encode.Encode(key, w, r.Columns, from, to)
 		from = to
 		if rows == 0 {
 			continue
@@ -349,14 +328,14 @@ func (c *commit) spool(r *Result, p *progress) error {
 		c.count(day, len(key)+len(value), rows)
 		c.record.SeriesRows[r.Series] += int64(rows)
 		c.record.Datapoints += datapoints
-		p.rows += uint64(rows)
+		p.Rows += uint64(rows)
 	}
 	return nil
 }
 
 func (c *commit) activeSegment() (_ *bolt.Bucket, err error) {
 	if c.segment == nil {
-		if c.segment, err = c.tx.Bucket(bucketSpool).CreateBucketIfNotExists(segmentKey(c.record.Segment)); err != nil {
+		if c.segment, err = c.tx.Bucket(record.BucketSpool).CreateBucketIfNotExists(record.SegmentKey(c.record.Segment)); err != nil {
 			return nil, err
 		}
 		c.segment.FillPercent = spoolFill
@@ -395,12 +374,12 @@ const mostRows = 1 << 28
 
 // seal ends the active segment: in the same transaction the writer gets a new
 // one and the intent to publish the old one is recorded.
-func seal(tx *bolt.Tx, r *jobRecord, plan Plan) error {
-	in := intent{Segment: r.Segment, Bytes: r.Spooled}
+func seal(tx *bolt.Tx, r *record.JobRecord, plan record.Plan) error {
+	in := record.Intent{Segment: r.Segment, Bytes: r.Spooled}
 	for _, day := range r.Days {
-		in.Parts = append(in.Parts, Part{Name: partName(plan, day, r.Segment), Segment: r.Segment, Date: dateOf(day)})
+		in.Parts = append(in.Parts, record.Part{Name: record.PartName(plan, day, r.Segment), Segment: r.Segment, Date: record.DateOf(day)})
 	}
 	r.Segment++
 	r.Spooled, r.SegmentRows, r.Days = 0, 0, nil
-	return putJSON(tx.Bucket(bucketIntents), segmentKey(in.Segment), in)
+	return record.PutJSON(tx.Bucket(record.BucketIntents), record.SegmentKey(in.Segment), in)
 }

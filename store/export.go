@@ -13,6 +13,7 @@ import (
 
 	"cwharvest/store/encode"
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 )
 
 // Export is what published data are turned into.
@@ -20,7 +21,7 @@ type Export struct {
 	Out    string // a directory
 	Format encode.Format
 	// Job selects jobs; nil: all.
-	Job func(*Plan) bool
+	Job func(*record.Plan) bool
 }
 
 // Exported counts what Export wrote.
@@ -33,28 +34,25 @@ type Exported struct {
 // ExportParts writes the published parts of a directory in another format,
 // part by part under the same names, without fetching anything. What is there
 // already is kept: parts never change.
-func ExportParts(ctx context.Context, dir string, cfg Config, e Export) (done Exported, err error) {
-	if err := exists(dir); err != nil {
+func ExportParts(ctx context.Context, dir string, remote record.Remote, e Export) (done Exported, err error) {
+	d, err := record.OpenDir(dir, remote)
+	if err != nil {
 		return done, err
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return done, err
-	}
-	d := newDir(dir, cfg)
-	ids, err := jobIDs(dir)
+	ids, err := record.JobIDs(d.Path)
 	if err != nil {
 		return done, err
 	}
 	selected := 0
 	for _, id := range ids {
-		x := exporting{Export: e, dir: d, to: place.NewLocal(e.Out, &d.files), done: &done}
-		if x.plan, err = d.readPlan(id); err != nil {
+		x := exporting{Export: e, dir: d, to: place.NewLocal(e.Out, &d.Files), done: &done}
+		if x.plan, err = d.ReadPlan(id); err != nil {
 			return done, err
 		}
 		if e.Job != nil && !e.Job(&x.plan) {
 			continue
 		}
-		if err := d.checkFormat(id); err != nil {
+		if err := d.CheckFormat(id); err != nil {
 			return done, fmt.Errorf("export job %s: %w", id, err)
 		}
 		selected++
@@ -63,7 +61,7 @@ func ExportParts(ctx context.Context, dir string, cfg Config, e Export) (done Ex
 		}
 	}
 	if selected == 0 {
-		return done, fmt.Errorf("%s: %w", dir, ErrNoJob)
+		return done, fmt.Errorf("%s: %w", dir, record.ErrNoJob)
 	}
 	return done, nil
 }
@@ -71,8 +69,8 @@ func ExportParts(ctx context.Context, dir string, cfg Config, e Export) (done Ex
 // exporting is one job's parts on their way into another format.
 type exporting struct {
 	Export
-	dir  *Dir
-	plan Plan
+	dir  *record.Dir
+	plan record.Plan
 	to   place.Place
 	done *Exported
 }
@@ -80,14 +78,14 @@ type exporting struct {
 // job exports what the manifest file lists: it is only ever replaced as a whole,
 // so a run may go on meanwhile.
 func (x *exporting) job(ctx context.Context) error {
-	m, err := readManifest(x.dir.path, x.plan.ID)
+	m, err := record.ReadManifest(x.dir.Path, x.plan.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing is published yet
 	}
 	if err != nil {
 		return err
 	}
-	from, err := x.dir.place(x.plan.Out)
+	from, err := x.dir.Place(x.plan.Out)
 	if err != nil {
 		return err
 	}
@@ -103,7 +101,7 @@ func (x *exporting) job(ctx context.Context) error {
 	}
 	exported := map[string]bool{}
 	for _, p := range m.Parts {
-		name := strings.TrimSuffix(p.Name, x.plan.format().Suffix()) + x.Format.Suffix()
+		name := strings.TrimSuffix(p.Name, x.plan.OutputFormat().Suffix()) + x.Format.Suffix()
 		if err := x.part(ctx, from, p, name); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
@@ -139,13 +137,13 @@ func (x *exporting) forget(ctx context.Context, names []string, exported map[str
 	return nil
 }
 
-func (x *exporting) part(ctx context.Context, from place.Place, p Part, name string) error {
+func (x *exporting) part(ctx context.Context, from place.Place, p record.Part, name string) error {
 	if _, _, err := x.to.Sum(ctx, name, false); err == nil {
 		x.done.Kept++
 		return nil
 	}
-	is := Part{Name: name}
-	err := build(x.to, &x.dir.files, &is, func(w io.Writer) error {
+	is := record.Part{Name: name}
+	err := build(x.to, &x.dir.Files, &is, func(w io.Writer) error {
 		return x.convert(ctx, w, from, p)
 	})
 	if err != nil {
@@ -156,14 +154,14 @@ func (x *exporting) part(ctx context.Context, from place.Place, p Part, name str
 	return x.to.Publish(ctx, name, is.SHA256)
 }
 
-func (x *exporting) convert(ctx context.Context, w io.Writer, from place.Place, p Part) (err error) {
+func (x *exporting) convert(ctx context.Context, w io.Writer, from place.Place, p record.Part) (err error) {
 	statistics := x.plan.Statistics()
 	out, err := x.Format.NewWriter(w, statistics, map[string]string{"cwharvest.job": x.plan.ID, "cwharvest.plan": string(x.plan.Settings)})
 	if err != nil {
 		return err
 	}
 	rows := int64(0)
-	err = readRuns(ctx, from, x.plan.format(), p.Name, func(run *encode.Run, columns []string) error {
+	err = record.ReadRuns(ctx, from, x.plan.OutputFormat(), p.Name, func(run *encode.Run, columns []string) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"cwharvest/store/record"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -35,11 +37,11 @@ func (j *Job) finish(ctx context.Context) error {
 	if err := j.writeManifest(); err != nil {
 		return err
 	}
-	return j.changeRecord(func(r *jobRecord) {
-		r.State = Finished
+	return j.changeRecord(func(r *record.JobRecord) {
+		r.State = record.Finished
 		for _, t := range j.targets {
 			if t.Denied != nil && !t.Tolerated || t.Failed > 0 {
-				r.State = FinishedWithFailures
+				r.State = record.FinishedWithFailures
 			}
 		}
 	})
@@ -51,7 +53,7 @@ func (j *Job) sealRest() error {
 	if len(j.record.Days) == 0 {
 		return nil
 	}
-	err := j.save(func(r *jobRecord, tx *bolt.Tx) error { return seal(tx, r, j.plan) })
+	err := j.save(func(r *record.JobRecord, tx *bolt.Tx) error { return seal(tx, r, j.plan) })
 	if err != nil {
 		return fmt.Errorf("seal the last segment: %w", err)
 	}

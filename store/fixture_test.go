@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"cwharvest/store/check"
 	"cwharvest/store/durable"
+	"cwharvest/store/record"
 )
 
 // fixture is a job in the making and what must come of it.
@@ -22,38 +24,38 @@ type fixture struct {
 	testing.TB
 	rng  *rand.Rand
 	path string
-	plan Plan
+	plan record.Plan
 	job  *Job // of the attempt at hand
 	// fault is planted in every directory that the fixture opens.
 	fault func(step durable.Step, after bool) error
 
-	instances []Instance
+	instances []record.Instance
 	results   []Result
 	want      map[string]string // row name -> values
 }
 
-var testTargets = []Target{{"111122223333", "eu-west-1"}, {"111122223333", "us-east-1"}, {"444455556666", "us-east-1"}}
+var testTargets = []record.Target{{Account: "111122223333", Region: "eu-west-1"}, {Account: "111122223333", Region: "us-east-1"}, {Account: "444455556666", Region: "us-east-1"}}
 
 // newFixture plans two series over three dates, split into windows at odd
 // places, for some instances of each target.
 func newFixture(t testing.TB, seed uint64) *fixture {
 	f := &fixture{TB: t, rng: rand.New(rand.NewPCG(seed, 3)), path: t.TempDir(), want: map[string]string{}}
 	start := time.Date(2026, 11, 19, 22, 0, 0, 0, time.UTC)
-	windows := []Window{
-		{start.Unix(), start.Add(7 * time.Hour).Unix(), 3600},
-		{start.Add(7 * time.Hour).Unix(), start.Add(30 * time.Hour).Unix(), 300},
+	windows := []record.Window{
+		{Start: start.Unix(), End: start.Add(7 * time.Hour).Unix(), Period: 3600},
+		{Start: start.Add(7 * time.Hour).Unix(), End: start.Add(30 * time.Hour).Unix(), Period: 300},
 	}
-	f.plan = Plan{
+	f.plan = record.Plan{
 		Name: "night", Start: start, End: start.Add(30 * time.Hour), Created: start, Format: "jsonl",
 		Out: filepath.Join(f.path, "data"), PartSize: 20_000, Settings: json.RawMessage(`{}`),
-		Series: []Series{
+		Series: []record.Series{
 			{Namespace: "AWS/EC2", Dimensions: []string{"InstanceId"}, Metric: "CPUUtilization", Statistics: []string{"Average", "Maximum"}, Windows: windows},
 			{Namespace: "AWS/EC2", Dimensions: []string{"InstanceId"}, Metric: "NetworkIn", Statistics: []string{"Sum"}, Windows: windows},
 		},
 	}
 	for _, target := range testTargets {
 		for i := range 4 {
-			in := Instance{Namespace: "AWS/EC2", Dimensions: []Dimension{{"InstanceId", fmt.Sprintf("i-%08x", i)}}, State: "running"}
+			in := record.Instance{Namespace: "AWS/EC2", Dimensions: []record.Dimension{{Name: "InstanceId", Value: fmt.Sprintf("i-%08x", i)}}, State: "running"}
 			f.instances = append(f.instances, in)
 			f.addResults(target, in)
 		}
@@ -62,7 +64,7 @@ func newFixture(t testing.TB, seed uint64) *fixture {
 	return f
 }
 
-func (f *fixture) addResults(t Target, in Instance) {
+func (f *fixture) addResults(t record.Target, in record.Instance) {
 	for s, series := range f.plan.Series {
 		for w, window := range series.Windows {
 			r := Result{Target: t, Instance: in.Key(), Series: s, Window: w}
@@ -120,7 +122,7 @@ func (f *fixture) moveTo(path string) { f.path, f.plan.Out = path, filepath.Join
 func (f *fixture) open() (*Dir, error) {
 	d, err := Open(f.path, Config{})
 	if err == nil {
-		d.files.Fault = f.fault
+		d.disk.Files.Fault = f.fault
 	}
 	return d, err
 }
@@ -165,7 +167,7 @@ func (f *fixture) harvest(job *Job, giveUp bool) error {
 	pending := f.pending(job)
 	for len(pending) > 0 {
 		n := 1 + f.rng.IntN(min(6, len(pending)))
-		batch := Batch{Results: append([]Result(nil), pending[:n]...), Counters: Counters{RequestsSent: 1}}
+		batch := Batch{Results: append([]Result(nil), pending[:n]...), Counters: record.Counters{RequestsSent: 1}}
 		batch.Results = append(batch.Results, f.results[f.rng.IntN(len(f.results))], pending[0])
 		if err := job.Commit(context.Background(), &batch); err != nil {
 			return err
@@ -225,7 +227,7 @@ func (f *fixture) check() {
 		}
 	}
 	f.checkFiles()
-	report, err := Verify(context.Background(), f.path, Config{}, true)
+	report, err := check.Verify(context.Background(), f.path, nil, true)
 	if err != nil || len(report.Problems) > 0 || report.Rows != int64(len(f.want)) {
 		f.Fatalf("verify: %v, %+v, want %d rows", err, report, len(f.want))
 	}
@@ -234,10 +236,10 @@ func (f *fixture) check() {
 // checkFiles reads what repair would go by.
 func (f *fixture) checkFiles() {
 	f.Helper()
-	var plan Plan
-	var m Manifest
+	var plan record.Plan
+	var m record.Manifest
 	job := strings.TrimSuffix(f.database(), ".db")
-	if err := errors.Join(readJSON(job+".json", &plan), readJSON(job+".manifest.json", &m)); err != nil {
+	if err := errors.Join(record.ReadJSON(job+".json", &plan), record.ReadJSON(job+".manifest.json", &m)); err != nil {
 		f.Fatal(err)
 	}
 	if len(m.Parts) == 0 || m.Inventory == nil || len(plan.Series) != len(f.plan.Series) {

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"cwharvest/store/check"
 	"cwharvest/store/encode"
+	"cwharvest/store/record"
 )
 
 // Every operation refuses a job of an older or a newer format, with a hint, and
@@ -24,7 +26,7 @@ func TestOtherFormatsAreRefused(t *testing.T) {
 	}{
 		"written by format 1": {1, func(f *fixture) { f.unpackSchema1() }},
 		"format 2":            {2, func(f *fixture) { f.writeFormat(2) }},
-		"a newer one":         {schemaVersion + 1, func(f *fixture) { f.writeFormat(schemaVersion + 1) }},
+		"a newer one":         {record.SchemaVersion + 1, func(f *fixture) { f.writeFormat(record.SchemaVersion + 1) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, 5)
@@ -33,17 +35,17 @@ func TestOtherFormatsAreRefused(t *testing.T) {
 			for operation, do := range map[string]func() error{
 				"attempt": func() error { return f.attempt(true) },
 				"redo":    func() error { return f.beginRedo(testTargets[0]) },
-				"jobs":    func() error { _, err := ReadJobs(f.path); return err },
-				"status":  func() error { _, err := ReadStatus(f.path); return err },
-				"verify":  func() error { _, err := Verify(context.Background(), f.path, Config{}, true); return err },
+				"jobs":    func() error { _, err := record.ReadJobs(f.path); return err },
+				"status":  func() error { _, err := record.ReadStatus(f.path); return err },
+				"verify":  func() error { _, err := check.Verify(context.Background(), f.path, nil, true); return err },
 				"export": func() error {
-					_, err := ExportParts(context.Background(), f.path, Config{}, Export{Out: t.TempDir(), Format: encode.Format{Name: "csv"}})
+					_, err := ExportParts(context.Background(), f.path, nil, Export{Out: t.TempDir(), Format: encode.Format{Name: "csv"}})
 					return err
 				},
-				"repair": func() error { _, err := Repair(context.Background(), f.path, Config{}); return err },
+				"repair": func() error { _, err := check.Repair(context.Background(), f.path, nil); return err },
 			} {
 				err := do()
-				var other *FormatError
+				var other *record.FormatError
 				if !errors.As(err, &other) || other.Format != c.version || other.Hint() == "" {
 					t.Errorf("%s: %v", operation, err)
 				}
@@ -66,7 +68,7 @@ func TestRepairRefusesBeforeItChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := readTree(t, f.path)
-	if repaired, err := Repair(context.Background(), f.path, Config{}); !errors.As(err, new(*FormatError)) || len(repaired) > 0 {
+	if repaired, err := check.Repair(context.Background(), f.path, nil); !errors.As(err, new(*record.FormatError)) || len(repaired) > 0 {
 		t.Errorf("%+v, %v", repaired, err)
 	}
 	if after := readTree(t, f.path); !maps.Equal(before, after) {

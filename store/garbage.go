@@ -5,44 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"cwharvest/store/record"
+
 	bolt "go.etcd.io/bbolt"
 )
-
-// Output files that are to be removed are written down first, in the transaction
-// that makes them superfluous: a file that takes the place of others is garbage
-// until it is committed, the others are from then on. Whatever kills the
-// process, the next attempt removes what is left.
-
-// discard notes names as garbage in a transaction.
-func discard(tx *bolt.Tx, names ...string) error {
-	for _, name := range names {
-		if err := tx.Bucket(bucketGarbage).Put([]byte(name), nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// keep takes names back.
-func keep(tx *bolt.Tx, names ...string) error {
-	for _, name := range names {
-		if err := tx.Bucket(bucketGarbage).Delete([]byte(name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// garbage returns the names to be removed.
-func (db *database) garbage() (names []string, err error) {
-	err = db.view(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketGarbage).ForEach(func(name, _ []byte) error {
-			names = append(names, string(name))
-			return nil
-		})
-	})
-	return names, err
-}
 
 // sweepAll removes what an earlier attempt has left: garbage, and what it had not
 // completed, which is made anew. What cannot be removed now is warned about only:
@@ -59,7 +25,7 @@ func (j *Job) sweepAll(ctx context.Context) {
 
 // sweep removes garbage from the place of output.
 func (j *Job) sweep(ctx context.Context) error {
-	names, err := j.db.garbage()
+	names, err := j.db.Garbage()
 	if err != nil || len(names) == 0 {
 		return err
 	}
@@ -68,5 +34,5 @@ func (j *Job) sweep(ctx context.Context) error {
 			return fmt.Errorf("remove %s: %w", name, err)
 		}
 	}
-	return j.db.update(func(tx *bolt.Tx) error { return keep(tx, names...) })
+	return j.db.Update(func(tx *bolt.Tx) error { return record.DropGarbage(tx, names...) })
 }

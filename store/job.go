@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -20,17 +21,17 @@ import (
 // one goroutine at a time; the other methods are safe beside them.
 type Job struct {
 	dir    *Dir
-	db     *database
-	plan   Plan
+	db     *record.Database
+	plan   record.Plan
 	place  place.Place
-	shapes map[string]*shape
-	encode spoolEncoder // Commit's own
+	shapes map[string]*record.Shape
+	encode record.SpoolEncoder // Commit's own
 
 	mu      sync.Mutex // guards all below: a mirror of what is committed
-	record  jobRecord
-	targets map[Target]targetRecord
-	live    func() Live
-	trouble *Trouble // of writing, now; replaced, never changed
+	record  record.JobRecord
+	targets map[record.Target]record.TargetRecord
+	live    func() record.Live
+	trouble *record.Trouble // of writing, now; replaced, never changed
 	pace    pace
 
 	builder builder
@@ -40,78 +41,64 @@ type Job struct {
 // OpenJob opens a job for a run. Opening is recovery: what an earlier process
 // began to publish, the builder finishes once Begin has started it.
 func (d *Dir) OpenJob(id string) (*Job, error) {
-	db, err := openForWriting(d.jobFile(id, ".db"))
+	db, err := record.OpenForWriting(d.disk.JobFile(id, ".db"))
 	if err != nil {
 		return nil, fmt.Errorf("open job %s: %w", id, err)
 	}
-	j := &Job{dir: d, db: db, targets: map[Target]targetRecord{}}
+	j := &Job{dir: d, db: db, targets: map[record.Target]record.TargetRecord{}}
 	if err := j.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.close())
+		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.Close())
 	}
-	if j.place, err = d.place(j.plan.Out); err != nil {
-		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.close())
+	if j.place, err = d.disk.Place(j.plan.Out); err != nil {
+		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.Close())
 	}
-	j.shapes = newShapes(j.plan.Series)
+	j.shapes = record.NewShapes(j.plan.Series)
 	j.builder.init(j)
 	return j, nil
 }
 
 func (j *Job) load() error {
-	return j.db.view(func(tx *bolt.Tx) error {
-		if err := getJSON(tx.Bucket(bucketMeta), keyPlan, &j.plan); err != nil {
+	return j.db.View(func(tx *bolt.Tx) error {
+		if err := record.GetJSON(tx.Bucket(record.BucketMeta), record.KeyPlan, &j.plan); err != nil {
 			return err
 		}
-		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &j.record); err != nil {
+		if err := record.GetJSON(tx.Bucket(record.BucketMeta), record.KeyJob, &j.record); err != nil {
 			return err
 		}
-		j.plan.Out = resolveOut(j.dir.path, j.plan.Out)
-		j.plan.replan(j.record.Replans)
-		return readTargets(tx, j.targets)
+		j.plan.Out = record.ResolveOut(j.dir.disk.Path, j.plan.Out)
+		j.plan.ApplyReplans(j.record.Replans)
+		return record.ReadTargets(tx, j.targets)
 	})
-}
-
-// replan puts windows in the place of those that CloudWatch cannot answer any
-// more. What was fetched of them stays as it is.
-func (s *Plan) replan(all []Replan) {
-	for _, r := range all {
-		for i := range s.Series {
-			for w := range s.Series[i].Windows {
-				if s.Series[i].Windows[w] == r.Window {
-					s.Series[i].Windows[w] = r.Now
-				}
-			}
-		}
-	}
 }
 
 // Replan records windows to ask for instead of those that have aged out, in one
 // transaction. Call it before Begin.
-func (j *Job) Replan(replans []Replan) error {
-	err := j.changeRecord(func(r *jobRecord) { r.Replans = append(r.Replans, replans...) })
+func (j *Job) Replan(replans []record.Replan) error {
+	err := j.changeRecord(func(r *record.JobRecord) { r.Replans = append(r.Replans, replans...) })
 	if err != nil {
 		return fmt.Errorf("replan: %w", err)
 	}
-	j.plan.replan(replans)
-	j.shapes = newShapes(j.plan.Series)
+	j.plan.ApplyReplans(replans)
+	j.shapes = record.NewShapes(j.plan.Series)
 	return nil
 }
 
 // Rediscover has all targets enumerated anew, and adds those that are not in
 // the job yet.
-func (j *Job) Rediscover(targets []Target) error {
+func (j *Job) Rediscover(targets []record.Target) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	records := maps.Clone(j.targets)
 	for _, t := range targets {
 		if _, known := records[t]; !known {
-			records[t] = targetRecord{}
+			records[t] = record.TargetRecord{}
 		}
 	}
-	err := j.save(func(_ *jobRecord, tx *bolt.Tx) error {
-		for t, record := range records {
-			record.Enumerated = false
-			records[t] = record
-			if err := putJSON(tx.Bucket(bucketTargets), targetKey(t), record); err != nil {
+	err := j.save(func(_ *record.JobRecord, tx *bolt.Tx) error {
+		for t, rec := range records {
+			rec.Enumerated = false
+			records[t] = rec
+			if err := record.PutJSON(tx.Bucket(record.BucketTargets), record.TargetKey(t), rec); err != nil {
 				return err
 			}
 		}
@@ -124,26 +111,14 @@ func (j *Job) Rediscover(targets []Target) error {
 	return nil
 }
 
-func readTargets(tx *bolt.Tx, into map[Target]targetRecord) error {
-	return tx.Bucket(bucketTargets).ForEach(func(key, value []byte) error {
-		var r targetRecord
-		if err := json.Unmarshal(value, &r); err != nil {
-			return fmt.Errorf("target %s: %w", key, err)
-		}
-		account, region, _ := bytes.Cut(key, []byte("/"))
-		into[Target{string(account), string(region)}] = r
-		return nil
-	})
-}
-
 // Plan returns the job's frozen plan.
-func (j *Job) Plan() Plan { return j.plan }
+func (j *Job) Plan() record.Plan { return j.plan }
 
 // TargetState is what is committed of a target.
 type TargetState struct {
-	Target
+	record.Target
 	Enumerated                   bool
-	Denied                       *Failure
+	Denied                       *record.Failure
 	Planned, Done, Empty, Failed int64   // instances
 	WorstUSD                     float64 // that its instances cost, with every statistic billed
 }
@@ -161,18 +136,8 @@ func (j *Job) Targets() []TargetState {
 	for t, r := range j.targets {
 		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed, r.WorstPlanned})
 	}
-	slices.SortFunc(states, func(a, b TargetState) int { return compareTargets(a.Target, b.Target) })
+	slices.SortFunc(states, func(a, b TargetState) int { return record.CompareTargets(a.Target, b.Target) })
 	return states
-}
-
-func compareTargets(a, b Target) int {
-	switch {
-	case a.Less(b):
-		return -1
-	case b.Less(a):
-		return 1
-	}
-	return 0
 }
 
 // Begin starts an attempt: it is written down, an earlier one without an end
@@ -180,9 +145,9 @@ func compareTargets(a, b Target) int {
 // waits while the disk is full, until the context ends.
 func (j *Job) Begin(ctx context.Context) error {
 	err := j.retryTransient(ctx, func() error {
-		return j.changeRecord(func(r *jobRecord) {
+		return j.changeRecord(func(r *record.JobRecord) {
 			closeCrashed(r)
-			r.Attempts = append(r.Attempts, Attempt{Started: time.Now().UTC(), Owner: readOwner(j.dir.path)})
+			r.Attempts = append(r.Attempts, record.Attempt{Started: time.Now().UTC(), Owner: record.ReadOwner(j.dir.disk.Path)})
 		})
 	})
 	if err != nil {
@@ -196,7 +161,7 @@ func (j *Job) Begin(ctx context.Context) error {
 	return nil
 }
 
-func closeCrashed(r *jobRecord) {
+func closeCrashed(r *record.JobRecord) {
 	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Ended.IsZero() {
 		r.Attempts[n-1].Ended = time.Now().UTC()
 		r.Attempts[n-1].Reason = "crashed"
@@ -204,34 +169,34 @@ func closeCrashed(r *jobRecord) {
 }
 
 // changeRecord changes the job's record in a transaction of its own.
-func (j *Job) changeRecord(change func(*jobRecord)) error {
+func (j *Job) changeRecord(change func(*record.JobRecord)) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.save(func(r *jobRecord, _ *bolt.Tx) error { change(r); return nil })
+	return j.save(func(r *record.JobRecord, _ *bolt.Tx) error { change(r); return nil })
 }
 
 // save runs one transaction that ends with the job's record; the mirror
 // follows only when it committed. j.mu is held.
-func (j *Job) save(change func(*jobRecord, *bolt.Tx) error) error {
-	record := j.record
-	record.Attempts = slices.Clone(record.Attempts)
-	record.Days = slices.Clone(record.Days)
-	record.SeriesRows = slices.Clone(record.SeriesRows)
-	before, err := j.db.transaction()
+func (j *Job) save(change func(*record.JobRecord, *bolt.Tx) error) error {
+	rec := j.record
+	rec.Attempts = slices.Clone(rec.Attempts)
+	rec.Days = slices.Clone(rec.Days)
+	rec.SeriesRows = slices.Clone(rec.SeriesRows)
+	before, err := j.db.Transaction()
 	if err != nil {
 		return err
 	}
-	err = j.db.update(func(tx *bolt.Tx) error {
-		if err := change(&record, tx); err != nil {
+	err = j.db.Update(func(tx *bolt.Tx) error {
+		if err := change(&rec, tx); err != nil {
 			return err
 		}
-		return putJSON(tx.Bucket(bucketMeta), keyJob, record)
+		return record.PutJSON(tx.Bucket(record.BucketMeta), record.KeyJob, rec)
 	})
 	if err == nil {
-		j.record = record
+		j.record = rec
 		return nil
 	}
-	if after, viewErr := j.db.transaction(); viewErr != nil || after != before {
+	if after, viewErr := j.db.Transaction(); viewErr != nil || after != before {
 		return errors.Join(j.reload(), fmt.Errorf("a commit was done and reported as failed; the same command goes on: %v", err))
 	}
 	return err
@@ -239,9 +204,9 @@ func (j *Job) save(change func(*jobRecord, *bolt.Tx) error) error {
 
 // reload reads the mirror anew.
 func (j *Job) reload() error {
-	targets := map[Target]targetRecord{}
-	err := j.db.view(func(tx *bolt.Tx) error {
-		return errors.Join(getJSON(tx.Bucket(bucketMeta), keyJob, &j.record), readTargets(tx, targets))
+	targets := map[record.Target]record.TargetRecord{}
+	err := j.db.View(func(tx *bolt.Tx) error {
+		return errors.Join(record.GetJSON(tx.Bucket(record.BucketMeta), record.KeyJob, &j.record), record.ReadTargets(tx, targets))
 	})
 	j.targets = targets
 	return err
@@ -250,14 +215,14 @@ func (j *Job) reload() error {
 // Pending returns up to limit instances of a target that have series-windows
 // neither done nor failed, by key, after the given one. Fewer than limit means
 // that there are no more.
-func (j *Job) Pending(t Target, after string, limit int) ([]Pending, error) {
+func (j *Job) Pending(t record.Target, after string, limit int) ([]Pending, error) {
 	var page []Pending
-	err := j.db.view(func(tx *bolt.Tx) error {
-		instances := tx.Bucket(bucketInstances).Bucket(targetKey(t))
+	err := j.db.View(func(tx *bolt.Tx) error {
+		instances := tx.Bucket(record.BucketInstances).Bucket(record.TargetKey(t))
 		if instances == nil {
 			return nil
 		}
-		progress := tx.Bucket(bucketProgress).Bucket(targetKey(t))
+		progress := tx.Bucket(record.BucketProgress).Bucket(record.TargetKey(t))
 		return j.scan(instances, progress, after, func(p Pending) bool {
 			page = append(page, p)
 			return len(page) < limit
@@ -309,29 +274,29 @@ func (j *Job) scan(instances, done *bolt.Bucket, after string, yield func(Pendin
 	return nil
 }
 
-func (j *Job) missing(key, value []byte) ([]SeriesWindow, error) {
+func (j *Job) missing(key, value []byte) ([]record.SeriesWindow, error) {
 	sh, err := j.shapeOf(key)
 	if err != nil {
 		return nil, err
 	}
-	if len(value) > 0 && value[0]&flagComplete != 0 {
+	if record.IsComplete(value) {
 		return nil, nil
 	}
-	p, err := decodeProgress(value, len(sh.bits))
+	p, err := record.DecodeProgress(value, len(sh.Bits))
 	if err != nil {
 		return nil, err
 	}
-	var missing []SeriesWindow
-	for i, sw := range sh.bits {
-		if !p.settled(i) {
+	var missing []record.SeriesWindow
+	for i, sw := range sh.Bits {
+		if !p.Marked(i) {
 			missing = append(missing, sw)
 		}
 	}
 	return missing, nil
 }
 
-func (j *Job) shapeOf(instance []byte) (*shape, error) {
-	sh := j.shapes[groupOf(instance)]
+func (j *Job) shapeOf(instance []byte) (*record.Shape, error) {
+	sh := j.shapes[record.GroupOf(instance)]
 	if sh == nil {
 		return nil, fmt.Errorf("instance %q: the plan has no metric in its namespace with its dimensions", instance)
 	}
@@ -344,22 +309,22 @@ func (j *Job) Retry() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	targets := maps.Clone(j.targets)
-	err := j.save(func(r *jobRecord, tx *bolt.Tx) error {
-		r.State = Unfinished
-		for t, record := range targets {
-			if err := j.retryFailed(tx, t, &record); err != nil {
+	err := j.save(func(r *record.JobRecord, tx *bolt.Tx) error {
+		r.State = record.Unfinished
+		for t, rec := range targets {
+			if err := j.retryFailed(tx, t, &rec); err != nil {
 				return err
 			}
-			record.Denied, record.Tolerated = nil, false
-			targets[t] = record
-			if err := putJSON(tx.Bucket(bucketTargets), targetKey(t), record); err != nil {
+			rec.Denied, rec.Tolerated = nil, false
+			targets[t] = rec
+			if err := record.PutJSON(tx.Bucket(record.BucketTargets), record.TargetKey(t), rec); err != nil {
 				return err
 			}
 		}
-		if err := tx.DeleteBucket(bucketFailures); err != nil {
+		if err := tx.DeleteBucket(record.BucketFailures); err != nil {
 			return err
 		}
-		_, err := tx.CreateBucket(bucketFailures)
+		_, err := tx.CreateBucket(record.BucketFailures)
 		return err
 	})
 	if err != nil {
@@ -371,34 +336,34 @@ func (j *Job) Retry() error {
 
 // retryFailed looks at every instance: one that has not all its series-windows,
 // as of a target denied meanwhile, is not yet counted as failed.
-func (j *Job) retryFailed(tx *bolt.Tx, t Target, record *targetRecord) error {
-	bucket := tx.Bucket(bucketProgress).Bucket(targetKey(t))
+func (j *Job) retryFailed(tx *bolt.Tx, t record.Target, rec *record.TargetRecord) error {
+	bucket := tx.Bucket(record.BucketProgress).Bucket(record.TargetKey(t))
 	if bucket == nil {
 		return nil
 	}
 	again := map[string][]byte{}
 	err := bucket.ForEach(func(key, value []byte) error {
-		if value[0]&flagFailed == 0 {
+		if !record.HasFailed(value) {
 			return nil
 		}
 		sh, err := j.shapeOf(key)
 		if err != nil {
 			return err
 		}
-		p, err := decodeProgress(value, len(sh.bits))
+		p, err := record.DecodeProgress(value, len(sh.Bits))
 		if err != nil {
 			return err
 		}
-		for i, sw := range sh.bits {
-			if bitSet(p.failed, i) {
-				record.PointsDone -= j.plan.Series[sw.Series].points(sw.Window)
+		for i, sw := range sh.Bits {
+			if record.BitSet(p.Failed, i) {
+				rec.PointsDone -= j.plan.Series[sw.Series].Points(sw.Window)
 			}
 		}
-		if p.complete {
-			record.Failed--
+		if p.Complete {
+			rec.Failed--
 		}
-		p.complete, p.failed = false, nil
-		again[string(key)] = p.encode()
+		p.Complete, p.Failed = false, nil
+		again[string(key)] = p.Encode()
 		return nil
 	})
 	for key, value := range again {
@@ -408,19 +373,19 @@ func (j *Job) retryFailed(tx *bolt.Tx, t Target, record *targetRecord) error {
 }
 
 // Discard closes a job that was opened but not begun.
-func (j *Job) Discard() error { return j.db.close() }
+func (j *Job) Discard() error { return j.db.Close() }
 
 // Close ends the attempt with the exit code and the reason that people are
 // shown, publishes a last status, and closes the database.
 func (j *Job) Close(exit int, reason string) error {
 	j.ticker.stop()
 	j.builder.stop()
-	err := j.changeRecord(func(r *jobRecord) {
+	err := j.changeRecord(func(r *record.JobRecord) {
 		if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Ended.IsZero() {
 			r.Attempts[n-1].Ended = time.Now().UTC()
 			r.Attempts[n-1].Exit = &exit
 			r.Attempts[n-1].Reason = reason
 		}
 	})
-	return errors.Join(err, j.publishStatus(), j.db.close())
+	return errors.Join(err, j.publishStatus(), j.db.Close())
 }

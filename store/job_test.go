@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"cwharvest/store/check"
 	"cwharvest/store/durable"
+	"cwharvest/store/record"
 )
 
 func TestEveryRowOnceWhateverTheAttempts(t *testing.T) {
@@ -25,7 +27,7 @@ func TestEveryRowOnceWhateverTheAttempts(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		f.check()
-		s, err := ReadStatus(f.path)
+		s, err := record.ReadStatus(f.path)
 		if err != nil || s.State != "finished" || s.Rows != int64(len(f.want)) || s.Instances.Pending != 0 {
 			t.Fatalf("seed %d: status %+v, %v", seed, s, err)
 		}
@@ -81,10 +83,10 @@ func TestFailedOfADeniedTargetAreTriedAgain(t *testing.T) {
 	target := f.results[0].Target
 	i := slices.Index(testTargets, target)
 	failed := f.results[0]
-	failed.Columns, failed.Failure = nil, &Failure{Class: "poison"}
+	failed.Columns, failed.Failure = nil, &record.Failure{Class: "poison"}
 	err := job.Commit(context.Background(), &Batch{
 		Discovered: []Discovery{{Target: target, Instances: f.instances[4*i : 4*i+4], Complete: true}},
-		Results:    []Result{failed}, Denied: []Denial{{Target: target, Failure: Failure{Class: "refused"}}},
+		Results:    []Result{failed}, Denied: []Denial{{Target: target, Failure: record.Failure{Class: "refused"}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +113,7 @@ func TestSegmentsAreBoundByRows(t *testing.T) {
 	if r := job.record; r.Segment != 1 || r.Rows == 0 || r.SegmentRows != r.Rows {
 		t.Errorf("segment %d has %d rows of %d", r.Segment, r.SegmentRows, r.Rows)
 	}
-	if err := job.changeRecord(func(r *jobRecord) { r.SegmentRows = mostRows - 1 }); err != nil {
+	if err := job.changeRecord(func(r *record.JobRecord) { r.SegmentRows = mostRows - 1 }); err != nil {
 		t.Fatal(err)
 	}
 	if err := job.Commit(context.Background(), &Batch{Results: f.results[4:8]}); err != nil {
@@ -140,7 +142,7 @@ func TestVerifyFindsWhatWasDoneToParts(t *testing.T) {
 		if err := harm(paths[0]); err != nil {
 			t.Fatal(err)
 		}
-		report, err := Verify(context.Background(), f.path, Config{}, true)
+		report, err := check.Verify(context.Background(), f.path, nil, true)
 		if err != nil || len(report.Problems) == 0 || !strings.Contains(report.Problems[0], filepath.Dir(paths[0])) {
 			t.Errorf("%s: %v, %+v", name, err, report)
 		}
@@ -169,7 +171,7 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 	if err := job.Begin(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	b := Batch{Denied: []Denial{{Target: testTargets[1], Failure: Failure{"refused", "no"}}}}
+	b := Batch{Denied: []Denial{{Target: testTargets[1], Failure: record.Failure{Class: "refused", Message: "no"}}}}
 	for i, target := range testTargets {
 		b.Discovered = append(b.Discovered, Discovery{Target: target, Instances: f.instances[4*i : 4*i+4], Complete: true})
 	}
@@ -179,7 +181,7 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 			continue
 		}
 		if r.Target == testTargets[0] && r.Instance == f.instances[0].Key() && r.Series == 1 && r.Window == 0 {
-			r.Columns, r.Failure = nil, &Failure{"poison", "500"}
+			r.Columns, r.Failure = nil, &record.Failure{Class: "poison", Message: "500"}
 			failed = r
 		}
 		b.Results = append(b.Results, r)
@@ -203,7 +205,7 @@ func TestFailedAndDeniedAreCountedAndTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	page, err := job.Pending(failed.Target, "", 10)
-	if err != nil || len(page) != 1 || len(page[0].Missing) != 1 || page[0].Missing[0] != (SeriesWindow{1, 0}) {
+	if err != nil || len(page) != 1 || len(page[0].Missing) != 1 || page[0].Missing[0] != (record.SeriesWindow{Series: 1, Window: 0}) {
 		t.Errorf("pending after retry: %+v, %v", page, err)
 	}
 	if err := errors.Join(job.Close(0, ""), d.Close()); err != nil {
@@ -224,11 +226,11 @@ func TestLockNamesTheOwner(t *testing.T) {
 	}
 	began := time.Now()
 	_, err = Open(path, Config{})
-	var locked *LockedError
+	var locked *record.LockedError
 	if !errors.As(err, &locked) || locked.Owner.PID != os.Getpid() {
 		t.Fatalf("second open: %v", err)
 	}
-	if waited := time.Since(began); waited < lockWait || waited > 2*lockWait {
+	if waited := time.Since(began); waited < 2*time.Second || waited > 4*time.Second {
 		t.Errorf("waited %v for the lock", waited)
 	}
 	if err := d.Close(); err != nil {

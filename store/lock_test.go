@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"cwharvest/store/record"
 )
 
 // However many processes ask for the status at once, a run that starts gets the
@@ -34,7 +36,7 @@ func TestReadersOfStatusNeverKeepARunOut(t *testing.T) {
 					return
 				default:
 				}
-				if s, err := ReadStatus(f.path); err != nil || s.Job != id {
+				if s, err := record.ReadStatus(f.path); err != nil || s.Job != id {
 					t.Errorf("status: %v, %+v", err, s)
 					return
 				}
@@ -67,14 +69,14 @@ func TestLockOfAReaderNamesNobody(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reader, err := shareLock(path)
+	reader, err := record.ShareLock(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reader.Close()
 	_, err = Open(path, Config{})
-	var locked *LockedError
-	if !errors.As(err, &locked) || locked.Owner != (Owner{}) || strings.Contains(err.Error(), "process 0") {
+	var locked *record.LockedError
+	if !errors.As(err, &locked) || locked.Owner != (record.Owner{}) || strings.Contains(err.Error(), "process 0") {
 		t.Errorf("open beside a reader: %v", err)
 	}
 }

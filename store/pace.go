@@ -1,6 +1,8 @@
 package store
 
-import "time"
+import (
+	"time"
+)
 
 // The time left goes by what the running attempt did in the last minutes, so that
 // an outage is soon forgotten and the listing before the first datapoint never

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"cwharvest/store/record"
 )
 
 // Pruned is a job whose database was removed.
@@ -18,7 +20,7 @@ type Pruned struct {
 // keeps their specifications, manifests and summaries: their ranges stay held,
 // their data are not touched. The latest job stays whole.
 func Prune(dir string, before time.Time, cfg Config) ([]Pruned, error) {
-	if err := exists(dir); err != nil {
+	if err := record.CheckExists(dir); err != nil {
 		return nil, err
 	}
 	d, err := Open(dir, cfg)
@@ -35,10 +37,10 @@ func (d *Dir) prune(before time.Time) (all []Pruned, err error) {
 		return nil, err
 	}
 	if len(jobs) == 0 {
-		return nil, fmt.Errorf("%s: %w", d.path, ErrNoJob)
+		return nil, fmt.Errorf("%s: %w", d.disk.Path, record.ErrNoJob)
 	}
 	for _, job := range jobs[:len(jobs)-1] {
-		if job.Pruned || job.State == Unfinished {
+		if job.Pruned || job.State == record.Unfinished {
 			continue
 		}
 		p, err := d.pruneJob(&job.Plan, before)
@@ -54,14 +56,14 @@ func (d *Dir) prune(before time.Time) (all []Pruned, err error) {
 
 // pruneJob writes a job's summary, then removes its database: the removal is
 // what counts.
-func (d *Dir) pruneJob(plan *Plan, before time.Time) (*Pruned, error) {
-	path := d.jobFile(plan.ID, ".db")
-	db, err := openForReading(path)
+func (d *Dir) pruneJob(plan *record.Plan, before time.Time) (*Pruned, error) {
+	path := d.disk.JobFile(plan.ID, ".db")
+	db, err := record.OpenForReading(path)
 	if err != nil {
 		return nil, err
 	}
-	s, err := db.status(plan)
-	if err = errors.Join(err, db.close()); err != nil {
+	s, err := db.Status(plan)
+	if err = errors.Join(err, db.Close()); err != nil {
 		return nil, err
 	}
 	n := len(s.Attempts)
@@ -72,12 +74,12 @@ func (d *Dir) pruneJob(plan *Plan, before time.Time) (*Pruned, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.files.Write(d.jobFile(plan.ID, ".summary.json"), append(data, '\n'), 0o600); err != nil {
+	if err := d.disk.Files.Write(d.disk.JobFile(plan.ID, ".summary.json"), append(data, '\n'), 0o600); err != nil {
 		return nil, err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	return &Pruned{Job: plan.ID, Bytes: info.Size()}, d.files.Remove(path)
+	return &Pruned{Job: plan.ID, Bytes: info.Size()}, d.disk.Files.Remove(path)
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,48 +12,27 @@ import (
 	"strings"
 
 	"cwharvest/store/encode"
+	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
 )
-
-// A redo fetches the rows of some targets once more and puts them in the place
-// of those that are published. Until all of them are there the old ones stay:
-// the new parts are built, but do not get their names. Then the old parts are
-// written anew without the rows of these targets, and one transaction decides.
-
-// redo is a redo on its way.
-type redo struct {
-	Targets []Target `json:"targets"`
-	From    uint64   `json:"from"`     // the first segment with new rows
-	OldRows int64    `json:"old_rows"` // of the targets, in parts still
-
-	// Once everything is fetched: parts that are built and get their names with
-	// those of the intents, and the names of those that they replace.
-	Prepared bool     `json:"prepared,omitempty"`
-	Parts    []Part   `json:"parts,omitempty"` // old ones, without the targets
-	Removes  []string `json:"removes,omitempty"`
-}
-
-func (r *redo) has(account, region string) bool {
-	return slices.Contains(r.Targets, Target{account, region})
-}
 
 // ErrNotFinished says that a job is open still.
 var ErrNotFinished = errors.New("the job is not finished")
 
 // Redo begins to fetch some targets of a finished job once more. Call it before
 // Begin.
-func (j *Job) Redo(again []Target) error {
+func (j *Job) Redo(again []record.Target) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.record.State == Unfinished || j.record.Redo != nil {
+	if j.record.State == record.Unfinished || j.record.Redo != nil {
 		return ErrNotFinished
 	}
 	targets := maps.Clone(j.targets)
-	err := j.save(func(r *jobRecord, tx *bolt.Tx) error {
-		r.State = Unfinished
+	err := j.save(func(r *record.JobRecord, tx *bolt.Tx) error {
+		r.State = record.Unfinished
 		r.Segment++ // so that no two redos give parts the same names
-		r.Redo = &redo{Targets: again, From: r.Segment}
+		r.Redo = &record.Redo{Targets: again, From: r.Segment}
 		for _, t := range again {
 			was, known := targets[t]
 			if !known {
@@ -66,8 +44,8 @@ func (j *Job) Redo(again []Target) error {
 			}
 			r.Rows -= rows
 			r.Redo.OldRows += rows
-			targets[t] = targetRecord{Planned: was.Planned, PointsPlanned: was.PointsPlanned, CostPlanned: was.CostPlanned, WorstPlanned: was.WorstPlanned}
-			if err := putJSON(tx.Bucket(bucketTargets), targetKey(t), targets[t]); err != nil {
+			targets[t] = record.TargetRecord{Planned: was.Planned, PointsPlanned: was.PointsPlanned, CostPlanned: was.CostPlanned, WorstPlanned: was.WorstPlanned}
+			if err := record.PutJSON(tx.Bucket(record.BucketTargets), record.TargetKey(t), targets[t]); err != nil {
 				return err
 			}
 		}
@@ -82,22 +60,22 @@ func (j *Job) Redo(again []Target) error {
 
 // forget drops the progress and the failures of a target, and returns the rows
 // that it had. Its instances stay: who is gone since is asked for all the same.
-func forget(tx *bolt.Tx, t Target) (rows int64, err error) {
-	if b := tx.Bucket(bucketProgress).Bucket(targetKey(t)); b != nil {
+func forget(tx *bolt.Tx, t record.Target) (rows int64, err error) {
+	if b := tx.Bucket(record.BucketProgress).Bucket(record.TargetKey(t)); b != nil {
 		err = b.ForEach(func(key, value []byte) error {
-			n, err := progressRows(value)
+			n, err := record.ProgressRows(value)
 			rows += int64(n)
 			return err
 		})
 		if err == nil {
-			err = tx.Bucket(bucketProgress).DeleteBucket(targetKey(t))
+			err = tx.Bucket(record.BucketProgress).DeleteBucket(record.TargetKey(t))
 		}
 	}
 	if err != nil {
 		return 0, err
 	}
-	prefix := string(failureKey(t, nil))
-	failures := tx.Bucket(bucketFailures)
+	prefix := string(record.FailureKey(t, nil))
+	failures := tx.Bucket(record.BucketFailures)
 	c := failures.Cursor()
 	for k, _ := c.Seek([]byte(prefix)); k != nil && strings.HasPrefix(string(k), prefix); k, _ = c.Seek([]byte(prefix)) {
 		if err := failures.Delete(k); err != nil {
@@ -109,7 +87,7 @@ func forget(tx *bolt.Tx, t Target) (rows int64, err error) {
 
 // stage builds the parts of the oldest sealed segment, and leaves them without
 // their names.
-func (j *Job) stage(ctx context.Context, in *intent) error {
+func (j *Job) stage(ctx context.Context, in *record.Intent) error {
 	for i := range in.Parts {
 		part := &in.Parts[i]
 		if err := j.stagePart(part, func(w io.Writer) error { return j.encodeDate(ctx, w, in.Segment, part) }); err != nil {
@@ -117,24 +95,24 @@ func (j *Job) stage(ctx context.Context, in *intent) error {
 		}
 	}
 	in.Staged = true
-	return j.db.update(func(tx *bolt.Tx) error {
-		if err := putJSON(tx.Bucket(bucketIntents), segmentKey(in.Segment), in); err != nil {
+	return j.db.Update(func(tx *bolt.Tx) error {
+		if err := record.PutJSON(tx.Bucket(record.BucketIntents), record.SegmentKey(in.Segment), in); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketSpool).DeleteBucket(segmentKey(in.Segment))
+		return tx.Bucket(record.BucketSpool).DeleteBucket(record.SegmentKey(in.Segment))
 	})
 }
 
 // stagePart builds a temporary file that a power cut does not take away.
-func (j *Job) stagePart(part *Part, encode func(io.Writer) error) error {
-	if err := build(j.place, &j.dir.files, part, encode); err != nil {
+func (j *Job) stagePart(part *record.Part, encode func(io.Writer) error) error {
+	if err := build(j.place, &j.dir.disk.Files, part, encode); err != nil {
 		return err
 	}
 	path, err := j.place.Temporary(part.Name)
 	if err != nil {
 		return err
 	}
-	return j.dir.files.SyncDir(filepath.Dir(path))
+	return j.dir.disk.Files.SyncDir(filepath.Dir(path))
 }
 
 // swap ends a redo, when all its targets have everything. Until then the old
@@ -181,8 +159,8 @@ func (j *Job) swap(ctx context.Context) error {
 }
 
 // prepareSwap builds what takes the place of the old parts, and records it.
-func (j *Job) prepareSwap(ctx context.Context, r redo) (*redo, error) {
-	parts, err := j.db.parts()
+func (j *Job) prepareSwap(ctx context.Context, r record.Redo) (*record.Redo, error) {
+	parts, err := j.db.Parts()
 	if err != nil {
 		return nil, err
 	}
@@ -192,19 +170,19 @@ func (j *Job) prepareSwap(ctx context.Context, r redo) (*redo, error) {
 		}
 	}
 	r.Prepared = true
-	return &r, j.changeRecord(func(record *jobRecord) { record.Redo = &r })
+	return &r, j.changeRecord(func(rec *record.JobRecord) { rec.Redo = &r })
 }
 
 // errFound ends a search.
 var errFound = errors.New("found")
 
 // rewrite builds an old part anew without the rows of the targets, if it has any.
-func (j *Job) rewrite(ctx context.Context, r *redo, old Part) error {
+func (j *Job) rewrite(ctx context.Context, r *record.Redo, old record.Part) error {
 	if sum, _, err := j.place.Sum(ctx, old.Name, true); err != nil || sum != old.SHA256 {
 		return j.damagedPart(old.Name, err)
 	}
-	err := readRuns(ctx, j.place, j.plan.format(), old.Name, func(run *encode.Run, _ []string) error {
-		if r.has(run.Account, run.Region) {
+	err := record.ReadRuns(ctx, j.place, j.plan.OutputFormat(), old.Name, func(run *encode.Run, _ []string) error {
+		if r.Has(run.Account, run.Region) {
 			return errFound
 		}
 		return ctx.Err()
@@ -213,8 +191,8 @@ func (j *Job) rewrite(ctx context.Context, r *redo, old Part) error {
 		return err
 	}
 	r.Removes = append(r.Removes, old.Name)
-	is := Part{Segment: old.Segment, Date: old.Date}
-	is.Name = fmt.Sprintf("date=%s/%s-%06d-r%06d%s", old.Date, j.plan.ID, old.Segment, r.From, j.plan.format().Suffix())
+	is := record.Part{Segment: old.Segment, Date: old.Date}
+	is.Name = fmt.Sprintf("date=%s/%s-%06d-r%06d%s", old.Date, j.plan.ID, old.Segment, r.From, j.plan.OutputFormat().Suffix())
 	err = j.stagePart(&is, func(w io.Writer) error { return j.encodeWithout(ctx, w, r, old, &is) })
 	if err == nil && is.Rows > 0 {
 		r.Parts = append(r.Parts, is)
@@ -227,20 +205,20 @@ func (j *Job) damagedPart(name string, err error) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return fmt.Errorf("%s/%s is missing or was altered: `cwharvest repair %s` has its rows fetched again", j.place, name, j.dir.path)
+	return fmt.Errorf("%s/%s is missing or was altered: `cwharvest repair %s` has its rows fetched again", j.place, name, j.dir.disk.Path)
 }
 
-func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *redo, old Part, is *Part) (err error) {
+func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *record.Redo, old record.Part, is *record.Part) (err error) {
 	out, err := j.newPartWriter(w)
 	if err != nil {
 		return err
 	}
-	is.clear()
-	err = readRuns(ctx, j.place, j.plan.format(), old.Name, func(run *encode.Run, _ []string) error {
-		if r.has(run.Account, run.Region) {
+	is.Reset()
+	err = record.ReadRuns(ctx, j.place, j.plan.OutputFormat(), old.Name, func(run *encode.Run, _ []string) error {
+		if r.Has(run.Account, run.Region) {
 			return ctx.Err()
 		}
-		is.describe(run.Columns, run.Start, run.Period, run.Points)
+		is.CountRun(run.Columns, run.Start, run.Period, run.Points)
 		return out.WriteRun(run)
 	})
 	return errors.Join(err, out.Close())
@@ -248,34 +226,27 @@ func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *redo, old Part,
 
 // commitSwap is the one step that counts: the new parts are the job's, the old
 // ones are garbage.
-func (j *Job) commitSwap(r *redo, parts []Part) error {
+func (j *Job) commitSwap(r *record.Redo, parts []record.Part) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.save(func(record *jobRecord, tx *bolt.Tx) error {
+	return j.save(func(rec *record.JobRecord, tx *bolt.Tx) error {
 		for _, name := range r.Removes {
-			if err := tx.Bucket(bucketParts).Delete([]byte(name)); err != nil {
+			if err := tx.Bucket(record.BucketParts).Delete([]byte(name)); err != nil {
 				return err
 			}
 		}
 		for _, p := range parts {
-			if err := putJSON(tx.Bucket(bucketParts), []byte(p.Name), p); err != nil {
+			if err := record.PutJSON(tx.Bucket(record.BucketParts), []byte(p.Name), p); err != nil {
 				return err
 			}
 		}
-		if err := tx.DeleteBucket(bucketIntents); err != nil {
+		if err := tx.DeleteBucket(record.BucketIntents); err != nil {
 			return err
 		}
-		if _, err := tx.CreateBucket(bucketIntents); err != nil {
+		if _, err := tx.CreateBucket(record.BucketIntents); err != nil {
 			return err
 		}
-		record.Redo = nil
-		return discard(tx, r.Removes...)
+		rec.Redo = nil
+		return record.AddGarbage(tx, r.Removes...)
 	})
-}
-
-// redoing returns the redo that is on its way; nil when there is none.
-func redoing(tx *bolt.Tx) (*redo, error) {
-	var record jobRecord
-	err := json.Unmarshal(tx.Bucket(bucketMeta).Get(keyJob), &record)
-	return record.Redo, err
 }

@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"cwharvest/store/check"
 	"cwharvest/store/durable"
+	"cwharvest/store/record"
 )
 
 // change gives the target of a finished job other datapoints.
-func (f *fixture) change(again Target) {
+func (f *fixture) change(again record.Target) {
 	for name := range f.want {
 		if strings.HasPrefix(name, again.Account+" "+again.Region+" ") {
 			delete(f.want, name)
@@ -34,7 +36,7 @@ func (f *fixture) change(again Target) {
 }
 
 // beginRedo is what `run --redo --only` does first.
-func (f *fixture) beginRedo(again Target) (err error) {
+func (f *fixture) beginRedo(again record.Target) (err error) {
 	d, err := f.open()
 	if err != nil {
 		return err
@@ -48,7 +50,7 @@ func (f *fixture) beginRedo(again Target) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(job.Redo([]Target{again}), job.Discard())
+	return errors.Join(job.Redo([]record.Target{again}), job.Discard())
 }
 
 // A redo replaces the rows of its target: until its end the old ones are there,
@@ -102,7 +104,7 @@ func TestRedo(t *testing.T) {
 // published until the redo is committed.
 func (f *fixture) checkRedoing(old map[string]string) {
 	f.Helper()
-	report, err := Verify(context.Background(), f.path, Config{}, false)
+	report, err := check.Verify(context.Background(), f.path, nil, false)
 	if err != nil || len(report.Problems) > 0 {
 		f.Fatalf("verify in mid-redo: %v, %+v", err, report)
 	}
@@ -134,7 +136,7 @@ func TestRedoOfADeniedTarget(t *testing.T) {
 	}
 	err = job.Begin(context.Background())
 	if err == nil {
-		err = job.Commit(context.Background(), &Batch{Denied: []Denial{{Target: testTargets[1], Failure: Failure{"refused", "no"}}}})
+		err = job.Commit(context.Background(), &Batch{Denied: []Denial{{Target: testTargets[1], Failure: record.Failure{Class: "refused", Message: "no"}}}})
 	}
 	if err == nil {
 		err = job.Finish(context.Background())
@@ -146,11 +148,11 @@ func TestRedoOfADeniedTarget(t *testing.T) {
 	for _, p := range f.manifest().Parts {
 		rows += p.Rows
 	}
-	s, err := ReadStatus(f.path)
+	s, err := record.ReadStatus(f.path)
 	if err != nil || s.State != "finished_with_failures" || len(s.Redo) != 1 || rows != int64(len(f.want)) {
 		t.Fatalf("%v, %+v, %d rows of %d", err, s, rows, len(f.want))
 	}
-	report, err := Verify(context.Background(), f.path, Config{}, true)
+	report, err := check.Verify(context.Background(), f.path, nil, true)
 	if err != nil || len(report.Problems) > 0 {
 		t.Fatalf("%v, %+v", err, report)
 	}
@@ -185,15 +187,15 @@ func TestPrune(t *testing.T) {
 	if _, err := os.Stat(first); err == nil {
 		t.Fatal("the database is there still")
 	}
-	jobs, err := ReadJobs(f.path)
-	if err != nil || len(jobs) != 2 || !jobs[0].Pruned || jobs[0].State != Finished || jobs[1].Pruned {
+	jobs, err := record.ReadJobs(f.path)
+	if err != nil || len(jobs) != 2 || !jobs[0].Pruned || jobs[0].State != record.Finished || jobs[1].Pruned {
 		t.Fatalf("%+v, %v", jobs, err)
 	}
-	report, err := Verify(context.Background(), f.path, Config{}, true)
+	report, err := check.Verify(context.Background(), f.path, nil, true)
 	if err != nil || len(report.Problems) > 0 || report.Rows != int64(len(f.want)) {
 		t.Fatalf("%+v, %v", report, err)
 	}
-	if repaired, err := Repair(context.Background(), f.path, Config{}); err != nil || !repaired[0].Sound {
+	if repaired, err := check.Repair(context.Background(), f.path, nil); err != nil || !repaired[0].Sound {
 		t.Fatalf("repair of a pruned job: %+v, %v", repaired, err)
 	}
 }

@@ -11,8 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"cwharvest/store/check"
+	"cwharvest/store/record"
+
 	bolt "go.etcd.io/bbolt"
 )
+
+// dbPage is the page size of new databases.
+const dbPage = 16 << 10
 
 // database returns the path of the only job's database.
 func (f *fixture) database() string {
@@ -27,7 +33,7 @@ func (f *fixture) database() string {
 // harms are what may befall a database.
 var harms = map[string]func(path string) error{
 	"newest description destroyed": destroyNewestMeta,
-	"truncated":                    func(p string) error { return os.Truncate(p, 2*pageSize+800) },
+	"truncated":                    func(p string) error { return os.Truncate(p, 2*dbPage+800) },
 	"emptied":                      func(p string) error { return os.Truncate(p, 0) },
 	"filled with zeros":            func(p string) error { return overwrite(p, make([]byte, 1<<20)) },
 	"removed":                      os.Remove,
@@ -38,7 +44,7 @@ func destroyNewestMeta(path string) error {
 	if err != nil {
 		return err
 	}
-	const page = pageSize
+	const page, metaHeader = dbPage, 16
 	newest := 0
 	if binary.NativeEndian.Uint64(data[page+metaHeader+48:]) > binary.NativeEndian.Uint64(data[metaHeader+48:]) {
 		newest = page // of the transaction's number
@@ -87,7 +93,7 @@ func testRepair(t *testing.T, harm func(string) error, finished bool) {
 	if after, _ := os.ReadFile(db); string(after) != string(before) {
 		t.Fatal("the database was changed")
 	}
-	repaired, err := Repair(context.Background(), f.path, Config{})
+	repaired, err := check.Repair(context.Background(), f.path, nil)
 	if err != nil || len(repaired) != 1 || repaired[0].Sound || len(repaired[0].Dropped) > 0 {
 		t.Fatalf("%+v, %v", repaired, err)
 	}
@@ -102,14 +108,14 @@ func testRepair(t *testing.T, harm func(string) error, finished bool) {
 		t.Fatal(err)
 	}
 	f.check()
-	if again, err := Repair(context.Background(), f.path, Config{}); err != nil || !again[0].Sound {
+	if again, err := check.Repair(context.Background(), f.path, nil); err != nil || !again[0].Sound {
 		t.Fatalf("%+v, %v", again, err)
 	}
 }
 
-func (f *fixture) manifest() (m Manifest) {
+func (f *fixture) manifest() (m record.Manifest) {
 	f.Helper()
-	if err := readJSON(strings.TrimSuffix(f.database(), ".db")+".manifest.json", &m); err != nil {
+	if err := record.ReadJSON(strings.TrimSuffix(f.database(), ".db")+".manifest.json", &m); err != nil {
 		f.Fatal(err)
 	}
 	return m
@@ -132,7 +138,7 @@ func TestRepairWithoutAPart(t *testing.T) {
 	if err := f.attempt(false); err == nil || !strings.Contains(err.Error(), "database is missing") {
 		t.Fatalf("a job that has parts began anew: %v", err)
 	}
-	repaired, err := Repair(context.Background(), f.path, Config{})
+	repaired, err := check.Repair(context.Background(), f.path, nil)
 	if err != nil || len(repaired[0].Dropped) < 2 {
 		t.Fatalf("%+v, %v", repaired, err)
 	}
@@ -149,7 +155,7 @@ func setVersion(path string, version int) error {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		return putJSON(tx.Bucket(bucketMeta), keyJob, map[string]any{"version": version, "state": 7, "segment": "seven"})
+		return record.PutJSON(tx.Bucket(record.BucketMeta), record.KeyJob, map[string]any{"version": version, "state": 7, "segment": "seven"})
 	})
 	return errors.Join(err, db.Close())
 }
@@ -161,8 +167,8 @@ func TestRepairRebuildsOnlyTheDamaged(t *testing.T) {
 		harm func(path string) (undo func() error, err error)
 		want string
 	}{
-		"newer": {func(p string) (func() error, error) { return nil, setVersion(p, schemaVersion+1) },
-			fmt.Sprintf("has the newer database format %d, and this version reads only format %d; it was not changed", schemaVersion+1, schemaVersion)},
+		"newer": {func(p string) (func() error, error) { return nil, setVersion(p, record.SchemaVersion+1) },
+			fmt.Sprintf("has the newer database format %d, and this version reads only format %d; it was not changed", record.SchemaVersion+1, record.SchemaVersion)},
 		"in use": {func(p string) (func() error, error) {
 			db, err := bolt.Open(p, 0o600, nil)
 			return db.Close, err
@@ -182,7 +188,7 @@ func TestRepairRebuildsOnlyTheDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, _ := os.ReadFile(db) // it may be out of reach
-			repaired, err := Repair(context.Background(), f.path, Config{})
+			repaired, err := check.Repair(context.Background(), f.path, nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) || len(repaired) > 0 {
 				t.Errorf("%+v, %v", repaired, err)
 			}
@@ -226,9 +232,9 @@ func TestRepairOfFiles(t *testing.T) {
 					t.Fatalf("a job began beside the lost one's parts: %v", err)
 				}
 			}
-			repaired, err := Repair(context.Background(), f.path, Config{})
+			repaired, err := check.Repair(context.Background(), f.path, nil)
 			if strings.Contains(lost, ".manifest.json .json") {
-				if !errors.Is(err, ErrNoJob) {
+				if !errors.Is(err, record.ErrNoJob) {
 					t.Fatalf("%+v, %v", repaired, err)
 				}
 				return
@@ -265,7 +271,7 @@ func TestRepairOfParts(t *testing.T) {
 						t.Fatalf("the redo took a damaged part: %v", err)
 					}
 				}
-				repaired, err := Repair(context.Background(), f.path, Config{})
+				repaired, err := check.Repair(context.Background(), f.path, nil)
 				if err != nil || repaired[0].Sound || len(repaired[0].Dropped) == 0 || repaired[0].Rows == 0 {
 					t.Fatalf("%+v, %v", repaired, err)
 				}
@@ -287,7 +293,7 @@ func TestRepairOfTheInventory(t *testing.T) {
 	if err := os.Remove(filepath.Join(f.plan.Out, f.manifest().Inventory.Name)); err != nil {
 		t.Fatal(err)
 	}
-	repaired, err := Repair(context.Background(), f.path, Config{})
+	repaired, err := check.Repair(context.Background(), f.path, nil)
 	if err != nil || !repaired[0].Sound || repaired[0].Files == "" {
 		t.Fatalf("%+v, %v", repaired, err)
 	}

@@ -4,30 +4,33 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"cwharvest/store/check"
+	"cwharvest/store/record"
 )
 
 // A window that aged out between two attempts is asked coarser for what is
 // pending; what was fetched of it stays, every bit once, also after reopening.
 func TestReplanKeepsWhatIsDone(t *testing.T) {
-	fine := Window{Start: 1_763_000_100 - 1_763_000_100%86400, End: 1_763_000_100 - 1_763_000_100%86400 + 7200, Period: 60}
-	coarse := Window{Start: fine.Start, End: fine.End, Period: 300}
+	fine := record.Window{Start: 1_763_000_100 - 1_763_000_100%86400, End: 1_763_000_100 - 1_763_000_100%86400 + 7200, Period: 60}
+	coarse := record.Window{Start: fine.Start, End: fine.End, Period: 300}
 	path := t.TempDir()
 	d, err := Open(path, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := Plan{
+	plan := record.Plan{
 		Name: "aged", Start: time.Unix(fine.Start, 0), End: time.Unix(fine.End, 0), Out: path + "/data", Format: "jsonl", PartSize: 1 << 20,
-		Series: []Series{{Namespace: "AWS/EC2", Metric: "M", Dimensions: []string{"InstanceId"}, Statistics: []string{"Sum"}, Windows: []Window{fine}}},
+		Series: []record.Series{{Namespace: "AWS/EC2", Metric: "M", Dimensions: []string{"InstanceId"}, Statistics: []string{"Sum"}, Windows: []record.Window{fine}}},
 	}
-	target := Target{"111122223333", "us-east-1"}
-	job, err := d.Create(context.Background(), plan, []Target{target})
+	target := record.Target{Account: "111122223333", Region: "us-east-1"}
+	job, err := d.Create(context.Background(), plan, []record.Target{target})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var instances []Instance
+	var instances []record.Instance
 	for _, id := range []string{"i-1", "i-2", "i-3"} {
-		instances = append(instances, Instance{Namespace: "AWS/EC2", Dimensions: []Dimension{{"InstanceId", id}}})
+		instances = append(instances, record.Instance{Namespace: "AWS/EC2", Dimensions: []record.Dimension{{Name: "InstanceId", Value: id}}})
 	}
 	commit := func(b Batch) {
 		t.Helper()
@@ -35,7 +38,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	result := func(i int, w Window) Result {
+	result := func(i int, w record.Window) Result {
 		column := make([]float64, w.Points())
 		return Result{Target: target, Instance: instances[i].Key(), Columns: [][]float64{column}}
 	}
@@ -57,7 +60,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 		}
 	}
 	reopen()
-	if err := job.Replan([]Replan{{Window: fine, Now: coarse}}); err != nil {
+	if err := job.Replan([]record.Replan{{Window: fine, Now: coarse}}); err != nil {
 		t.Fatal(err)
 	}
 	begin()
@@ -69,8 +72,8 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	if w := job.Plan().Series[0].Windows[0]; w != coarse {
 		t.Fatalf("reopened with %+v", w)
 	}
-	gone := Window{Start: coarse.Start, End: coarse.Start, Period: coarse.Period}
-	if err := job.Replan([]Replan{{Window: coarse, Now: gone}}); err != nil {
+	gone := record.Window{Start: coarse.Start, End: coarse.Start, Period: coarse.Period}
+	if err := job.Replan([]record.Replan{{Window: coarse, Now: gone}}); err != nil {
 		t.Fatal(err)
 	}
 	begin()
@@ -78,7 +81,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	if err != nil || len(pending) != 1 {
 		t.Fatalf("pending %v, %v", pending, err)
 	}
-	commit(Batch{Results: []Result{{Target: target, Instance: instances[2].Key(), Failure: &Failure{"retention_passed", "too old"}}}})
+	commit(Batch{Results: []Result{{Target: target, Instance: instances[2].Key(), Failure: &record.Failure{Class: "retention_passed", Message: "too old"}}}})
 	if err := job.Finish(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +95,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	report, err := Verify(context.Background(), path, Config{}, false)
+	report, err := check.Verify(context.Background(), path, nil, false)
 	if err != nil || len(report.Problems) > 0 {
 		t.Errorf("%+v, %v", report, err)
 	}

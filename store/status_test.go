@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cwharvest/store/durable"
+	"cwharvest/store/record"
 )
 
 // On a full disk the status takes the place of the last one, with every target
@@ -30,11 +31,11 @@ func TestStatusOnAFullDisk(t *testing.T) {
 	if err := job.publishStatus(); err != nil {
 		t.Fatal(err)
 	}
-	live := Live{Targets: map[Target]LiveTarget{}}
+	live := record.Live{Targets: map[record.Target]record.LiveTarget{}}
 	for _, target := range testTargets {
-		live.Targets[target] = LiveTarget{Waiting: true, Class: "outage", Reason: strings.Repeat("as errors of services are ", 10)}
+		live.Targets[target] = record.LiveTarget{Waiting: true, Class: "outage", Reason: strings.Repeat("as errors of services are ", 10)}
 	}
-	job.SetLive(func() Live { return live })
+	job.SetLive(func() record.Live { return live })
 	job.troubled(fmt.Errorf("write %s: %w", f.path, syscall.ENOSPC))
 	full, err := job.Status()
 	if err != nil {
@@ -44,20 +45,20 @@ func TestStatusOnAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := overwrite(statusPath(f.path), text); err != nil {
+	if err := overwrite(record.StatusPath(f.path), text); err != nil {
 		t.Error(err)
 	}
-	if s, err := parseSnapshot(f.path); err != nil || s.Trouble == nil || s.Targets.Waiting != 3 {
+	if s, err := record.ReadSnapshot(f.path); err != nil || s.Trouble == nil || s.Targets.Waiting != 3 {
 		t.Errorf("%v, %+v", err, s)
 	}
-	before, err := os.ReadFile(statusPath(f.path))
+	before, err := os.ReadFile(record.StatusPath(f.path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := overwrite(statusPath(f.path), bytes.Repeat(text, 5)); err == nil {
+	if err := overwrite(record.StatusPath(f.path), bytes.Repeat(text, 5)); err == nil {
 		t.Error("what does not fit was written")
 	}
-	if after, err := os.ReadFile(statusPath(f.path)); err != nil || !bytes.Equal(before, after) {
+	if after, err := os.ReadFile(record.StatusPath(f.path)); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("what does not fit has damaged what was there: %v", err)
 	}
 	if err := errors.Join(job.Close(0, ""), d.Close()); err != nil {
@@ -73,7 +74,7 @@ func TestCreateOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := 2 // that so many steps find
-	d.files.Fault = func(s durable.Step, after bool) error {
+	d.disk.Files.Fault = func(s durable.Step, after bool) error {
 		if !after && full > 0 && (s.Name == "create" || s.Name == "rename") {
 			full--
 			return fmt.Errorf("%s: %w", s.Path, syscall.ENOSPC)
@@ -92,7 +93,7 @@ func TestCreateOnAFullDisk(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errors.New("interrupted"))
-	d.files.Fault = func(s durable.Step, _ bool) error { return syscall.ENOSPC }
+	d.disk.Files.Fault = func(s durable.Step, _ bool) error { return syscall.ENOSPC }
 	if _, err := d.Create(ctx, f.plan, testTargets); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("waits on, interrupted as it is: %v", err)
 	}
@@ -107,9 +108,9 @@ func BenchmarkStatusOfAMillion(b *testing.B) {
 	f := newFixture(b, 1)
 	path := b.TempDir()
 	f.plan.Out = path + "/data"
-	targets := make([]Target, 100)
+	targets := make([]record.Target, 100)
 	for i := range targets {
-		targets[i] = Target{fmt.Sprintf("%012d", i), "us-east-1"}
+		targets[i] = record.Target{Account: fmt.Sprintf("%012d", i), Region: "us-east-1"}
 	}
 	d, err := Open(path, Config{})
 	if err != nil {
@@ -120,9 +121,9 @@ func BenchmarkStatusOfAMillion(b *testing.B) {
 		b.Fatal(err)
 	}
 	for _, t := range targets {
-		all := make([]Instance, 10_000)
+		all := make([]record.Instance, 10_000)
 		for i := range all {
-			all[i] = Instance{Namespace: "AWS/EC2", Dimensions: []Dimension{{"InstanceId", fmt.Sprintf("i-%017x", i)}}, Type: "m7i.large", State: "running"}
+			all[i] = record.Instance{Namespace: "AWS/EC2", Dimensions: []record.Dimension{{Name: "InstanceId", Value: fmt.Sprintf("i-%017x", i)}}, Type: "m7i.large", State: "running"}
 		}
 		if err := job.Commit(context.Background(), &Batch{Discovered: []Discovery{{Target: t, Instances: all, Complete: true}}}); err != nil {
 			b.Fatal(err)
@@ -133,7 +134,7 @@ func BenchmarkStatusOfAMillion(b *testing.B) {
 	}
 	b.ResetTimer()
 	for b.Loop() {
-		s, err := ReadStatus(path)
+		s, err := record.ReadStatus(path)
 		if err != nil || s.Instances.Planned != 1_000_000 {
 			b.Fatalf("%v, %+v", err, s)
 		}

@@ -13,7 +13,7 @@ import (
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
@@ -21,9 +21,9 @@ import (
 // account is one entry of the specification with its account id known.
 type account struct {
 	id      string
-	sources []creds.Source // the account's own, then its fallbacks
-	targets []store.Target // some may be patterns
-	home    string         // the region to ask in which regions are enabled
+	sources []creds.Source  // the account's own, then its fallbacks
+	targets []record.Target // some may be patterns
+	home    string          // the region to ask in which regions are enabled
 }
 
 // accounts resolves the entries of the specification, with the targets that are
@@ -54,7 +54,7 @@ func (r *runner) accounts(ctx context.Context) ([]account, error) {
 }
 
 // own are the targets that are of this shard.
-func (r *runner) own(all []store.Target) (own []store.Target) {
+func (r *runner) own(all []record.Target) (own []record.Target) {
 	for _, t := range all {
 		if r.config.Shard.Holds(t) {
 			own = append(own, t)
@@ -66,8 +66,8 @@ func (r *runner) own(all []store.Target) (own []store.Target) {
 }
 
 // configured reports whether an account of the specification has the target.
-func configured(accounts []account, t store.Target) bool {
-	return slices.ContainsFunc(targetsOf(accounts), func(o store.Target) bool {
+func configured(accounts []account, t record.Target) bool {
+	return slices.ContainsFunc(targetsOf(accounts), func(o record.Target) bool {
 		return o == t || o.Account == t.Account && o.Covers(t.Region)
 	})
 }
@@ -97,7 +97,7 @@ func (r *runner) entries(ctx context.Context) ([]config.Account, error) {
 // openAccounts are those of the open job, which needs nobody to list them again.
 func (r *runner) openAccounts() (members []config.Account) {
 	for _, j := range r.jobs {
-		if j.State != store.Unfinished {
+		if j.State != record.Unfinished {
 			continue
 		}
 		for _, t := range j.Targets {
@@ -140,7 +140,7 @@ func (r *runner) account(ctx context.Context, e config.Account) (account, error)
 // default one.
 func (r *runner) way(ctx context.Context, e *config.Account) (account, error) {
 	a := account{id: e.ID, sources: r.sources(e)}
-	if len(e.Regions) == 0 && r.config.Shard != (store.Shard{}) {
+	if len(e.Regions) == 0 && r.config.Shard != (record.Shard{}) {
 		return a, usageError{error: errors.New("--shard needs regions in the file, or --region: those of the environment may differ from machine to machine")}
 	}
 	if len(e.Regions) == 0 {
@@ -158,7 +158,7 @@ func (r *runner) way(ctx context.Context, e *config.Account) (account, error) {
 // names.
 func home(e *config.Account) string {
 	for _, region := range e.Regions {
-		if !(store.Target{Region: region}).IsPattern() {
+		if !(record.Target{Region: region}).IsPattern() {
 			return region
 		}
 	}
@@ -260,12 +260,12 @@ func (r *runner) persist(ctx context.Context, trouble string, ask func() error) 
 	}
 }
 
-func targetsOf(accounts []account) []store.Target {
-	var targets []store.Target
+func targetsOf(accounts []account) []record.Target {
+	var targets []record.Target
 	for _, a := range accounts {
 		targets = append(targets, a.targets...)
 	}
-	slices.SortFunc(targets, func(a, b store.Target) int {
+	slices.SortFunc(targets, func(a, b record.Target) int {
 		if a.Less(b) {
 			return -1
 		}
@@ -276,8 +276,8 @@ func targetsOf(accounts []account) []store.Target {
 
 // connector returns clients' configuration by target. A target that no entry
 // names is one of a pattern's.
-func (r *runner) connector(accounts []account) func(context.Context, store.Target) (aws.Config, error) {
-	named := map[store.Target]*account{}
+func (r *runner) connector(accounts []account) func(context.Context, record.Target) (aws.Config, error) {
+	named := map[record.Target]*account{}
 	patterns := map[string][]*account{} // by account id
 	for i := range accounts {
 		a := &accounts[i]
@@ -288,10 +288,10 @@ func (r *runner) connector(accounts []account) func(context.Context, store.Targe
 			}
 		}
 	}
-	return func(ctx context.Context, t store.Target) (aws.Config, error) {
+	return func(ctx context.Context, t record.Target) (aws.Config, error) {
 		a := named[t]
 		for _, p := range patterns[t.Account] {
-			covers := slices.ContainsFunc(p.targets, func(o store.Target) bool { return o.IsPattern() && o.Covers(t.Region) })
+			covers := slices.ContainsFunc(p.targets, func(o record.Target) bool { return o.IsPattern() && o.Covers(t.Region) })
 			if a == nil && covers {
 				a = p
 			}
@@ -307,7 +307,7 @@ func (r *runner) connector(accounts []account) func(context.Context, store.Targe
 }
 
 // goneError is a target of an open job that the specification no longer names.
-type goneError struct{ target store.Target }
+type goneError struct{ target record.Target }
 
 func (e goneError) Error() string {
 	return fmt.Sprintf("%s is no longer in the configuration; put it back to harvest it", e.target)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // largeNight is a job of many instances in 20 targets with little to ask of each.
@@ -109,7 +109,7 @@ func (a *attempt) kill() {
 func (a *attempt) hold(instances int64) {
 	a.Helper()
 	done := func() int64 {
-		s, err := store.ReadStatus(filepath.Join(a.dir, "harvest"))
+		s, err := record.ReadStatus(filepath.Join(a.dir, "harvest"))
 		if err != nil {
 			return 0 // it has no job yet
 		}

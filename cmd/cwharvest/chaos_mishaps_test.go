@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
-	"cwharvest/store"
 	"cwharvest/store/place/s3test"
+	"cwharvest/store/record"
 )
 
 // begin has it go wrong.
@@ -91,7 +91,7 @@ func (c *chaos) breakBucket(f s3test.Fault) {
 // jump sets the clock for the next run, and ends the present one. Before the
 // first job nothing tells where the harvest begins.
 func (c *chaos) jump(by time.Duration) {
-	jobs, err := store.ReadJobs(filepath.Join(c.dir, "harvest"))
+	jobs, err := record.ReadJobs(filepath.Join(c.dir, "harvest"))
 	if err != nil || len(jobs) == 0 {
 		return
 	}

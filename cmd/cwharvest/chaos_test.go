@@ -19,6 +19,7 @@ import (
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
 	"cwharvest/store/place/s3test"
+	"cwharvest/store/record"
 )
 
 // chaos is a harvest directory in which everything goes wrong, by a schedule,
@@ -45,7 +46,7 @@ type chaos struct {
 	again   <-chan time.Time
 
 	started time.Time
-	shown   map[string]*store.Status // by job: the latest transaction's
+	shown   map[string]*record.Status // by job: the latest transaction's
 	exits   map[int]int
 	applied map[string]int
 	looks   int
@@ -121,7 +122,7 @@ func TestChaos(t *testing.T) {
 func newChaos(t *testing.T, seed uint64, instances int, metrics, statistics []string, settings string) *chaos {
 	t.Helper()
 	c := &chaos{key: 1, patience: 4 * time.Minute, exited: make(chan error, 1),
-		shown: map[string]*store.Status{}, exits: map[int]int{}, applied: map[string]int{}}
+		shown: map[string]*record.Status{}, exits: map[int]int{}, applied: map[string]int{}}
 	c.night = newNight(t, awssim.Config{
 		Accounts: chaosAccounts, Regions: chaosRegions, Instances: instances,
 		PageDatapoints: 700, Latency: 5 * time.Millisecond, Jitter: 20 * time.Millisecond, SessionLife: 4 * time.Second, Seed: seed,
@@ -251,9 +252,9 @@ func lastOf(text string) string {
 // look reads the status, as a person does at any time.
 func (c *chaos) look() {
 	c.Helper()
-	s, err := store.ReadStatus(filepath.Join(c.dir, "harvest"))
+	s, err := record.ReadStatus(filepath.Join(c.dir, "harvest"))
 	if err != nil {
-		if !errors.Is(err, store.ErrNoJob) {
+		if !errors.Is(err, record.ErrNoJob) {
 			c.Errorf("%7.3fs status: %v", time.Since(c.started).Seconds(), err)
 		}
 		return
@@ -265,7 +266,7 @@ func (c *chaos) look() {
 // compare checks that a status counts everything, and that what was done stays
 // done. A snapshot that a killed process has left may be older than what the
 // database told since; it says so.
-func (c *chaos) compare(s *store.Status) {
+func (c *chaos) compare(s *record.Status) {
 	c.Helper()
 	in := s.Instances
 	if in.Planned != in.Done+in.Empty+in.Failed+in.Denied+in.Pending {
@@ -317,12 +318,12 @@ func (c *chaos) complete() {
 	c.clock = c.truth.End.Add(config.Default().Settle + 10*time.Minute)
 	c.start()
 	c.wait(exitComplete, exitIncomplete)
-	jobs, err := store.ReadJobs(filepath.Join(c.dir, "harvest"))
+	jobs, err := record.ReadJobs(filepath.Join(c.dir, "harvest"))
 	if err != nil {
 		c.Fatal(err)
 	}
 	for _, j := range jobs {
-		if j.State == store.FinishedWithFailures {
+		if j.State == record.FinishedWithFailures {
 			c.start("--night", j.Plan.Start.Format(time.DateOnly))
 			c.wait(exitComplete)
 		}

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"cwharvest/store"
 	"cwharvest/store/encode"
+	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
 )
@@ -63,12 +63,12 @@ func tablesOf(dir string) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := store.ReadJobs(dir)
+	jobs, err := record.ReadJobs(dir)
 	if err != nil {
 		return nil, err
 	}
 	if len(jobs) == 0 {
-		return nil, fmt.Errorf("%s: %w", dir, store.ErrNoJob)
+		return nil, fmt.Errorf("%s: %w", dir, record.ErrNoJob)
 	}
 	last := &jobs[len(jobs)-1].Plan
 	place := strings.TrimSuffix(last.Out, "/")

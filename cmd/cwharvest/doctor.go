@@ -11,7 +11,7 @@ import (
 
 	"cwharvest/creds"
 	"cwharvest/pipeline"
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
@@ -132,7 +132,7 @@ func (d *doctor) principal(ctx context.Context, src creds.Source) checkedPrincip
 
 // resolve returns the regions that a target stands for, and adds to the report
 // why it cannot.
-func (d *doctor) resolve(ctx context.Context, a account, t store.Target, add func(checkedTarget)) (regions []string) {
+func (d *doctor) resolve(ctx context.Context, a account, t record.Target, add func(checkedTarget)) (regions []string) {
 	if !t.IsPattern() {
 		return []string{t.Region}
 	}
@@ -150,7 +150,7 @@ func (d *doctor) resolve(ctx context.Context, a account, t store.Target, add fun
 
 // target tries each link, then each permission with the first link that works.
 func (d *doctor) target(ctx context.Context, a account, region string) checkedTarget {
-	t := checkedTarget{Target: store.Target{Account: a.id, Region: region}}
+	t := checkedTarget{Target: record.Target{Account: a.id, Region: region}}
 	for _, src := range a.sources {
 		who, err := d.creds.Identity(ctx, src, region)
 		if t.Account == "" {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"cwharvest/cmd/cwharvest/human"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,10 +10,11 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 )
 
 type checkedDirectory struct {
@@ -61,7 +61,7 @@ func nearest(dir string) string {
 
 func needed(s *config.Config) uint64 {
 	const first = 4 << 30
-	jobs, err := store.ReadJobs(s.Dir)
+	jobs, err := record.ReadJobs(s.Dir)
 	if err != nil || len(jobs) == 0 {
 		return first
 	}

@@ -1,16 +1,16 @@
 package main
 
 import (
-	"cwharvest/cmd/cwharvest/human"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/creds"
 	"cwharvest/pipeline"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // checkup is what the doctor found. Version counts changes of its form.
@@ -42,7 +42,7 @@ type Finding struct {
 }
 
 type checkedTarget struct {
-	store.Target
+	record.Target
 	Links  []checkedLink  `json:"links"`
 	Probes []checkedProbe `json:"probes"`
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"unicode"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -124,7 +124,7 @@ func TestStatusIsDocumented(t *testing.T) {
 		t.Fatal("README.md does not tell of status --json")
 	}
 	words := strings.FieldsFunc(text, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) })
-	for f := range reflect.TypeFor[store.Status]().Fields() {
+	for f := range reflect.TypeFor[record.Status]().Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.IsExported() && !slices.Contains(words, name) {
 			t.Errorf("README.md does not tell of %s", name)

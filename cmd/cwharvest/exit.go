@@ -12,6 +12,7 @@ import (
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // Exit codes. Scripts and schedulers rely on them.
@@ -61,9 +62,9 @@ func exitCodeOfOne(err error) int {
 		usage       usageError
 		configured  *config.Error
 		clear       *creds.ClearError
-		locked      *store.LockedError
+		locked      *record.LockedError
 		claimed     *store.ClaimedError
-		divided     *store.ShardError
+		divided     *record.ShardError
 		differs     *planDiffersError
 		interrupted interruptedError
 		outcome     *outcomeError
@@ -87,7 +88,7 @@ func exitCodeOfOne(err error) int {
 		return exitLocked
 	case errors.As(err, &differs):
 		return exitPlanDiffers
-	case errors.Is(err, store.ErrNoJob):
+	case errors.Is(err, record.ErrNoJob):
 		return exitNoJob
 	default:
 		return exitFatal

@@ -1,14 +1,15 @@
 package main
 
 import (
-	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/store"
 	"cwharvest/store/encode"
+	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
 )
@@ -30,12 +31,12 @@ command adds only the new ones. It may run beside a run.`,
 			if err != nil {
 				return usageError{error: err}
 			}
-			cfg, closeIt, err := access.storeConfig(c)
+			remote, closeIt, err := access.remote(c)
 			if err != nil {
 				return err
 			}
 			defer closeIt()
-			done, err := store.ExportParts(c.Context(), dirOf(args), cfg, e)
+			done, err := store.ExportParts(c.Context(), dirOf(args), remote, e)
 			if err != nil {
 				return err
 			}
@@ -73,7 +74,7 @@ func exportOf(format encode.Format, to, night string) (e store.Export, err error
 		if err != nil {
 			return e, fmt.Errorf("--night %q: write a UTC day, such as 2026-11-20", night)
 		}
-		e.Job = func(s *store.Plan) bool { return s.Start.Before(day.AddDate(0, 0, 1)) && s.End.After(day) }
+		e.Job = func(s *record.Plan) bool { return s.Start.Before(day.AddDate(0, 0, 1)) && s.End.After(day) }
 	}
 	return e, nil
 }

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"io"
 	"strings"
 
-	"cwharvest/store"
+	"cwharvest/cmd/cwharvest/human"
+	"cwharvest/store/record"
 )
 
 // remedies holds the next step for each class of failure. The next run retries everything that failed or was denied, unless
@@ -25,7 +25,7 @@ var remedies = map[string]string{
 }
 
 // printFailed lists denied targets and failed instances, class by class.
-func printFailed(w io.Writer, s *store.Status, failed []store.FailedInstance) {
+func printFailed(w io.Writer, s *record.Status, failed []record.FailedInstance) {
 	w = human.Writer{Writer: w}
 	classes := map[string][]string{}
 	var order []string
@@ -62,7 +62,7 @@ func printFailed(w io.Writer, s *store.Status, failed []store.FailedInstance) {
 	}
 }
 
-func tolerated(d store.TargetDetail) string {
+func tolerated(d record.TargetDetail) string {
 	if d.Tolerated {
 		return " (tolerated)"
 	}

@@ -17,13 +17,13 @@ import (
 	"time"
 
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // summary is what on_finish is told: the status as `status --json` prints it,
 // and how the run ended.
 type summary struct {
-	*store.Status
+	*record.Status
 	Exit     int    `json:"exit"`
 	ExitText string `json:"exit_text"`
 	LastLine string `json:"last_line"`

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -277,11 +277,11 @@ func (f *runFlags) checkOnly() error {
 
 // selects is what --only says of a target, nil when it says nothing. Of a
 // pattern it is asked whether it may stand for something selected.
-func (f *runFlags) selects() func(store.Target) bool {
+func (f *runFlags) selects() func(record.Target) bool {
 	if len(f.only) == 0 {
 		return nil
 	}
-	return func(t store.Target) bool {
+	return func(t record.Target) bool {
 		return slices.ContainsFunc(f.only, func(only string) bool {
 			account, region, _ := strings.Cut(only, "/")
 			return account == t.Account && (region == "" || t.Covers(region))

@@ -14,7 +14,7 @@ import (
 
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -37,7 +37,7 @@ func FuzzStatus(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var s store.Status
+		var s record.Status
 		if json.Unmarshal(data, &s) != nil {
 			return
 		}
@@ -54,7 +54,7 @@ func FuzzStatus(f *testing.F) {
 			t.Errorf("a control character is shown: %q", out.String()[max(i-40, 0):min(i+40, out.Len())])
 		}
 		all := prometheus.NewRegistry()
-		all.MustRegister(collector{func() (*store.Status, error) { return &s, nil }})
+		all.MustRegister(collector{func() (*record.Status, error) { return &s, nil }})
 		if _, err := all.Gather(); err != nil {
 			t.Errorf("metrics: %v", err)
 		}

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"syscall"
 
-	"cwharvest/store"
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 )
 
 // hint returns the next step after an error: the one that the error carries, or one chosen by its type. Only this package names
@@ -22,7 +22,7 @@ func hint(err error) string {
 	switch text := place.Remedy(err); {
 	case text != "":
 		return text
-	case errors.Is(err, store.ErrNoJob):
+	case errors.Is(err, record.ErrNoJob):
 		return "name the harvest directory, which is dir in harvest.yaml, or begin with: cwharvest run"
 	case errors.Is(err, syscall.ENOTDIR) && onPath:
 		return "a file is in the way at " + file.Path + ": name the harvest directory, which is dir in harvest.yaml, or another one"

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // A history holds at most mostSamples. When it is full, every second one goes
@@ -41,7 +41,7 @@ type history struct {
 
 // add takes a sample of a status that is new and far enough from the last. A
 // wait that falls between two samples is kept with the later one.
-func (h *history) add(s *store.Status, share float64) {
+func (h *history) add(s *record.Status, share float64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.every = max(h.every, firstSamples)
@@ -57,7 +57,7 @@ func (h *history) add(s *store.Status, share float64) {
 	h.samples = append(h.samples, newSample(s, share))
 }
 
-func newSample(s *store.Status, share float64) sample {
+func newSample(s *record.Status, share float64) sample {
 	return sample{
 		Time: s.Written, Job: s.Job, Datapoints: s.Datapoints, Estimated: s.Estimated.Done,
 		Quota:     share * float64(s.Targets.Active+s.Targets.Pending) * cloudwatch.DatapointsPerSecond(s.Written.Sub(s.Range.Start)),

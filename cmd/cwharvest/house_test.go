@@ -55,7 +55,9 @@ var houseLimits = map[string]houseLimit{
 	"cwharvest/creds":           {files: 20, exported: 60, back: 13},
 	"cwharvest/pipeline":        {files: 20, exported: 60, back: 9},
 	"cwharvest/pipeline/awssim": {files: 20, exported: 60, back: 12},
-	"cwharvest/store":           {files: 34, exported: 65, back: 29},
+	"cwharvest/store":           {files: 21, exported: 60, back: 10},
+	// The format on disk is what the writer and the check share.
+	"cwharvest/store/record": {files: 20, exported: 124, back: 9},
 }
 
 type houseLimit struct{ files, exported, back int }

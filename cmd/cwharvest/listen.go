@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -152,7 +152,7 @@ func (m *monitor) finish(code int) {
 	}
 }
 
-func (m *monitor) read() (*store.Status, error) { return store.ReadStatus(m.dir) }
+func (m *monitor) read() (*record.Status, error) { return record.ReadStatus(m.dir) }
 
 func (m *monitor) handler() http.Handler {
 	registry := prometheus.NewRegistry()
@@ -170,7 +170,7 @@ func (m *monitor) handler() http.Handler {
 func (m *monitor) status(w http.ResponseWriter, _ *http.Request) {
 	s, err := m.read()
 	switch {
-	case errors.Is(err, store.ErrNoJob):
+	case errors.Is(err, record.ErrNoJob):
 		http.Error(w, "no job yet", http.StatusNotFound)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -195,7 +195,7 @@ func encodeJSON(w io.Writer, v any) error {
 // between two, does.
 func (m *monitor) healthz(w http.ResponseWriter, _ *http.Request) {
 	s, err := m.read()
-	if errors.Is(err, store.ErrNoJob) || err == nil && s.Written.Before(m.began) {
+	if errors.Is(err, record.ErrNoJob) || err == nil && s.Written.Before(m.began) {
 		fmt.Fprintln(w, "ok: no job yet")
 		return
 	}

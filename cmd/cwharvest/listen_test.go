@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
@@ -126,7 +126,7 @@ func value(f *dto.MetricFamily, label string) float64 {
 }
 
 // agree holds metrics against a status.
-func agree(t *testing.T, all map[string]*dto.MetricFamily, s *store.Status) {
+func agree(t *testing.T, all map[string]*dto.MetricFamily, s *record.Status) {
 	t.Helper()
 	for _, c := range []struct {
 		name, label string
@@ -220,7 +220,7 @@ func (w *watched) checkHeaders() {
 // scrape compares metrics with a status of the same transaction.
 func (w *watched) scrape() {
 	w.Helper()
-	read := func() (s store.Status) {
+	read := func() (s record.Status) {
 		if err := json.Unmarshal([]byte(w.wants(200, "GET", "status.json", "")), &s); err != nil {
 			w.Fatal(err)
 		}
@@ -264,7 +264,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	var h history
 	start := time.Now()
 	for i := range 5000 {
-		s := &store.Status{Job: "j", Written: start.Add(time.Duration(i) * firstSamples), Datapoints: int64(i)}
+		s := &record.Status{Job: "j", Written: start.Add(time.Duration(i) * firstSamples), Datapoints: int64(i)}
 		if i == 1001 {
 			s.Targets.Waiting = 3
 		}

@@ -10,7 +10,7 @@ import (
 	"runtime"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
@@ -21,7 +21,9 @@ import (
 // the same numbers as `cwharvest status`, by the same way, which no run can hold
 // up. No label has more values than are written here; accounts, regions and
 // instances are none.
-type collector struct{ read func() (*store.Status, error) }
+type collector struct {
+	read func() (*record.Status, error)
+}
 
 var states = []string{"running", "waiting", "stopped", "crashed", "unresponsive", "finished", "finished_with_failures"}
 
@@ -63,7 +65,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	e := emitter{to}
 	e.gauge(descBuild, 1, readBuild().String(), runtime.Version())
 	s, err := c.read()
-	if errors.Is(err, store.ErrNoJob) {
+	if errors.Is(err, record.ErrNoJob) {
 		return
 	}
 	if err != nil {
@@ -85,7 +87,7 @@ func (e emitter) counter(d *prometheus.Desc, value int64) {
 	e.to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value))
 }
 
-func (e emitter) job(s *store.Status) {
+func (e emitter) job(s *record.Status) {
 	e.gauge(descJob, 1, s.Job, s.Name, s.Shard, s.Range.Start.UTC().Format(time.RFC3339), s.Range.End.UTC().Format(time.RFC3339))
 	for _, state := range states {
 		e.gauge(descState, oneIf(s.State == state), state)
@@ -105,7 +107,7 @@ func (e emitter) job(s *store.Status) {
 	}
 }
 
-func (e emitter) progress(s *store.Status) {
+func (e emitter) progress(s *record.Status) {
 	i, t := s.Instances, s.Targets
 	for outcome, n := range map[string]int64{"done": i.Done, "empty": i.Empty, "failed": i.Failed, "denied": i.Denied, "pending": i.Pending} {
 		e.gauge(descInstances, float64(n), outcome)
@@ -120,7 +122,7 @@ func (e emitter) progress(s *store.Status) {
 	e.gauge(descEstimated, float64(s.Estimated.Done), "done")
 }
 
-func (e emitter) access(s *store.Status) {
+func (e emitter) access(s *record.Status) {
 	e.counter(descSent, s.Requests.Sent)
 	e.counter(descRepeated, s.Requests.Repeated)
 	e.counter(descThrottled, s.Requests.Throttled)

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"cwharvest/cmd/cwharvest/demo"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,9 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"cwharvest/cmd/cwharvest/demo"
 	"cwharvest/pipeline/awssim"
 	"cwharvest/store"
 	"cwharvest/store/place/s3test"
+	"cwharvest/store/record"
 )
 
 // night is one job against a simulated AWS, run by processes of their own.
@@ -115,13 +116,13 @@ func (n *night) killed(d time.Duration, flags ...string) bool {
 	return err != nil
 }
 
-func (n *night) status() *store.Status {
+func (n *night) status() *record.Status {
 	n.Helper()
 	c, output := n.command("status", "harvest", "--json")
 	if err := c.Run(); err != nil {
 		n.Fatalf("status: %v\n%s", err, output)
 	}
-	var s store.Status
+	var s record.Status
 	if err := json.Unmarshal(output.Bytes(), &s); err != nil {
 		n.Fatalf("status: %v\n%s", err, output)
 	}
@@ -188,7 +189,7 @@ func (n *night) done() []string {
 	return done
 }
 
-func (n *night) notPending(job *store.Job, t store.Target) []string {
+func (n *night) notPending(job *store.Job, t record.Target) []string {
 	n.Helper()
 	page, err := job.Pending(t, "", 1<<30)
 	if err != nil {
@@ -196,7 +197,7 @@ func (n *night) notPending(job *store.Job, t store.Target) []string {
 	}
 	pending := map[string]bool{}
 	for _, p := range page {
-		pending[store.FormatDimensions(p.Instance.Dimensions)] = true
+		pending[record.FormatDimensions(p.Instance.Dimensions)] = true
 	}
 	var done []string
 	for i := range n.config.Instances {

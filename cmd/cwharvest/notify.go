@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"cwharvest/cmd/cwharvest/human"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -11,7 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/cmd/cwharvest/human"
+	"cwharvest/store/record"
 )
 
 // notifier tells systemd how the run is (sd_notify(3)): nothing at all where
@@ -56,7 +56,7 @@ const statusEvery = 5 * time.Second
 
 // follow tells of a job's progress until stop is called, and of the drain
 // once ctx ends.
-func (n *notifier) follow(ctx context.Context, status func() (*store.Status, error), patience time.Duration) (stop func()) {
+func (n *notifier) follow(ctx context.Context, status func() (*record.Status, error), patience time.Duration) (stop func()) {
 	if n.socket == "" {
 		return func() {}
 	}
@@ -86,7 +86,7 @@ func (n *notifier) follow(ctx context.Context, status func() (*store.Status, err
 	return func() { unhook(); close(end); <-done }
 }
 
-func (n *notifier) tell(s *store.Status, alive bool) {
+func (n *notifier) tell(s *record.Status, alive bool) {
 	state := "STATUS=" + progressLine(s)
 	if alive && n.watchdog > 0 {
 		state += "\nWATCHDOG=1"
@@ -103,10 +103,10 @@ type pulse struct {
 
 // beats reports whether anything was committed or moved within patience, or
 // the run knows what it waits for.
-func (p *pulse) beats(s *store.Status, now time.Time) bool {
+func (p *pulse) beats(s *record.Status, now time.Time) bool {
 	signs, err := json.Marshal(struct {
 		Transaction, InFlight, Parts int
-		Targets                      []store.TargetDetail
+		Targets                      []record.TargetDetail
 	}{s.Transaction, s.InFlight, s.Parts, s.TargetDetails})
 	if err != nil || string(signs) != p.last {
 		p.last, p.since = string(signs), now
@@ -116,7 +116,7 @@ func (p *pulse) beats(s *store.Status, now time.Time) bool {
 }
 
 // progressLine is a running job in one line.
-func progressLine(s *store.Status) string {
+func progressLine(s *record.Status) string {
 	i := s.Instances
 	text := fmt.Sprintf("%s %s: %s of %s instances", title(s.Name, s.Shard), rangeText(s.Range), human.Number(i.Done+i.Empty), human.Number(i.Planned))
 	if s.Estimated.Planned > 0 {

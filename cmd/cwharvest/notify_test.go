@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // listen stands in for systemd: what it is told, one message a string.
@@ -57,8 +57,8 @@ func TestNotify(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "100000")
 	t.Setenv("WATCHDOG_PID", "")
 	var commits atomic.Int64
-	status := func() (*store.Status, error) {
-		s := &store.Status{Name: "night", Transaction: int(commits.Load())}
+	status := func() (*record.Status, error) {
+		s := &record.Status{Name: "night", Transaction: int(commits.Load())}
 		s.Instances.Planned = 1000
 		s.Targets.Active = 1
 		return s, nil
@@ -90,7 +90,7 @@ func TestNotify(t *testing.T) {
 func TestPulse(t *testing.T) {
 	now := time.Now()
 	p := pulse{patience: time.Minute}
-	s := &store.Status{}
+	s := &record.Status{}
 	s.Targets.Active = 1
 	for _, step := range []struct {
 		name   string
@@ -104,7 +104,7 @@ func TestPulse(t *testing.T) {
 		{"a commit", time.Second, func() { s.Transaction++ }, true},
 		{"a call came back", time.Hour, func() { s.InFlight++ }, true},
 		{"standstill again", time.Hour, func() {}, false},
-		{"a full disk", time.Hour, func() { s.Trouble = &store.Trouble{} }, true},
+		{"a full disk", time.Hour, func() { s.Trouble = &record.Trouble{} }, true},
 		{"room again", time.Hour, func() { s.Trouble = nil }, false},
 		{"an outage", time.Hour, func() { s.Targets.Active, s.Targets.Waiting = 0, 1 }, true},
 	} {

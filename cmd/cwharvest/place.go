@@ -7,9 +7,9 @@ import (
 
 	"cwharvest/creds"
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/spf13/cobra"
@@ -57,16 +57,16 @@ func (f *placeFlags) register(c *cobra.Command) {
 	c.Flags().BoolVar(&f.insecure, "insecure-endpoint", false, "let plain http go to other machines: signatures and data may be read on the way")
 }
 
-// storeConfig returns the surroundings of a directory, and what ends them.
-func (f *placeFlags) storeConfig(c *cobra.Command) (store.Config, func(), error) {
+// remote returns the way to remote places of output, and a function that ends it.
+func (f *placeFlags) remote(c *cobra.Command) (record.Remote, func(), error) {
 	s := config.Default()
 	if f.file != "" {
 		var err error
 		if s, err = config.ReadFile(f.file); err != nil {
-			return store.Config{}, nil, err
+			return nil, nil, err
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
 	m := creds.NewManager(creds.Config{Insecure: f.insecure || s.InsecureEndpoint, Log: log})
-	return store.Config{Remote: remotes(c.Context(), m, s.S3), Log: log}, m.Close, nil
+	return remotes(c.Context(), m, s.S3), m.Close, nil
 }

@@ -3,17 +3,17 @@ package main
 import (
 	"cmp"
 	"context"
-	"cwharvest/cmd/cwharvest/human"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
+	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/creds"
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
 )
@@ -56,14 +56,14 @@ type planner struct{ runner }
 
 // planReport is what `plan --json` prints. Version counts changes of its form.
 type planReport struct {
-	Version int               `json:"version"`
-	Job     string            `json:"job"`
-	Shard   string            `json:"shard,omitempty"`
-	OpenJob string            `json:"open_job,omitempty"` // that a run would finish first
-	Due     bool              `json:"due"`
-	Next    time.Time         `json:"next,omitzero"` // when something is due, if nothing is
-	Range   store.StatusRange `json:"range,omitzero"`
-	API     config.API        `json:"api"`
+	Version int                `json:"version"`
+	Job     string             `json:"job"`
+	Shard   string             `json:"shard,omitempty"`
+	OpenJob string             `json:"open_job,omitempty"` // that a run would finish first
+	Due     bool               `json:"due"`
+	Next    time.Time          `json:"next,omitzero"` // when something is due, if nothing is
+	Range   record.StatusRange `json:"range,omitzero"`
+	API     config.API         `json:"api"`
 
 	Targets     int     `json:"targets"`
 	OutOfReach  int     `json:"out_of_reach"` // of these
@@ -94,13 +94,13 @@ type degraded struct {
 }
 
 type plannedTarget struct {
-	store.Target
-	Failure   *store.Failure `json:"failure,omitempty"`
-	Tolerated bool           `json:"tolerated,omitempty"`
-	Instances int64          `json:"instances"`
-	Requests  int64          `json:"requests"`
-	CostUSD   float64        `json:"cost_usd"`
-	Seconds   float64        `json:"seconds_at_quota"`
+	record.Target
+	Failure   *record.Failure `json:"failure,omitempty"`
+	Tolerated bool            `json:"tolerated,omitempty"`
+	Instances int64           `json:"instances"`
+	Requests  int64           `json:"requests"`
+	CostUSD   float64         `json:"cost_usd"`
+	Seconds   float64         `json:"seconds_at_quota"`
 }
 
 func (p *planner) plan(ctx context.Context) (*planReport, error) {
@@ -109,7 +109,7 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 	}
 	p.creds = p.newManager()
 	defer p.creds.Close()
-	jobs, err := store.ReadJobs(p.config.Dir)
+	jobs, err := record.ReadJobs(p.config.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 		Degraded: []degraded{}, Sessions: []string{}, Details: []plannedTarget{},
 	}
 	for _, j := range jobs {
-		if j.State == store.Unfinished {
+		if j.State == record.Unfinished {
 			report.OpenJob = j.Plan.ID
 		}
 	}
@@ -133,12 +133,12 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 		return report, nil
 	}
 	report.Due, report.Next = true, time.Time{}
-	report.Range = store.StatusRange{Start: frozen.Start, End: frozen.End}
+	report.Range = record.StatusRange{Start: frozen.Start, End: frozen.End}
 	report.windows(frozen, int64(p.config.Period/time.Second))
 	return report, p.survey(ctx, frozen, report)
 }
 
-func (p *planner) survey(ctx context.Context, frozen *store.Plan, report *planReport) error {
+func (p *planner) survey(ctx context.Context, frozen *record.Plan, report *planReport) error {
 	entries, err := p.accounts(ctx)
 	if err != nil {
 		return err
@@ -194,7 +194,7 @@ func (r *planReport) add(v *pipeline.Survey, s *config.Config) {
 }
 
 // windows tells what of the range is degraded, and until when it can be asked.
-func (r *planReport) windows(frozen *store.Plan, period int64) {
+func (r *planReport) windows(frozen *record.Plan, period int64) {
 	for i := range frozen.Series {
 		for _, w := range frozen.Series[i].Windows {
 			if until := pipeline.AnsweredUntil(w); r.AskableUntil.IsZero() || until.Before(r.AskableUntil) {

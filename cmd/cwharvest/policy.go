@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -88,7 +88,7 @@ func permissionsOf(s *config.Config) []permission {
 	for i := range s.Accounts {
 		regions = append(regions, s.Accounts[i].Regions...)
 	}
-	if slices.ContainsFunc(regions, func(region string) bool { return store.Target{Region: region}.IsPattern() }) {
+	if slices.ContainsFunc(regions, func(region string) bool { return record.Target{Region: region}.IsPattern() }) {
 		all = append(all, permission{"ec2:DescribeRegions", "patterns of regions"})
 	}
 	return all
@@ -136,7 +136,7 @@ func writer(s *config.Config) *document {
 		return nil
 	}
 	arn := "arn:aws:s3:::" + bucket
-	inventories := (&store.Plan{Out: s.Out}).InventoryPlace()
+	inventories := (&record.Plan{Out: s.Out}).InventoryPlace()
 	objects := []string{arn + "/" + strings.TrimPrefix(prefix+"/*", "/")}
 	if other := arn + strings.TrimPrefix(inventories, "s3://"+bucket) + "/*"; !strings.HasPrefix(other, strings.TrimSuffix(objects[0], "*")) {
 		objects = append(objects, other)

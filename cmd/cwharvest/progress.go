@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/store"
 
 	"golang.org/x/term"

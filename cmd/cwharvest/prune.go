@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 	"time"
 
+	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
 

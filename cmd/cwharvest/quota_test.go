@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // steady is how long a quota is watched, and the share of it that must be
@@ -242,7 +242,7 @@ func TestTimeLeftOfASteadyJob(t *testing.T) {
 			return
 		default:
 		}
-		s, err := store.ReadStatus(filepath.Join(n.dir, "harvest"))
+		s, err := record.ReadStatus(filepath.Join(n.dir, "harvest"))
 		if err != nil || s.ETASeconds == nil || s.Source != "snapshot" {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 
 	"cwharvest/pipeline"
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // redo fetches what --only names of the latest job, or of that of --night, once
@@ -36,7 +37,7 @@ func (r *runner) redo(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, job.Discard())
 	}
-	var targets []store.Target
+	var targets []record.Target
 	for _, t := range job.Targets() {
 		if !r.flags.selects()(t.Target) {
 			continue
@@ -61,7 +62,7 @@ func (r *runner) redo(ctx context.Context) error {
 
 // affords holds what a redo costs against max_cost before it is begun: one that
 // cannot be paid for would keep the job open.
-func (r *runner) affords(job *store.Job, targets []store.Target) error {
+func (r *runner) affords(job *store.Job, targets []record.Target) error {
 	status, err := job.Status()
 	if err != nil || r.config.MaxCost == 0 {
 		return err
@@ -79,8 +80,8 @@ func (r *runner) affords(job *store.Job, targets []store.Target) error {
 }
 
 // redoable returns the job whose rows are to be replaced.
-func (r *runner) redoable() (*store.JobInfo, error) {
-	if i := slices.IndexFunc(r.jobs, func(j store.JobInfo) bool { return j.State == store.Unfinished }); i >= 0 {
+func (r *runner) redoable() (*record.JobInfo, error) {
+	if i := slices.IndexFunc(r.jobs, func(j record.JobInfo) bool { return j.State == record.Unfinished }); i >= 0 {
 		return nil, fmt.Errorf("redo: job %s is open; finish it first: the same command without --redo", r.jobs[i].Plan.ID)
 	}
 	night := r.config.Night

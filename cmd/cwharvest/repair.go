@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 
-	"cwharvest/store"
+	"cwharvest/cmd/cwharvest/human"
+	"cwharvest/store/check"
 
 	"github.com/spf13/cobra"
 )
@@ -20,12 +20,12 @@ and is not fetched again; what was fetched and not published yet, was empty or h
 asked for again by the next run. The damaged file is kept beside the new one.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, closeIt, err := access.storeConfig(c)
+			remote, closeIt, err := access.remote(c)
 			if err != nil {
 				return err
 			}
 			defer closeIt()
-			jobs, err := store.Repair(c.Context(), dirOf(args), cfg)
+			jobs, err := check.Repair(c.Context(), dirOf(args), remote)
 			for i := range jobs {
 				printRepaired(c, &jobs[i])
 			}
@@ -36,7 +36,7 @@ asked for again by the next run. The damaged file is kept beside the new one.`,
 	return c
 }
 
-func printRepaired(c *cobra.Command, r *store.Repaired) {
+func printRepaired(c *cobra.Command, r *check.Repaired) {
 	line := func(format string, args ...any) { fmt.Fprintf(c.OutOrStdout(), format+"\n", args...) }
 	if r.Sound && r.Files == "" {
 		line("%s  sound", r.Job)

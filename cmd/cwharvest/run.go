@@ -14,6 +14,7 @@ import (
 	"cwharvest/creds"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
 )
@@ -88,12 +89,12 @@ type runner struct {
 
 	getenv func(string) string // the environment before the SDK reads it
 
-	members   map[int][]config.Account          // of entries that stand for many
-	expanded  []config.Account                  // what entries found, once
-	resolved  []account                         // what accounts found, once
-	elsewhere []store.Target                    // of other shards, found then
-	jobs      []store.JobInfo                   // of the directory, when the run began
-	instances map[store.Target][]store.Instance // what listed read, once
+	members   map[int][]config.Account            // of entries that stand for many
+	expanded  []config.Account                    // what entries found, once
+	resolved  []account                           // what accounts found, once
+	elsewhere []record.Target                     // of other shards, found then
+	jobs      []record.JobInfo                    // of the directory, when the run began
+	instances map[record.Target][]record.Instance // what listed read, once
 
 	told summary // what on_finish hears: of the last job worked; empty: of none
 
@@ -176,9 +177,9 @@ func (r *runner) harvest(ctx context.Context) (err error) {
 
 // finishEarlier works the open job, or tries once more what the last job left
 // failed or denied. It reports whether there was anything to do.
-func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool, error) {
+func (r *runner) finishEarlier(ctx context.Context, jobs []record.JobInfo) (bool, error) {
 	for _, j := range jobs {
-		if j.State != store.Unfinished {
+		if j.State != record.Unfinished {
 			continue
 		}
 		differences, err := r.config.Diff(j.Plan.Settings)
@@ -202,15 +203,15 @@ func (r *runner) finishEarlier(ctx context.Context, jobs []store.JobInfo) (bool,
 
 // tryAllAgain tries once more what the last job has left failed or denied, or
 // those of the night that is named.
-func (r *runner) tryAllAgain(ctx context.Context, jobs []store.JobInfo) (tried bool, err error) {
+func (r *runner) tryAllAgain(ctx context.Context, jobs []record.JobInfo) (tried bool, err error) {
 	last := jobs[max(len(jobs)-1, 0):]
 	if night := r.config.Night; !night.IsZero() {
-		last = slices.DeleteFunc(slices.Clone(jobs), func(j store.JobInfo) bool {
+		last = slices.DeleteFunc(slices.Clone(jobs), func(j record.JobInfo) bool {
 			return !j.Plan.Start.Before(night.Add(24*time.Hour)) || !night.Before(j.Plan.End)
 		})
 	}
 	for i := range last {
-		if last[i].State != store.FinishedWithFailures || last[i].Pruned || r.flags.noRetry {
+		if last[i].State != record.FinishedWithFailures || last[i].Pruned || r.flags.noRetry {
 			continue
 		}
 		again, workErr := r.tryAgain(ctx, &last[i])
@@ -224,7 +225,7 @@ func (r *runner) tryAllAgain(ctx context.Context, jobs []store.JobInfo) (tried b
 
 // tryAgain works what a finished job has left failed or denied, as far as the
 // specification still has it. The job keeps its plan.
-func (r *runner) tryAgain(ctx context.Context, info *store.JobInfo) (bool, error) {
+func (r *runner) tryAgain(ctx context.Context, info *record.JobInfo) (bool, error) {
 	accounts, err := r.accounts(ctx)
 	if err != nil {
 		return false, err
@@ -244,7 +245,7 @@ func (r *runner) tryAgain(ctx context.Context, info *store.JobInfo) (bool, error
 	return true, r.work(ctx, job, true)
 }
 
-func rangesOf(jobs []store.JobInfo) (ranges []config.Interval) {
+func rangesOf(jobs []record.JobInfo) (ranges []config.Interval) {
 	for _, j := range jobs {
 		ranges = append(ranges, config.Interval{Start: j.Plan.Start, End: j.Plan.End})
 	}
@@ -253,7 +254,7 @@ func rangesOf(jobs []store.JobInfo) (ranges []config.Interval) {
 
 // due returns the frozen specification of the job that is due, nil when none
 // is; then next is when one will be.
-func (r *runner) due() (frozen *store.Plan, next time.Time, err error) {
+func (r *runner) due() (frozen *record.Plan, next time.Time, err error) {
 	jobs, err := r.dir.Jobs()
 	if err != nil {
 		return nil, next, err
@@ -262,7 +263,7 @@ func (r *runner) due() (frozen *store.Plan, next time.Time, err error) {
 }
 
 // dueAfter is due when these ranges are held.
-func (r *runner) dueAfter(finished []config.Interval) (frozen *store.Plan, next time.Time, err error) {
+func (r *runner) dueAfter(finished []config.Interval) (frozen *record.Plan, next time.Time, err error) {
 	at := now()
 	interval, next, err := r.config.Due(at, finished)
 	if err != nil || interval == nil {
@@ -299,7 +300,7 @@ func (r *runner) startAllDue(ctx context.Context) (started bool, err error) {
 }
 
 // start creates a job and works it.
-func (r *runner) start(ctx context.Context, frozen *store.Plan) error {
+func (r *runner) start(ctx context.Context, frozen *record.Plan) error {
 	entries, err := r.accounts(ctx)
 	if err != nil {
 		return err
@@ -320,7 +321,7 @@ func (r *runner) start(ctx context.Context, frozen *store.Plan) error {
 
 // checkSelected refuses an --only that names nothing: it would do nothing, and
 // look like success.
-func (r *runner) checkSelected(targets []store.Target) error {
+func (r *runner) checkSelected(targets []record.Target) error {
 	if only := r.flags.selects(); only != nil && !slices.ContainsFunc(targets, only) {
 		return usageError{error: fmt.Errorf("--only %s: no target of the job is that; name some of %s", strings.Join(r.flags.only, ","), few(targets))}
 	}
@@ -328,7 +329,7 @@ func (r *runner) checkSelected(targets []store.Target) error {
 }
 
 // few are the first targets, for people.
-func few(targets []store.Target) string {
+func few(targets []record.Target) string {
 	const most = 3
 	var names []string
 	for _, t := range targets[:min(len(targets), most)] {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"cwharvest/cmd/cwharvest/demo"
 	"encoding/json"
 	"errors"
 	"os"
@@ -13,8 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"cwharvest/cmd/cwharvest/demo"
 	"cwharvest/pipeline/awssim"
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -198,9 +198,9 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	var last *store.Status
+	var last *record.Status
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
-		s, err := store.ReadStatus(ts.MkAbs("harvest"))
+		s, err := record.ReadStatus(ts.MkAbs("harvest"))
 		if err != nil {
 			continue // not there yet
 		}
@@ -211,7 +211,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("until %s %s: not within a minute; status is %+v", args[0], args[1], last)
 }
 
-func reached(s *store.Status, what, value string) bool {
+func reached(s *record.Status, what, value string) bool {
 	if what == "state" {
 		return s.State == value
 	}

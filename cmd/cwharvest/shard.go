@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // arrays are schedulers that number the jobs of an array, and their variables.
@@ -24,7 +24,7 @@ var arrays = []struct {
 var shardForm = regexp.MustCompile(`^(auto|\d{1,6})/(\d{1,6})$`)
 
 // parseShard reads 2/4, or auto/4: then a scheduler's variable tells which.
-func parseShard(text string, getenv func(string) string) (s store.Shard, err error) {
+func parseShard(text string, getenv func(string) string) (s record.Shard, err error) {
 	m := shardForm.FindStringSubmatch(text)
 	if m == nil {
 		return s, fmt.Errorf("%q: write N/M, such as 2/4 for the second of four, or auto/M in an array of jobs", text)
@@ -37,7 +37,7 @@ func parseShard(text string, getenv func(string) string) (s store.Shard, err err
 		err = fmt.Errorf("%q: shards are counted from 1 to M", text)
 	}
 	if err != nil {
-		return store.Shard{}, err
+		return record.Shard{}, err
 	}
 	return s, nil
 }
@@ -65,7 +65,7 @@ func arrayNumber(of int, getenv func(string) string) (int, error) {
 // warnOfArrays is for arrays in which each job harvests everything.
 func (r *runner) warnOfArrays() {
 	for _, a := range arrays {
-		if r.config.Shard == (store.Shard{}) && r.getenv(a.index) != "" {
+		if r.config.Shard == (record.Shard{}) && r.getenv(a.index) != "" {
 			r.log.Warn("this is a job of an array and harvests all targets, as the others do; --shard auto/M divides them", "variable", a.index)
 		}
 	}
@@ -74,7 +74,7 @@ func (r *runner) warnOfArrays() {
 // selectsElsewhere reports whether --only names targets of other shards and none
 // of this one: there is nothing to do then, here.
 func (r *runner) selectsElsewhere(ctx context.Context) (bool, error) {
-	if len(r.flags.only) == 0 || r.config.Shard == (store.Shard{}) {
+	if len(r.flags.only) == 0 || r.config.Shard == (record.Shard{}) {
 		return false, nil
 	}
 	entries, err := r.accounts(ctx)
@@ -88,7 +88,7 @@ func (r *runner) selectsElsewhere(ctx context.Context) (bool, error) {
 			if account != t.Account || region != "" && !t.Covers(region) {
 				continue
 			}
-			if r.config.Shard.Holds(store.Target{Account: account, Region: cmp.Or(region, t.Region)}) {
+			if r.config.Shard.Holds(record.Target{Account: account, Region: cmp.Or(region, t.Region)}) {
 				return false, nil
 			}
 			found = true

@@ -8,7 +8,7 @@ import (
 	"io"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
 )
@@ -64,7 +64,7 @@ func (s *statusCommand) show() (running bool, errs error) {
 		if i > 0 && !s.json {
 			fmt.Fprintln(s.out)
 		}
-		status, err := store.ReadStatus(dir)
+		status, err := record.ReadStatus(dir)
 		if err == nil {
 			err = s.print(dir, status)
 			running = running || status.Source == "snapshot"
@@ -74,12 +74,12 @@ func (s *statusCommand) show() (running bool, errs error) {
 	return running, errs
 }
 
-func (s *statusCommand) print(dir string, status *store.Status) error {
+func (s *statusCommand) print(dir string, status *record.Status) error {
 	switch {
 	case s.json:
 		return encodeJSON(s.out, status)
 	case s.failed:
-		all, err := store.ReadFailed(dir, status)
+		all, err := record.ReadFailed(dir, status)
 		if err == nil {
 			printFailed(s.out, status, all)
 		}

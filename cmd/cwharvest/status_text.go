@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"cwharvest/cmd/cwharvest/human"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // columns is the width that the status is laid out for. Reasons may be longer on a wider terminal, and are never cut off a terminal.
 const columns = 80
 
 // printStatus prints a status in lines of at most 80 columns. Only reasons may be longer, up to width; a width of 0 is unlimited.
-func printStatus(w io.Writer, s *store.Status, width int) {
+func printStatus(w io.Writer, s *record.Status, width int) {
 	w = human.Writer{Writer: w}
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	row := func(format string, args ...any) { line("%s", fold(fmt.Sprintf(format, args...))) }
@@ -81,7 +81,7 @@ func cut(line string, width int) string {
 }
 
 // unknown counts the targets whose instances could not be listed.
-func unknown(s *store.Status) string {
+func unknown(s *record.Status) string {
 	n := 0
 	for i := range s.TargetDetails {
 		if d := &s.TargetDetails[i]; d.State == "denied" && d.Instances == nil {
@@ -94,7 +94,7 @@ func unknown(s *store.Status) string {
 	return fmt.Sprintf("  unknown of %s targets", human.Number(int64(n)))
 }
 
-func since(s *store.Status) string {
+func since(s *record.Status) string {
 	n := len(s.Attempts)
 	if n == 0 {
 		return ""
@@ -107,7 +107,7 @@ func since(s *store.Status) string {
 }
 
 // ended explains why no run is working, and the next step.
-func ended(s *store.Status) string {
+func ended(s *record.Status) string {
 	switch n := len(s.Attempts); {
 	case s.State == "crashed":
 		return "the process was killed or its machine went down; the same command resumes"
@@ -128,7 +128,7 @@ func clock(t time.Time) string {
 	return t.Format("2006-01-02 15:04:05")
 }
 
-func limit(s *store.Status) string {
+func limit(s *record.Status) string {
 	if s.CostUSD.Limit == 0 {
 		return ""
 	}
@@ -143,7 +143,7 @@ func dollars(usd float64) string {
 	return fmt.Sprintf("%.2f", usd)
 }
 
-func sessions(s *store.Status) string {
+func sessions(s *record.Status) string {
 	text := human.Number(s.Sessions.Assumed) + " assumed"
 	if s.Sessions.Open > 0 {
 		text = human.Number(int64(s.Sessions.Open)) + " open, " + text
@@ -155,7 +155,7 @@ func sessions(s *store.Status) string {
 }
 
 // bar draws the progress, measured in estimated datapoints.
-func bar(s *store.Status) string {
+func bar(s *record.Status) string {
 	const width = 40
 	done := min(max(s.Progress, 0), 1) // a snapshot is not trusted
 	full := int(done * width)
@@ -175,7 +175,7 @@ func bar(s *store.Status) string {
 	return text
 }
 
-func rangeText(r store.StatusRange) string {
+func rangeText(r record.StatusRange) string {
 	start, end := r.Start.UTC(), r.End.UTC()
 	if end.Sub(start) == 24*time.Hour && start.Truncate(24*time.Hour).Equal(start) {
 		return "night " + start.Format(time.DateOnly) + " UTC"
@@ -199,9 +199,9 @@ func counts(total int64, parts ...any) string {
 }
 
 // lastLine formats the last line of a run.
-func lastLine(s *store.Status, took time.Duration, code int) string {
+func lastLine(s *record.Status, took time.Duration, code int) string {
 	verdict := "COMPLETE"
-	if code != exitComplete || s.State == string(store.Unfinished) {
+	if code != exitComplete || s.State == string(record.Unfinished) {
 		verdict = "INCOMPLETE"
 	}
 	text := fmt.Sprintf("%s %s %s  %s done %s empty %s failed", title(s.Name, s.Shard), s.Range.Start.UTC().Format(time.DateOnly), verdict,

@@ -7,43 +7,43 @@ import (
 	"testing"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // morning is a night with everything that a person may meet in it.
-func morning() *store.Status {
+func morning() *record.Status {
 	now := time.Now().UTC()
 	start := now.Truncate(24*time.Hour).AddDate(0, 0, -1)
 	eta := 150.0
-	s := &store.Status{
+	s := &record.Status{
 		Name: "nightly-ec2", State: "running", Source: "snapshot", Written: now, AgeSeconds: 0.4,
-		Range: store.StatusRange{Start: start, End: start.AddDate(0, 0, 1)}, Attempts: []store.Attempt{{Ended: now}, {Started: now}},
-		Targets:   store.TargetCounts{Planned: 2400, Done: 1620, Active: 64, Pending: 702, Waiting: 1, Denied: 13},
-		Instances: store.InstanceCounts{Planned: 9600, Done: 6000, Empty: 336, Pending: 3264},
-		Rows:      13_800_000, Requests: store.StatusRequests{Sent: 1702, Repeated: 9, Throttled: 4},
-		CostUSD:  store.StatusCost{Spent: 0.51, Planned: 0.77, WorstCase: 1.01, WorstPlanned: 1.54, Limit: 25},
-		Sessions: store.StatusSessions{Open: 198, Assumed: 2310, NextRefresh: now},
+		Range: record.StatusRange{Start: start, End: start.AddDate(0, 0, 1)}, Attempts: []record.Attempt{{Ended: now}, {Started: now}},
+		Targets:   record.TargetCounts{Planned: 2400, Done: 1620, Active: 64, Pending: 702, Waiting: 1, Denied: 13},
+		Instances: record.InstanceCounts{Planned: 9600, Done: 6000, Empty: 336, Pending: 3264},
+		Rows:      13_800_000, Requests: record.StatusRequests{Sent: 1702, Repeated: 9, Throttled: 4},
+		CostUSD:  record.StatusCost{Spent: 0.51, Planned: 0.77, WorstCase: 1.01, WorstPlanned: 1.54, Limit: 25},
+		Sessions: record.StatusSessions{Open: 198, Assumed: 2310, NextRefresh: now},
 		Progress: 0.66, ETASeconds: &eta,
 	}
-	detail := func(account, region, state, class, reason string, d store.TargetDetail) {
+	detail := func(account, region, state, class, reason string, d record.TargetDetail) {
 		d.Account, d.Region, d.State, d.Class, d.Reason = account, region, state, class, reason
 		s.TargetDetails = append(s.TargetDetails, d)
 	}
 	const refused = "STS AssumeRole: AccessDenied: User: arn:aws:iam::999900001111:role/harvester is not authorized to perform: sts:AssumeRole; check that the role exists"
 	for i := range 12 {
 		detail("777788889999", fmt.Sprintf("region-%d", i), "denied", "credentials_refused", "role arn:aws:iam::777788889999:role/metrics-reader: "+refused,
-			store.TargetDetail{Tolerated: true, Since: now.AddDate(0, 0, -11)})
+			record.TargetDetail{Tolerated: true, Since: now.AddDate(0, 0, -11)})
 	}
 	detail("888899990000", "me-south-1", "denied", "refused", "GetMetricData: AccessDenied: User: arn:aws:sts::888899990000:assumed-role/reader/x is not authorized to perform: cloudwatch:GetMetricData",
-		store.TargetDetail{New: true, Since: now, Instances: &store.InstanceCounts{}})
+		record.TargetDetail{New: true, Since: now, Instances: &record.InstanceCounts{}})
 	detail("444433332222", "eu-west-1", "waiting", "outage", "role arn:aws:iam::444433332222:role/metrics-reader: request send failed, Post https://sts.amazonaws.com: timeout",
-		store.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
+		record.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
 	detail("555566667777", "eu-west-1", "waiting", "credentials", "role arn:aws:iam::555566667777:role/metrics-reader: STS AssumeRole: ExpiredToken: over; profile sso is over: run: aws sso login --profile sso; the run goes on by itself",
-		store.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
+		record.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
 	return s
 }
 
-func textOf(s *store.Status, width int) string {
+func textOf(s *record.Status, width int) string {
 	var b bytes.Buffer
 	printStatus(&b, s, width)
 	return b.String()
@@ -79,9 +79,9 @@ DENIED   777788889999 12 regions  AssumeRole: AccessDenied (tolerated, day 12)
 func TestStatusFolds(t *testing.T) {
 	s := morning()
 	s.Name, s.State = "a-job-with-a-name-that-is-rather-long", "finished_with_failures"
-	s.Instances = store.InstanceCounts{Planned: 1_000_000, Done: 600_000, Empty: 33_600, Failed: 1_200, Denied: 12_000, Pending: 353_200}
-	s.CostUSD = store.StatusCost{Spent: 1234.56, Planned: 2345.67, WorstCase: 12345.67, WorstPlanned: 23456.78, Limit: 25000}
-	s.Trouble = &store.Trouble{Reason: strings.Repeat("no space left on device ", 9), Since: s.Written}
+	s.Instances = record.InstanceCounts{Planned: 1_000_000, Done: 600_000, Empty: 33_600, Failed: 1_200, Denied: 12_000, Pending: 353_200}
+	s.CostUSD = record.StatusCost{Spent: 1234.56, Planned: 2345.67, WorstCase: 12345.67, WorstPlanned: 23456.78, Limit: 25000}
+	s.Trouble = &record.Trouble{Reason: strings.Repeat("no space left on device ", 9), Since: s.Written}
 	for line := range strings.Lines(textOf(s, 80)) {
 		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 {
 			t.Errorf("%d columns: %s", n, line)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"cwharvest/cmd/cwharvest/human"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // trouble is the reason why targets of one account wait or are denied.
@@ -20,7 +20,7 @@ type trouble struct {
 }
 
 // printTrouble prints the waiting and the denied targets, and the remedy for those that are new.
-func printTrouble(line func(string, ...any), s *store.Status, width int) {
+func printTrouble(line func(string, ...any), s *record.Status, width int) {
 	const most = 20
 	if s.Trouble != nil {
 		line("\n%s", cut(fmt.Sprintf("WAITING  writing, since %s: %s", clock(s.Trouble.Since), s.Trouble.Reason), width))
@@ -101,7 +101,7 @@ func gist(reason string) string {
 }
 
 // troubles groups the targets of an account with the same trouble: first those that wait, then new denials, then old ones.
-func troubles(s *store.Status) (all []trouble) {
+func troubles(s *record.Status) (all []trouble) {
 	var waiting, fresh, old []trouble
 	for i := range s.TargetDetails {
 		d := &s.TargetDetails[i]
@@ -117,7 +117,7 @@ func troubles(s *store.Status) (all []trouble) {
 	return append(append(waiting, fresh...), old...)
 }
 
-func waitText(d *store.TargetDetail) string {
+func waitText(d *record.TargetDetail) string {
 	text := "since " + clock(d.Since)
 	if wait := time.Until(d.RetryAt); wait > 0 {
 		text += ", retry in " + wait.Round(time.Second).String()
@@ -125,7 +125,7 @@ func waitText(d *store.TargetDetail) string {
 	return text
 }
 
-func denied(d *store.TargetDetail, now time.Time) trouble {
+func denied(d *record.TargetDetail, now time.Time) trouble {
 	t := trouble{state: "DENIED", account: d.Account, region: d.Region, class: d.Class, new: d.New && !d.Tolerated, reason: d.Reason}
 	t.unknown = d.Instances == nil
 	day := int(now.Sub(d.Since)/(24*time.Hour)) + 1

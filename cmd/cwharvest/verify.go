@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cwharvest/cmd/cwharvest/human"
 	"fmt"
 
-	"cwharvest/store"
+	"cwharvest/cmd/cwharvest/human"
+	"cwharvest/store/check"
 
 	"github.com/spf13/cobra"
 )
@@ -22,12 +22,12 @@ no row is there twice, and each instance has the rows that were committed for it
 anything disagrees.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, closeIt, err := access.storeConfig(c)
+			remote, closeIt, err := access.remote(c)
 			if err != nil {
 				return err
 			}
 			defer closeIt()
-			report, err := store.Verify(c.Context(), dirOf(args), cfg, deep)
+			report, err := check.Verify(c.Context(), dirOf(args), remote, deep)
 			if err != nil {
 				return err
 			}

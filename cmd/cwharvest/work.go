@@ -11,6 +11,7 @@ import (
 	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // work runs one job to its end, and closes it with what came of it.
@@ -45,7 +46,7 @@ func (r *runner) work(ctx context.Context, job *store.Job, retry bool) (err erro
 			return err
 		}
 	}
-	var targets []store.Target
+	var targets []record.Target
 	for _, t := range job.Targets() {
 		targets = append(targets, t.Target)
 	}
@@ -102,7 +103,7 @@ func (r *runner) conclude(job *store.Job, started time.Time, runErr error) error
 	code := exitComplete
 	if runErr != nil {
 		code = exitCode(runErr)
-	} else if status.State == string(store.FinishedWithFailures) {
+	} else if status.State == string(record.FinishedWithFailures) {
 		code = exitIncomplete
 	}
 	if n := withoutInstances(status); n > 0 {
@@ -122,7 +123,7 @@ func (r *runner) conclude(job *store.Job, started time.Time, runErr error) error
 	return nil
 }
 
-func withoutInstances(s *store.Status) (n int) {
+func withoutInstances(s *record.Status) (n int) {
 	for _, d := range s.TargetDetails {
 		if d.State == "done" && d.Instances != nil && d.Instances.Planned == 0 {
 			n++
@@ -141,7 +142,7 @@ func (r *runner) sessions() pipeline.Sessions {
 }
 
 // pipelineConfig is what a run and a survey have in common.
-func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]store.Instance) pipeline.Config {
+func (r *runner) pipelineConfig(entries []account, listed map[record.Target][]record.Instance) pipeline.Config {
 	s := r.config
 	at := now()
 	return pipeline.Config{
@@ -151,7 +152,7 @@ func (r *runner) pipelineConfig(entries []account, listed map[store.Target][]sto
 		Statistics:  s.API == config.MetricStatistics,
 		Only:        r.flags.selects(),
 		Shard:       s.Shard,
-		Tolerated:   func(t store.Target) bool { return s.Tolerated(t, at) },
+		Tolerated:   func(t record.Target) bool { return s.Tolerated(t, at) },
 		Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight, QuotaShare: s.QuotaShare,
 		MaxCostUSD: s.MaxCost, Prices: s.Prices, GiveUpAfter: s.GiveUpAfter,
 		CallTimeout: r.flags.callTimeout, DrainTimeout: r.flags.drainTimeout, WaitForCredentials: r.flags.waitForCredentials,
@@ -190,7 +191,7 @@ func (r *runner) replan(job *store.Job) error {
 	return job.Replan(replans)
 }
 
-func (r *runner) discovery(listed map[store.Target][]store.Instance) pipeline.Discovery {
+func (r *runner) discovery(listed map[record.Target][]record.Instance) pipeline.Discovery {
 	in := &r.config.Instances
 	d := pipeline.Discovery{States: in.States, Tags: in.Tags, Monitoring: in.Monitoring, Listed: listed}
 	for i := range r.config.Metrics {
@@ -204,7 +205,7 @@ func (r *runner) discovery(listed map[store.Target][]store.Instance) pipeline.Di
 }
 
 // listed reads the instance file, if there is one.
-func (r *runner) listed(targets []store.Target) (map[store.Target][]store.Instance, error) {
+func (r *runner) listed(targets []record.Target) (map[record.Target][]record.Instance, error) {
 	path := r.config.Instances.File
 	if path == "" || r.instances != nil {
 		return r.instances, nil

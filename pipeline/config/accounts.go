@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // Entries returns one account each, with defaults applied and role names made
@@ -61,27 +61,27 @@ func (c *Config) Expand(members map[int][]Account) ([]Account, error) {
 
 // Targets returns the account's regions as targets; those that are patterns
 // together are one.
-func (a *Account) Targets() []store.Target {
-	var targets []store.Target
+func (a *Account) Targets() []record.Target {
+	var targets []record.Target
 	var patterns []string
 	for _, region := range a.Regions {
-		if t := (store.Target{Account: a.ID, Region: region}); t.IsPattern() {
+		if t := (record.Target{Account: a.ID, Region: region}); t.IsPattern() {
 			patterns = append(patterns, region)
 		} else {
 			targets = append(targets, t)
 		}
 	}
-	if slices.Contains(patterns, store.AllRegions) {
-		patterns = []string{store.AllRegions}
+	if slices.Contains(patterns, record.AllRegions) {
+		patterns = []string{record.AllRegions}
 	}
 	if len(patterns) > 0 {
-		targets = append(targets, store.Target{Account: a.ID, Region: strings.Join(patterns, ",")})
+		targets = append(targets, record.Target{Account: a.ID, Region: strings.Join(patterns, ",")})
 	}
 	return targets
 }
 
 // Tolerated reports whether a target may be denied at a time.
-func (c *Config) Tolerated(t store.Target, now time.Time) bool {
+func (c *Config) Tolerated(t record.Target, now time.Time) bool {
 	return slices.ContainsFunc(c.Tolerate, func(o Toleration) bool {
 		return o.Account == t.Account && (o.Region == "" || o.Region == t.Region) && now.Before(o.Until)
 	})

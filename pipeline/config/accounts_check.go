@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // checkMember checks an account of a file, where its place is what people know.
@@ -131,7 +131,7 @@ func (c *Config) checkAccount(own, a *Account, path string) (errs []error) {
 	for i, region := range a.Regions {
 		at := fmt.Sprintf(".regions[%d]", i)
 		switch {
-		case region == store.AllRegions || patternForm.MatchString(region):
+		case region == record.AllRegions || patternForm.MatchString(region):
 		case !regionForm.MatchString(region):
 			add(len(own.Regions) == 0, at, "region %q is malformed: such as us-east-1, us-* or enabled", region)
 		case partition(a.Regions) != partition([]string{region}):

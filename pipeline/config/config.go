@@ -9,6 +9,7 @@ import (
 
 	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // Config is a specification: what harvest.yaml and flags can say. Fill it from
@@ -22,7 +23,7 @@ type Config struct {
 	Compression string // of text formats: none, gzip, zstd
 	Range       Range
 	Night       time.Time     // UTC day that is due instead of the range; zero: none
-	Shard       store.Shard   // of the targets; Dir is its own
+	Shard       record.Shard  // of the targets; Dir is its own
 	Settle      time.Duration // nothing younger is asked for
 	Period      time.Duration
 	Defaults    Account   // for every account, field by field

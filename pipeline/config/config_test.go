@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 func noEnv(string) (string, bool) { return "", false }
@@ -149,7 +149,7 @@ func TestFreezeCoversTheRangeOnce(t *testing.T) {
 	}
 }
 
-func checkWindows(frozen store.Plan, series store.Series, now time.Time, period time.Duration) string {
+func checkWindows(frozen record.Plan, series record.Series, now time.Time, period time.Duration) string {
 	next := frozen.Start.Unix()
 	for _, w := range series.Windows {
 		age := now.Add(12 * time.Hour).Sub(time.Unix(w.Start, 0))
@@ -203,14 +203,14 @@ func TestDiffNamesEveryChange(t *testing.T) {
 }
 
 func TestReadInstances(t *testing.T) {
-	one := []store.Target{{Account: "111122223333", Region: "us-east-1"}}
-	many := []store.Target{{Account: "111122223333", Region: "us-*,eu-*"}, {Account: "444455556666", Region: "us-east-1"}}
+	one := []record.Target{{Account: "111122223333", Region: "us-east-1"}}
+	many := []record.Target{{Account: "111122223333", Region: "us-*,eu-*"}, {Account: "444455556666", Region: "us-east-1"}}
 	s := Default()
 	s.Metrics = append(s.Metrics, Metric{Namespace: "AWS/RDS", Dimensions: []string{"DBInstanceIdentifier"}},
 		Metric{Namespace: "CWAgent", Dimensions: []string{"path", "InstanceId"}})
 	for _, c := range []struct {
 		text    string
-		targets []store.Target
+		targets []record.Target
 		want    string // keys with targets, or part of the error
 	}{
 		{"# fleet\n\ni-0123456789abcdef0\ni-0123456789abcdef0\n 111122223333, us-east-1, i-11111111\n", one,
@@ -235,7 +235,7 @@ func TestReadInstances(t *testing.T) {
 		var keys []string
 		for target, list := range got {
 			for _, in := range list {
-				keys = append(keys, target.String()+" "+store.FormatDimensions(in.Dimensions))
+				keys = append(keys, target.String()+" "+record.FormatDimensions(in.Dimensions))
 			}
 		}
 		slices.Sort(keys)
@@ -314,12 +314,12 @@ func TestReplans(t *testing.T) {
 	w := job.Series[0].Windows[0]
 	for _, c := range []struct {
 		now  string
-		want store.Window
+		want record.Window
 	}{
 		{"2026-11-30", w},
-		{"2026-12-05T00:00", store.Window{Start: at("2026-11-20T00:10").Unix(), End: at("2026-11-21T00:05").Unix(), Period: 300}},
-		{"2027-02-01", store.Window{Start: at("2026-11-20T01:00").Unix(), End: at("2026-11-21T00:00").Unix(), Period: 3600}},
-		{"2028-06-01", store.Window{Start: w.Start, End: w.Start, Period: w.Period}},
+		{"2026-12-05T00:00", record.Window{Start: at("2026-11-20T00:10").Unix(), End: at("2026-11-21T00:05").Unix(), Period: 300}},
+		{"2027-02-01", record.Window{Start: at("2026-11-20T01:00").Unix(), End: at("2026-11-21T00:00").Unix(), Period: 3600}},
+		{"2028-06-01", record.Window{Start: w.Start, End: w.Start, Period: w.Period}},
 	} {
 		now := w
 		for _, r := range s.Replans(&job, at(c.now)) {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // longestJob is how long a job may last. Data that become too old during that
@@ -23,13 +23,13 @@ func jobMargin(r cloudwatch.Retention) time.Duration { return min(longestJob, r.
 // Freeze makes the plan of a job for an interval, at a time. Start and end are
 // rounded down to the periods in use there; the windows of every series cover
 // the range exactly once.
-func (c *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
+func (c *Config) Freeze(i Interval, now time.Time) (record.Plan, error) {
 	if now.Sub(i.Start) > cloudwatch.Oldest-longestJob {
-		return store.Plan{}, c.errorAt("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(longestJob-cloudwatch.Oldest).Format(time.DateOnly))
+		return record.Plan{}, c.errorAt("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(longestJob-cloudwatch.Oldest).Format(time.DateOnly))
 	}
 	spans := c.spans(i, now)
 	if len(spans) == 0 {
-		return store.Plan{}, c.errorAt("$.range", "%s to %s holds no whole period of %s", i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), formatDuration(c.Period))
+		return record.Plan{}, c.errorAt("$.range", "%s to %s holds no whole period of %s", i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), formatDuration(c.Period))
 	}
 	out := c.Out
 	if out == "" {
@@ -38,13 +38,13 @@ func (c *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
 	if !strings.Contains(out, "://") {
 		var err error
 		if out, err = filepath.Abs(out); err != nil {
-			return store.Plan{}, fmt.Errorf("place of the output: %w", err)
+			return record.Plan{}, fmt.Errorf("place of the output: %w", err)
 		}
 	}
 	if c.StrictPeriod {
 		for _, w := range spans {
 			if w.Period != c.periodSeconds() {
-				return store.Plan{}, c.errorAt("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
+				return record.Plan{}, c.errorAt("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
 					time.Unix(w.Start, 0).UTC().Format(time.RFC3339), time.Unix(w.End, 0).UTC().Format(time.RFC3339),
 					formatDuration(time.Duration(w.Period)*time.Second), formatDuration(c.Period), time.Unix(w.End, 0).UTC().Format(time.RFC3339))
 			}
@@ -52,9 +52,9 @@ func (c *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
 	}
 	plan, err := json.Marshal(c.planSettings())
 	if err != nil {
-		return store.Plan{}, fmt.Errorf("encode plan: %w", err)
+		return record.Plan{}, fmt.Errorf("encode plan: %w", err)
 	}
-	return store.Plan{
+	return record.Plan{
 		Name: c.Job, Created: now.UTC(), Out: out, Settings: plan, Shard: c.Shard,
 		Start: time.Unix(spans[0].Start, 0).UTC(), End: time.Unix(spans[len(spans)-1].End, 0).UTC(),
 		Format: c.Format, Compression: c.Compression, PartSize: c.PartSize,
@@ -63,10 +63,10 @@ func (c *Config) Freeze(i Interval, now time.Time) (store.Plan, error) {
 }
 
 // spans splits an interval where the period that CloudWatch still has changes.
-func (c *Config) spans(i Interval, now time.Time) []store.Window {
+func (c *Config) spans(i Interval, now time.Time) []record.Window {
 	period := c.periodSeconds()
 	start, end := i.Start.Unix(), i.End.Unix()
-	var spans []store.Window
+	var spans []record.Window
 	for n, r := range cloudwatch.Retentions {
 		coarse := roundUp(period, r.Period)
 		finer := period
@@ -80,7 +80,7 @@ func (c *Config) spans(i Interval, now time.Time) []store.Window {
 		from := start - start%coarse
 		to := min(boundary, end-end%coarse)
 		if from < to {
-			spans = append(spans, store.Window{Start: from, End: to, Period: coarse})
+			spans = append(spans, record.Window{Start: from, End: to, Period: coarse})
 		}
 		start = max(to, from)
 		if to < boundary {
@@ -89,7 +89,7 @@ func (c *Config) spans(i Interval, now time.Time) []store.Window {
 	}
 	from, to := start-start%period, end-end%period
 	if from < to {
-		spans = append(spans, store.Window{Start: from, End: to, Period: period})
+		spans = append(spans, record.Window{Start: from, End: to, Period: period})
 	}
 	return spans
 }
@@ -108,11 +108,11 @@ func lcm(a, b int64) int64 {
 
 // series returns every metric with its statistics in column order and its
 // windows.
-func (c *Config) series(spans []store.Window) []store.Series {
-	var all []store.Series
+func (c *Config) series(spans []record.Window) []record.Series {
+	var all []record.Series
 	for _, m := range c.Metrics {
 		for _, name := range m.Names {
-			series := store.Series{
+			series := record.Series{
 				Namespace: m.Namespace, Metric: name, Dimensions: m.DimensionNames(), Statistics: cloudwatch.SortStatistics(m.Statistics),
 				Windows: windows(spans, c.timestampsPerCall(len(m.Statistics))),
 			}
@@ -121,7 +121,7 @@ func (c *Config) series(spans []store.Window) []store.Series {
 			all = append(all, series)
 		}
 	}
-	slices.SortFunc(all, func(a, b store.Series) int {
+	slices.SortFunc(all, func(a, b record.Series) int {
 		if order := strings.Compare(a.Namespace, b.Namespace); order != 0 {
 			return order
 		}
@@ -153,14 +153,14 @@ func (c *Config) cost(statistics []string) (usd, worst float64) {
 
 // windows splits spans in time, so that none has more than so many timestamps:
 // as few windows as possible, about equally long.
-func windows(spans []store.Window, most int64) []store.Window {
-	var all []store.Window
+func windows(spans []record.Window, most int64) []record.Window {
+	var all []record.Window
 	for _, span := range spans {
 		points := int64(span.Points())
 		n := (points + most - 1) / most
 		each := (points + n - 1) / n * span.Period
 		for from := span.Start; from < span.End; from += each {
-			all = append(all, store.Window{Start: from, End: min(from+each, span.End), Period: span.Period})
+			all = append(all, record.Window{Start: from, End: min(from+each, span.End), Period: span.Period})
 		}
 	}
 	return all

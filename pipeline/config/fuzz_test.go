@@ -11,8 +11,8 @@ import (
 	"unicode"
 
 	"cwharvest/pipeline/cloudwatch"
-	"cwharvest/store"
 	"cwharvest/store/encode"
+	"cwharvest/store/record"
 )
 
 // checkSaid checks that an error is about the specification, a line for each
@@ -139,8 +139,8 @@ func checkInstances(t *testing.T, text string) {
 	t.Helper()
 	s := Default()
 	s.Metrics = append(s.Metrics, Metric{Namespace: "CWAgent", Names: []string{"disk"}, Statistics: []string{"Average"}, Dimensions: []string{"path", "InstanceId"}})
-	one := store.Target{Account: "111122223333", Region: "us-*"}
-	listed, err := s.ReadInstances("ids", strings.NewReader(text), []store.Target{one})
+	one := record.Target{Account: "111122223333", Region: "us-*"}
+	listed, err := s.ReadInstances("ids", strings.NewReader(text), []record.Target{one})
 	if err != nil {
 		checkSaid(t, err)
 		return
@@ -152,7 +152,7 @@ func checkInstances(t *testing.T, text string) {
 		}
 		for _, in := range instances {
 			data, err := json.Marshal(in)
-			var kept store.Instance
+			var kept record.Instance
 			if err == nil {
 				err = json.Unmarshal(data, &kept)
 			}

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 var instanceIDForm = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
@@ -34,8 +34,8 @@ const maxInstanceLine = 1 << 20
 // Where a namespace is left out, an instance is one in each namespace that asks
 // for metrics by its dimensions. Empty lines and those that begin with # are
 // passed over. Of a file for all shards only what this one holds is returned.
-func (c *Config) ReadInstances(name string, r io.Reader, targets []store.Target) (map[store.Target][]store.Instance, error) {
-	list := instanceList{config: c, targets: targets, listed: map[store.Target][]store.Instance{}, seen: map[string]bool{}}
+func (c *Config) ReadInstances(name string, r io.Reader, targets []record.Target) (map[record.Target][]record.Instance, error) {
+	list := instanceList{config: c, targets: targets, listed: map[record.Target][]record.Instance{}, seen: map[string]bool{}}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxInstanceLine)
 	for n := 1; lines.Scan(); n++ {
@@ -59,9 +59,9 @@ func (c *Config) ReadInstances(name string, r io.Reader, targets []store.Target)
 // instanceList is a list of instances being read.
 type instanceList struct {
 	config  *Config
-	targets []store.Target
+	targets []record.Target
 	header  []string // of a CSV file
-	listed  map[store.Target][]store.Instance
+	listed  map[record.Target][]record.Instance
 	seen    map[string]bool
 	lines   int // that name an instance
 }
@@ -142,7 +142,7 @@ func (l *instanceList) add(r row) error {
 	if r.InstanceID != "" {
 		r.Dimensions["InstanceId"] = r.InstanceID
 	}
-	in := store.Instance{Namespace: r.Namespace, Sources: []string{"file"}}
+	in := record.Instance{Namespace: r.Namespace, Sources: []string{"file"}}
 	for name, value := range r.Dimensions {
 		switch {
 		case name == "InstanceId" && !instanceIDForm.MatchString(value):
@@ -150,9 +150,9 @@ func (l *instanceList) add(r row) error {
 		case value == "" || len(value) > 1024 || !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' }):
 			return fmt.Errorf("dimension %s: value %q is not possible", name, value)
 		}
-		in.Dimensions = append(in.Dimensions, store.Dimension{Name: name, Value: value})
+		in.Dimensions = append(in.Dimensions, record.Dimension{Name: name, Value: value})
 	}
-	slices.SortFunc(in.Dimensions, func(a, b store.Dimension) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(in.Dimensions, func(a, b record.Dimension) int { return strings.Compare(a.Name, b.Name) })
 	if err := l.wanted(&in); err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (l *instanceList) add(r row) error {
 }
 
 // wanted refuses an instance that no metric is asked of.
-func (l *instanceList) wanted(in *store.Instance) error {
+func (l *instanceList) wanted(in *record.Instance) error {
 	var names []string
 	for _, d := range in.Dimensions {
 		names = append(names, d.Name)
@@ -187,12 +187,12 @@ func (l *instanceList) wanted(in *store.Instance) error {
 	return fmt.Errorf("no metric is asked %s: add one to metrics, or take the line out", what)
 }
 
-func (l *instanceList) target(r row) (store.Target, error) {
-	t := store.Target{Account: r.Account, Region: r.Region}
+func (l *instanceList) target(r row) (record.Target, error) {
+	t := record.Target{Account: r.Account, Region: r.Region}
 	switch {
-	case t == (store.Target{}) && len(l.targets) == 1 && !l.targets[0].IsPattern() && l.config.Shard == (store.Shard{}):
+	case t == (record.Target{}) && len(l.targets) == 1 && !l.targets[0].IsPattern() && l.config.Shard == (record.Shard{}):
 		return l.targets[0], nil
-	case (r.Account == "" || r.Region == "") && l.config.Shard != (store.Shard{}):
+	case (r.Account == "" || r.Region == "") && l.config.Shard != (record.Shard{}):
 		return t, errors.New("account and region are needed, since the job is divided into shards")
 	case r.Account == "" || r.Region == "":
 		return t, fmt.Errorf("account and region are needed, since the job has %d targets", len(l.targets))

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // hidden stands for a secret in what is printed.
@@ -77,7 +77,7 @@ func (c *Config) implied() (all []string) {
 	if n := len(c.OnFinish); n > 0 {
 		all = append(all, fmt.Sprintf("on_finish: %d commands and webhooks, whose addresses are not shown", n))
 	}
-	if c.Shard != (store.Shard{}) {
+	if c.Shard != (record.Shard{}) {
 		all = append(all, fmt.Sprintf("--shard: %s of the targets", c.Shard))
 	}
 	if !c.Night.IsZero() {

@@ -4,14 +4,14 @@ import (
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 // Replans returns what must be asked instead of a job's windows that have aged
 // out: coarser, whole periods of it, or nothing.
-func (c *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
-	var all []store.Replan
-	seen := map[store.Window]bool{}
+func (c *Config) Replans(job *record.Plan, now time.Time) []record.Replan {
+	var all []record.Replan
+	seen := map[record.Window]bool{}
 	for i := range job.Series {
 		for _, w := range job.Series[i].Windows {
 			if seen[w] || w.Gone() {
@@ -19,7 +19,7 @@ func (c *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
 			}
 			seen[w] = true
 			if is := c.available(w, now); is != w {
-				all = append(all, store.Replan{Window: w, Now: is, At: now.UTC()})
+				all = append(all, record.Replan{Window: w, Now: is, At: now.UTC()})
 			}
 		}
 	}
@@ -32,10 +32,10 @@ func (c *Config) Replans(job *store.Plan, now time.Time) []store.Replan {
 const replanMargin = time.Hour
 
 // answerable is the window as CloudWatch can still answer it, at least soon.
-func (c *Config) available(w store.Window, now time.Time) store.Window {
+func (c *Config) available(w record.Window, now time.Time) record.Window {
 	now = now.Add(min(replanMargin, time.Duration(w.Period)*time.Minute))
 	age := now.Sub(time.Unix(w.Start, 0))
-	gone := store.Window{Start: w.Start, End: w.Start, Period: w.Period}
+	gone := record.Window{Start: w.Start, End: w.Start, Period: w.Period}
 	if age > cloudwatch.Oldest {
 		return gone
 	}
@@ -44,7 +44,7 @@ func (c *Config) available(w store.Window, now time.Time) store.Window {
 			continue
 		}
 		coarse := roundUp(w.Period, r.Period)
-		is := store.Window{Start: roundUp(w.Start, coarse), End: w.End - w.End%coarse, Period: coarse}
+		is := record.Window{Start: roundUp(w.Start, coarse), End: w.End - w.End%coarse, Period: coarse}
 		if c.StrictPeriod || is.Gone() {
 			return gone
 		}

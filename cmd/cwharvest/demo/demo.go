@@ -20,7 +20,7 @@ import (
 	"cwharvest/pipeline/awssim"
 	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
+	"cwharvest/store/record"
 )
 
 const configuration = `job: demo
@@ -206,7 +206,7 @@ func (d *demo) killedRun(ctx context.Context) error {
 		case err := <-exited:
 			return fmt.Errorf("the run ended before it could be killed: %v", err)
 		}
-		status, err := store.ReadStatus(d.harvest())
+		status, err := record.ReadStatus(d.harvest())
 		if err != nil {
 			continue // not created yet
 		}
@@ -264,7 +264,7 @@ func (d *demo) summary(stats awssim.Stats, idle int) error {
 	if err != nil {
 		return err
 	}
-	status, err := store.ReadStatus(d.harvest())
+	status, err := record.ReadStatus(d.harvest())
 	if err != nil {
 		return err
 	}

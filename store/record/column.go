@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"encoding/binary"
@@ -104,7 +104,7 @@ func appendColumn(dst []byte, column []float64, s survey) []byte {
 		case now == before:
 			continue
 		default:
-			setBit(changed, i)
+			SetBit(changed, i)
 			before = now
 		}
 		binary.LittleEndian.PutUint64(dst[at:], now>>(8*lowest))
@@ -134,7 +134,7 @@ func appendPresence(dst []byte, column []float64) []byte {
 	dst, bitmap := appendBitmap(dst, len(column))
 	for i, v := range column {
 		if v == v { // not NaN
-			setBit(bitmap, i)
+			SetBit(bitmap, i)
 		}
 	}
 	return dst
@@ -178,10 +178,10 @@ func readColumn(src []byte, into []float64) (rest []byte, whole bool, err error)
 	var v float64
 	for i := range into {
 		switch {
-		case some && !bitSet(presence, i):
+		case some && !BitSet(presence, i):
 			into[i] = math.NaN()
 			continue
-		case repeats && !bitSet(changed, i):
+		case repeats && !BitSet(changed, i):
 		case len(p.src) < p.width:
 			return nil, false, errSpoolDamaged
 		default:

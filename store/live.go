@@ -7,25 +7,89 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
 	"cwharvest/store/durable"
+	"cwharvest/store/record"
+
+	bolt "go.etcd.io/bbolt"
 )
+
+// SetLive sets where snapshots ask for what is not committed.
+func (j *Job) SetLive(live func() record.Live) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.live = live
+}
+
+// Status returns the job's status as a snapshot would tell it now.
+func (j *Job) Status() (*record.Status, error) {
+	j.mu.Lock()
+	live := j.live
+	j.mu.Unlock()
+	var now record.Live
+	if live != nil {
+		now = live()
+	}
+	j.mu.Lock() // before the transaction: a commit holds it across its own
+	defer j.mu.Unlock()
+	var s *record.Status
+	err := j.db.View(func(tx *bolt.Tx) (err error) {
+		s, err = record.NewStatus(tx, &j.plan, &j.record, j.targets, now)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Trouble = j.trouble
+	s.Estimate(j.pace.left)
+	return s, nil
+}
+
+// Status returns the status of a job that nobody works on.
+func (d *Dir) Status(id string) (*record.Status, error) {
+	return record.JobStatus(d.disk.Path, id)
+}
 
 // status.json is the snapshot of its status that a run publishes, since nobody
 // else can read the database while it works.
 
-// snapshotEvery is how often a run publishes its status; a snapshot much
-// older than that means that the run does not respond.
-const (
-	snapshotEvery     = time.Second
-	unresponsiveAfter = 15 * time.Second
-)
+// snapshotEvery is how often a run publishes its status.
+const snapshotEvery = time.Second
 
-func statusPath(dir string) string { return filepath.Join(dir, "status.json") }
+// statusTicker publishes snapshots until stopped.
+type statusTicker struct {
+	end  chan struct{} // closed by stop
+	done sync.WaitGroup
+}
+
+func (t *statusTicker) start(j *Job) {
+	t.end = make(chan struct{})
+	t.done.Go(func() {
+		tick := time.NewTicker(snapshotEvery)
+		defer tick.Stop()
+		for {
+			// A snapshot that cannot be written must not end the night: its
+			// age tells, and the last one, at Close, reports the error.
+			_ = j.publishStatus()
+			select {
+			case <-tick.C:
+			case <-t.end:
+				return
+			}
+		}
+	})
+}
+
+func (t *statusTicker) stop() {
+	if t.end != nil {
+		close(t.end)
+		t.done.Wait()
+		t.end = nil
+	}
+}
 
 // publishStatus replaces status.json. It need not survive a power cut, since
 // the database then tells: no fsync.
@@ -39,7 +103,7 @@ func (j *Job) publishStatus() error {
 	if err != nil {
 		return fmt.Errorf("encode status: %w", err)
 	}
-	path := statusPath(j.dir.path)
+	path := record.StatusPath(j.dir.disk.Path)
 	temporary := durable.Temporary(path)
 	// With room to grow in its place: trouble makes it longer.
 	err = writeAnew(temporary, padded(data, (len(data)*3/2+4096)&^4095))
@@ -91,79 +155,4 @@ func overwrite(path string, text []byte) error {
 		_, err = file.WriteAt(padded(text, int(info.Size())), 0)
 	}
 	return errors.Join(err, file.Close())
-}
-
-// statusTicker publishes snapshots until stopped.
-type statusTicker struct {
-	end  chan struct{} // closed by stop
-	done sync.WaitGroup
-}
-
-func (t *statusTicker) start(j *Job) {
-	t.end = make(chan struct{})
-	t.done.Go(func() {
-		tick := time.NewTicker(snapshotEvery)
-		defer tick.Stop()
-		for {
-			// A snapshot that cannot be written must not end the night: its
-			// age tells, and the last one, at Close, reports the error.
-			_ = j.publishStatus()
-			select {
-			case <-tick.C:
-			case <-t.end:
-				return
-			}
-		}
-	})
-}
-
-func (t *statusTicker) stop() {
-	if t.end != nil {
-		close(t.end)
-		t.done.Wait()
-		t.end = nil
-	}
-}
-
-func readSnapshot(dir string) (*Status, error) {
-	s, err := parseSnapshot(dir)
-	for try := 0; err != nil && try < 5; try++ { // it may be half written
-		time.Sleep(10 * time.Millisecond)
-		s, err = parseSnapshot(dir)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: a process has just taken it and has no job yet: %w", dir, ErrNoJob)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.tell(time.Now())
-	return s, nil
-}
-
-// tell says how the job of a snapshot is, by its age.
-func (s *Status) tell(now time.Time) {
-	age := now.Sub(s.Written)
-	s.AgeSeconds = age.Seconds()
-	switch {
-	case s.State != string(Unfinished): // a next job is about to begin
-	case age > unresponsiveAfter:
-		s.State = "unresponsive"
-	case s.Trouble != nil, s.Targets.Waiting > 0 && s.Targets.Active == 0:
-		s.State = "waiting"
-	default:
-		s.State = "running"
-	}
-}
-
-func parseSnapshot(dir string) (*Status, error) {
-	data, err := os.ReadFile(statusPath(dir))
-	if err != nil {
-		return nil, err
-	}
-	var s Status
-	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, fmt.Errorf("%s: %w", statusPath(dir), err)
-	}
-	return &s, nil
 }

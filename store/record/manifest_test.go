@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"encoding/json"
@@ -15,10 +15,10 @@ import (
 func TestManifestPartByPart(t *testing.T) {
 	for _, parts := range []int{0, 1, 3} {
 		d, db := withParts(t, parts)
-		if err := d.writeManifest(db); err != nil {
+		if err := d.WriteManifest(db); err != nil {
 			t.Fatal(err)
 		}
-		m, err := db.manifest()
+		m, err := db.Manifest()
 		if err != nil || len(m.Parts) != parts {
 			t.Fatalf("%d parts: %v", len(m.Parts), err)
 		}
@@ -26,7 +26,7 @@ func TestManifestPartByPart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := os.ReadFile(d.jobFile(m.Job, ".manifest.json"))
+		got, err := os.ReadFile(d.JobFile(m.Job, ".manifest.json"))
 		if err != nil || string(got) != string(want)+"\n" {
 			t.Errorf("%d parts: %v\n%s\nwant\n%s", parts, err, got, want)
 		}
@@ -38,41 +38,38 @@ func BenchmarkWriteManifest(b *testing.B) {
 	d, db := withParts(b, 7000)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := d.writeManifest(db); err != nil {
+		if err := d.WriteManifest(db); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 // withParts is the database of a job that has published so many parts.
-func withParts(t testing.TB, parts int) (*Dir, *database) {
+func withParts(t testing.TB, parts int) (*Dir, *Database) {
 	t.Helper()
-	d, err := Open(t.TempDir(), Config{})
-	if err != nil {
+	d := &Dir{Path: t.TempDir()}
+	if err := os.Mkdir(d.JobsPath(), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(d.path, "a.db")
+	path := filepath.Join(d.Path, "a.db")
 	epoch := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 	plan := Plan{ID: "nullify-1", Name: `"parts": null`, Start: epoch, End: epoch.Add(time.Hour), Settings: json.RawMessage(`{}`)}
-	if err := initialise(path, plan, nil, nil); err != nil {
+	if err := CreateDatabase(path, plan, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	db, err := openForWriting(path)
+	db, err := OpenForWriting(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := db.close(); err != nil {
-			t.Error(err)
-		}
-		if err := d.Close(); err != nil {
+		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	err = db.update(func(tx *bolt.Tx) error {
+	err = db.Update(func(tx *bolt.Tx) error {
 		for i := range parts {
 			p := Part{Name: fmt.Sprintf("date=2026-11-20/night-%06d.parquet", i), Segment: uint64(i), Date: "2026-11-20", Rows: 1, First: epoch, Last: epoch, SHA256: fmt.Sprintf("%064x", i)}
-			if err := putJSON(tx.Bucket(bucketParts), []byte(p.Name), p); err != nil {
+			if err := PutJSON(tx.Bucket(BucketParts), []byte(p.Name), p); err != nil {
 				return err
 			}
 		}

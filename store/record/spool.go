@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"encoding/binary"
@@ -7,7 +7,44 @@ import (
 	"hash/crc32"
 
 	"cwharvest/store/encode"
+
+	bolt "go.etcd.io/bbolt"
 )
+
+// eachSpooled yields every value of the spool, checked.
+func EachSpooled(tx *bolt.Tx, yield func(key []byte, g *Grid) error) error {
+	var g Grid
+	spool := tx.Bucket(BucketSpool)
+	return spool.ForEachBucket(func(segment []byte) error {
+		return spool.Bucket(segment).ForEach(func(key, value []byte) error {
+			if err := g.Decode(key, value); err != nil {
+				return err
+			}
+			return yield(key, &g)
+		})
+	})
+}
+
+func SpooledRows(tx *bolt.Tx) (rows int64, err error) {
+	err = EachSpooled(tx, func(_ []byte, g *Grid) error {
+		rows += int64(g.Rows())
+		return nil
+	})
+	return rows, err
+}
+
+// rows counts the points with any datapoint.
+func (g *Grid) Rows() (n int) {
+	for i := range g.Points {
+		for s := range g.Statistics {
+			if x := g.Column(s)[i]; x == x { // not NaN
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
 
 // A spool value holds the datapoints of one series-window on one UTC date:
 //
@@ -20,31 +57,31 @@ const spoolVersion = 2
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // grid is a spool value taken apart: values has statistics columns of points.
-type grid struct {
-	start, period int64
-	points        int
-	statistics    int
+type Grid struct {
+	Start, Period int64
+	Points        int
+	Statistics    int
 	values        []float64
-	whole         bool // every column has a value at every point
+	Whole         bool // every column has a value at every point
 }
 
-func (g *grid) column(i int) []float64 { return g.values[i*g.points : (i+1)*g.points] }
+func (g *Grid) Column(i int) []float64 { return g.values[i*g.Points : (i+1)*g.Points] }
 
 // spoolEncoder builds the spool values of one transaction, which bbolt keeps until
 // it ends, one behind the other in memory that the next transaction reuses.
-type spoolEncoder struct {
+type SpoolEncoder struct {
 	slab    []byte
 	surveys []survey // of the columns at hand
 }
 
 // begin starts a transaction.
-func (e *spoolEncoder) begin() { e.slab = e.slab[:0] }
+func (e *SpoolEncoder) Begin() { e.slab = e.slab[:0] }
 
 const slabSize = 1 << 20
 
 // encode returns the value of rows [from, to) of the columns, the number of
 // rows with at least one datapoint, and of datapoints; nil when there are none.
-func (e *spoolEncoder) encode(key []byte, w Window, columns [][]float64, from, to int) (value []byte, rows int, datapoints int64) {
+func (e *SpoolEncoder) Encode(key []byte, w Window, columns [][]float64, from, to int) (value []byte, rows int, datapoints int64) {
 	if rows = e.survey(columns, from, to); rows < to-from {
 		if from, to, rows = trim(columns, from, to); rows == 0 {
 			return nil, 0, 0
@@ -71,7 +108,7 @@ func (e *spoolEncoder) encode(key []byte, w Window, columns [][]float64, from, t
 
 // survey looks at the columns and returns the most values that one of them has: as
 // many as rows when that is all.
-func (e *spoolEncoder) survey(columns [][]float64, from, to int) (most int) {
+func (e *SpoolEncoder) survey(columns [][]float64, from, to int) (most int) {
 	e.surveys = e.surveys[:0]
 	for _, column := range columns {
 		s := surveyOf(column[from:to])
@@ -122,7 +159,7 @@ var errSpoolDamaged = errors.New("spool value is damaged (checksum mismatch)")
 const maxSpoolPoints = 1 << 20
 
 // decode reads a value into g, reusing its memory.
-func (g *grid) decode(key, value []byte) error {
+func (g *Grid) Decode(key, value []byte) error {
 	const sum = 4
 	if len(value) < 1+sum || value[0] != spoolVersion {
 		return errSpoolDamaged
@@ -143,12 +180,12 @@ func (g *grid) decode(key, value []byte) error {
 	if max(header[2], header[3]) > maxSpoolPoints || min(header[2], header[3]) == 0 || max(header[0], header[1]) > uint64(encode.LastSecond) {
 		return fmt.Errorf("spool value holds %d x %d datapoints from %d by %d: %w", header[2], header[3], header[0], header[1], errSpoolDamaged)
 	}
-	g.start, g.period = int64(header[0]), int64(header[1])
-	g.points, g.statistics = int(header[2]), int(header[3])
-	if !(Window{g.start, g.start + int64(g.points)*g.period, g.period}).possible(g.statistics) {
+	g.Start, g.Period = int64(header[0]), int64(header[1])
+	g.Points, g.Statistics = int(header[2]), int(header[3])
+	if !(Window{g.Start, g.Start + int64(g.Points)*g.Period, g.Period}).possible(g.Statistics) {
 		return errSpoolDamaged
 	}
-	n := g.points * g.statistics
+	n := g.Points * g.Statistics
 	if cap(g.values) < n {
 		g.values = make([]float64, n)
 	}
@@ -156,14 +193,14 @@ func (g *grid) decode(key, value []byte) error {
 	return g.unpack(body)
 }
 
-func (g *grid) unpack(body []byte) (err error) {
-	g.whole = len(g.values) > 0
-	for i := range g.statistics {
+func (g *Grid) unpack(body []byte) (err error) {
+	g.Whole = len(g.values) > 0
+	for i := range g.Statistics {
 		var whole bool
-		if body, whole, err = readColumn(body, g.column(i)); err != nil {
+		if body, whole, err = readColumn(body, g.Column(i)); err != nil {
 			return err
 		}
-		g.whole = g.whole && whole
+		g.Whole = g.Whole && whole
 	}
 	if len(body) > 0 {
 		return errSpoolDamaged

@@ -1,10 +1,9 @@
-package store
+package check
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -16,82 +15,83 @@ import (
 	"cwharvest/store/durable"
 	"cwharvest/store/encode"
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
 )
 
 // rebuild makes a job's database anew; its rename is the one step that counts.
-func (d *Dir) rebuild(ctx context.Context, id string, r *Repaired) error {
-	plan, err := d.readPlan(id)
+func rebuild(ctx context.Context, d *record.Dir, id string, r *Repaired) error {
+	plan, err := d.ReadPlan(id)
 	if err != nil {
 		return err
 	}
-	at, err := d.place(plan.Out)
+	at, err := d.Place(plan.Out)
 	if err != nil {
 		return err
 	}
-	b := rebuilding{dir: d, place: at, plan: plan, report: r, targets: map[Target]targetRecord{}}
+	b := rebuilding{dir: d, place: at, plan: plan, report: r, targets: map[record.Target]record.TargetRecord{}}
 	if err := b.readManifest(ctx); err != nil {
 		return err
 	}
 	for i := range b.plan.Series {
 		b.frozen = append(b.frozen, slices.Clone(b.plan.Series[i].Windows))
 	}
-	b.plan.replan(b.manifest.Replans)
-	b.shapes = newShapes(b.plan.Series)
-	temporary := durable.Temporary(d.jobFile(plan.ID, ".db"))
-	if err := initialise(temporary, d.onDisk(plan), plan.Targets, nil); err != nil {
+	b.plan.ApplyReplans(b.manifest.Replans)
+	b.shapes = record.NewShapes(b.plan.Series)
+	temporary := durable.Temporary(d.JobFile(plan.ID, ".db"))
+	if err := record.CreateDatabase(temporary, onDisk(d, plan), plan.Targets, nil); err != nil {
 		return err
 	}
-	if b.db, err = openForWriting(temporary); err != nil {
+	if b.db, err = record.OpenForWriting(temporary); err != nil {
 		return err
 	}
-	if err := errors.Join(b.fill(ctx), b.db.close()); err != nil {
+	if err := errors.Join(b.fill(ctx), b.db.Close()); err != nil {
 		return err
 	}
 	return b.replace(temporary)
 }
 
 // onDisk is the specification as the database has it.
-func (d *Dir) onDisk(plan Plan) Plan {
-	plan.Out = relativeOut(d.path, plan.Out)
+func onDisk(d *record.Dir, plan record.Plan) record.Plan {
+	plan.Out = record.RelativeOut(d.Path, plan.Out)
 	return plan
 }
 
 // rebuilding is one job's database in the making.
 type rebuilding struct {
-	dir      *Dir
+	dir      *record.Dir
 	place    place.Place
-	plan     Plan
-	shapes   map[string]*shape
-	frozen   [][]Window // of each series, before windows were replanned
-	manifest Manifest
+	plan     record.Plan
+	shapes   map[string]*record.Shape
+	frozen   [][]record.Window // of each series, before windows were replanned
+	manifest record.Manifest
 	report   *Repaired
-	db       *database
+	db       *record.Database
 
-	record  jobRecord
-	targets map[Target]targetRecord
+	record  record.JobRecord
+	targets map[record.Target]record.TargetRecord
 	found   map[instanceName]*foundInstance // since the last transaction
 	garbage []string                        // names of files that go
 }
 
 type instanceName struct {
-	target   Target
+	target   record.Target
 	instance string // its key
 }
 
 // foundInstance is what parts tell of an instance.
 type foundInstance struct {
-	instance Instance
-	shape    *shape
-	progress progress
+	instance record.Instance
+	shape    *record.Shape
+	progress record.Progress
 }
 
 // readManifest keeps the parts of whole segments: of one that lost a part
 // nothing can be kept, since a series-window may have rows in several of them.
 func (b *rebuilding) readManifest(ctx context.Context) error {
 	var err error
-	if b.manifest, err = readManifest(b.dir.path, b.plan.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if b.manifest, err = record.ReadManifest(b.dir.Path, b.plan.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	bad := map[uint64]bool{}
@@ -108,7 +108,7 @@ func (b *rebuilding) readManifest(ctx context.Context) error {
 			bad[p.Segment] = true
 		}
 	}
-	b.manifest.Parts = slices.DeleteFunc(b.manifest.Parts, func(p Part) bool {
+	b.manifest.Parts = slices.DeleteFunc(b.manifest.Parts, func(p record.Part) bool {
 		if bad[p.Segment] {
 			b.report.Dropped, b.garbage = append(b.report.Dropped, p.Name), append(b.garbage, p.Name)
 		}
@@ -120,7 +120,7 @@ func (b *rebuilding) readManifest(ctx context.Context) error {
 // findStrays drops what was published, but is in no manifest: whether its
 // segment is whole nobody knows.
 func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) error {
-	for _, pattern := range []string{"date=*/", b.plan.inventories() + "/date=*/"} {
+	for _, pattern := range []string{"date=*/", b.plan.InventoryPath() + "/date=*/"} {
 		names, err := b.place.List(ctx, pattern+b.plan.ID+"-*")
 		if err != nil {
 			return err
@@ -145,11 +145,11 @@ func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) erro
 
 // fill writes what the parts tell.
 func (b *rebuilding) fill(ctx context.Context) error {
-	b.record = jobRecord{Version: schemaVersion, State: Unfinished, Segment: b.record.Segment + 1, SeriesRows: make([]int64, len(b.plan.Series)), Replans: b.manifest.Replans}
+	b.record = record.JobRecord{Version: record.SchemaVersion, State: record.Unfinished, Segment: b.record.Segment + 1, SeriesRows: make([]int64, len(b.plan.Series)), Replans: b.manifest.Replans}
 	b.recall()
 	b.found = map[instanceName]*foundInstance{}
 	for _, t := range b.plan.Targets {
-		b.targets[t] = targetRecord{}
+		b.targets[t] = record.TargetRecord{}
 	}
 	for _, p := range b.manifest.Parts {
 		if err := b.readPart(ctx, p); err != nil {
@@ -161,53 +161,31 @@ func (b *rebuilding) fill(ctx context.Context) error {
 
 // recall takes what the last status tells of attempts and spending.
 func (b *rebuilding) recall() {
-	s, err := parseSnapshot(b.dir.path)
+	s, err := record.ReadSnapshot(b.dir.Path)
 	if err != nil || s.Job != b.plan.ID {
 		return // it is for people; the job goes on without
 	}
 	b.record.Attempts = s.Attempts
-	b.record.Counters = Counters{
+	b.record.Counters = record.Counters{
 		RequestsSent: s.Requests.Sent, RequestsRepeated: s.Requests.Repeated, Throttled: s.Requests.Throttled,
 		SessionsAssumed: s.Sessions.Assumed, RefusedExpired: s.Sessions.RefusedExpired, SessionWaits: s.Sessions.Waits,
 		FallbackSwitches: s.Sessions.Switches, CostUSD: s.CostUSD.Spent, CostWorstUSD: s.CostUSD.WorstCase,
 	}
 	for _, t := range s.TargetDetails {
-		b.targets[Target{t.Account, t.Region}] = targetRecord{}
+		b.targets[record.Target{Account: t.Account, Region: t.Region}] = record.TargetRecord{}
 	}
 }
 
-func (b *rebuilding) readPart(ctx context.Context, p Part) error {
-	return readRuns(ctx, b.place, b.plan.format(), p.Name, func(run *encode.Run, _ []string) error {
+func (b *rebuilding) readPart(ctx context.Context, p record.Part) error {
+	return record.ReadRuns(ctx, b.place, b.plan.OutputFormat(), p.Name, func(run *encode.Run, _ []string) error {
 		if err := b.count(run); err != nil {
 			return err
 		}
-		if len(b.found) >= inventoryPageSize {
+		if len(b.found) >= mostFound {
 			return b.flush(false)
 		}
 		return nil
 	})
-}
-
-// readRuns yields the runs of an output file.
-func readRuns(ctx context.Context, at place.Place, format encode.Format, name string, yield func(run *encode.Run, columns []string) error) error {
-	object, err := at.Open(ctx, name)
-	if err != nil {
-		return err
-	}
-	rows, err := format.NewReader(object, object.Size())
-	if err != nil {
-		return errors.Join(err, object.Close())
-	}
-	var run encode.Run
-	for err == nil {
-		if err = rows.Next(&run); err == nil {
-			err = yield(&run, rows.Columns())
-		}
-	}
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return errors.Join(err, rows.Close(), object.Close())
 }
 
 // count notes the series-windows of a run as done.
@@ -226,66 +204,47 @@ func (b *rebuilding) count(run *encode.Run) error {
 		if w == len(windows) || at < windows[w].Start || windows[w].Period != run.Period && len(b.manifest.Replans) == 0 {
 			return fmt.Errorf("row of %s at %d with period %d is not in the plan", run.Dimensions, at, run.Period)
 		}
-		setBit(f.progress.done, f.shape.index[SeriesWindow{series, w}])
-		f.progress.rows++
+		record.SetBit(f.progress.Done, f.shape.Index[record.SeriesWindow{Series: series, Window: w}])
+		f.progress.Rows++
 		b.record.SeriesRows[series]++
 		b.record.Rows++
 		b.report.Rows++
 	}
-	for _, c := range run.Columns {
-		b.record.Datapoints += countValues([][]float64{c})
+	for _, column := range run.Columns {
+		for _, v := range column {
+			if v == v { // not NaN
+				b.record.Datapoints++
+			}
+		}
 	}
 	return nil
 }
 
 // find returns the instance and the series of a run.
 func (b *rebuilding) find(run *encode.Run) (*foundInstance, int, error) {
-	series := slices.IndexFunc(b.plan.Series, func(s Series) bool {
-		return s.Namespace == run.Namespace && s.Metric == run.Metric && namesAre(run.Dimensions, s.Dimensions)
+	series := slices.IndexFunc(b.plan.Series, func(s record.Series) bool {
+		return s.Namespace == run.Namespace && s.Metric == run.Metric && record.HasNames(run.Dimensions, s.Dimensions)
 	})
 	if series < 0 {
 		return nil, 0, fmt.Errorf("metric %s %s of %s is not in the plan", run.Namespace, run.Metric, run.Dimensions)
 	}
-	in := Instance{Namespace: run.Namespace, Dimensions: parseDimensions(run.Dimensions, b.plan.Series[series].Dimensions), Sources: []string{"parts"}}
-	name := instanceName{Target{run.Account, run.Region}, in.Key()}
+	in := record.Instance{Namespace: run.Namespace, Dimensions: record.ParseDimensions(run.Dimensions, b.plan.Series[series].Dimensions), Sources: []string{"parts"}}
+	name := instanceName{record.Target{Account: run.Account, Region: run.Region}, in.Key()}
 	if f := b.found[name]; f != nil {
 		return f, series, nil
 	}
-	sh := b.shapes[b.plan.Series[series].group()]
-	f := &foundInstance{instance: in, shape: sh, progress: progress{done: make([]byte, (len(sh.bits)+7)/8)}}
+	sh := b.shapes[b.plan.Series[series].Group()]
+	f := &foundInstance{instance: in, shape: sh, progress: record.Progress{Done: make([]byte, (len(sh.Bits)+7)/8)}}
 	b.found[name] = f
 	return f, series, nil
 }
 
-// namesAre reports whether a set has just these names: "A=x,B=y" has A and B.
-func namesAre(dims string, names []string) bool {
-	parsed := parseDimensions(dims, names)
-	return parsed != nil && FormatDimensions(parsed) == dims
-}
-
-// parseDimensions takes a formatted set apart, given its sorted names, since
-// values may hold commas; nil when it has others.
-func parseDimensions(dims string, names []string) (parsed []Dimension) {
-	for i, name := range names {
-		rest, ok := strings.CutPrefix(dims, name+"=")
-		if !ok {
-			return nil
-		}
-		value := rest
-		if i+1 < len(names) {
-			if value, dims, ok = strings.Cut(rest, ","+names[i+1]+"="); !ok {
-				return nil
-			}
-			dims = names[i+1] + "=" + dims
-		}
-		parsed = append(parsed, Dimension{name, value})
-	}
-	return parsed
-}
+// mostFound is how many instances one transaction merges.
+const mostFound = 2000
 
 // flush merges what was found into the database, in one transaction.
 func (b *rebuilding) flush(last bool) error {
-	err := b.db.update(func(tx *bolt.Tx) error {
+	err := b.db.Update(func(tx *bolt.Tx) error {
 		for name, f := range b.found {
 			if err := b.merge(tx, name, f); err != nil {
 				return err
@@ -294,67 +253,67 @@ func (b *rebuilding) flush(last bool) error {
 		if !last {
 			return nil
 		}
-		for t, record := range b.targets {
-			if err := putJSON(tx.Bucket(bucketTargets), targetKey(t), record); err != nil {
+		for t, rec := range b.targets {
+			if err := record.PutJSON(tx.Bucket(record.BucketTargets), record.TargetKey(t), rec); err != nil {
 				return err
 			}
 		}
 		for _, p := range b.manifest.Parts {
-			if err := putJSON(tx.Bucket(bucketParts), []byte(p.Name), p); err != nil {
+			if err := record.PutJSON(tx.Bucket(record.BucketParts), []byte(p.Name), p); err != nil {
 				return err
 			}
 		}
-		if err := discard(tx, b.garbage...); err != nil {
+		if err := record.AddGarbage(tx, b.garbage...); err != nil {
 			return err
 		}
-		return putJSON(tx.Bucket(bucketMeta), keyJob, b.record)
+		return record.PutJSON(tx.Bucket(record.BucketMeta), record.KeyJob, b.record)
 	})
 	clear(b.found)
 	return err
 }
 
 func (b *rebuilding) merge(tx *bolt.Tx, name instanceName, f *foundInstance) error {
-	instances, err := tx.Bucket(bucketInstances).CreateBucketIfNotExists(targetKey(name.target))
+	instances, err := tx.Bucket(record.BucketInstances).CreateBucketIfNotExists(record.TargetKey(name.target))
 	if err != nil {
 		return err
 	}
-	done, err := tx.Bucket(bucketProgress).CreateBucketIfNotExists(targetKey(name.target))
+	done, err := tx.Bucket(record.BucketProgress).CreateBucketIfNotExists(record.TargetKey(name.target))
 	if err != nil {
 		return err
 	}
 	key, t := []byte(name.instance), b.targets[name.target]
 	if instances.Get(key) == nil {
 		t.Planned++
-		t.PointsPlanned += f.shape.points
-		t.CostPlanned += f.shape.cost
-		t.WorstPlanned += f.shape.worst
-		if err := putJSON(instances, key, f.instance); err != nil {
+		t.PointsPlanned += f.shape.Points
+		t.CostPlanned += f.shape.Cost
+		t.WorstPlanned += f.shape.Worst
+		if err := record.PutJSON(instances, key, f.instance); err != nil {
 			return err
 		}
 	}
-	p, err := decodeProgress(done.Get(key), len(f.shape.bits))
+	p, err := record.DecodeProgress(done.Get(key), len(f.shape.Bits))
 	if err != nil {
 		return err
 	}
-	p.rows += f.progress.rows
-	for bit, sw := range f.shape.bits {
-		if bitSet(f.progress.done, bit) && !p.settled(bit) {
-			t.PointsDone += b.plan.Series[sw.Series].points(sw.Window)
-			if p.settle(bit, len(f.shape.bits), false) {
-				t.complete(&p)
+	p.Rows += f.progress.Rows
+	for bit, sw := range f.shape.Bits {
+		if record.BitSet(f.progress.Done, bit) && !p.Marked(bit) {
+			t.PointsDone += b.plan.Series[sw.Series].Points(sw.Window)
+			if p.Mark(bit, len(f.shape.Bits), false) {
+				t.CountInstance(&p)
 			}
 		}
 	}
 	b.targets[name.target] = t
-	return done.Put(key, p.encode())
+	return done.Put(key, p.Encode())
 }
 
 // replace puts the new database in the place of the damaged one, which is kept.
 // The status tells of transactions that the new one has not had.
 func (b *rebuilding) replace(temporary string) error {
-	path := b.dir.jobFile(b.plan.ID, ".db")
-	if s, err := parseSnapshot(b.dir.path); err != nil || s.Job == b.plan.ID {
-		if err := b.dir.files.Remove(statusPath(b.dir.path)); err != nil {
+	path := b.dir.JobFile(b.plan.ID, ".db")
+	if s, err := record.ReadSnapshot(b.dir.Path); err != nil || s.Job == b.plan.ID {
+		if err := b.dir.Files.Remove(record.StatusPath(b.dir.Path)); err != nil {
 			return err
 		}
 	}
@@ -364,23 +323,12 @@ func (b *rebuilding) replace(temporary string) error {
 			return fmt.Errorf("keep the damaged database: %w", err)
 		}
 	}
-	if err := b.dir.files.Publish(temporary, path); err != nil {
+	if err := b.dir.Files.Publish(temporary, path); err != nil {
 		return err
 	}
-	db, err := openForReading(path)
+	db, err := record.OpenForReading(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.dir.writeManifest(db), db.close())
-}
-
-func countValues(columns [][]float64) (n int64) {
-	for _, column := range columns {
-		for _, v := range column {
-			if v == v { // not NaN
-				n++
-			}
-		}
-	}
-	return n
+	return errors.Join(b.dir.WriteManifest(db), db.Close())
 }

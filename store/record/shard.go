@@ -1,11 +1,9 @@
-package store
+package record
 
 import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"regexp"
-	"strconv"
 )
 
 // Shard is the share of all targets that one of several machines harvests. Each
@@ -35,7 +33,7 @@ func (s Shard) Holds(t Target) bool {
 }
 
 // name is part of the names of the shard's jobs and of its claim.
-func (s Shard) name() string { return fmt.Sprintf("shard-%d-of-%d", s.Number, s.Of) }
+func (s Shard) Name() string { return fmt.Sprintf("shard-%d-of-%d", s.Number, s.Of) }
 
 // ShardError says that a harvest directory is another shard's, or no shard's:
 // targets would be harvested twice there, and others never.
@@ -64,17 +62,3 @@ func (s Shard) CheckJobs(dir string, jobs []JobInfo) error {
 	}
 	return nil
 }
-
-// sibling reports whether a job is another shard's of the same division.
-func (s Shard) sibling(job string) bool {
-	if s == (Shard{}) {
-		return false
-	}
-	m := siblingForm.FindStringSubmatch(job)
-	return m != nil && m[1] != strconv.Itoa(s.Number) && m[2] == strconv.Itoa(s.Of)
-}
-
-// siblingForm is the id of a shard's job: see newJobID. A name may hold the same.
-var siblingForm = regexp.MustCompile(`^.*-shard-([1-9]\d*)-of-([1-9]\d*)-` + timeForm + `(?:-to-` + timeForm + `)?-[0-9a-f]{6}$`)
-
-const timeForm = `\d{4}-\d\d-\d\d(?:T\d{4}Z)?`

@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"encoding/json"
@@ -25,30 +25,25 @@ type JobInfo struct {
 	Bytes      int64 // that its database and its parts take
 }
 
-// Jobs returns all jobs of the directory by start of their range.
-func (d *Dir) Jobs() ([]JobInfo, error) { return readJobs(d.path) }
-
-// ReadJobs returns the jobs of a directory without taking it; none when there is
-// no directory.
-func ReadJobs(dir string) ([]JobInfo, error) { return readJobs(dir) }
-
 func jobFile(dir, id, suffix string) string { return filepath.Join(dir, "jobs", id+suffix) }
 
-func readJobs(dir string) ([]JobInfo, error) {
-	ids, err := jobIDs(dir)
+// ReadJobs returns the jobs of a directory by start of their range, without
+// taking it; none when there is no directory.
+func ReadJobs(dir string) ([]JobInfo, error) {
+	ids, err := JobIDs(dir)
 	if err != nil {
 		return nil, err
 	}
 	var jobs []JobInfo
 	for _, id := range ids {
-		job, err := readJob(dir, id)
-		if errors.Is(err, errNeverWas) {
+		job, err := ReadJob(dir, id)
+		if errors.Is(err, ErrNotCreated) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		job.Plan.Out = resolveOut(dir, job.Plan.Out)
+		job.Plan.Out = ResolveOut(dir, job.Plan.Out)
 		jobs = append(jobs, job)
 	}
 	slices.SortFunc(jobs, func(a, b JobInfo) int {
@@ -68,7 +63,7 @@ func readJobs(dir string) ([]JobInfo, error) {
 }
 
 // jobIDs returns the names of all jobs that have a specification or a database.
-func jobIDs(dir string) (ids []string, err error) {
+func JobIDs(dir string) (ids []string, err error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "jobs"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -91,26 +86,26 @@ func jobIDs(dir string) (ids []string, err error) {
 }
 
 // errNeverWas says that making a job was begun and not completed.
-var errNeverWas = errors.New("the job was never made")
+var ErrNotCreated = errors.New("the job was never made")
 
-func readJob(dir, id string) (job JobInfo, err error) {
-	db, err := openForReading(jobFile(dir, id, ".db"))
+func ReadJob(dir, id string) (job JobInfo, err error) {
+	db, err := OpenForReading(jobFile(dir, id, ".db"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return readSummary(dir, id)
+		return ReadSummary(dir, id)
 	}
 	if err != nil {
 		return job, err
 	}
-	job, err = db.info()
-	return job, errors.Join(err, db.close())
+	job, err = db.Info()
+	return job, errors.Join(err, db.Close())
 }
 
 func readTargetsOf(dir string, info *JobInfo) error {
-	db, err := openForReading(jobFile(dir, info.Plan.ID, ".db"))
+	db, err := OpenForReading(jobFile(dir, info.Plan.ID, ".db"))
 	if err != nil {
 		return err
 	}
-	err = errors.Join(db.targets(info), db.close())
+	err = errors.Join(db.targets(info), db.Close())
 	if file, err := os.Stat(db.path); err == nil {
 		info.Bytes += file.Size()
 	}
@@ -118,14 +113,14 @@ func readTargetsOf(dir string, info *JobInfo) error {
 }
 
 // readSummary returns what is left of a pruned job.
-func readSummary(dir, id string) (job JobInfo, err error) {
+func ReadSummary(dir, id string) (job JobInfo, err error) {
 	var summary Status
-	err = readJSON(jobFile(dir, id, ".summary.json"), &summary)
+	err = ReadJSON(jobFile(dir, id, ".summary.json"), &summary)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(jobFile(dir, id, ".manifest.json")); err == nil {
 			return job, fmt.Errorf("job %s has published data, but its database is missing: rebuild it with `cwharvest repair %s`", id, dir)
 		}
-		return job, errNeverWas
+		return job, ErrNotCreated
 	}
 	if err != nil {
 		return job, err
@@ -138,7 +133,7 @@ func readSummary(dir, id string) (job JobInfo, err error) {
 	return job, err
 }
 
-func readJSON(path string, into any) error {
+func ReadJSON(path string, into any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"encoding/binary"
@@ -62,14 +62,14 @@ func readMeta(file io.ReaderAt, at int64) (pageSize int64, problem error) {
 
 // checkAge refuses a database that is older than the status that was published
 // of it: one restored from a copy, or one that lost its last transactions.
-func (db *database) checkAge(transaction int) error {
+func (db *Database) checkAge(transaction int) error {
 	dir := filepath.Dir(filepath.Dir(db.path))
-	s, err := parseSnapshot(dir)
+	s, err := ReadSnapshot(dir)
 	if err != nil {
 		return nil // status is for people; without one there is nothing to compare
 	}
 	if s.Job == strings.TrimSuffix(filepath.Base(db.path), ".db") && s.Transaction > transaction {
-		return db.damaged(fmt.Sprintf("it is at transaction %d, but %s tells of %d", transaction, statusPath(dir), s.Transaction))
+		return db.Damaged(fmt.Sprintf("it is at transaction %d, but %s tells of %d", transaction, StatusPath(dir), s.Transaction))
 	}
 	return nil
 }

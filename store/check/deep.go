@@ -1,4 +1,4 @@
-package store
+package check
 
 import (
 	"container/heap"
@@ -13,6 +13,7 @@ import (
 
 	"cwharvest/store/encode"
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -32,14 +33,14 @@ type deep struct {
 
 // deepJob is one job whose parts are read.
 type deepJob struct {
-	plan *Plan
+	plan *record.Plan
 	rows map[uint64]int64 // of each instance, by the hash of its name
 }
 
 type deepPart struct {
 	job   *deepJob
 	place place.Place
-	part  Part
+	part  record.Part
 }
 
 func newDeep(ctx context.Context, report *Report) *deep {
@@ -47,7 +48,7 @@ func newDeep(ctx context.Context, report *Report) *deep {
 }
 
 // add takes the parts of a job that are what the manifest says.
-func (d *deep) add(plan *Plan, at place.Place, parts []Part) *deepJob {
+func (d *deep) add(plan *record.Plan, at place.Place, parts []record.Part) *deepJob {
 	job := &deepJob{plan: plan, rows: map[uint64]int64{}}
 	for _, p := range parts {
 		d.dates[p.Date] = append(d.dates[p.Date], deepPart{job, at, p})
@@ -159,7 +160,7 @@ func (d *deep) open(p deepPart) (*partReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	reader, err := p.job.plan.format().NewReader(object, object.Size())
+	reader, err := p.job.plan.OutputFormat().NewReader(object, object.Size())
 	if err != nil {
 		return nil, errors.Join(err, object.Close())
 	}
@@ -195,8 +196,8 @@ func (r *partReader) identify() error {
 	run := &r.run
 	for i := range r.job.plan.Series {
 		s := &r.job.plan.Series[i]
-		if s.Namespace == run.Namespace && s.Metric == run.Metric && namesAre(run.Dimensions, s.Dimensions) {
-			r.instance = strings.Join([]string{run.Account, run.Region, s.group(), run.Dimensions}, "\x00")
+		if s.Namespace == run.Namespace && s.Metric == run.Metric && record.HasNames(run.Dimensions, s.Dimensions) {
+			r.instance = strings.Join([]string{run.Account, run.Region, s.Group(), run.Dimensions}, "\x00")
 			r.series = r.instance + "\x00" + run.Metric
 			return nil
 		}
@@ -207,10 +208,14 @@ func (r *partReader) identify() error {
 // partHeap orders readers by the series of their runs.
 type partHeap []*partReader
 
-func (h partHeap) Len() int           { return len(h) }
+func (h partHeap) Len() int { return len(h) }
+
 func (h partHeap) Less(i, j int) bool { return h[i].series < h[j].series }
-func (h partHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *partHeap) Push(x any)        { *h = append(*h, x.(*partReader)) }
+
+func (h partHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+func (h *partHeap) Push(x any) { *h = append(*h, x.(*partReader)) }
+
 func (h *partHeap) Pop() any {
 	last := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]
@@ -218,34 +223,34 @@ func (h *partHeap) Pop() any {
 }
 
 // compare holds the rows of each instance against what the job has committed.
-func (d *deep) compare(db *database, job *deepJob) error {
-	shapes := newShapes(job.plan.Series)
-	return db.view(func(tx *bolt.Tx) error {
+func (d *deep) compare(db *record.Database, job *deepJob) error {
+	shapes := record.NewShapes(job.plan.Series)
+	return db.View(func(tx *bolt.Tx) error {
 		if err := d.addSpool(tx, job); err != nil {
 			return err
 		}
-		again, err := redoing(tx)
+		again, err := record.RedoOf(tx)
 		if err != nil {
 			return err
 		}
-		progress := tx.Bucket(bucketProgress)
+		progress := tx.Bucket(record.BucketProgress)
 		return progress.ForEachBucket(func(target []byte) error {
 			account, region, _ := strings.Cut(string(target), "/")
-			if again != nil && again.has(account, region) {
+			if again != nil && again.Has(account, region) {
 				return nil // its old rows are published, its new ones are not
 			}
 			return progress.Bucket(target).ForEach(func(key, value []byte) error {
-				sh := shapes[groupOf(key)]
+				sh := shapes[record.GroupOf(key)]
 				if sh == nil {
 					return fmt.Errorf("instance %q is not in the plan", key)
 				}
-				p, err := decodeProgress(value, len(sh.bits))
+				p, err := record.DecodeProgress(value, len(sh.Bits))
 				if err != nil {
 					return err
 				}
 				name := account + "\x00" + region + "\x00" + string(key)
-				if rows := job.rows[maphash.String(d.seed, name)]; rows != int64(p.rows) {
-					d.report.problem("job %s: %s of %s has %d rows, but %d were committed", job.plan.ID, key[strings.LastIndexByte(string(key), 0)+1:], target, rows, p.rows)
+				if rows := job.rows[maphash.String(d.seed, name)]; rows != int64(p.Rows) {
+					d.report.problem("job %s: %s of %s has %d rows, but %d were committed", job.plan.ID, key[strings.LastIndexByte(string(key), 0)+1:], target, rows, p.Rows)
 				}
 				return nil
 			})
@@ -255,14 +260,14 @@ func (d *deep) compare(db *database, job *deepJob) error {
 
 // addSpool counts the rows that are not published yet.
 func (d *deep) addSpool(tx *bolt.Tx, job *deepJob) error {
-	return eachSpooled(tx, func(key []byte, g *grid) error {
-		n, err := parseSpoolKey(key)
+	return record.EachSpooled(tx, func(key []byte, g *record.Grid) error {
+		n, err := record.ParseSpoolKey(key)
 		if err != nil {
 			return err
 		}
-		s := &job.plan.Series[n.series]
-		name := strings.Join([]string{n.account, n.region, s.group(), n.dims}, "\x00")
-		job.rows[maphash.String(d.seed, name)] += int64(g.rows())
+		s := &job.plan.Series[n.Series]
+		name := strings.Join([]string{n.Account, n.Region, s.Group(), n.Dimensions}, "\x00")
+		job.rows[maphash.String(d.seed, name)] += int64(g.Rows())
 		return nil
 	})
 }

@@ -1,4 +1,4 @@
-package store
+package check
 
 import (
 	"context"
@@ -7,7 +7,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"time"
+
+	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -27,41 +28,42 @@ type Repaired struct {
 // Repair rebuilds the databases of a directory that are damaged or lost from
 // specification, manifest and parts. What is published counts as done; what was
 // only in the spool, empty or failed is asked again.
-func Repair(ctx context.Context, dir string, cfg Config) ([]Repaired, error) {
-	if err := exists(dir); err != nil {
-		return nil, err
-	}
-	d, err := Open(dir, cfg)
+func Repair(ctx context.Context, dir string, remote record.Remote) ([]Repaired, error) {
+	d, err := record.OpenDir(dir, remote)
 	if err != nil {
 		return nil, err
 	}
-	all, err := d.repair(ctx)
-	return all, errors.Join(err, d.Close())
+	lock, err := record.LockDir(d.Path)
+	if err != nil {
+		return nil, err
+	}
+	all, err := repair(ctx, d)
+	return all, errors.Join(err, lock.Close())
 }
 
-func (d *Dir) repair(ctx context.Context) (all []Repaired, err error) {
-	ids, err := jobIDs(d.path)
+func repair(ctx context.Context, d *record.Dir) (all []Repaired, err error) {
+	ids, err := record.JobIDs(d.Path)
 	if err != nil {
 		return nil, err
 	}
 	if len(ids) == 0 {
-		return nil, fmt.Errorf("%s: %w", d.path, ErrNoJob)
+		return nil, fmt.Errorf("%s: %w", d.Path, record.ErrNoJob)
 	}
 	for _, id := range ids {
-		if err := d.checkFormat(id); err != nil {
+		if err := d.CheckFormat(id); err != nil {
 			return nil, fmt.Errorf("repair job %s: %w", id, err)
 		}
 	}
 	for _, id := range ids {
 		r := Repaired{Job: id}
-		problem, err := d.examine(ctx, id)
+		problem, err := examine(ctx, d, id)
 		switch r.Sound = problem == nil; {
 		case err != nil:
 		case problem != nil:
 			r.Problem, _, _ = strings.Cut(problem.Error(), "; it was not changed")
-			err = d.rebuild(ctx, id, &r)
+			err = rebuild(ctx, d, id, &r)
 		default:
-			err = d.mendJob(ctx, id, &r)
+			err = mendJob(ctx, d, id, &r)
 		}
 		if err != nil {
 			return all, fmt.Errorf("repair job %s: %w", id, err)
@@ -71,121 +73,109 @@ func (d *Dir) repair(ctx context.Context) (all []Repaired, err error) {
 	return all, nil
 }
 
-// checkFormat returns the *FormatError of a job that another version has written,
-// and nothing else that may be wrong with it. It does not wait for a process that
-// works on the job: that process has checked the format.
-func (d *Dir) checkFormat(id string) error {
-	db, err := openDatabase(d.jobFile(id, ".db"), &bolt.Options{ReadOnly: true, Timeout: time.Millisecond})
-	switch {
-	case err == nil:
-		return db.close()
-	case errors.As(err, new(*FormatError)):
-		return err
-	}
-	return nil
-}
-
 // mendJob mends what lies beside a sound database. Parts that are missing or
 // altered are mended by rebuilding it without them.
-func (d *Dir) mendJob(ctx context.Context, id string, r *Repaired) error {
-	if err := d.mendFiles(id, r); err != nil {
+func mendJob(ctx context.Context, d *record.Dir, id string, r *Repaired) error {
+	if err := mendFiles(d, id, r); err != nil {
 		return err
 	}
-	job, err := readJob(d.path, id)
+	job, err := record.ReadJob(d.Path, id)
 	if err != nil || job.Pruned {
-		if errors.Is(err, errNeverWas) {
+		if errors.Is(err, record.ErrNotCreated) {
 			return nil
 		}
 		return err
 	}
-	job.Plan.Out = resolveOut(d.path, job.Plan.Out)
+	job.Plan.Out = record.ResolveOut(d.Path, job.Plan.Out)
 	report := &Report{}
-	if err := d.verify(ctx, &job, report, nil); err != nil {
+	if err := verifyJob(ctx, d, &job, report, nil); err != nil {
 		return err
 	}
-	damaged := slices.DeleteFunc(slices.Clone(report.Damaged), func(name string) bool { return strings.HasPrefix(name, job.Plan.inventories()+"/") })
+	damaged := slices.DeleteFunc(slices.Clone(report.Damaged), func(name string) bool { return strings.HasPrefix(name, job.Plan.InventoryPath()+"/") })
 	switch {
 	case len(report.Damaged) == 0:
 		return nil
 	case len(damaged) == 0:
 		r.Files = report.Damaged[0] + " is missing or altered"
-		return d.reopen(id)
+		return reopen(d, id)
 	}
 	r.Sound, r.Problem = false, strings.Join(report.Damaged, ", ")+" missing or altered"
-	return d.rebuild(ctx, id, r)
+	return rebuild(ctx, d, id, r)
 }
 
 // reopen has the next run finish a job once more, which makes its inventory anew.
-func (d *Dir) reopen(id string) error {
-	j, err := d.OpenJob(id)
+func reopen(d *record.Dir, id string) error {
+	db, err := record.OpenForWriting(d.JobFile(id, ".db"))
 	if err != nil {
 		return err
 	}
-	return errors.Join(j.changeRecord(func(r *jobRecord) { r.State = Unfinished }), j.Discard())
+	err = db.Update(func(tx *bolt.Tx) error {
+		var r record.JobRecord
+		if err := record.GetJSON(tx.Bucket(record.BucketMeta), record.KeyJob, &r); err != nil {
+			return err
+		}
+		r.State = record.Unfinished
+		return record.PutJSON(tx.Bucket(record.BucketMeta), record.KeyJob, r)
+	})
+	return errors.Join(err, db.Close())
 }
 
 // mendFiles writes specification and manifest of a sound database anew where they
 // are damaged.
-func (d *Dir) mendFiles(id string, r *Repaired) error {
-	db, err := openForReading(d.jobFile(id, ".db"))
+func mendFiles(d *record.Dir, id string, r *Repaired) error {
+	db, err := record.OpenForReading(d.JobFile(id, ".db"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // pruned, or never made
 	}
 	if err != nil {
 		return err
 	}
-	problem := d.checkFiles(db, id)
+	problem := d.CheckFiles(db, id)
 	if problem != nil {
-		var info JobInfo
+		var info record.JobInfo
 		r.Files = problem.Error()
-		if info, err = db.info(); err == nil {
-			err = errors.Join(d.writePlan(&info.Plan), d.writeManifest(db))
+		if info, err = db.Info(); err == nil {
+			err = errors.Join(d.WritePlan(&info.Plan), d.WriteManifest(db))
 		}
 	}
-	return errors.Join(err, db.close())
-}
-
-func (d *Dir) readPlan(id string) (s Plan, err error) {
-	s, err = readPlanFile(d.path, id)
-	s.Out = resolveOut(d.path, s.Out)
-	return s, err
+	return errors.Join(err, db.Close())
 }
 
 // examine says what is damaged of a job's database, looking at every page. That
 // it is newer than this program, in use or out of reach is no damage, but an
 // error: it must stay as it is.
-func (d *Dir) examine(ctx context.Context, id string) (problem, err error) {
-	db, err := openForReading(d.jobFile(id, ".db"))
+func examine(ctx context.Context, d *record.Dir, id string) (problem, err error) {
+	db, err := record.OpenForReading(d.JobFile(id, ".db"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return d.examineMissing(ctx, id)
-	case errors.As(err, new(*damagedError)):
+		return examineMissing(ctx, d, id)
+	case errors.As(err, new(*record.DamagedError)):
 		return err, nil
 	case err != nil:
 		return nil, err
 	}
-	problem = db.view(func(tx *bolt.Tx) error {
+	problem = db.View(func(tx *bolt.Tx) error {
 		for err := range tx.Check() {
-			return db.damaged(err)
+			return db.Damaged(err)
 		}
-		_, err := spooledRows(tx)
+		_, err := record.SpooledRows(tx)
 		return err
 	})
-	return problem, db.close()
+	return problem, db.Close()
 }
 
 // examineMissing tells a lost database from one that was pruned or never made.
-func (d *Dir) examineMissing(ctx context.Context, id string) (problem, err error) {
-	_, err = readSummary(d.path, id)
+func examineMissing(ctx context.Context, d *record.Dir, id string) (problem, err error) {
+	_, err = record.ReadSummary(d.Path, id)
 	switch {
 	case err == nil:
 		return nil, nil
-	case errors.Is(err, errNeverWas):
-		plan, err := d.readPlan(id)
+	case errors.Is(err, record.ErrNotCreated):
+		plan, err := d.ReadPlan(id)
 		if err != nil {
 			return nil, err
 		}
-		at, err := d.place(plan.Out)
+		at, err := d.Place(plan.Out)
 		if err != nil {
 			return nil, err
 		}

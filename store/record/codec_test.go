@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"bytes"
@@ -26,8 +26,8 @@ var someValues = []func(*rand.Rand) float64{
 
 func TestSpoolRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	var e spoolEncoder
-	var g grid
+	var e SpoolEncoder
+	var g Grid
 	for round := range 600 {
 		points, statistics := 1+rng.IntN(400), 1+rng.IntN(4)
 		draw := someValues[round%len(someValues)]
@@ -40,22 +40,22 @@ func TestSpoolRoundTrip(t *testing.T) {
 		}
 		key := []byte("key")
 		w := Window{Start: 600, End: 600 + int64(points)*60, Period: 60}
-		value, rows, datapoints := e.encode(key, w, columns, 0, points)
+		value, rows, datapoints := e.Encode(key, w, columns, 0, points)
 		if want := countValues(columns); datapoints != want {
 			t.Fatalf("%d datapoints, want %d", datapoints, want)
 		}
 		if rows == 0 {
 			continue
 		}
-		if err := g.decode(key, value); err != nil {
+		if err := g.Decode(key, value); err != nil {
 			t.Fatal(err)
 		}
-		shift := int((g.start - w.Start) / w.Period)
+		shift := int((g.Start - w.Start) / w.Period)
 		for i := range points {
 			for s := range columns {
 				want, got := columns[s][i], math.NaN()
-				if j := i - shift; j >= 0 && j < g.points {
-					got = g.column(s)[j]
+				if j := i - shift; j >= 0 && j < g.Points {
+					got = g.Column(s)[j]
 				}
 				if math.Float64bits(want) != math.Float64bits(got) && (want == want || got == got) {
 					t.Fatalf("point %d of statistic %d: %v, want %v", i, s, got, want)
@@ -63,7 +63,7 @@ func TestSpoolRoundTrip(t *testing.T) {
 			}
 		}
 		value[rng.IntN(len(value))] ^= 0x10
-		if err := g.decode(key, value); err == nil {
+		if err := g.Decode(key, value); err == nil {
 			t.Fatal("a damaged value was read")
 		}
 	}
@@ -73,28 +73,28 @@ func TestProgressRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	for range 500 {
 		bits := 1 + rng.IntN(40)
-		p, err := decodeProgress(nil, bits)
+		p, err := DecodeProgress(nil, bits)
 		if err != nil {
 			t.Fatal(err)
 		}
 		settled := map[int]bool{}
 		for i := range bits {
 			if rng.IntN(3) > 0 {
-				complete := p.settle(i, bits, rng.IntN(5) == 0)
+				complete := p.Mark(i, bits, rng.IntN(5) == 0)
 				settled[i] = true
 				if complete != (len(settled) == bits) {
 					t.Fatalf("complete %v after %d of %d", complete, len(settled), bits)
 				}
 			}
 		}
-		p.rows = rng.Uint64N(1 << 40)
-		q, err := decodeProgress(p.encode(), bits)
-		if err != nil || q.rows != p.rows || q.complete != p.complete || !bytes.Equal(q.failed, p.failed) {
+		p.Rows = rng.Uint64N(1 << 40)
+		q, err := DecodeProgress(p.Encode(), bits)
+		if err != nil || q.Rows != p.Rows || q.Complete != p.Complete || !bytes.Equal(q.Failed, p.Failed) {
 			t.Fatalf("%+v became %+v, %v", p, q, err)
 		}
 		for i := range bits {
-			if q.settled(i) != settled[i] {
-				t.Fatalf("bit %d is %v", i, q.settled(i))
+			if q.Marked(i) != settled[i] {
+				t.Fatalf("bit %d is %v", i, q.Marked(i))
 			}
 		}
 	}
@@ -115,13 +115,13 @@ func BenchmarkSpool(b *testing.B) {
 			}
 		}
 		b.Run(name, func(b *testing.B) {
-			var e spoolEncoder
-			var g grid
+			var e SpoolEncoder
+			var g Grid
 			key, size := []byte("key"), 0
 			for b.Loop() {
-				e.begin()
-				packed, _, _ := e.encode(key, Window{0, 288 * 300, 300}, columns, 0, 288)
-				if err := g.decode(key, packed); err != nil {
+				e.Begin()
+				packed, _, _ := e.Encode(key, Window{0, 288 * 300, 300}, columns, 0, 288)
+				if err := g.Decode(key, packed); err != nil {
 					b.Fatal(err)
 				}
 				size = len(packed)
@@ -130,4 +130,15 @@ func BenchmarkSpool(b *testing.B) {
 			b.ReportMetric(float64(size)/(2*288), "B/datapoint")
 		})
 	}
+}
+
+func countValues(columns [][]float64) (n int64) {
+	for _, column := range columns {
+		for _, v := range column {
+			if v == v { // not NaN
+				n++
+			}
+		}
+	}
+	return n
 }

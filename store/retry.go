@@ -7,13 +7,8 @@ import (
 	"time"
 
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 )
-
-// Trouble is what holds up writing: a full disk, a place that does not answer.
-type Trouble struct {
-	Reason string    `json:"reason"`
-	Since  time.Time `json:"since"`
-}
 
 const (
 	firstWait   = 250 * time.Millisecond // doubles with every failure in a row
@@ -67,7 +62,7 @@ func (j *Job) troubled(err error) {
 	} else {
 		since = j.trouble.Since
 	}
-	j.trouble = &Trouble{Reason: err.Error(), Since: since}
+	j.trouble = &record.Trouble{Reason: err.Error(), Since: since}
 }
 
 func (j *Job) relieved() {

@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"encoding/json"
@@ -41,7 +41,7 @@ func (e *LockedError) Error() string {
 
 // lockDir takes the directory's lock. The kernel gives it up when the process
 // dies, however it dies; the owner written inside is only for people.
-func lockDir(dir string) (*os.File, error) {
+func LockDir(dir string) (*os.File, error) {
 	file, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o666)
 	if err != nil {
 		return nil, err
@@ -70,14 +70,14 @@ func holder(dir string, file *os.File) Owner {
 	if syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
 		return Owner{}
 	}
-	return readOwner(dir)
+	return ReadOwner(dir)
 }
 
 // otherOwner returns the owner of a directory unless it is this process. When a
 // database is locked all the same, a reader has it, or a process whose lock file
 // was removed.
 func otherOwner(dir string) Owner {
-	o := readOwner(dir)
+	o := ReadOwner(dir)
 	if host, err := os.Hostname(); o.PID == os.Getpid() && (err != nil || o.Host == host) {
 		return Owner{}
 	}
@@ -87,7 +87,7 @@ func otherOwner(dir string) Owner {
 // isHeld reports whether a process holds the directory, without keeping one from
 // taking it: a reader that kept the lock could starve a run that starts.
 func isHeld(dir string) (bool, error) {
-	lock, err := shareLock(dir)
+	lock, err := ShareLock(dir)
 	if err != nil || lock == nil {
 		return err == nil, err
 	}
@@ -97,7 +97,7 @@ func isHeld(dir string) (bool, error) {
 // shareLock takes the lock for reading; nil without an error when a process
 // holds the directory. A lock file that somebody has removed is made anew; where
 // that cannot be, nobody can hold it either.
-func shareLock(dir string) (*os.File, error) {
+func ShareLock(dir string) (*os.File, error) {
 	file, err := os.OpenFile(lockPath(dir), os.O_RDONLY|os.O_CREATE|syscall.O_NOFOLLOW, 0o666)
 	if err != nil {
 		return os.Open(os.DevNull)
@@ -132,7 +132,7 @@ func writeOwner(file *os.File) error {
 
 // readOwner returns what is known of the directory's holder; zero when it has
 // not written itself down yet.
-func readOwner(dir string) (o Owner) {
+func ReadOwner(dir string) (o Owner) {
 	file, err := os.Open(lockPath(dir))
 	if err != nil {
 		return o

@@ -1,16 +1,10 @@
-package store
+package record
 
 import (
-	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"cwharvest/store/durable"
 )
 
 // Every target is of one shard, whatever their number, and shards are of about
@@ -73,88 +67,12 @@ func TestSiblings(t *testing.T) {
 		{day, Shard{1, 3}, false}, {day, Shard{1, 14}, false}, {day, Shard{}, false},
 	} {
 		c.plan.Shard = c.shard
-		id, err := newJobID(c.plan)
+		id, err := NewJobID(c.plan)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if own.sibling(id) != c.want || (Shard{}).sibling(id) {
 			t.Errorf("%s: sibling %v, want %v", id, own.sibling(id), c.want)
-		}
-	}
-}
-
-// Of those that claim the same place at once, one division gets it, and each of
-// its shards once; also where there are no hard links. Shards of one division all
-// get theirs.
-func TestClaimsAtOnce(t *testing.T) {
-	for round := range 50 {
-		out := filepath.Join(t.TempDir(), "out")
-		wants := []Shard{{}, {1, 2}, {2, 2}, {1, 2}, {3, 3}, {1, 3}, {}}
-		alike := round%4 > 1
-		if alike {
-			wants = []Shard{{1, 4}, {2, 4}, {3, 4}, {4, 4}}
-		}
-		errs := make([]error, len(wants))
-		var all sync.WaitGroup
-		for i, s := range wants {
-			all.Go(func() {
-				d, err := Open(t.TempDir(), Config{})
-				if err != nil {
-					errs[i] = err
-					return
-				}
-				d.files.Fault = func(step durable.Step, after bool) error {
-					if step.Name == "link" && !after && round%2 == 1 {
-						return syscall.EPERM
-					}
-					return nil
-				}
-				errs[i] = errors.Join(d.claimOut(t.Context(), out, s), d.Close())
-			})
-		}
-		all.Wait()
-		claims, divisions := map[Shard]int{}, map[int]bool{}
-		for i, s := range wants {
-			if errs[i] == nil {
-				claims[s]++
-				divisions[s.Of] = true
-			} else if !errors.As(errs[i], new(*ClaimedError)) || alike {
-				t.Fatal(errs[i])
-			}
-		}
-		if len(divisions) != 1 {
-			t.Fatalf("round %d: one place is claimed by %v", round, claims)
-		}
-		for s, n := range claims {
-			if n != 1 {
-				t.Fatalf("round %d: one place is claimed by %d shards %q", round, n, s)
-			}
-		}
-	}
-}
-
-// A directory finds its own output claimed when another one, which names it from
-// outside, came first.
-func TestOutputInsideIsClaimed(t *testing.T) {
-	d, err := Open(t.TempDir(), Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	other, err := Open(t.TempDir(), Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	if err := other.takeOut(t.Context(), filepath.Join(d.path, "data"), Shard{1, 2}); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.takeOut(t.Context(), "data", Shard{2, 2}); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range []Shard{{}, {1, 2}, {1, 3}} {
-		if err := d.takeOut(t.Context(), "data", s); !errors.As(err, new(*ClaimedError)) {
-			t.Errorf("shard %q: %v", s, err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package store
+package check
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"path"
 
 	"cwharvest/store/place"
+	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -21,8 +22,8 @@ type Report struct {
 	Bytes int64 // of parts
 
 	// Of all jobs whose database is there: planned is the sum of the rest.
-	Instances InstanceCounts
-	Targets   TargetCounts
+	Instances record.InstanceCounts
+	Targets   record.TargetCounts
 
 	Problems []string
 	Damaged  []string // parts and inventories that are missing or altered
@@ -36,68 +37,69 @@ func (r *Report) problem(format string, args ...any) {
 // accounted for, and that the parts are those that were published: present,
 // unaltered, none too many, with the rows that the database counts. With deep it
 // reads every row. It waits for nobody: a directory in use is a *LockedError.
-func Verify(ctx context.Context, dir string, cfg Config, everyRow bool) (*Report, error) {
-	if err := exists(dir); err != nil {
+func Verify(ctx context.Context, dir string, remote record.Remote, everyRow bool) (*Report, error) {
+	d, err := record.OpenDir(dir, remote)
+	if err != nil {
 		return nil, err
 	}
-	lock, err := shareLock(dir)
+	lock, err := record.ShareLock(dir)
 	if err != nil {
 		return nil, err
 	}
 	if lock == nil {
-		return nil, &LockedError{Dir: dir, Owner: readOwner(dir)}
+		return nil, &record.LockedError{Dir: dir, Owner: record.ReadOwner(dir)}
 	}
 	defer lock.Close()
-	jobs, err := readJobs(dir)
+	jobs, err := record.ReadJobs(dir)
 	if err != nil {
 		return nil, err
 	}
 	if len(jobs) == 0 {
-		return nil, fmt.Errorf("%s: %w", dir, ErrNoJob)
+		return nil, fmt.Errorf("%s: %w", dir, record.ErrNoJob)
 	}
-	d, report := newDir(dir, cfg), &Report{}
+	report := &Report{}
 	var rows *deep
 	if everyRow {
 		rows = newDeep(ctx, report)
 	}
 	for i := range jobs {
 		report.Jobs++
-		if err := d.verify(ctx, &jobs[i], report, rows); err != nil {
+		if err := verifyJob(ctx, d, &jobs[i], report, rows); err != nil {
 			return nil, fmt.Errorf("verify job %s: %w", jobs[i].Plan.ID, err)
 		}
 	}
-	if err := d.verifyPlaces(ctx, jobs, report); err != nil {
+	if err := verifyPlaces(ctx, d, jobs, report); err != nil {
 		return nil, err
 	}
 	if everyRow {
-		return report, d.verifyRows(rows)
+		return report, verifyRows(d, rows)
 	}
 	return report, nil
 }
 
 // verifyPlaces looks for parts of jobs that nobody knows, and for what is no part
 // and looks like one.
-func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) error {
-	places := map[string]Shard{}
+func verifyPlaces(ctx context.Context, d *record.Dir, jobs []record.JobInfo, report *Report) error {
+	places := map[string]record.Shard{}
 	var known []string
 	for i := range jobs {
 		known = append(known, jobs[i].Plan.ID)
 		places[jobs[i].Plan.Out] = jobs[i].Plan.Shard
 	}
 	for out, shard := range places {
-		at, err := d.place(out)
+		at, err := d.Place(out)
 		if err != nil {
 			return err
 		}
-		all, err := at.List(ctx, everyPart)
+		all, err := at.List(ctx, record.EveryPart)
 		if err != nil {
 			return err
 		}
-		for _, name := range strangers(all, known, shard) {
+		for _, name := range record.UnknownParts(all, known, shard) {
 			report.problem("%s/%s is of no job of this directory: its rows may be there twice", at, name)
 		}
 		for _, name := range all {
-			if base := path.Base(name); dataForm.MatchString(base) && !partForm.MatchString(base) {
+			if base := path.Base(name); record.DataForm.MatchString(base) && !record.PartForm.MatchString(base) {
 				report.problem("%s/%s is no part of any job, and who reads the place reads it: move it away", at, name)
 			}
 		}
@@ -106,28 +108,28 @@ func (d *Dir) verifyPlaces(ctx context.Context, jobs []JobInfo, report *Report) 
 }
 
 // verifyRows reads every row, then counts those of each instance.
-func (d *Dir) verifyRows(rows *deep) error {
+func verifyRows(d *record.Dir, rows *deep) error {
 	if err := rows.run(); err != nil {
 		return err
 	}
 	for _, job := range rows.jobs {
-		db, err := openForReading(d.jobFile(job.plan.ID, ".db"))
+		db, err := record.OpenForReading(d.JobFile(job.plan.ID, ".db"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // pruned
 		}
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(rows.compare(db, job), db.close()); err != nil {
+		if err := errors.Join(rows.compare(db, job), db.Close()); err != nil {
 			return fmt.Errorf("job %s: %w", job.plan.ID, err)
 		}
 	}
 	return nil
 }
 
-// verify checks one job.
-func (d *Dir) verify(ctx context.Context, job *JobInfo, report *Report, rows *deep) error {
-	at, err := d.place(job.Plan.Out)
+// verifyJob checks one job.
+func verifyJob(ctx context.Context, d *record.Dir, job *record.JobInfo, report *Report, rows *deep) error {
+	at, err := d.Place(job.Plan.Out)
 	if err != nil {
 		return err
 	}
@@ -135,10 +137,10 @@ func (d *Dir) verify(ctx context.Context, job *JobInfo, report *Report, rows *de
 	if job.Pruned {
 		err = v.summary()
 	} else {
-		if v.db, err = openForReading(d.jobFile(job.Plan.ID, ".db")); err != nil {
+		if v.db, err = record.OpenForReading(d.JobFile(job.Plan.ID, ".db")); err != nil {
 			return err
 		}
-		err = errors.Join(v.run(), v.db.close())
+		err = errors.Join(v.run(), v.db.Close())
 	}
 	if rows != nil {
 		rows.add(v.plan, at, v.good)
@@ -149,22 +151,22 @@ func (d *Dir) verify(ctx context.Context, job *JobInfo, report *Report, rows *de
 // verification checks one job.
 type verification struct {
 	ctx    context.Context
-	dir    *Dir
-	db     *database
+	dir    *record.Dir
+	db     *record.Database
 	place  place.Place
-	plan   *Plan
+	plan   *record.Plan
 	report *Report
-	good   []Part // that are what the manifest says
+	good   []record.Part // that are what the manifest says
 }
 
 // summary checks a pruned job by its manifest.
 func (v *verification) summary() error {
-	m, err := readManifest(v.dir.path, v.plan.ID)
+	m, err := record.ReadManifest(v.dir.Path, v.plan.ID)
 	if err != nil {
 		return err
 	}
-	var s Status
-	if err := readJSON(v.dir.jobFile(v.plan.ID, ".summary.json"), &s); err != nil {
+	var s record.Status
+	if err := record.ReadJSON(v.dir.JobFile(v.plan.ID, ".summary.json"), &s); err != nil {
 		return err
 	}
 	rows, named, err := v.parts(m.Parts, m.Inventory)
@@ -179,7 +181,7 @@ func (v *verification) summary() error {
 }
 
 // parts checks the files of a manifest and returns their rows and names.
-func (v *verification) parts(parts []Part, inventory *Part) (rows int64, named map[string]bool, err error) {
+func (v *verification) parts(parts []record.Part, inventory *record.Part) (rows int64, named map[string]bool, err error) {
 	named = map[string]bool{}
 	for _, p := range parts {
 		named[p.Name] = true
@@ -201,7 +203,7 @@ func (v *verification) parts(parts []Part, inventory *Part) (rows int64, named m
 }
 
 func (v *verification) run() error {
-	m, err := v.db.manifest()
+	m, err := v.db.Manifest()
 	if err != nil {
 		return err
 	}
@@ -227,18 +229,18 @@ func (v *verification) run() error {
 // files checks those that export and repair go by. Of an open job they may be
 // behind.
 func (v *verification) files() error {
-	state, err := v.db.info()
-	if err != nil || state.State == Unfinished {
+	state, err := v.db.Info()
+	if err != nil || state.State == record.Unfinished {
 		return err
 	}
-	if problem := v.dir.checkFiles(v.db, v.plan.ID); problem != nil {
-		v.report.problem("%v: `cwharvest repair %s` writes it anew", problem, v.dir.path)
+	if problem := v.dir.CheckFiles(v.db, v.plan.ID); problem != nil {
+		v.report.problem("%v: `cwharvest repair %s` writes it anew", problem, v.dir.Path)
 	}
 	return nil
 }
 
 // staged checks that a part of a redo is there still, without its name.
-func (v *verification) staged(p Part) {
+func (v *verification) staged(p record.Part) {
 	path, err := v.place.Temporary(p.Name)
 	if err == nil {
 		_, err = os.Stat(path)
@@ -250,21 +252,21 @@ func (v *verification) staged(p Part) {
 		return // it has its name already
 	}
 	v.report.Damaged = append(v.report.Damaged, p.Name)
-	v.report.problem("%s, built by a redo, is gone: `cwharvest repair %s` gives the redo up and keeps the old rows", path, v.dir.path)
+	v.report.problem("%s, built by a redo, is gone: `cwharvest repair %s` gives the redo up and keeps the old rows", path, v.dir.Path)
 }
 
 // part reports whether one file is what the manifest says.
-func (v *verification) part(p Part) (bool, error) {
+func (v *verification) part(p record.Part) (bool, error) {
 	sum, size, err := v.place.Sum(v.ctx, p.Name, true)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		v.report.problem("%s/%s is missing; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, v.dir.path)
+		v.report.problem("%s/%s is missing; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, v.dir.Path)
 	case err != nil:
 		return false, fmt.Errorf("%s/%s: %w", v.place, p.Name, err)
 	case size != p.Bytes:
-		v.report.problem("%s/%s has %d bytes, the manifest says %d; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, size, p.Bytes, v.dir.path)
+		v.report.problem("%s/%s has %d bytes, the manifest says %d; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, size, p.Bytes, v.dir.Path)
 	case sum != p.SHA256:
-		v.report.problem("%s/%s was altered: its SHA-256 differs from the manifest's; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, v.dir.path)
+		v.report.problem("%s/%s was altered: its SHA-256 differs from the manifest's; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, v.dir.Path)
 	default:
 		v.report.Bytes += p.Bytes
 		return true, nil
@@ -276,9 +278,9 @@ func (v *verification) part(p Part) (bool, error) {
 // database recounts instances and the spool, and compares with the records.
 // Parts that an intent has yet to finish are ours as well.
 func (v *verification) database(named map[string]bool) (spooled, recorded int64, err error) {
-	err = v.db.view(func(tx *bolt.Tx) error {
-		var r jobRecord
-		if err := getJSON(tx.Bucket(bucketMeta), keyJob, &r); err != nil {
+	err = v.db.View(func(tx *bolt.Tx) error {
+		var r record.JobRecord
+		if err := record.GetJSON(tx.Bucket(record.BucketMeta), record.KeyJob, &r); err != nil {
 			return err
 		}
 		recorded = r.Rows
@@ -291,12 +293,12 @@ func (v *verification) database(named map[string]bool) (spooled, recorded int64,
 		if err := v.instances(tx); err != nil {
 			return err
 		}
-		if spooled, err = spooledRows(tx); err != nil {
+		if spooled, err = record.SpooledRows(tx); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketIntents).ForEach(func(key, _ []byte) error {
-			var in intent
-			if err := getJSON(tx.Bucket(bucketIntents), key, &in); err != nil {
+		return tx.Bucket(record.BucketIntents).ForEach(func(key, _ []byte) error {
+			var in record.Intent
+			if err := record.GetJSON(tx.Bucket(record.BucketIntents), key, &in); err != nil {
 				return err
 			}
 			for _, p := range in.Parts {
@@ -312,55 +314,20 @@ func (v *verification) database(named map[string]bool) (spooled, recorded int64,
 	if err != nil {
 		return 0, 0, err
 	}
-	garbage, err := v.db.garbage()
+	garbage, err := v.db.Garbage()
 	for _, name := range garbage {
 		named[name] = true // on its way out
 	}
 	return spooled, recorded, err
 }
 
-func spooledRows(tx *bolt.Tx) (rows int64, err error) {
-	err = eachSpooled(tx, func(_ []byte, g *grid) error {
-		rows += int64(g.rows())
-		return nil
-	})
-	return rows, err
-}
-
-// eachSpooled yields every value of the spool, checked.
-func eachSpooled(tx *bolt.Tx, yield func(key []byte, g *grid) error) error {
-	var g grid
-	spool := tx.Bucket(bucketSpool)
-	return spool.ForEachBucket(func(segment []byte) error {
-		return spool.Bucket(segment).ForEach(func(key, value []byte) error {
-			if err := g.decode(key, value); err != nil {
-				return err
-			}
-			return yield(key, &g)
-		})
-	})
-}
-
-// rows counts the points with any datapoint.
-func (g *grid) rows() (n int) {
-	for i := range g.points {
-		for s := range g.statistics {
-			if x := g.column(s)[i]; x == x { // not NaN
-				n++
-				break
-			}
-		}
-	}
-	return n
-}
-
 // instances recounts every target's instances by their progress.
 func (v *verification) instances(tx *bolt.Tx) error {
-	targets := map[Target]targetRecord{}
-	if err := readTargets(tx, targets); err != nil {
+	targets := map[record.Target]record.TargetRecord{}
+	if err := record.ReadTargets(tx, targets); err != nil {
 		return err
 	}
-	shapes := newShapes(v.plan.Series)
+	shapes := record.NewShapes(v.plan.Series)
 	for t, recorded := range targets {
 		counted, err := v.recount(tx, t, shapes)
 		if err != nil {
@@ -382,14 +349,14 @@ func (v *verification) instances(tx *bolt.Tx) error {
 		default:
 			v.report.Targets.Pending++
 		}
-		v.report.Instances.add(counted)
+		v.report.Instances.Add(counted)
 	}
 	return nil
 }
 
 // recount counts what came of each instance, and names progress of none.
-func (v *verification) recount(tx *bolt.Tx, t Target, shapes map[string]*shape) (counted InstanceCounts, err error) {
-	instances, done := tx.Bucket(bucketInstances).Bucket(targetKey(t)), tx.Bucket(bucketProgress).Bucket(targetKey(t))
+func (v *verification) recount(tx *bolt.Tx, t record.Target, shapes map[string]*record.Shape) (counted record.InstanceCounts, err error) {
+	instances, done := tx.Bucket(record.BucketInstances).Bucket(record.TargetKey(t)), tx.Bucket(record.BucketProgress).Bucket(record.TargetKey(t))
 	if instances != nil {
 		err = instances.ForEach(func(key, _ []byte) error {
 			counted.Planned++
@@ -403,15 +370,15 @@ func (v *verification) recount(tx *bolt.Tx, t Target, shapes map[string]*shape) 
 		return counted, err
 	}
 	err = done.ForEach(func(key, value []byte) error {
-		sh := shapes[groupOf(key)]
+		sh := shapes[record.GroupOf(key)]
 		if sh == nil {
 			return fmt.Errorf("instance %q has a namespace or dimensions that are not in the plan", key)
 		}
 		if instances == nil || instances.Get(key) == nil {
 			v.report.problem("%s: progress of %q, which is no instance of it", t, key)
 		}
-		p, err := decodeProgress(value, len(sh.bits))
-		switch what, _ := outcome(&p, nil); what {
+		p, err := record.DecodeProgress(value, len(sh.Bits))
+		switch what, _ := record.Outcome(&p, nil); what {
 		case "done":
 			counted.Done++
 		case "empty":
@@ -429,7 +396,7 @@ func (v *verification) recount(tx *bolt.Tx, t Target, shapes map[string]*shape) 
 // strays finds files of this job that the manifest does not know. Temporary
 // files of an interrupted build are not published: they have no rows.
 func (v *verification) strays(named map[string]bool) error {
-	for _, pattern := range []string{"date=*/", v.plan.inventories() + "/date=*/"} {
+	for _, pattern := range []string{"date=*/", v.plan.InventoryPath() + "/date=*/"} {
 		names, err := v.place.List(v.ctx, pattern+v.plan.ID+"-*")
 		if err != nil {
 			return err

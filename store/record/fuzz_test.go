@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"bytes"
@@ -16,15 +16,15 @@ import (
 // What a database holds of an instance: damage is an error, and what is read is
 // written as the same again.
 func FuzzStored(f *testing.F) {
-	var e spoolEncoder
+	var e SpoolEncoder
 	for _, columns := range [][][]float64{
 		{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}, {{math.NaN(), 1, math.NaN()}, {math.NaN(), math.NaN(), -2}}, {{0}, {math.MaxFloat64}, {math.Copysign(0, -1)}},
 	} {
-		value, _, _ := e.encode([]byte("k"), Window{1_790_000_100, 1_790_000_100 + 300*int64(len(columns[0])), 300}, columns, 0, len(columns[0]))
+		value, _, _ := e.Encode([]byte("k"), Window{1_790_000_100, 1_790_000_100 + 300*int64(len(columns[0])), 300}, columns, 0, len(columns[0]))
 		f.Add(value[1:len(value)-4], uint16(8))
 	}
-	for _, p := range []progress{{complete: true, rows: 288}, {rows: 5, done: []byte{0x0f}}, {complete: true, rows: 1 << 40, done: []byte{1, 2}, failed: []byte{0xfe, 0xfd}}} {
-		f.Add(p.encode(), uint16(8*max(len(p.done), 1)))
+	for _, p := range []Progress{{Complete: true, Rows: 288}, {Rows: 5, Done: []byte{0x0f}}, {Complete: true, Rows: 1 << 40, Done: []byte{1, 2}, Failed: []byte{0xfe, 0xfd}}} {
+		f.Add(p.Encode(), uint16(8*max(len(p.Done), 1)))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, bits uint16) {
 		checkSpooled(t, spoolVersion, data)
@@ -33,39 +33,39 @@ func FuzzStored(f *testing.F) {
 }
 
 func checkSpooled(t *testing.T, version byte, data []byte) {
-	var g, again grid
+	var g, again Grid
 	key := []byte("k")
 	// With the right sum, so that what lies behind it is reached.
 	body := append([]byte{version}, data...)
 	sum := spoolSum(key, body)
 	body = append(body, byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24))
-	if err := g.decode(key, body); err != nil {
+	if err := g.Decode(key, body); err != nil {
 		return
 	}
-	if len(g.values) != g.points*g.statistics || len(g.values) > maxSpoolPoints {
-		t.Fatalf("%d values for %d x %d", len(g.values), g.points, g.statistics)
+	if len(g.values) != g.Points*g.Statistics || len(g.values) > maxSpoolPoints {
+		t.Fatalf("%d values for %d x %d", len(g.values), g.Points, g.Statistics)
 	}
-	columns := make([][]float64, g.statistics)
+	columns := make([][]float64, g.Statistics)
 	for i := range columns {
-		columns[i] = g.column(i)
+		columns[i] = g.Column(i)
 	}
-	first, end, rows := trim(columns, 0, g.points)
-	var e spoolEncoder
-	value, n, _ := e.encode(key, Window{Start: g.start, Period: g.period}, columns, 0, g.points)
+	first, end, rows := trim(columns, 0, g.Points)
+	var e SpoolEncoder
+	value, n, _ := e.Encode(key, Window{Start: g.Start, Period: g.Period}, columns, 0, g.Points)
 	if n != rows {
 		t.Errorf("%d rows are written of %d", n, rows)
 	}
 	if rows == 0 {
 		return
 	}
-	if err := again.decode(key, value); err != nil {
+	if err := again.Decode(key, value); err != nil {
 		t.Fatalf("what was read is written as what cannot be read: %v", err)
 	}
-	if again.start != g.start+int64(first)*g.period || again.period != g.period || again.points != end-first {
+	if again.Start != g.Start+int64(first)*g.Period || again.Period != g.Period || again.Points != end-first {
 		t.Errorf("%+v became %+v", g, again)
 	}
 	for i := range columns {
-		for n, v := range again.column(i) {
+		for n, v := range again.Column(i) {
 			if was := columns[i][first+n]; math.Float64bits(v) != math.Float64bits(was) && (v == v || was == was) {
 				t.Errorf("value %v became %v", columns[i][first+n], v)
 			}
@@ -74,25 +74,25 @@ func checkSpooled(t *testing.T, version byte, data []byte) {
 }
 
 func checkProgress(t *testing.T, data []byte, bits int) {
-	p, err := decodeProgress(data, bits)
+	p, err := DecodeProgress(data, bits)
 	if err != nil || data == nil {
 		return
 	}
-	rows, err := progressRows(data)
-	if err != nil || rows != p.rows {
-		t.Errorf("%d rows, and %d of the whole progress: %v", rows, p.rows, err)
+	rows, err := ProgressRows(data)
+	if err != nil || rows != p.Rows {
+		t.Errorf("%d rows, and %d of the whole progress: %v", rows, p.Rows, err)
 	}
-	again, err := decodeProgress(p.encode(), bits)
+	again, err := DecodeProgress(p.Encode(), bits)
 	if err != nil || !reflect.DeepEqual(p, again) {
 		t.Errorf("%+v became %+v: %v", p, again, err)
 	}
 	for i := range bits {
-		if p.settled(i) != again.settled(i) {
-			t.Errorf("bit %d is %v", i, p.settled(i))
+		if p.Marked(i) != again.Marked(i) {
+			t.Errorf("bit %d is %v", i, p.Marked(i))
 		}
 	}
 	if bits > 0 {
-		p.settle(bits-1, bits, true)
+		p.Mark(bits-1, bits, true)
 	}
 }
 
@@ -115,10 +115,10 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add([]byte("null"))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if err := os.WriteFile(statusPath(dir), data, 0o600); err != nil {
+		if err := os.WriteFile(StatusPath(dir), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := parseSnapshot(dir)
+		s, err := ReadSnapshot(dir)
 		if err != nil {
 			return
 		}
@@ -130,10 +130,6 @@ func FuzzSnapshot(f *testing.F) {
 		var again Status
 		if err := json.Unmarshal(text, &again); err != nil || !reflect.DeepEqual(*s, again) {
 			t.Errorf("%+v became %+v: %v", *s, again, err)
-		}
-		b := rebuilding{dir: newDir(dir, Config{}), plan: Plan{ID: s.Job}, targets: map[Target]targetRecord{}}
-		if b.recall(); len(b.record.Attempts) != len(s.Attempts) || len(b.targets) > len(s.TargetDetails) {
-			t.Errorf("recalled %+v of %+v", b.record, *s)
 		}
 	})
 }
@@ -155,14 +151,14 @@ func FuzzJobFiles(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, specJSON, manifestJSON []byte) {
 		for name, data := range map[string][]byte{
-			id + ".json": specJSON, id + ".manifest.json": manifestJSON, id + ".summary.json": manifestJSON, claimName: manifestJSON, "../lock": manifestJSON,
+			id + ".json": specJSON, id + ".manifest.json": manifestJSON, id + ".summary.json": manifestJSON, "../lock": manifestJSON,
 		} {
 			if err := os.WriteFile(filepath.Join(dir, "jobs", name), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
 		checkOthers(t, dir)
-		m, err := readManifest(dir, id)
+		m, err := ReadManifest(dir, id)
 		if err == nil {
 			checkNames(t, &m, id)
 		}
@@ -171,27 +167,23 @@ func FuzzJobFiles(f *testing.F) {
 			return
 		}
 		if err == nil {
-			s.replan(m.Replans)
+			s.ApplyReplans(m.Replans)
 		}
 		checkSpec(t, &s)
 	})
 }
 
 // checkOthers reads the directory as commands do: a summary of a job without its
-// database, the claim of its output, and who holds the lock.
+// database, and who holds the lock.
 func checkOthers(t *testing.T, dir string) {
 	t.Helper()
-	jobs, err := readJobs(dir)
+	jobs, err := ReadJobs(dir)
 	for _, job := range jobs {
 		if err != nil || !job.Pruned || job.State == Unfinished {
 			t.Errorf("job %+v, error %v", job, err)
 		}
 	}
-	own, err := newDir(dir, Config{}).identity()
-	if err == nil && own.ID == "" {
-		t.Errorf("claim %+v", own)
-	}
-	if text := (&LockedError{Dir: dir, Owner: readOwner(dir)}).Error(); text == "" {
+	if text := (&LockedError{Dir: dir, Owner: ReadOwner(dir)}).Error(); text == "" {
 		t.Error("nothing is said of a lock")
 	}
 }
@@ -213,13 +205,13 @@ func checkNames(t *testing.T, m *Manifest, id string) {
 
 func checkSpec(t *testing.T, s *Plan) {
 	bits := 0
-	for _, sh := range newShapes(s.Series) {
-		if bits += len(sh.bits); sh.points < 0 {
-			t.Errorf("%d datapoints", sh.points)
+	for _, sh := range NewShapes(s.Series) {
+		if bits += len(sh.Bits); sh.Points < 0 {
+			t.Errorf("%d datapoints", sh.Points)
 		}
-		for bit, sw := range sh.bits {
+		for bit, sw := range sh.Bits {
 			w := s.Series[sw.Series].Windows[sw.Window]
-			if sh.index[sw] != bit || w.Points() < 0 || w.Points() > maxSpoolPoints || time.Unix(w.Start, 0).UTC().Year() > 10_000 {
+			if sh.Index[sw] != bit || w.Points() < 0 || w.Points() > maxSpoolPoints || time.Unix(w.Start, 0).UTC().Year() > 10_000 {
 				t.Errorf("window %+v of bit %d", w, bit)
 			}
 		}
@@ -231,11 +223,11 @@ func checkSpec(t *testing.T, s *Plan) {
 	if bits != windows {
 		t.Errorf("%d bits for %d windows", bits, windows)
 	}
-	out, err := s.format().NewWriter(new(bytes.Buffer), s.Statistics(), nil)
+	out, err := s.OutputFormat().NewWriter(new(bytes.Buffer), s.Statistics(), nil)
 	if err == nil {
 		err = out.Close()
 	}
-	if _, bad := s.format().NewReader(bytes.NewReader(nil), 0); err != nil || bad == nil && s.Format != "jsonl" {
+	if _, bad := s.OutputFormat().NewReader(bytes.NewReader(nil), 0); err != nil || bad == nil && s.Format != "jsonl" {
 		t.Errorf("format %q %q: %v, %v", s.Format, s.Compression, err, bad)
 	}
 	if _, err := json.Marshal(s); err != nil {

@@ -1,0 +1,100 @@
+package store
+
+import (
+	"errors"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"cwharvest/store/durable"
+	"cwharvest/store/record"
+)
+
+// Of those that claim the same place at once, one division gets it, and each of
+// its shards once; also where there are no hard links. Shards of one division all
+// get theirs.
+func TestClaimsAtOnce(t *testing.T) {
+	for round := range 50 {
+		out := filepath.Join(t.TempDir(), "out")
+		wants := []record.Shard{{}, {Number: 1, Of: 2}, {Number: 2, Of: 2}, {Number: 1, Of: 2}, {Number: 3, Of: 3}, {Number: 1, Of: 3}, {}}
+		alike := round%4 > 1
+		if alike {
+			wants = []record.Shard{{Number: 1, Of: 4}, {Number: 2, Of: 4}, {Number: 3, Of: 4}, {Number: 4, Of: 4}}
+		}
+		errs := make([]error, len(wants))
+		var all sync.WaitGroup
+		for i, s := range wants {
+			all.Go(func() {
+				d, err := Open(t.TempDir(), Config{})
+				if err != nil {
+					errs[i] = err
+					return
+				}
+				d.disk.Files.Fault = func(step durable.Step, after bool) error {
+					if step.Name == "link" && !after && round%2 == 1 {
+						return syscall.EPERM
+					}
+					return nil
+				}
+				errs[i] = errors.Join(d.claimOut(t.Context(), out, s), d.Close())
+			})
+		}
+		all.Wait()
+		claims, divisions := map[record.Shard]int{}, map[int]bool{}
+		for i, s := range wants {
+			if errs[i] == nil {
+				claims[s]++
+				divisions[s.Of] = true
+			} else if !errors.As(errs[i], new(*ClaimedError)) || alike {
+				t.Fatal(errs[i])
+			}
+		}
+		if len(divisions) != 1 {
+			t.Fatalf("round %d: one place is claimed by %v", round, claims)
+		}
+		for s, n := range claims {
+			if n != 1 {
+				t.Fatalf("round %d: one place is claimed by %d shards %q", round, n, s)
+			}
+		}
+	}
+}
+
+// A directory finds its own output claimed when another one, which names it from
+// outside, came first.
+func TestOutputInsideIsClaimed(t *testing.T) {
+	d, err := Open(t.TempDir(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	other, err := Open(t.TempDir(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := other.takeOut(t.Context(), filepath.Join(d.disk.Path, "data"), record.Shard{Number: 1, Of: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.takeOut(t.Context(), "data", record.Shard{Number: 2, Of: 2}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []record.Shard{{}, {Number: 1, Of: 2}, {Number: 1, Of: 3}} {
+		if err := d.takeOut(t.Context(), "data", s); !errors.As(err, new(*ClaimedError)) {
+			t.Errorf("shard %q: %v", s, err)
+		}
+	}
+}
+
+// A claim that can be read has an id, whatever its file holds.
+func FuzzClaim(f *testing.F) {
+	f.Add([]byte(`{"id":"0123","directory":"/d"}`))
+	f.Add([]byte(`{"id":""}`))
+	f.Add([]byte("null"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if c, err := parseClaim("claim", data); err == nil && c.ID == "" {
+			t.Errorf("claim %+v", c)
+		}
+	})
+}

@@ -1,0 +1,173 @@
+package record
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// newStatus assembles a status from committed records and what is live.
+func NewStatus(tx *bolt.Tx, plan *Plan, r *JobRecord, targets map[Target]TargetRecord, live Live) (s *Status, err error) {
+	s = &Status{
+		Version: StatusVersion, Job: plan.ID, Name: plan.Name, Shard: plan.Shard.String(),
+		Range:       StatusRange{plan.Start, plan.End},
+		State:       string(r.State),
+		Source:      "database",
+		Transaction: tx.ID(),
+		Written:     time.Now().UTC(),
+		Rows:        r.Rows, Datapoints: r.Datapoints,
+		Requests: StatusRequests{r.Counters.RequestsSent, r.Counters.RequestsRepeated, r.Counters.Throttled},
+		Sessions: StatusSessions{live.OpenSessions, live.NextRefresh, r.Counters.SessionsAssumed, r.Counters.RefusedExpired, r.Counters.SessionWaits, r.Counters.FallbackSwitches, live.Fallbacks},
+		InFlight: live.InFlight,
+		Parts:    tx.Bucket(BucketParts).Stats().KeyN,
+		Attempts: slices.Clone(r.Attempts),
+
+		TargetDetails: []TargetDetail{}, // a shard may hold none
+	}
+	if n := len(r.Attempts); n > 0 {
+		s.PID, s.Host = r.Attempts[n-1].Owner.PID, r.Attempts[n-1].Owner.Host
+	}
+	for t, rec := range targets {
+		at, isLive := live.Targets[t]
+		s.addTarget(t, &rec, at, isLive)
+	}
+	slices.SortFunc(s.TargetDetails, func(a, b TargetDetail) int {
+		return CompareTargets(Target{a.Account, a.Region}, Target{b.Account, b.Region})
+	})
+	s.CostUSD.Limit = live.LimitUSD
+	s.CostUSD.Spent, s.CostUSD.WorstCase = r.Counters.CostUSD, r.Counters.CostWorstUSD
+	s.EmptyMetrics = []string{}
+	if r.State != Unfinished && s.Instances.Done+s.Instances.Empty > 0 {
+		s.EmptyMetrics = emptyMetrics(plan, r)
+	}
+	if r.Redo != nil {
+		s.Redo = r.Redo.Targets
+	}
+	s.setProgress(nil)
+	s.Failed, err = failedInstances(tx, mostFailures)
+	return s, err
+}
+
+func (s *Status) addTarget(t Target, r *TargetRecord, live LiveTarget, isLive bool) {
+	d := TargetDetail{Account: t.Account, Region: t.Region, State: "pending"}
+	counts := InstanceCounts{Planned: r.Planned, Done: r.Done, Empty: r.Empty, Failed: r.Failed, Pending: r.Pending()}
+	s.Targets.Planned++
+	switch {
+	case r.Denied != nil:
+		d.State, d.Class, d.Reason, d.Tolerated = "denied", r.Denied.Class, r.Denied.Message, r.Tolerated
+		d.Since, d.New = r.DeniedSince, r.DeniedNew
+		if d.New {
+			s.Targets.New++
+		}
+		counts.Denied, counts.Pending = counts.Pending, 0
+		s.Targets.Denied++
+		if r.Tolerated {
+			s.Targets.Tolerated++
+		}
+	case r.Enumerated && counts.Pending == 0:
+		d.State = "done"
+		s.Targets.Done++
+	case isLive && live.Waiting:
+		d.State, d.Class, d.Reason, d.Since, d.RetryAt = "waiting", live.Class, live.Reason, live.Since, live.RetryAt
+		s.Targets.Waiting++
+	case isLive:
+		d.State = "active"
+		s.Targets.Active++
+	default:
+		s.Targets.Pending++
+	}
+	if r.Enumerated {
+		d.Instances = &counts
+		s.listed++
+	} else if r.Denied == nil {
+		s.unlisted++
+	}
+	if r.Denied == nil {
+		s.left += r.PointsPlanned - r.PointsDone
+	}
+	s.Instances.Add(counts)
+	s.Estimated.Planned += r.PointsPlanned
+	s.Estimated.Done += r.PointsDone
+	s.CostUSD.Planned += r.CostPlanned
+	s.CostUSD.WorstPlanned += r.WorstPlanned
+	s.TargetDetails = append(s.TargetDetails, d)
+}
+
+func (a *InstanceCounts) Add(b InstanceCounts) {
+	a.Planned += b.Planned
+	a.Done += b.Done
+	a.Empty += b.Empty
+	a.Failed += b.Failed
+	a.Denied += b.Denied
+	a.Pending += b.Pending
+}
+
+// emptyMetrics names the series without a row: misspelt names and dimensions
+// give nothing, and no error.
+func emptyMetrics(plan *Plan, r *JobRecord) []string {
+	empty := []string{}
+	for i, rows := range r.SeriesRows {
+		if rows == 0 {
+			s := &plan.Series[i]
+			empty = append(empty, s.Namespace+" "+s.Metric+" by "+strings.Join(s.Dimensions, ","))
+		}
+	}
+	return empty
+}
+
+// timeLeft estimates the seconds that so many datapoints take from now on; false:
+// unknown.
+type timeLeft func(now time.Time, datapoints float64) (seconds float64, known bool)
+
+// estimate sets the time left of a job that is at work.
+func (s *Status) Estimate(left timeLeft) {
+	if s.Instances.Pending+s.unlisted > 0 {
+		s.setProgress(left)
+	}
+}
+
+// setProgress sets how far the job is, and how long it takes yet at its pace;
+// nil: nobody knows.
+func (s *Status) setProgress(left timeLeft) {
+	s.Progress, s.ETASeconds = 0, nil
+	if s.State == string(Finished) {
+		s.Progress = 1
+	}
+	if s.listed == 0 || s.Estimated.Planned == 0 {
+		return
+	}
+	guess := float64(s.Estimated.Planned) / float64(s.listed) * float64(s.unlisted)
+	s.Progress = float64(s.Estimated.Done) / (float64(s.Estimated.Planned) + guess)
+	if left == nil || s.Targets.Waiting > 0 && s.Targets.Active == 0 {
+		return
+	}
+	if seconds, known := left(s.Written, float64(s.left)+guess); known {
+		s.ETASeconds = &seconds
+	}
+}
+
+// mostFailures is how many a snapshot holds: it is written every second.
+const mostFailures = 100
+
+// failed returns the first instances that failed; limit 0: all.
+func failedInstances(tx *bolt.Tx, limit int) (all []FailedInstance, err error) {
+	all = []FailedInstance{}
+	c := tx.Bucket(BucketFailures).Cursor()
+	for k, v := c.First(); k != nil && (limit == 0 || len(all) < limit); k, v = c.Next() {
+		fields := strings.Split(string(k), "\x00")
+		account, region, _ := strings.Cut(fields[0], "/")
+		if len(fields) != 4 {
+			return nil, fmt.Errorf("failure %q has %d fields, want 4", k, len(fields))
+		}
+		f := FailedInstance{Account: account, Region: region, Namespace: fields[1], Dimensions: fields[3]}
+		if err := json.Unmarshal(v, &f.Failure); err != nil {
+			return nil, fmt.Errorf("failure %q: %w", k, err)
+		}
+		all = append(all, f)
+	}
+	return all, nil
+}

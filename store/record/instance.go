@@ -1,0 +1,108 @@
+package record
+
+import (
+	"bytes"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Dimension is one name and value of a CloudWatch dimension set.
+type Dimension struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Instance is one monitored thing: what its dimension set names in its
+// namespace. The other fields are what discovery knew about it.
+type Instance struct {
+	Namespace  string      `json:"namespace"`
+	Dimensions []Dimension `json:"dimensions"` // sorted by name
+
+	Type     string            `json:"type,omitempty"`
+	Zone     string            `json:"zone,omitempty"`
+	Platform string            `json:"platform,omitempty"`
+	State    string            `json:"state,omitempty"`
+	Launched time.Time         `json:"launched,omitzero"`
+	Tags     map[string]string `json:"tags,omitempty"`
+	Sources  []string          `json:"sources,omitempty"` // ec2, cloudwatch, file
+}
+
+// Key identifies the instance within its target and sorts as output does: its
+// group, then its dimensions.
+func (i Instance) Key() string {
+	names := make([]string, len(i.Dimensions))
+	for n, d := range i.Dimensions {
+		names[n] = d.Name
+	}
+	return group(i.Namespace, names) + "\x00" + FormatDimensions(i.Dimensions)
+}
+
+// group is what decides which series an instance has: its namespace and the
+// names of its dimensions, sorted.
+func group(namespace string, names []string) string {
+	return namespace + "\x00" + strings.Join(names, ",")
+}
+
+// groupOf returns the group of an instance's key.
+func GroupOf(key []byte) string {
+	return string(key[:max(bytes.LastIndexByte(key, 0), 0)])
+}
+
+// FormatDimensions returns the set as "Name=Value,Name=Value", sorted by name:
+// the form of the dimensions column.
+func FormatDimensions(dims []Dimension) string {
+	if len(dims) == 1 {
+		return dims[0].Name + "=" + dims[0].Value
+	}
+	sorted := append([]Dimension(nil), dims...)
+	sort.Slice(sorted, func(a, b int) bool { return sorted[a].Name < sorted[b].Name })
+	var s strings.Builder
+	for i, d := range sorted {
+		if i > 0 {
+			s.WriteByte(',')
+		}
+		s.WriteString(d.Name + "=" + d.Value)
+	}
+	return s.String()
+}
+
+// namesAre reports whether a set has just these names: "A=x,B=y" has A and B.
+func HasNames(dims string, names []string) bool {
+	parsed := ParseDimensions(dims, names)
+	return parsed != nil && FormatDimensions(parsed) == dims
+}
+
+// parseDimensions takes a formatted set apart, given its sorted names, since
+// values may hold commas; nil when it has others.
+func ParseDimensions(dims string, names []string) (parsed []Dimension) {
+	for i, name := range names {
+		rest, ok := strings.CutPrefix(dims, name+"=")
+		if !ok {
+			return nil
+		}
+		value := rest
+		if i+1 < len(names) {
+			if value, dims, ok = strings.Cut(rest, ","+names[i+1]+"="); !ok {
+				return nil
+			}
+			dims = names[i+1] + "=" + dims
+		}
+		parsed = append(parsed, Dimension{name, value})
+	}
+	return parsed
+}
+
+// instanceID is the value of the InstanceId dimension, or of the only one, or
+// all values joined by commas.
+func InstanceID(dims string) string {
+	var values []string
+	for pair := range strings.SplitSeq(dims, ",") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name == "InstanceId" {
+			return value
+		}
+		values = append(values, value)
+	}
+	return strings.Join(values, ",")
+}

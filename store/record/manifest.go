@@ -1,0 +1,177 @@
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"reflect"
+	"regexp"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Manifest lists what a job has published.
+type Manifest struct {
+	Job       string   `json:"job"`
+	Parts     []Part   `json:"parts"`
+	Inventory *Part    `json:"inventory,omitempty"`
+	Replans   []Replan `json:"replans,omitempty"`
+}
+
+func (db *Database) Parts() (parts []Part, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(BucketParts).ForEach(func(_, value []byte) error {
+			var p Part
+			if err := json.Unmarshal(value, &p); err != nil {
+				return fmt.Errorf("manifest: %w", err)
+			}
+			parts = append(parts, p)
+			return nil
+		})
+	})
+	return parts, err
+}
+
+// manifest returns what the job has published.
+func (db *Database) Manifest() (m Manifest, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		m, err = partless(tx)
+		return err
+	})
+	if err != nil {
+		return m, err
+	}
+	m.Parts, err = db.Parts()
+	return m, err
+}
+
+// partless is the manifest but for its parts.
+func partless(tx *bolt.Tx) (Manifest, error) {
+	var plan Plan
+	var r JobRecord
+	err := errors.Join(GetJSON(tx.Bucket(BucketMeta), KeyPlan, &plan), GetJSON(tx.Bucket(BucketMeta), KeyJob, &r))
+	return Manifest{Job: plan.ID, Inventory: r.Inventory, Replans: r.Replans}, err
+}
+
+// printManifest writes the manifest as JSON, part by part: it is written anew with
+// every part, and a job may have thousands.
+func printManifest(w io.Writer, tx *bolt.Tx) error {
+	m, err := partless(tx)
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode manifest: %w", err)
+	}
+	const key = `"parts": `
+	before, after, _ := bytes.Cut(data, []byte(key+"null"))
+	var text bytes.Buffer
+	text.Write(before)
+	text.WriteString(key)
+	lead, end := "[\n    ", "null"
+	err = tx.Bucket(BucketParts).ForEach(func(_, part []byte) error {
+		text.WriteString(lead)
+		lead, end = ",\n    ", "\n  ]"
+		if err := json.Indent(&text, part, "    ", "  "); err != nil {
+			return fmt.Errorf("manifest: %w", err)
+		}
+		_, err := text.WriteTo(w)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	text.WriteString(end)
+	text.Write(after)
+	text.WriteByte('\n')
+	_, err = text.WriteTo(w)
+	return err
+}
+
+func (d *Dir) WriteManifest(db *Database) error {
+	info, err := db.Info()
+	if err != nil {
+		return err
+	}
+	err = d.Files.WriteBy(d.JobFile(info.Plan.ID, ".manifest.json"), 0o666, func(w io.Writer) error {
+		return db.View(func(tx *bolt.Tx) error { return printManifest(w, tx) })
+	})
+	if err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	return nil
+}
+
+// writePlan writes jobs/ID.json.
+func (d *Dir) WritePlan(plan *Plan) error {
+	data, err := json.MarshalIndent(plan, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode specification: %w", err)
+	}
+	if err := d.Files.Write(d.JobFile(plan.ID, ".json"), append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write specification: %w", err)
+	}
+	return nil
+}
+
+// checkFiles says what is wrong with a job's specification and manifest, which
+// its database has, too.
+func (d *Dir) CheckFiles(db *Database, id string) error {
+	want, err := db.Manifest()
+	if err != nil {
+		return err
+	}
+	var plan Plan
+	var m Manifest
+	if err := errors.Join(ReadJSON(d.JobFile(id, ".json"), &plan), ReadJSON(d.JobFile(id, ".manifest.json"), &m)); err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(m, want) || plan.ID != id {
+		return fmt.Errorf("%s is not what the database has", d.JobFile(id, ".manifest.json"))
+	}
+	return nil
+}
+
+// readManifest reads jobs/ID.manifest.json.
+func ReadManifest(dir, id string) (m Manifest, err error) {
+	file := jobFile(dir, id, ".manifest.json")
+	if err := ReadJSON(file, &m); err != nil {
+		return m, err
+	}
+	if err := m.check(id); err != nil {
+		return m, fmt.Errorf("%s: %w", file, err)
+	}
+	return m, nil
+}
+
+// check holds a manifest to names that the job gives: what it lists is read, and
+// removed where it is not what the manifest says.
+func (m *Manifest) check(id string) error {
+	if m.Job != id {
+		return fmt.Errorf("it is the manifest of job %q", m.Job)
+	}
+	for _, p := range m.Parts {
+		if form := PartForm.FindStringSubmatch(path.Base(p.Name)); form == nil || form[1] != id || !dateForm.MatchString(path.Dir(p.Name)) || p.Rows < 0 {
+			return fmt.Errorf("it lists %q with %d rows, which is no part of the job", p.Name, p.Rows)
+		}
+	}
+	if in := m.Inventory; in != nil {
+		dir := strings.TrimPrefix(path.Dir(in.Name), "../")
+		if date, ok := strings.CutPrefix(dir, "instances/"); !ok || !dateForm.MatchString(date) || !strings.HasPrefix(path.Base(in.Name), id+"-") {
+			return fmt.Errorf("it lists %q, which is no inventory of the job", in.Name)
+		}
+	}
+	for _, r := range m.Replans {
+		if !r.Window.possible(1) || !r.Now.possible(1) {
+			return errors.New("it lists an impossible window")
+		}
+	}
+	return nil
+}
+
+var dateForm = regexp.MustCompile(`^date=\d{4}-\d{2}-\d{2}$`)

@@ -1,0 +1,159 @@
+package record
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cwharvest/store/encode"
+)
+
+// Plan is the frozen plan of a job as far as the store needs it. Plan holds
+// the whole frozen specification; the store keeps it and never looks inside.
+type Plan struct {
+	ID          string          `json:"id"` // given by Dir.Create
+	Name        string          `json:"name"`
+	Start       time.Time       `json:"start"`
+	End         time.Time       `json:"end"`
+	Created     time.Time       `json:"created"`
+	Out         string          `json:"out"` // directory of the parts; absolute, or below the harvest directory
+	Format      string          `json:"format"`
+	Compression string          `json:"compression,omitempty"` // of text formats: none, gzip, zstd
+	PartSize    int64           `json:"part_size"`             // bytes of spool per segment, about those of its parts
+	Series      []Series        `json:"series"`                // sorted by namespace, metric
+	Settings    json.RawMessage `json:"plan"`
+	Targets     []Target        `json:"targets,omitempty"` // that the job began with
+	Shard       Shard           `json:"shard,omitzero"`
+}
+
+// format is the encoder that the specification asks for.
+func (s *Plan) OutputFormat() encode.Format {
+	return encode.Format{Name: s.Format, Compression: s.Compression}
+}
+
+// Statistics returns the union of all series' statistics in column order.
+func (s *Plan) Statistics() []string {
+	all := map[string]bool{}
+	for i := range s.Series {
+		for _, statistic := range s.Series[i].Statistics {
+			all[statistic] = true
+		}
+	}
+	return encode.SortStatistics(maps.Keys(all))
+}
+
+// The inventory is one file a job, with a row for each of its instances and what
+// came of it: it answers which instances have no data, and why.
+
+// inventories is where inventories lie, relative to the place of output: beside
+// a place called data, inside of any other, so that it never leaves what a person
+// has named.
+func (s *Plan) InventoryPath() string {
+	if path.Base(filepath.ToSlash(s.Out)) == "data" {
+		return "../instances"
+	}
+	return "instances"
+}
+
+// InventoryPlace is the place of the inventories of all jobs with this output.
+func (s *Plan) InventoryPlace() string {
+	if scheme, rest, remote := strings.Cut(s.Out, "://"); remote {
+		bucket, prefix, _ := strings.Cut(rest, "/")
+		return scheme + "://" + bucket + path.Join("/", prefix, s.InventoryPath())
+	}
+	return filepath.Join(s.Out, filepath.FromSlash(s.InventoryPath()))
+}
+
+// Replan replaces a window by one that CloudWatch can still answer.
+type Replan struct {
+	Window Window    `json:"window"` // as it was, in every series that has it
+	Now    Window    `json:"now"`    // Gone when nothing is left
+	At     time.Time `json:"at"`
+}
+
+// replan puts windows in the place of those that CloudWatch cannot answer any
+// more. What was fetched of them stays as it is.
+func (s *Plan) ApplyReplans(all []Replan) {
+	for _, r := range all {
+		for i := range s.Series {
+			for w := range s.Series[i].Windows {
+				if s.Series[i].Windows[w] == r.Window {
+					s.Series[i].Windows[w] = r.Now
+				}
+			}
+		}
+	}
+}
+
+// Series is one metric with all statistics asked of it, for every instance of
+// its namespace with its dimensions, and the windows its range is split into. A
+// series-window is the unit of progress.
+type Series struct {
+	Namespace  string   `json:"namespace"`
+	Metric     string   `json:"metric"`
+	Dimensions []string `json:"dimensions"` // names, sorted: instances have exactly these
+	Statistics []string `json:"statistics"` // as CloudWatch spells them: Average, p99, ...
+	Windows    []Window `json:"windows"`    // ascending, disjoint
+
+	// What one instance costs over all windows, in USD: with five statistics
+	// of a metric billed once, and with every statistic billed.
+	CostUSD  float64 `json:"cost_usd"`
+	WorstUSD float64 `json:"worst_usd"`
+}
+
+func (s *Series) Group() string { return group(s.Namespace, s.Dimensions) }
+
+// points is the estimated number of datapoints of one series-window.
+func (s *Series) Points(window int) int64 {
+	return int64(s.Windows[window].Points()) * int64(len(s.Statistics))
+}
+
+// SeriesWindow names one series-window of an instance.
+type SeriesWindow struct {
+	Series int // index into Spec.Series
+	Window int // index into Series.Windows
+}
+
+// Window is a half-open time range aligned to its period, in Unix seconds.
+type Window struct {
+	Start  int64 `json:"start"`
+	End    int64 `json:"end"`
+	Period int64 `json:"period"` // seconds
+}
+
+// Gone reports that nothing is left to be asked for: the window was replanned
+// after CloudWatch had dropped its data.
+func (w Window) Gone() bool { return w.End <= w.Start }
+
+// Points is the number of timestamps of the window's grid.
+func (w Window) Points() int { return int(max(w.End-w.Start, 0) / w.Period) }
+
+// possible reports whether a spool value can hold the window.
+func (w Window) possible(statistics int) bool {
+	return w.Period > 0 && 0 <= w.Start && w.Start <= w.End && w.End <= encode.LastSecond && w.Points() <= maxSpoolPoints/statistics
+}
+
+func (s *Plan) check(id string) error {
+	if s.ID != id {
+		return fmt.Errorf("it is the specification of job %q", s.ID)
+	}
+	if err := s.OutputFormat().Validate(); err != nil {
+		return err
+	}
+	for i := range s.Series {
+		series := &s.Series[i]
+		if len(series.Statistics) == 0 {
+			return fmt.Errorf("metric %q has no statistics", series.Metric)
+		}
+		for _, w := range series.Windows {
+			if !w.possible(len(series.Statistics)) {
+				return fmt.Errorf("metric %q has an impossible window %+v", series.Metric, w)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// ReadStatus returns the status of the open job of a directory, or of the one
+// that was worked last. It never disturbs a run: it reads the database when
+// nobody holds the directory, the run's last snapshot otherwise. It does not keep
+// the directory while it reads: a run that starts meanwhile waits for the one
+// database that is being read, and later readers find the directory held.
+func ReadStatus(dir string) (*Status, error) {
+	if err := CheckExists(dir); err != nil {
+		return nil, err
+	}
+	held, err := isHeld(dir)
+	if err != nil {
+		return nil, err
+	}
+	if held {
+		return readRunning(dir)
+	}
+	s, err := readLatest(dir)
+	if err == nil {
+		return s, nil
+	}
+	held, heldErr := isHeld(dir)
+	if held && heldErr == nil || errors.As(err, new(*LockedError)) {
+		return readRunning(dir) // a run has begun meanwhile, or its lock file was removed
+	}
+	return nil, err
+}
+
+func readLatest(dir string) (*Status, error) {
+	jobs, err := ReadJobs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNoJob)
+	}
+	latest := jobs[len(jobs)-1]
+	for _, job := range jobs {
+		if latest.State != Unfinished && (job.State == Unfinished || job.Worked.After(latest.Worked)) {
+			latest = job
+		}
+	}
+	s, err := readStatus(dir, &latest.Plan)
+	if err != nil {
+		return nil, err
+	}
+	for _, job := range jobs {
+		if job.State == FinishedWithFailures && !job.Pruned && job.Plan.ID != latest.Plan.ID {
+			s.Others = append(s.Others, StatusRange{job.Plan.Start, job.Plan.End})
+		}
+	}
+	return s, nil
+}
+
+func readStatus(dir string, plan *Plan) (*Status, error) {
+	db, err := OpenForReading(jobFile(dir, plan.ID, ".db"))
+	if err != nil {
+		return nil, err
+	}
+	s, err := db.Status(plan)
+	return s, errors.Join(err, db.Close())
+}
+
+func JobStatus(dir, id string) (*Status, error) {
+	job, err := ReadJob(dir, id)
+	if err != nil {
+		return nil, err
+	}
+	return readStatus(dir, &job.Plan)
+}
+
+// status reads a job that nobody works on.
+func (db *Database) Status(plan *Plan) (s *Status, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		var r JobRecord
+		if err := GetJSON(tx.Bucket(BucketMeta), KeyJob, &r); err != nil {
+			return err
+		}
+		targets := map[Target]TargetRecord{}
+		if err := ReadTargets(tx, targets); err != nil {
+			return err
+		}
+		var err error
+		if s, err = NewStatus(tx, plan, &r, targets, Live{}); err != nil {
+			return err
+		}
+		if r.State == Unfinished {
+			s.State = "stopped"
+			if n := len(r.Attempts); n > 0 && (r.Attempts[n-1].Ended.IsZero() || r.Attempts[n-1].Exit == nil) {
+				s.State = "crashed"
+			}
+		}
+		return nil
+	})
+	return s, err
+}
+
+func readRunning(dir string) (*Status, error) {
+	s, err := ReadSnapshot(dir)
+	for try := 0; err != nil && try < 5; try++ { // it may be half written
+		time.Sleep(10 * time.Millisecond)
+		s, err = ReadSnapshot(dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: a process has just taken it and has no job yet: %w", dir, ErrNoJob)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.tell(time.Now())
+	return s, nil
+}
+
+// tell says how the job of a snapshot is, by its age.
+func (s *Status) tell(now time.Time) {
+	age := now.Sub(s.Written)
+	s.AgeSeconds = age.Seconds()
+	switch {
+	case s.State != string(Unfinished): // a next job is about to begin
+	case age > unresponsiveAfter:
+		s.State = "unresponsive"
+	case s.Trouble != nil, s.Targets.Waiting > 0 && s.Targets.Active == 0:
+		s.State = "waiting"
+	default:
+		s.State = "running"
+	}
+}
+
+func ReadSnapshot(dir string) (*Status, error) {
+	data, err := os.ReadFile(StatusPath(dir))
+	if err != nil {
+		return nil, err
+	}
+	var s Status
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", StatusPath(dir), err)
+	}
+	return &s, nil
+}
+
+func StatusPath(dir string) string { return filepath.Join(dir, "status.json") }
+
+// unresponsiveAfter is the age of a snapshot from which on its run counts as one
+// that does not respond.
+const unresponsiveAfter = 15 * time.Second
+
+// ReadFailed returns all instances that failed in the job that ReadStatus tells
+// of; those of its snapshot while a process works on it.
+func ReadFailed(dir string, s *Status) ([]FailedInstance, error) {
+	if s.Source == "snapshot" || int64(len(s.Failed)) == s.Instances.Failed {
+		return s.Failed, nil
+	}
+	db, err := OpenForReading(jobFile(dir, s.Job, ".db"))
+	if err != nil {
+		return nil, err
+	}
+	var all []FailedInstance
+	err = db.View(func(tx *bolt.Tx) (err error) {
+		all, err = failedInstances(tx, 0)
+		return err
+	})
+	return all, errors.Join(err, db.Close())
+}
