@@ -34,7 +34,7 @@ all is well, 4 when credentials need a person, 3 when something else would fail.
 		Example: "  cwharvest doctor -c harvest.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := f.specification(c)
+			s, err := f.configuration(c)
 			if err != nil {
 				return err
 			}

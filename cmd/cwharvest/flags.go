@@ -17,11 +17,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// runFlags are what the command line can say of a run. What a file says, they
-// override.
+// runFlags holds the flags of a run. They override the file.
 type runFlags struct {
-	all     *pflag.FlagSet    // every flag of a run, of which a command may show some
-	givenBy map[string]string // by flag: where its value comes from
+	all     *pflag.FlagSet    // every flag of a run; a command may register some of them
+	givenBy map[string]string // by flag: the source of its value
 
 	file string
 
@@ -36,7 +35,7 @@ type runFlags struct {
 	noRetry, allowUnknownMetric                   bool
 	ignoreEnvCredentials, rediscover              bool
 	insecureEndpoint                              bool
-	attended                                      bool // somebody waits for the answer, who can mend credentials
+	attended                                      bool // a person waits for the command and can renew credentials
 
 	only, dimensions                        []string
 	api, protocol, maxDuration, giveUpAfter string
@@ -52,7 +51,7 @@ type runFlags struct {
 	listenAnywhere      bool
 }
 
-// durationValue is a duration as people write it: 300, 5m, 7d.
+// durationValue parses durations such as 300, 5m and 7d.
 type durationValue time.Duration
 
 func durationVar(fs *pflag.FlagSet, d *time.Duration, name string, preset time.Duration, about string) {
@@ -69,14 +68,13 @@ func (d *durationValue) Set(text string) error {
 func (d *durationValue) String() string { return time.Duration(*d).String() }
 func (d *durationValue) Type() string   { return "duration" }
 
-// register gives a command every flag of a run.
+// register adds every flag of a run to a command.
 func (f *runFlags) register(c *cobra.Command) {
 	f.define()
 	c.Flags().AddFlagSet(f.all)
 }
 
-// registerAccess gives a command the flags that say which accounts are meant and
-// how to get into them. The others it knows from the environment only.
+// registerAccess adds the flags that choose accounts and credentials. The other settings come from the file or the environment.
 func (f *runFlags) registerAccess(c *cobra.Command) {
 	f.define()
 	for _, name := range []string{"config", "role-arn", "external-id", "session-duration", "profile", "region", "only", "endpoint-url", "insecure-endpoint", "ignore-env-credentials"} {
@@ -89,59 +87,58 @@ func (f *runFlags) define() {
 	f.all = fs
 	f.defineAccess(fs)
 	fs.StringVar(&f.dir, "dir", "", "harvest directory (default ./harvest)")
-	fs.StringVar(&f.out, "out", "", "where parts go: a directory or s3://bucket/prefix (default data/ in the harvest directory)")
+	fs.StringVar(&f.out, "out", "", "output location: a directory or s3://bucket/prefix (default data/ in the harvest directory)")
 	fs.StringVar(&f.format, "format", "", "parquet, csv or jsonl (default parquet)")
-	fs.StringVar(&f.compression, "compression", "", "of csv and jsonl: none, gzip or zstd")
+	fs.StringVar(&f.compression, "compression", "", "none, gzip or zstd, for csv and jsonl")
 	fs.StringVar(&f.rangeText, "range", "", "yesterday, since_last, 24h or 2026-11-01 (default yesterday)")
-	fs.StringVar(&f.last, "last", "", "harvest the last so long: 24h, 7d")
+	fs.StringVar(&f.last, "last", "", "harvest the last 24h, 7d, ...")
 	fs.StringVar(&f.night, "night", "", "harvest this UTC day, such as 2026-11-20, instead of the range")
-	fs.StringVar(&f.from, "from", "", "harvest from this time (with --to)")
-	fs.StringVar(&f.to, "to", "", "harvest to this time, exclusive")
+	fs.StringVar(&f.from, "from", "", "start of the range (with --to)")
+	fs.StringVar(&f.to, "to", "", "end of the range, exclusive (with --from)")
 	fs.StringVar(&f.period, "period", "", "period of the datapoints (default 5m)")
-	fs.StringVar(&f.settle, "settle", "", "ask for nothing younger than this (default 30m)")
+	fs.StringVar(&f.settle, "settle", "", "do not ask for younger datapoints (default 30m)")
 	fs.StringVar(&f.namespace, "namespace", "AWS/EC2", "namespace of --metric")
-	fs.StringSliceVar(&f.dimensions, "dimension", nil, "names of the dimensions of --metric (default InstanceId for AWS/EC2)")
-	fs.StringSliceVar(&f.metrics, "metric", nil, "metrics (default: the usual eight of AWS/EC2)")
+	fs.StringSliceVar(&f.dimensions, "dimension", nil, "dimension names of --metric (default InstanceId for AWS/EC2)")
+	fs.StringSliceVar(&f.metrics, "metric", nil, "metrics (default: eight of AWS/EC2)")
 	fs.StringSliceVar(&f.statistics, "stat", nil, "statistics (default Average,Maximum)")
 	fs.StringVar(&f.instancesFrom, "instances-from", "", "read instance ids from this file instead of asking EC2")
-	fs.StringVar(&f.partSize, "part-size", "", "bytes of fetched data per part, packed (default 128MiB)")
+	fs.StringVar(&f.partSize, "part-size", "", "spool bytes per part (default 128MiB)")
 	fs.IntVar(&f.concurrency, "concurrency", 0, "requests in flight per target (default 8)")
-	durationVar(fs, &f.callTimeout, "call-timeout", time.Minute, "deadline of every call")
-	durationVar(fs, &f.drainTimeout, "drain-timeout", 20*time.Second, "how long calls in flight may go on after an interrupt")
-	durationVar(fs, &f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "how long to wait for a person when nothing else can go on")
+	durationVar(fs, &f.callTimeout, "call-timeout", time.Minute, "deadline of each call")
+	durationVar(fs, &f.drainTimeout, "drain-timeout", 20*time.Second, "time for calls in flight to finish after an interrupt")
+	durationVar(fs, &f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "time to wait for new credentials when no target can continue")
 	fs.StringVar(&f.api, "api", "", "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier) (default data)")
-	fs.StringVar(&f.protocol, "protocol", "", "how to speak to CloudWatch: cbor, json or query; for emulators (default cbor)")
-	fs.BoolVar(&f.strictPeriod, "strict-period", false, "rather nothing than datapoints by a coarser period")
-	fs.Float64Var(&f.maxCost, "max-cost", 0, "USD that a job may cost at worst, over all its runs; exit 5 instead (default no limit)")
-	fs.StringVar(&f.maxDuration, "max-duration", "", "stop resumably after so long, with exit 5 (default no limit)")
-	fs.StringVar(&f.giveUpAfter, "give-up-after", "", "deny a target that is out for so long (default never)")
-	fs.StringVar(&f.shard, "shard", "", "harvest this share of the targets, in a --dir of its own: 2/4, or auto/4 in an array of jobs")
-	fs.BoolVar(&f.rediscover, "rediscover", false, "list accounts, regions and instances of the open job anew")
-	fs.BoolVar(&f.redo, "redo", false, "fetch what --only names of the finished job once more, and replace its rows")
-	fs.BoolVar(&f.noRetry, "no-retry", false, "leave alone what failed or was denied in the last job")
+	fs.StringVar(&f.protocol, "protocol", "", "wire protocol of CloudWatch: cbor, json or query; emulators may need json (default cbor)")
+	fs.BoolVar(&f.strictPeriod, "strict-period", false, "fail instead of asking for a coarser period when CloudWatch has dropped the finer one")
+	fs.Float64Var(&f.maxCost, "max-cost", 0, "stop with exit 5 before a job may cost more USD than this, over all its runs (default no limit)")
+	fs.StringVar(&f.maxDuration, "max-duration", "", "stop with exit 5 after this time; the next run resumes (default no limit)")
+	fs.StringVar(&f.giveUpAfter, "give-up-after", "", "deny a target after an outage of this length (default never)")
+	fs.StringVar(&f.shard, "shard", "", "harvest this share of the targets in a --dir of its own: 2/4, or auto/4 in an array job")
+	fs.BoolVar(&f.rediscover, "rediscover", false, "list accounts, regions and instances of the open job again")
+	fs.BoolVar(&f.redo, "redo", false, "fetch the targets named by --only of a finished job again and replace their rows")
+	fs.BoolVar(&f.noRetry, "no-retry", false, "do not retry failures and denials of the last job")
 	fs.BoolVarP(&f.log.verbose, "verbose", "v", false, "log every failed call")
-	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "ask for AWS/EC2 metrics this version does not know")
-	fs.StringVar(&f.listen, "listen", "", "show the run over HTTP while it works, such as on 127.0.0.1:9464: a page, /metrics, /healthz, /status.json")
-	fs.BoolVar(&f.listenAnywhere, "listen-anywhere", false, "let --listen take addresses that others reach; there is no password")
-	fs.StringVar(&f.metricsFile, "metrics-file", "", "keep metrics in this file, for node_exporter's textfile collector")
+	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "accept AWS/EC2 metrics that this version does not know")
+	fs.StringVar(&f.listen, "listen", "", "serve a page, /metrics, /healthz and /status.json during the run, on an address such as 127.0.0.1:9464")
+	fs.BoolVar(&f.listenAnywhere, "listen-anywhere", false, "allow --listen on addresses that other machines reach; there is no password")
+	fs.StringVar(&f.metricsFile, "metrics-file", "", "write metrics to this file, for node_exporter's textfile collector")
 }
 
 func (f *runFlags) defineAccess(fs *pflag.FlagSet) {
-	fs.StringVarP(&f.file, "config", "c", "", "read the specification from this file")
+	fs.StringVarP(&f.file, "config", "c", "", "read the configuration from this file")
 	fs.StringVar(&f.roleARN, "role-arn", "", "role to assume")
-	fs.StringVar(&f.externalID, "external-id", "", "external id that the role demands")
+	fs.StringVar(&f.externalID, "external-id", "", "external id for AssumeRole")
 	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h, or auto (default 1h)")
-	fs.StringVar(&f.profile, "profile", "", "shared-config profile to call with")
+	fs.StringVar(&f.profile, "profile", "", "shared-config profile")
 	fs.StringSliceVar(&f.regions, "region", nil, "regions (default: the profile's or AWS_REGION)")
 	fs.StringSliceVar(&f.only, "only", nil, "only these accounts or targets: ACCOUNT or ACCOUNT/REGION")
-	fs.StringVar(&f.endpointURL, "endpoint-url", "", "call this instead of AWS")
-	fs.BoolVar(&f.insecureEndpoint, "insecure-endpoint", false, "let plain http go to other machines: signatures and metrics may be read on the way")
-	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "drop the credentials in the environment, for this process only")
+	fs.StringVar(&f.endpointURL, "endpoint-url", "", "endpoint to call instead of AWS")
+	fs.BoolVar(&f.insecureEndpoint, "insecure-endpoint", false, "allow plain http to other machines, where others may read signatures and metrics")
+	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "ignore credentials in the environment")
 }
 
-// specification is the file's, or the default, with the environment and the
-// flags over it.
-func (f *runFlags) specification(c *cobra.Command) (*config.Config, error) {
+// configuration returns the configuration: the file or the defaults, overridden by the environment, then by flags.
+func (f *runFlags) configuration(c *cobra.Command) (*config.Config, error) {
 	if err := f.readEnvironment(os.Environ(), c.ErrOrStderr()); err != nil {
 		return nil, usageError{error: err}
 	}
@@ -152,7 +149,7 @@ func (f *runFlags) specification(c *cobra.Command) (*config.Config, error) {
 			return nil, err
 		}
 	} else if _, err := os.Stat(initialName); err == nil {
-		fmt.Fprintf(c.ErrOrStderr(), "cwharvest: warning: %s lies here and is not read; -c %s reads it\n", initialName, initialName)
+		fmt.Fprintf(c.ErrOrStderr(), "cwharvest: warning: %s exists here but is not read; use it with -c %s\n", initialName, initialName)
 	}
 	if err := errors.Join(f.override(&s), f.checkOnly(), f.checkEndpoints(&s)); err != nil {
 		return nil, usageError{error: err}
@@ -209,8 +206,7 @@ func (f *runFlags) override(s *config.Config) error {
 	return f.overrideRest(s)
 }
 
-// cleanPath writes a path as those of a file are written, so that an open job's
-// plan does not depend on who said it.
+// cleanPath normalises a path as the file's paths are, so that a job's plan does not depend on where the path was given.
 func cleanPath(path string) string {
 	if path == "" || strings.Contains(path, "://") {
 		return path
@@ -236,7 +232,7 @@ func (f *runFlags) overrideRest(s *config.Config) (err error) {
 		}
 	}
 	if f.redo && len(f.only) == 0 {
-		return errors.New("--redo replaces rows: name whose with --only ACCOUNT or ACCOUNT/REGION")
+		return usageError{errors.New("--redo replaces rows and needs --only"), "name the targets with --only ACCOUNT or ACCOUNT/REGION"}
 	}
 	if f.night != "" {
 		if s.Night, err = time.Parse(time.DateOnly, f.night); err != nil {
@@ -250,9 +246,9 @@ func (f *runFlags) overrideRest(s *config.Config) (err error) {
 	}
 	switch {
 	case f.rangeText != "" && f.last+f.from+f.to != "", f.last != "" && f.from+f.to != "":
-		return fmt.Errorf("--range, --last and --from with --to are three ways to say it: use one of %s", f.origins("range", "last", "from", "to"))
+		return fmt.Errorf("--range, --last and --from with --to exclude each other: use one of %s", f.origins("range", "last", "from", "to"))
 	case (f.from == "") != (f.to == ""):
-		return fmt.Errorf("--from and --to go together: there is only %s", f.origins("from", "to"))
+		return fmt.Errorf("--from and --to go together, but only %s is given", f.origins("from", "to"))
 	case f.rangeText != "":
 		s.Range, err = config.ParseRange(f.rangeText)
 	case f.last != "" || f.from != "":
@@ -275,8 +271,8 @@ func (f *runFlags) checkOnly() error {
 	return nil
 }
 
-// selects is what --only says of a target, nil when it says nothing. Of a
-// pattern it is asked whether it may stand for something selected.
+// selects returns the condition of --only, or nil without --only. A pattern of regions is selected if it may match a selected
+// region.
 func (f *runFlags) selects() func(record.Target) bool {
 	if len(f.only) == 0 {
 		return nil

@@ -33,7 +33,7 @@ is out of reach that is not tolerated, 5 when the job would cost more than max_c
 		Example: "  cwharvest plan -c harvest.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := f.specification(c)
+			s, err := f.configuration(c)
 			if err != nil {
 				return err
 			}

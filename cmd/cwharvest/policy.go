@@ -30,7 +30,7 @@ the role in one account, or by a StackSet in every account of an organization.`,
   cwharvest policy -c harvest.yaml --format cloudformation > metrics-reader.yaml`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := f.specification(c)
+			s, err := f.configuration(c)
 			if err != nil {
 				return err
 			}

@@ -40,7 +40,7 @@ as CWHARVEST_MAX_COST=5. Flags win over variables, variables over the file.`,
       --region us-east-1 --metric CPUUtilization --stat Average,Maximum --last 24h --dir ./harvest`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := f.specification(c)
+			s, err := f.configuration(c)
 			if err != nil {
 				return err
 			}
