@@ -35,10 +35,12 @@ var mayImport = map[string]struct {
 	"cwharvest/store/record": {[]string{"cwharvest/store/durable", "cwharvest/store/encode", "cwharvest/store/place"},
 		"the format on disk and its readers; knows no writer"},
 	"cwharvest/store/durable": {nil, "the steps that outlast a power cut, behind one seam"},
-	"cwharvest/store/encode":  {nil, "file formats; knows runs of datapoints and nothing of jobs"},
+	"cwharvest/store/encode":  {[]string{"cwharvest/store/encode/zstdframe"}, "file formats; knows runs of datapoints and nothing of jobs"},
 	"cwharvest/store/place":   {[]string{"cwharvest/store/durable"}, "where output lies; knows objects and nothing of jobs"},
 
 	"cwharvest/pipeline/cloudwatch": {nil, "facts about CloudWatch, each written once; a leaf"},
+
+	"cwharvest/store/encode/zstdframe": {nil, "compresses pages; knows nothing of files"},
 
 	"cwharvest/store/place/s3test": {nil, "serves S3 to tests"},
 }

@@ -361,7 +361,7 @@ func (p *parquetFile) writeValues(chunk *metadata.ColumnChunkMetaDataBuilder, v 
 	head := len(p.body)
 	binary.LittleEndian.PutUint32(p.body, uint32(head-4))
 	p.body = append(p.body, arrow.Float64Traits.CastToBytes(v.values)...)
-	p.packed = parquetCodec.encodeValues(p.packed, p.body, head)
+	p.packed = parquetCodec.encoder.AppendDoubles(p.packed[:0], p.body, head)
 	var least, most []byte
 	if len(v.values) > 0 {
 		least, most = bound(v.least, -1), bound(v.most, 1)

@@ -1,20 +1,17 @@
 package encode
 
 import (
+	"cwharvest/store/encode/zstdframe"
+
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/klauspost/compress/zstd"
 )
 
-// zstdWindow is how far back a Parquet page is compared with itself. A page is
-// about as long; the encoder keeps twice its window in memory, and its own
-// default is eight times as much.
-const zstdWindow = 1 << 20
-
-// parquetZstd replaces arrow's codec, whose encoders take 16 MB each, and whose
-// decoder allocates as much as a damaged page expands to.
+// parquetZstd replaces arrow's codec, whose encoders take 16 MB each and whose
+// decoder allocates as much memory as a damaged page claims to need.
 type parquetZstd struct {
 	compress.Codec // bounds sizes
-	encoder        *zstd.Encoder
+	encoder        *zstdframe.Encoder
 	decoder        *zstd.Decoder
 }
 
@@ -24,39 +21,23 @@ var parquetCodec = newParquetZstd()
 func init() { compress.RegisterCodec(compress.Codecs.Zstd, parquetCodec) }
 
 func newParquetZstd() parquetZstd {
-	encoder, err := zstd.NewWriter(nil, zstd.WithWindowSize(zstdWindow), zstd.WithEncoderConcurrency(1),
-		zstd.WithZeroFrames(true), zstd.WithLowerEncoderMem(true), zstd.WithEncoderLevel(zstd.SpeedFastest))
-	if err != nil {
-		panic("zstd options: " + err.Error()) // constants; cannot happen
-	}
 	decoder, err := zstd.NewReader(nil, zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
-		panic("zstd options: " + err.Error())
+		panic("zstd options: " + err.Error()) // constants; cannot happen
 	}
 	codec, err := compress.GetCodec(compress.Codecs.Zstd)
 	if err != nil {
 		panic("parquet without zstd: " + err.Error())
 	}
-	return parquetZstd{codec, encoder, decoder}
+	return parquetZstd{codec, zstdframe.NewEncoder(), decoder}
 }
 
-func (z parquetZstd) Encode(dst, src []byte) []byte { return z.encoder.EncodeAll(src, dst[:0]) }
-
-// encodeValues encodes doubles behind a head: by the bytes that they share, unless
-// the general matcher makes much less of a sample.
-func (z parquetZstd) encodeValues(dst, src []byte, head int) []byte {
-	const sample = 8 * sharedChunk
-	from := head + (len(src)-head)/2/8*8
-	some := src[from:min(from+sample, len(src))]
-	if general, shared := z.Encode(dst, some), appendShared(nil, some, 0); len(some) == 0 || len(general)*9/8 < len(shared) {
-		return z.Encode(dst, src)
-	}
-	return appendShared(dst[:0], src, head)
-}
+func (z parquetZstd) Encode(dst, src []byte) []byte { return z.encoder.Append(dst[:0], src) }
 
 func (z parquetZstd) EncodeLevel(dst, src []byte, _ int) []byte { return z.Encode(dst, src) }
 
-// DecodeWithError decodes into dst, which is as long as the page says it is.
+// DecodeWithError decodes into dst, which has the length that the page header
+// gives.
 func (z parquetZstd) DecodeWithError(dst, src []byte) ([]byte, error) {
 	return z.decoder.DecodeAll(src, dst[:0:len(dst)])
 }

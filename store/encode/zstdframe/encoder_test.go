@@ -1,0 +1,189 @@
+package zstdframe
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// A generator returns a function that returns one value after the other.
+type generator func(*rand.Rand) func() float64
+
+// each makes a generator of values that do not depend on each other.
+func each(value func(*rand.Rand) float64) generator {
+	return func(r *rand.Rand) func() float64 { return func() float64 { return value(r) } }
+}
+
+// kinds are values like those of CloudWatch.
+var kinds = map[string]generator{
+	"simulated":     each(func(r *rand.Rand) float64 { return float64(r.Uint64()>>44) / 8 }), // as pipeline/awssim makes them
+	"30-bit counts": each(func(r *rand.Rand) float64 { return float64(r.IntN(1 << 30)) }),
+	"below 1e9":     each(func(r *rand.Rand) float64 { return float64(r.IntN(1e9)) }),
+	"below 1e6":     each(func(r *rand.Rand) float64 { return float64(r.IntN(1e6)) }),
+	"2^16 to 2^17":  each(func(r *rand.Rand) float64 { return 65536 + float64(r.IntN(65536)) }),
+	"below 1e4":     each(func(r *rand.Rand) float64 { return float64(r.IntN(1e4)) }),
+	"below 10":      each(func(r *rand.Rand) float64 { return float64(r.IntN(10)) }),
+	"mostly zero":   each(func(r *rand.Rand) float64 { return max(0, float64(r.IntN(100_000))-90_000) }),
+	"constant":      each(func(*rand.Rand) float64 { return 5 }),
+	"averages":      each(func(r *rand.Rand) float64 { return float64(r.IntN(1_000_000)) / 5 }),
+	"rounded sums":  each(roundedSum),
+	"fractions":     each(func(r *rand.Rand) float64 { return 100 * r.Float64() }),
+	"repeats":       repeats,
+	"two metrics":   twoMetrics,
+}
+
+// roundedSum is an average whose last bits depend on rounding.
+func roundedSum(r *rand.Rand) float64 {
+	sum := 0.0
+	for range 5 {
+		sum += float64(r.IntN(500)) / 1000
+	}
+	return sum / 5
+}
+
+// repeats holds each value for twenty points on average.
+func repeats(r *rand.Rand) func() float64 {
+	held := 0.0
+	return func() float64 {
+		if r.IntN(20) == 0 {
+			held = float64(r.IntN(1_000_000))
+		}
+		return held
+	}
+}
+
+// twoMetrics alternates a day of whole numbers with a day of fractions.
+func twoMetrics(r *rand.Rand) func() float64 {
+	n := 0
+	return func() float64 {
+		if n++; n/288%2 == 0 {
+			return float64(r.IntN(1 << 30))
+		}
+		return 100 * r.Float64()
+	}
+}
+
+// fullPage is the number of values in a row group, and so in most pages.
+const fullPage = 128 << 10
+
+// pages returns a page of each kind and, if they are there, the measured values.
+func pages(t testing.TB, n int) map[string][]byte {
+	all := make(map[string][]byte)
+	for name, value := range kinds {
+		all[name] = page(n, value)
+	}
+	series := measured(t)
+	if series == nil {
+		return all
+	}
+	all["measured"] = encodePage(slices.Concat(series...), n)
+	var days []float64 // of one series after the other, as in a row group
+	for day := range 14 {
+		for _, s := range series {
+			days = append(days, s[min(288*day, len(s)):min(288*(day+1), len(s))]...)
+		}
+	}
+	all["measured days"] = encodePage(days, n)
+	for i, s := range series {
+		all[fmt.Sprint("measured series ", i+1)] = encodePage(s, n)
+	}
+	return all
+}
+
+func encodePage(values []float64, most int) (src []byte) {
+	for _, v := range values[:min(len(values), most)] {
+		src = binary.LittleEndian.AppendUint64(src, math.Float64bits(v))
+	}
+	return src
+}
+
+// measured returns series of real machines, which are beside the repository on
+// machines that have them.
+func measured(t testing.TB) (series [][]float64) {
+	t.Helper()
+	const path = "../../../../shared/measured/aws-cloudwatch.txt"
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Logf("without measured values: %s is not there", path)
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	series = [][]float64{nil}
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if lines.Text() == "" {
+			series = append(series, nil)
+			continue
+		}
+		v, err := strconv.ParseFloat(lines.Text(), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		series[len(series)-1] = append(series[len(series)-1], v)
+	}
+	return slices.DeleteFunc(series, func(s []float64) bool { return len(s) == 0 })
+}
+
+// TestChosenFrameIsNoLarger compares with the general encoder, and holds what the
+// shared-bytes frame saves.
+func TestChosenFrameIsNoLarger(t *testing.T) {
+	for _, n := range []int{fullPage, 50_000, block / 8, 4032, 288, 24, 1, 0} {
+		for name, src := range pages(t, n) {
+			general, chosen := len(encoder.Append(nil, src)), len(encoder.AppendDoubles(nil, src, 0))
+			if chosen > general {
+				t.Errorf("%d values, %s: %d bytes, and the general encoder needs %d", n, name, chosen, general)
+			}
+		}
+	}
+	for name, most := range map[string]float64{"simulated": 3.03, "30-bit counts": 5.05} {
+		if size := float64(len(encoder.AppendDoubles(nil, page(fullPage, kinds[name]), 0))) / fullPage; size > most {
+			t.Errorf("%s: %.3f bytes a value, want at most %.3f", name, size, most)
+		}
+	}
+}
+
+// BenchmarkAppendDoubles compares the chosen frame with the general encoder's. Both
+// run in turn, and the fastest run of each is reported, because other load on the
+// machine only makes runs slower.
+func BenchmarkAppendDoubles(b *testing.B) {
+	all := pages(b, fullPage)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		b.Run(name, func(b *testing.B) { compare(b, all[name]) })
+	}
+}
+
+func compare(b *testing.B, src []byte) {
+	const never = time.Duration(math.MaxInt64)
+	values := float64(len(src) / 8)
+	var frames [2][]byte
+	fastest := [2]time.Duration{never, never}
+	for b.Loop() {
+		for i, encode := range []func(dst, src []byte) []byte{
+			encoder.Append,
+			func(dst, src []byte) []byte { return encoder.AppendDoubles(dst, src, 0) },
+		} {
+			start := time.Now()
+			frames[i] = encode(frames[i][:0], src)
+			fastest[i] = min(fastest[i], time.Since(start))
+		}
+	}
+	b.ReportMetric(0, "ns/op") // of both together, which tells nothing
+	for i, of := range []string{"general-", "chosen-"} {
+		b.ReportMetric(float64(fastest[i])/values, of+"ns/value")
+		b.ReportMetric(float64(len(frames[i]))/values, of+"B/value")
+	}
+	b.ReportMetric(float64(fastest[1])/float64(fastest[0]), "time-ratio")
+	b.ReportMetric(float64(len(frames[1]))/float64(len(frames[0])), "size-ratio")
+}
