@@ -1,5 +1,7 @@
 # make demo        the main job against the embedded simulated AWS, killed half way
-# make test        vet, staticcheck and every test, with the race detector; those that measure by themselves
+# make test        vet, staticcheck and every test: packages under the race detector, the program as it is, long proofs as short slices
+# make race        the tests of the program under the race detector, its processes too; RACE selects some
+# make proofs      the long proofs in full, about half an hour on a machine that does nothing else; PROOF="kills quota" selects some
 # make chaos       MINUTES of everything going wrong by the schedule of SEED, then a check of every row; CI has 2 seeds of 30 s
 # make soak        one run in trouble for MINUTES (120), then its end at full speed: memory, goroutines and file descriptors stay flat, each row is there once
 # make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
@@ -22,7 +24,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=$(if $(wildcard .git),true,auto) -ldflags '-s -w -X main.version=$(VERSION)'
 ARCHIVE = tar --sort=name --owner=0 --group=0 --numeric-owner --format=ustar --mtime=@$$(git log -1 --format=%ct)
 
-.PHONY: all build demo test chaos soak fuzz bench profile audit install dist dist-check clean
+.PHONY: all build demo test race proofs chaos soak fuzz bench profile audit install dist dist-check clean
 all: build
 
 build:
@@ -31,11 +33,38 @@ build:
 demo: build
 	bin/cwharvest demo
 
+# Processes of the program take most of the time under the race detector, so
+# that is a target of its own: make race.
 test:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	$(GO) test -race -parallel 4 -timeout 20m ./cmd/...
-	$(GO) test -race -parallel 4 -p 2 -timeout 20m ./creds ./pipeline/... ./store/...
+	$(GO) test -race -short -timeout 40m ./...
+	$(GO) test -parallel 6 -timeout 40m ./cmd/cwharvest
+
+RACE ?= .
+
+race:
+	$(GO) test -race -parallel 4 -timeout 60m -run '$(RACE)' ./cmd/cwharvest
+
+# Each proof has a slice in `make test`.
+PROOF ?= kills crashes nights faults targets memory quota sessions hostile disk
+
+proof_kills = TestKilledRunsLoseAndRepeatNothing
+proof_crashes = TestCrashPoints
+proof_nights = TestThirtyNights
+proof_faults = TestFivePerCentOfCallsFaulty
+proof_targets = TestManyTargets
+proof_memory = TestMemoryDoesNotGrowWithInstances
+proof_quota = TestQuotaIsReached|TestQuotaIsHalvedAndRestored|TestQuotaOfManyTargets|TestWritingBesideTheQuota|TestTimeLeftOfASteadyJob
+proof_sessions = TestShortSessionsManyWorkers|TestMinuteOfTwoSecondSessions
+proof_hostile = TestHostileServer
+proof_disk = TestDiskFull
+
+proofs: $(addprefix proof-,$(PROOF))
+
+proof-%:
+	$(if $(proof_$*),,$(error there is no proof named $*))
+	CWHARVEST_PROOFS=$* $(GO) test -count=1 -timeout 1h -v -run '^($(proof_$*))$$' ./cmd/cwharvest
 
 bench:
 	CWHARVEST_BENCH=$(CURDIR)/README.md $(GO) test -count=1 -timeout 1h -run '^TestBench$$' -v ./cmd/cwharvest

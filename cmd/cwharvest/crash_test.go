@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,16 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// crashes is how many kills TestCrashPoints spreads over the formats:
-// CWHARVEST_CRASHES=200 for the full measure.
-func crashes(t *testing.T) int {
-	n, err := strconv.Atoi(os.Getenv("CWHARVEST_CRASHES"))
-	if os.Getenv("CWHARVEST_CRASHES") != "" && err != nil {
-		t.Fatal(err)
-	}
-	return max(n, 24)
-}
-
 // Killed at random moments of its whole life, in every format and on S3, a job
 // has every row once.
 func TestCrashPoints(t *testing.T) {
@@ -36,7 +25,7 @@ func TestCrashPoints(t *testing.T) {
 		"format: parquet", "format: csv", "{format: csv, compression: gzip}", "{format: csv, compression: zstd}",
 		"format: jsonl", "{format: jsonl, compression: gzip}", "{format: jsonl, compression: zstd}", "{format: parquet, out: s3://bucket/harvest/data}",
 	}
-	each := (crashes(t) + len(places) - 1) / len(places)
+	each := sized(1, 25) // kills of each
 	for i, settings := range places {
 		t.Run(settings, func(t *testing.T) {
 			t.Parallel()

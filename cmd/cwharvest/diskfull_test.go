@@ -17,7 +17,8 @@ import (
 // to write, and status says so; when there is room again it goes on, with every
 // row once.
 func TestDiskFull(t *testing.T) {
-	for _, room := range []int64{400, 1000, 2500, 4000, 5500} {
+	besideOthers(t)
+	for _, room := range sized([]int64{400, 4000}, []int64{400, 1000, 2500, 4000, 5500}) {
 		t.Run(fmt.Sprintf("%d KiB free", room), func(t *testing.T) { fillDisk(t, room<<10) })
 	}
 }
@@ -70,7 +71,7 @@ func fillDisk(t *testing.T, room int64) {
 func (n *night) waitForTrouble(exited chan error) bool {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(hangAfter); time.Now().Before(deadline); {
 		select {
 		case err := <-exited:
 			exited <- errors.Join(err)

@@ -21,7 +21,7 @@ const variablePrefix = "CWHARVEST_"
 var notSettings = []string{"redo", "rediscover", "no-retry", "night", "only", "print-config"}
 
 // notOurs are variables of other readers: tests, and commands that a run starts.
-var notOurs = []string{"CWHARVEST_STEADY", "CWHARVEST_CRASHES", "CWHARVEST_EXIT"}
+var notOurs = []string{"CWHARVEST_PROOFS", "CWHARVEST_EXIT"}
 
 // alternatives say the same thing in several ways: a flag for one of them keeps
 // the environment from saying another.

@@ -64,7 +64,7 @@ func watch(t *testing.T, instances int, args ...string) *watched {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Process.Kill() }) // long ended if all went well
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(hangAfter); ; time.Sleep(20 * time.Millisecond) {
 		if at := shownAt.FindStringSubmatch(w.output.String()); at != nil {
 			w.url = at[1]
 			if answer, _ := w.ask("GET", "status.json", ""); answer.StatusCode == http.StatusOK {
@@ -161,6 +161,7 @@ func lint(t *testing.T, text string) {
 // A run shows itself while it works, to who reads from this machine, and leaves
 // its metrics in a file.
 func TestRunShowsItself(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "x.prom")
 	w := watch(t, 150, "--metrics-file", file)
 	for _, path := range []string{"", "metrics", "healthz", "status.json", "history.json"} {
@@ -239,6 +240,7 @@ func (w *watched) scrape() {
 
 // A wrong address is refused before anything is called.
 func TestListenIsRefused(t *testing.T) {
+	t.Parallel()
 	taken, text := watch(t, 150), ""
 	for _, c := range []struct{ listen, want string }{
 		{strings.TrimSuffix(strings.TrimPrefix(taken.url, "http://"), "/"), "address already in use"},

@@ -14,16 +14,18 @@ import (
 	"cwharvest/pipeline/config"
 )
 
-const (
-	nightCount  = 30
-	missedNight = 8  // nobody runs anything
-	namedAgain  = 12 // and this many nights later somebody names it
-	changed     = 15 // from this night on the accounts are others
-)
+// calendar is the nights there are, and the numbers of some.
+type calendar struct {
+	count   int
+	missed  int // nothing runs
+	named   int // a run names the missed night
+	changed int // the accounts are others from here on
+}
 
 // nights are many runs of one directory under a clock of their own.
 type nights struct {
 	*night
+	calendar
 	rng   *rand.Rand
 	kind  string // the range
 	real  []string
@@ -36,7 +38,7 @@ type nights struct {
 
 var nightAccounts = []string{"111122223333", "444455556666", "777788889999"}
 
-// Thirty nights of one directory, begun at odd hours, late, killed, resumed the
+// Thirty nights of one directory, twelve in a slice, begun at odd hours, late, killed, resumed the
 // same night or the next one, one left out, and with other accounts from the
 // middle on: every row of every night is there once.
 func TestThirtyNights(t *testing.T) {
@@ -46,8 +48,8 @@ func TestThirtyNights(t *testing.T) {
 			n := newNights(t, kind, uint64(i))
 			n.configure(nightAccounts[:2])
 			var before time.Time // the end of what the first accounts have
-			for k := range nightCount {
-				if k == changed {
+			for k := range n.count {
+				if k == n.changed {
 					before = n.heldUntil()
 					n.configure(nightAccounts[1:])
 				}
@@ -61,18 +63,18 @@ func TestThirtyNights(t *testing.T) {
 			found := n.check()
 			n.verify()
 			n.refuses()
-			t.Logf("%d nights, %d kills, %d nights left open, %d rows in %d files", nightCount, n.kills, n.abandoned, found.Rows, found.Files)
+			t.Logf("%d nights, %d kills, %d nights left open, %d rows in %d files", n.count, n.kills, n.abandoned, found.Rows, found.Files)
 		})
 	}
 }
 
 func newNights(t *testing.T, kind string, seed uint64) *nights {
 	t.Helper()
-	n := &nights{kind: kind, rng: rand.New(rand.NewPCG(seed, 30))}
+	n := &nights{calendar: sized(calendar{12, 3, 5, 6}, calendar{30, 8, 12, 15}), kind: kind, rng: rand.New(rand.NewPCG(seed, 30))}
 	n.night = newNight(t, awssim.Config{
 		Accounts: nightAccounts, Regions: []string{"us-east-1"}, Instances: 8, Latency: 20 * time.Millisecond,
 		TrackRepeats: true, Seed: seed,
-	}, 5*time.Minute, nightCount+1, []string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "")
+	}, 5*time.Minute, n.count+1, []string{"CPUUtilization", "NetworkIn"}, []string{"Average", "Maximum"}, "")
 	n.real, n.took = n.env, 300*time.Millisecond
 	return n
 }
@@ -113,7 +115,7 @@ func (n *nights) heldUntil() time.Time {
 func (n *nights) pass(k int) {
 	n.Helper()
 	name := n.day(k).AddDate(0, 0, -1).Format(time.DateOnly)
-	if k == missedNight {
+	if k == n.missed {
 		n.owed = append(n.owed, name)
 		return
 	}
@@ -123,7 +125,7 @@ func (n *nights) pass(k int) {
 	}
 	n.set(begin)
 	for n.rng.IntN(5) < 2 && n.kill() {
-		switch whole := k == 0 || k == nightCount-1 || k == changed-1; {
+		switch whole := k == 0 || k == n.count-1 || k == n.changed-1; {
 		case n.rng.IntN(3) == 0 && !whole: // nobody looks after it until the next night
 			n.abandoned++
 			n.owed = append(n.owed, name)
@@ -158,9 +160,9 @@ func (n *nights) kill(flags ...string) bool {
 // and the missed night some nights later. A range of since_last has caught up.
 func (n *nights) name(k int) {
 	n.Helper()
-	missed := n.day(missedNight).AddDate(0, 0, -1).Format(time.DateOnly)
+	missed := n.day(n.missed).AddDate(0, 0, -1).Format(time.DateOnly)
 	n.owed = slices.DeleteFunc(n.owed, func(night string) bool {
-		if night == missed && k < namedAgain {
+		if night == missed && k < n.named {
 			return false
 		}
 		if n.kind == "since_last" {
@@ -195,8 +197,8 @@ func (n *nights) nothingDue(flags ...string) {
 func (n *nights) refuses() {
 	n.Helper()
 	calls := n.sim.Stats().Total()
-	for k := range nightCount {
-		if k%9 == 8 || k == missedNight {
+	for k := range n.count {
+		if k%9 == 8 || k == n.missed {
 			n.nothingDue("--night", n.day(k-1).Format(time.DateOnly))
 		}
 	}

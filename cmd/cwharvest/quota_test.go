@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -13,19 +12,27 @@ import (
 	"cwharvest/store/record"
 )
 
-// steady is how long a quota is watched, and the share of it that must be
-// reached: the full measure with CWHARVEST_STEADY=1m on a machine that does
-// nothing else, or a short look that other load does not fail.
-func steady(t *testing.T, full float64) (time.Duration, float64) {
-	text := os.Getenv("CWHARVEST_STEADY")
-	if text == "" {
-		return 12 * time.Second, 0.85
+// steady is how long a quota is watched in full.
+const steady = time.Minute
+
+// measures skips a test that is nothing but a measurement.
+func measures(t *testing.T) {
+	t.Helper()
+	if !proving() {
+		t.Skip("measures: make proofs PROOF=quota")
 	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// paced runs a slice to its end: few calls are throttled, and each row is there.
+func (n *night) paced() {
+	n.Helper()
+	n.run()
+	n.verify()
+	stats := n.sim.Stats()
+	n.Logf("%d calls answered, %d throttled", stats.Answered, stats.Throttled)
+	if stats.Throttled > max(1, stats.Answered/5) {
+		n.Errorf("%d calls throttled, %d answered", stats.Throttled, stats.Answered)
 	}
-	return d, full
 }
 
 // quotaNight is a job that uses a share of the quotas, which the simulated AWS
@@ -51,12 +58,25 @@ func (n *night) start(answered int) *exec.Cmd {
 		}
 		_ = c.Wait() // it was killed
 	})
-	for deadline := time.Now().Add(time.Minute); n.sim.Stats().Answered < answered; time.Sleep(10 * time.Millisecond) {
+	n.waitAnswered(answered)
+	return c
+}
+
+// waitAnswered waits until the simulated AWS has answered so many calls for data.
+func (n *night) waitAnswered(calls int) {
+	n.Helper()
+	n.waitFor(fmt.Sprint(calls, " calls answered"), func(s awssim.Stats) bool { return s.Answered >= calls })
+}
+
+func (n *night) waitFor(what string, holds func(awssim.Stats) bool) {
+	n.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(hangAfter); !holds(n.sim.Stats()); <-tick.C {
 		if time.Now().After(deadline) {
-			n.Fatalf("%d answers within a minute", n.sim.Stats().Answered)
+			n.Fatalf("not within %v: %s", hangAfter, what)
 		}
 	}
-	return c
 }
 
 // rates are what went on per second.
@@ -85,9 +105,6 @@ var usualMetrics = []string{"CPUUtilization", "NetworkIn", "NetworkOut", "EBSRea
 // Whatever binds, requests or datapoints, a run goes at 97 % of the quota over a
 // steady minute and is hardly ever throttled.
 func TestQuotaIsReached(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures for half a minute")
-	}
 	one := awssim.Config{Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}}
 	for _, c := range []struct {
 		name               string
@@ -100,15 +117,19 @@ func TestQuotaIsReached(t *testing.T) {
 		{"datapoints bind", 1, 288, 396_000 / 8 / 2 / 288, []string{"Average", "Maximum"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			watch, least := steady(t, 0.97)
+			besideOthers(t)
 			config := one
-			config.Instances = int(c.instancesPerSecond * (watch.Seconds() + 15))
+			config.Instances = int(c.instancesPerSecond * sized(4, steady.Seconds()+15))
 			n := quotaNight(t, c.share, config, c.points, usualMetrics, c.statistics)
+			if !proving() {
+				n.paced()
+				return
+			}
 			n.start(8)
-			r := n.measure(watch)
+			r := n.measure(steady)
 			ofRequests, ofPoints := r.requests/(500*c.share), r.points/(396_000*c.share)
 			t.Logf("%.3f of the request quota, %.3f of the datapoint quota, %.4f of the calls throttled", ofRequests, ofPoints, r.throttled/(r.requests+r.throttled))
-			if max(ofRequests, ofPoints) < least || r.throttled > 0.01*r.requests {
+			if max(ofRequests, ofPoints) < 0.97 || r.throttled > 0.01*r.requests {
 				t.Errorf("%.1f requests, %.0f datapoints, %.2f throttles a second", r.requests, r.points, r.throttled)
 			}
 		})
@@ -118,18 +139,22 @@ func TestQuotaIsReached(t *testing.T) {
 // When the quota is halved in mid-run, the run settles below it within five
 // seconds, and goes back when it is restored.
 func TestQuotaIsHalvedAndRestored(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures for two minutes")
-	}
+	besideOthers(t)
 	const share, quota = 0.5, 396_000.0 / 2
-	_, least := steady(t, 0.9)
-	n := quotaNight(t, share, awssim.Config{Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 9_000}, 96, usualMetrics, []string{"Average", "Maximum"})
-	n.start(8)
+	n := quotaNight(t, share, awssim.Config{
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: sized(500, 9_000),
+	}, 96, usualMetrics, []string{"Average", "Maximum"})
 	set := func(points float64) {
 		if err := n.sim.Inject(awssim.Fault{Kind: "quota", Requests: 500 * share, Datapoints: points}); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if !proving() {
+		set(quota / 2)
+		n.paced()
+		return
+	}
+	n.start(8)
 	set(quota / 2)
 	n.measure(5 * time.Second)
 	halved := n.measure(10 * time.Second)
@@ -138,24 +163,21 @@ func TestQuotaIsHalvedAndRestored(t *testing.T) {
 	restored := n.measure(10 * time.Second)
 	t.Logf("halved: %.3f of the quota, %.4f of the calls throttled; restored: %.3f", halved.points/(quota/2),
 		halved.throttled/(halved.requests+halved.throttled), restored.points/quota)
-	if halved.points < min(least, 0.85)*quota/2 || 10*halved.throttled > 1 {
+	if halved.points < 0.85*quota/2 || 10*halved.throttled > 1 {
 		t.Errorf("halved: %.0f of %.0f datapoints, %.2f throttles a second of %.2f requests", halved.points, quota/2, halved.throttled, halved.requests)
 	}
-	if restored.points < least*quota {
+	if restored.points < 0.9*quota {
 		t.Errorf("restored: %.0f of %.0f datapoints a second", restored.points, quota)
 	}
 }
 
 // Two targets that are down and one that is denied leave the others at speed.
 func TestQuotaOfManyTargets(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures for a quarter of a minute")
-	}
+	besideOthers(t)
 	const share, points, quota = 0.3, 96, 0.3 * 396_000.0 // five targets at their quotas leave a core idle
-	watch, least := steady(t, 0.95)
 	n := quotaNight(t, share, awssim.Config{
 		Accounts: []string{"111122223333", "222233334444", "333344445555", "444455556666"}, Regions: []string{"us-east-1", "eu-west-1"},
-		Instances: int(quota / 8 / 2 / points * (watch.Seconds() + 20)),
+		Instances: sized(150, int(quota/8/2/points*(steady.Seconds()+20))),
 	}, points, usualMetrics, []string{"Average", "Maximum"})
 	for _, f := range []awssim.Fault{
 		{Kind: "error503", Account: "111122223333", Region: "eu-west-1"}, {Kind: "cut", Account: "222233334444", Region: "eu-west-1"},
@@ -166,12 +188,24 @@ func TestQuotaOfManyTargets(t *testing.T) {
 		}
 	}
 	n.start(20)
-	r := n.measure(watch)
+	if !proving() {
+		n.waitFor("five targets fetched whole", func(s awssim.Stats) bool {
+			whole := 0
+			for _, got := range s.Points {
+				if got >= int64(8*2*points*n.config.Instances) {
+					whole++
+				}
+			}
+			return whole == 5
+		})
+		return
+	}
+	r := n.measure(steady)
 	served := 0
 	for target, points := range r.targets {
 		served++
 		t.Logf("%s: %.3f of the quota", target, points/quota)
-		if points < least*quota {
+		if points < 0.95*quota {
 			t.Errorf("%s: %.0f datapoints a second of %.0f", target, points, quota)
 		}
 	}
@@ -184,33 +218,27 @@ func TestQuotaOfManyTargets(t *testing.T) {
 // than the quota lets datapoints through, which a run that threw its output away
 // could not beat.
 func TestWritingBesideTheQuota(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures for a quarter of a minute")
-	}
+	measures(t)
 	const quota, points = 396_000.0, 288
-	watch, least := steady(t, 1/1.15)
 	n := quotaNight(t, 1, awssim.Config{
-		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: int(quota / 8 / 2 / points * watch.Seconds()),
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: int(quota / 8 / 2 / points * steady.Seconds()),
 	}, points, usualMetrics, []string{"Average", "Maximum"})
 	began := time.Now()
 	n.run()
 	took, ideal := time.Since(began).Seconds(), float64(n.sim.Stats().Estimated)/quota
 	t.Logf("%.1f s with everything written, %.1f s at the quota: %.3f", took, ideal, took/ideal)
-	if ideal/took < least {
+	if ideal/took < 1/1.15 {
 		t.Errorf("writing costs %.0f %% of the time", 100*(took/ideal-1))
 	}
 }
 
 // After the first tenth of a steady job its time left is told within a fifth.
 func TestTimeLeftOfASteadyJob(t *testing.T) {
-	if os.Getenv("CWHARVEST_STEADY") == "" {
-		t.Skip("measures for CWHARVEST_STEADY, such as 40s")
-	}
+	measures(t)
 	// Nothing but the run's own pace holds it: throttled, it would not be steady.
 	const share, points, pace = 0.2, 288, 0.2 * 396_000.0
-	watch, _ := steady(t, 1)
 	n := newNight(t, awssim.Config{
-		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: int(pace / 8 / 2 / points * watch.Seconds()),
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: int(pace / 8 / 2 / points * steady.Seconds()),
 		Latency: 20 * time.Millisecond, Jitter: 40 * time.Millisecond,
 	}, 24*time.Hour/points, 1, usualMetrics, []string{"Average", "Maximum"}, fmt.Sprintf("quota_share: %g\n", share))
 	n.build()

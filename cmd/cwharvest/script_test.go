@@ -57,6 +57,9 @@ func setClock() {
 // its own, against the simulated AWS over HTTP. They read as a manual; what
 // they can say beside testscript's own commands is in commands below.
 func TestScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the program as processes of its own")
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -199,7 +202,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	var last *record.Status
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(hangAfter); time.Now().Before(deadline); <-tick.C {
 		s, err := record.ReadStatus(ts.MkAbs("harvest"))
 		if err != nil {
 			continue // not there yet
@@ -208,7 +211,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
-	ts.Fatalf("until %s %s: not within a minute; status is %+v", args[0], args[1], last)
+	ts.Fatalf("until %s %s: not within %v; status is %+v", args[0], args[1], hangAfter, last)
 }
 
 func reached(s *record.Status, what, value string) bool {
