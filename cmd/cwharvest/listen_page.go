@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// page is the one page. It fetches from where it came, and nothing else.
+// page is the whole page. It fetches from its own origin only.
 //
 //go:embed page.html
 var page string
 
-// contentSecurity allows the page its own script and style, by their hashes.
+// contentSecurity allows only the page's own script and style, by their hashes.
 var contentSecurity = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"script-src " + hashOf(page, "script") + "; style-src " + hashOf(page, "style")
 
-// hashOf is the CSP source of what stands in a tag.
+// hashOf returns the CSP source expression for the content of a tag.
 func hashOf(html, tag string) string {
 	_, rest, _ := strings.Cut(html, "<"+tag+">")
 	text, _, _ := strings.Cut(rest, "</"+tag+">")
@@ -27,5 +27,5 @@ func hashOf(html, tag string) string {
 
 func servePage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write([]byte(page)) // who does not listen any more is not told
+	_, _ = w.Write([]byte(page)) // an error means that the client has gone
 }

@@ -2,17 +2,19 @@ package main
 
 import (
 	"cmp"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
+	"text/template"
 
 	"cwharvest/pipeline/config"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 )
 
@@ -21,11 +23,11 @@ func newPolicy() *cobra.Command {
 	var format, principal string
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "Print the least IAM policy that the specification needs, and the roles' trust policies",
-		Long: `Prints what the harvested accounts must allow: the least IAM policy for the metrics and
-instance sources of the specification, and for every role a trust policy with its
-external id. It calls nothing. --format cloudformation prints a template that makes
-the role in one account, or by a StackSet in every account of an organization.`,
+		Short: "Print the least IAM policy and the trust policies of the roles",
+		Long: `Prints the least IAM policy for the configured metrics and instance sources, and a trust policy
+with its external id for each role. It makes no calls. --format cloudformation prints a
+template that creates the role in one account or, as a StackSet, in every account of an
+organization.`,
 		Example: `  cwharvest policy -c harvest.yaml --principal arn:aws:iam::999988887777:role/harvester
   cwharvest policy -c harvest.yaml --format cloudformation > metrics-reader.yaml`,
 		Args: usage(cobra.NoArgs),
@@ -45,31 +47,31 @@ the role in one account, or by a StackSet in every account of an organization.`,
 	}
 	f.registerAccess(c)
 	c.Flags().StringVar(&format, "format", "json", "json or cloudformation")
-	c.Flags().StringVar(&principal, "principal", "", "ARN of who assumes the roles (default: a placeholder to fill in)")
+	c.Flags().StringVar(&principal, "principal", "", "ARN of the principal that assumes the roles (default: a placeholder)")
 	return c
 }
 
 // document is an IAM policy document.
 type document struct {
-	Version   string      `json:"Version" yaml:"Version"`
-	Statement []statement `json:"Statement" yaml:"Statement"`
+	Version   string      `json:"Version"`
+	Statement []statement `json:"Statement"`
 }
 
 type statement struct {
-	Sid       string         `json:"Sid,omitempty" yaml:"Sid,omitempty"`
-	Effect    string         `json:"Effect" yaml:"Effect"`
-	Principal map[string]any `json:"Principal,omitempty" yaml:"Principal,omitempty"`
-	Action    []string       `json:"Action" yaml:"Action"`
-	Resource  any            `json:"Resource,omitempty" yaml:"Resource,omitempty"`
-	Condition map[string]any `json:"Condition,omitempty" yaml:"Condition,omitempty"`
+	Sid       string         `json:"Sid,omitempty"`
+	Effect    string         `json:"Effect"`
+	Principal map[string]any `json:"Principal,omitempty"`
+	Action    []string       `json:"Action"`
+	Resource  any            `json:"Resource,omitempty"`
+	Condition map[string]any `json:"Condition,omitempty"`
 }
 
 const policyVersion = "2012-10-17" // of the policy language; there is no later one
 
-// permission is an action that a job takes, and why.
+// permission is an IAM action and the setting that needs it.
 type permission struct{ action, why string }
 
-// permissionsOf are those that a specification needs in each account.
+// permissionsOf returns the permissions that a configuration needs in each account.
 func permissionsOf(s *config.Config) []permission {
 	all := []permission{{"cloudwatch:GetMetricData", "the datapoints"}}
 	if s.API == config.MetricStatistics {
@@ -94,8 +96,8 @@ func permissionsOf(s *config.Config) []permission {
 	return all
 }
 
-// permissions are the actions that harvesting takes. None of them knows
-// resources (service authorization reference of CloudWatch and EC2).
+// permissions returns the policy for harvesting. None of its actions supports resource-level permissions (service authorization
+// reference of CloudWatch and EC2).
 func permissions(s *config.Config) document {
 	var actions []string
 	for _, p := range permissionsOf(s) {
@@ -105,31 +107,30 @@ func permissions(s *config.Config) document {
 	return document{policyVersion, []statement{{Sid: "Harvest", Effect: "Allow", Action: actions, Resource: "*"}}}
 }
 
-// trust lets a principal assume a role, with the external id that it needs.
-func trust(principal, externalID any) document {
+// trust returns the trust policy that lets a principal assume a role.
+func trust(principal, externalID string) document {
 	t := statement{Effect: "Allow", Principal: map[string]any{"AWS": principal}, Action: []string{"sts:AssumeRole"}}
-	if externalID != nil && externalID != "" {
+	if externalID != "" {
 		t.Condition = map[string]any{"StringEquals": map[string]any{"sts:ExternalId": externalID}}
 	}
 	return document{policyVersion, []statement{t}}
 }
 
-// rolePolicy is what one role must look like.
+// rolePolicy is the trust policy of one role.
 type rolePolicy struct {
 	Role        string   `json:"Role"`
 	TrustPolicy document `json:"TrustPolicy"`
 }
 
 type policies struct {
-	Policy document     `json:"Policy"`           // of every role, or of the caller's own identity
-	Caller *document    `json:"Caller,omitempty"` // what who assumes the roles needs
+	Policy document     `json:"Policy"`           // of every role, or of the caller without roles
+	Caller *document    `json:"Caller,omitempty"` // of the principal that assumes the roles
 	Roles  []rolePolicy `json:"Roles,omitempty"`
-	Writer *document    `json:"Writer,omitempty"` // of who writes the output to S3
+	Writer *document    `json:"Writer,omitempty"` // of the principal that writes the output to S3
 }
 
-// writer lets somebody publish to the place of output, and verify it. Without
-// s3:ListBucket an object that is not there could not be told from one that is
-// denied (S3 API reference, GetObject).
+// writer returns the policy for publishing to S3 and verifying the output; nil if the output is local. Without s3:ListBucket, S3
+// answers requests for missing objects with AccessDenied (S3 API reference, GetObject).
 func writer(s *config.Config) *document {
 	bucket, prefix, isS3, err := place.ParseS3(s.Out)
 	if err != nil || !isS3 {
@@ -148,7 +149,7 @@ func writer(s *config.Config) *document {
 }
 
 func printPolicies(w io.Writer, s *config.Config, principal string) error {
-	principal = cmp.Or(principal, "FILL IN: the ARN of who runs cwharvest")
+	principal = cmp.Or(principal, "FILL IN: ARN of the principal that runs cwharvest")
 	p := policies{Policy: permissions(s), Writer: writer(s)}
 	caller := statement{Sid: "AssumeReaders", Effect: "Allow", Action: []string{"sts:AssumeRole"}}
 	var direct []string
@@ -192,8 +193,7 @@ func printPolicies(w io.Writer, s *config.Config, principal string) error {
 	return e.Encode(p)
 }
 
-// policyEntries are the specification's accounts without asking anybody: of an
-// organization, any account.
+// policyEntries returns the configured accounts without any call. An organization stands for any account.
 func policyEntries(s *config.Config) ([]config.Account, error) {
 	members := map[int][]config.Account{}
 	for i := range s.Accounts {
@@ -210,8 +210,11 @@ func policyEntries(s *config.Config) ([]config.Account, error) {
 	return s.Expand(members)
 }
 
-// printTemplate prints a CloudFormation template of the role. Who assumes it
-// and the external id are parameters, so that one template serves all.
+// cloudFormation is the template of the role. Principal and external id are parameters, so that one template serves all accounts.
+//
+//go:embed cloudformation.yaml
+var cloudFormation string
+
 func printTemplate(w io.Writer, s *config.Config, principal string) error {
 	name := "cwharvest-metrics-reader"
 	entries, err := policyEntries(s)
@@ -224,31 +227,9 @@ func printTemplate(w io.Writer, s *config.Config, principal string) error {
 			break
 		}
 	}
-	parameter := func(description, value string) map[string]any {
-		p := map[string]any{"Type": "String", "Description": description}
-		if value != "" {
-			p["Default"] = value
-		}
-		return p
+	t, err := template.New("cloudformation").Funcs(template.FuncMap{"quote": strconv.Quote}).Parse(cloudFormation)
+	if err != nil {
+		return err
 	}
-	template := map[string]any{
-		"AWSTemplateFormatVersion": "2010-09-09",
-		"Description":              "Role that lets cwharvest read metrics, with the least permissions",
-		"Parameters": map[string]any{
-			"Principal":  parameter("ARN of who runs cwharvest", principal),
-			"ExternalId": parameter("external_id of the specification", ""),
-			"RoleName":   parameter("name of the role", name),
-		},
-		"Resources": map[string]any{"Reader": map[string]any{
-			"Type": "AWS::IAM::Role",
-			"Properties": map[string]any{
-				"RoleName":                 map[string]any{"Ref": "RoleName"},
-				"MaxSessionDuration":       43200,
-				"AssumeRolePolicyDocument": trust(map[string]any{"Ref": "Principal"}, map[string]any{"Ref": "ExternalId"}),
-				"Policies":                 []any{map[string]any{"PolicyName": "harvest", "PolicyDocument": permissions(s)}},
-			},
-		}},
-		"Outputs": map[string]any{"RoleArn": map[string]any{"Value": map[string]any{"Fn::GetAtt": []string{"Reader", "Arn"}}}},
-	}
-	return yaml.NewEncoder(w, yaml.Indent(2)).Encode(template)
+	return t.Execute(w, map[string]any{"Principal": principal, "RoleName": name, "Actions": permissions(s).Statement[0].Action})
 }
