@@ -3,6 +3,7 @@ package creds
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 
@@ -10,148 +11,151 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Error is why no usable session of a source can be had. When it is neither
-// Refused nor NeedsPerson it is an outage: try again later.
+// class says what has to happen before a source works again.
+type class int
+
+const (
+	outage        class = iota // nothing: try again later
+	refused                    // the account or the configuration must change
+	person                     // a person must log in or replace keys; the run can wait for it
+	configuration              // a person must correct the keys or the clock; waiting is pointless
+)
+
+// Error reports that no usable credentials of a source are available. If it is
+// neither Refused nor NeedsPerson it is an outage: try again later.
 type Error struct {
 	Source Source
 	Err    error
 
-	refused, person bool
-	hint            string // what to do
-	fallbacks       bool   // Err tells of every link itself
+	class   class
+	state   string   // of the principal, such as "profile p has expired"; may be empty
+	remedy  remedy   // may be empty
+	sources []*Error // of a chain, one for each of its sources; Err joins them
 }
 
+// Error returns one line: the source, the state of its principal, and the cause.
 func (e *Error) Error() string {
-	if e.fallbacks {
-		return strings.ReplaceAll(e.Err.Error(), "\n", "; fallback: ")
+	if len(e.sources) > 0 {
+		var texts []string
+		for _, s := range e.sources {
+			texts = append(texts, s.Error())
+		}
+		return strings.Join(texts, "; fallback: ")
 	}
-	text := fmt.Sprintf("%s: %s", e.Source, oneLine(e.Err))
-	if e.hint != "" {
-		text = strings.TrimSuffix(text, ".") + "; " + e.hint
+	text := e.Source.String() + ": "
+	if e.state != "" {
+		text += e.state + ": "
 	}
-	return text
+	return strings.TrimSuffix(text+oneLine(e.Err), ".")
 }
 
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Refused reports that the source will not work as things are.
-func (e *Error) Refused() bool { return e.refused }
-
-// NeedsPerson reports that somebody must log in or rotate keys.
-func (e *Error) NeedsPerson() bool { return e.person }
-
-// oneLine is an error of the SDK without its layers, and without the line breaks
-// of what a service says.
-func oneLine(err error) string {
-	text := err.Error()
-	var api smithy.APIError
-	var op *smithy.OperationError
-	if errors.As(err, &api) && errors.As(err, &op) {
-		text = fmt.Sprintf("%s %s: %s: %s", op.Service(), op.Operation(), api.ErrorCode(), api.ErrorMessage())
+// Hint returns an imperative for a person; empty if there is nothing to do.
+func (e *Error) Hint() string {
+	r := e.remedy
+	for _, s := range e.sources {
+		r = r.or(s.remedy)
 	}
-	var send *smithyhttp.RequestSendError
-	if errors.As(err, &op) && errors.As(err, &send) {
-		text = fmt.Sprintf("%s %s: %v", op.Service(), op.Operation(), send.Err)
-		var dns *net.DNSError
-		if errors.As(err, &dns) && dns.IsNotFound { // a region that there is not has no address
-			text += "; check the region's name, and this machine's DNS"
-		}
+	if r.do == "" {
+		return hintOf(e.Err)
 	}
-	return strings.ReplaceAll(text, "\n", " ")
+	return r.String()
 }
 
-// said is an error of the SDK that prints without its layers.
-type said struct{ error }
-
-func (s said) Error() string { return oneLine(s.error) }
-func (s said) Unwrap() error { return s.error }
-
-func code(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode()
+// hintOf returns the hint that belongs to the cause of an error, whatever the
+// source.
+func hintOf(err error) string {
+	var cause interface{ Hint() string }
+	switch {
+	case errors.As(err, &cause):
+		return cause.Hint()
+	case isUnknownHost(err):
+		return "check the name of the region and this machine's DNS"
 	}
 	return ""
 }
 
-func httpStatus(err error) int {
-	var answer *smithyhttp.ResponseError
-	if errors.As(err, &answer) && answer.Response != nil {
-		return answer.HTTPStatusCode()
+// LogValue returns the fact and the hint, since a log has no other place for
+// the hint.
+func (e *Error) LogValue() slog.Value {
+	text := e.Error()
+	if hint := e.Hint(); hint != "" {
+		text += "; " + hint
 	}
-	return 0
+	return slog.StringValue(text)
 }
 
-// over are the codes of a session whose time is over (CloudWatch and STS, EC2).
-func over(err error) bool {
-	switch code(err) {
-	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
-		return true
+// Refused reports that the source will not work without a change of the account
+// or the configuration.
+func (e *Error) Refused() bool { return e.class == refused || e.class == configuration }
+
+// NeedsPerson reports that a person must log in, replace keys or set the clock.
+func (e *Error) NeedsPerson() bool { return e.class == person || e.class == configuration }
+
+// remedy is the hint of an Error.
+type remedy struct {
+	do      string // an imperative
+	resumes bool   // the run continues afterwards without a restart
+}
+
+func (r remedy) String() string {
+	if r.resumes {
+		return r.do + "; the run continues by itself"
 	}
-	return false
+	return r.do
 }
 
-// doubtful are answers that a session whose time is over gets as well as a
-// good one in a region that is not enabled.
-func doubtful(err error) bool {
-	switch code(err) {
-	case "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure":
-		return true
-	case "", "UnknownError": // the latter is the SDK's own name for an empty XML answer
-		return httpStatus(err) == 403
+// or returns the choice of two remedies.
+func (r remedy) or(other remedy) remedy {
+	switch {
+	case r.do == "" || r.do == other.do:
+		return other
+	case other.do == "":
+		return r
 	}
-	return false
+	return remedy{r.do + ", or " + other.do, r.resumes || other.resumes}
 }
 
-// skewed are the answers to a request whose signing time may be off.
-func skewed(err error) bool {
-	switch code(err) {
-	case "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidSignatureException":
-		return true
-	}
-	return false
-}
+// maxText bounds text of a server in messages.
+const maxText = 300
 
-// forged is the answer to a request whose signature is of another secret.
-func forged(err error) bool {
-	return skewed(err) && says(err, "signature we calculated does not match")
-}
-
-// mistimed is the answer to a request whose signature is of another time; that of
-// another secret, region or service has the same code.
-func mistimed(err error) bool {
-	return code(err) == "RequestTimeTooSkewed" || skewed(err) && (says(err, "Signature expired") || says(err, "Signature not yet current"))
-}
-
-func says(err error, part string) bool {
+// oneLine returns an error of the SDK without its layers, without line breaks
+// and cut to maxText where a service wrote it.
+func oneLine(err error) string {
+	text := err.Error()
+	var op *smithy.OperationError
 	var api smithy.APIError
-	return errors.As(err, &api) && strings.Contains(api.ErrorMessage(), part)
+	var send *smithyhttp.RequestSendError
+	switch {
+	case !errors.As(err, &op):
+	case errors.As(err, &send):
+		text = fmt.Sprintf("%s %s: %v", op.Service(), op.Operation(), send.Err)
+	case errors.As(err, &api):
+		text = fmt.Sprintf("%s %s: %s: %s", op.Service(), op.Operation(), api.ErrorCode(), cut(api.ErrorMessage()))
+	}
+	return strings.ReplaceAll(text, "\n", " ")
 }
 
-// refusal puts a failed call of STS into an Error.
-func (s *session) refusal(err error) *Error {
-	e := &Error{Source: s.src, Err: err}
-	switch c := code(err); {
-	case errors.As(err, new(*ClearError)):
-		e.refused = true
-	case errors.As(err, new(*wrongAccount)):
-		e.refused = true
-		e.hint = "correct the role or the account id"
-	case c == "AccessDenied":
-		e.refused = true
-		e.hint = "check that the role exists, trusts this caller, and that external_id is right"
-	case over(err), doubtful(err):
-		e.person = true
-		e.hint = s.base.source.String() + " is over: " + s.base.remedy()
-	case forged(err):
-		e.person = true
-		e.hint = "the secret key of " + s.base.source.String() + " is wrong: " + s.base.remedy()
-	case c == "RegionDisabledException":
-		e.refused = true
-		e.hint = "enable STS in the region, or name another one"
-	case c == "ValidationError", c == "MalformedPolicyDocument":
-		e.refused = true
-		e.hint = "check role_arn, external_id and session_duration"
+func cut(text string) string {
+	if runes := []rune(text); len(runes) > maxText {
+		return string(runes[:maxText]) + "..."
 	}
-	return e
+	return text
+}
+
+// plainError is an error of the SDK that prints without its layers.
+type plainError struct{ error }
+
+func (e plainError) Error() string { return oneLine(e.error) }
+func (e plainError) Hint() string  { return hintOf(e.error) }
+func (e plainError) Unwrap() error { return e.error }
+
+// isUnknownHost reports that DNS does not know the host of a service, as happens
+// for a region that does not exist.
+func isUnknownHost(err error) bool {
+	var send *smithyhttp.RequestSendError
+	var dns *net.DNSError
+	return errors.As(err, &send) && errors.As(err, &dns) && dns.IsNotFound
 }

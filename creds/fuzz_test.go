@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,14 +14,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// oneAnswer is a service that answers every call alike.
-type oneAnswer struct {
+// oneResponse is a service that answers every call alike.
+type oneResponse struct {
 	status     int
 	date, body string
 	broken     error // after the body
 }
 
-func (a oneAnswer) Do(r *http.Request) (*http.Response, error) {
+func (a oneResponse) Do(r *http.Request) (*http.Response, error) {
 	body := io.Reader(strings.NewReader(a.body))
 	if a.broken != nil {
 		body = io.MultiReader(body, brokenReader{a.broken})
@@ -35,16 +36,17 @@ type brokenReader struct{ err error }
 
 func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }
 
-// assumeWhere is a session of testSource whose STS is the service.
-func assumeWhere(service aws.HTTPClient) (*session, aws.Config) {
-	m := NewManager(Config{HTTPClient: service})
+// roleAt returns the role of testSource whose STS is the service, and the
+// configuration that signs for it.
+func roleAt(service aws.HTTPClient) (*role, aws.Config) {
 	cfg := aws.Config{
 		Region: "us-east-1", HTTPClient: service, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: credentials.NewStaticCredentialsProvider("AKIABASEBASEBASEBASE", secretCanary, ""),
 	}
-	src := testSource
-	src.SessionName, src.Duration = "cwharvest", time.Hour
-	return &session{manager: m, src: src, base: &base{manager: m, source: src.principal(), loaded: cfg, account: map[string]string{}}}, cfg
+	src := testSource.withDefaults()
+	p := newPrincipal(src.principal(), &loader{log: slog.New(slog.DiscardHandler)})
+	p.cfg = cfg
+	return &role{src: src, principal: p, log: p.log}, cfg
 }
 
 // Whatever STS answers: a session that is whole, of the right account and not
@@ -66,66 +68,67 @@ func FuzzSTS(f *testing.F) {
 	f.Add(uint16(403), date, "", uint16(0))
 	f.Add(uint16(503), date, "<html>", uint16(0))
 	f.Fuzz(func(t *testing.T, status uint16, date, body string, cut uint16) {
-		service := oneAnswer{status: int(status), date: date, body: body}
-		l := checkAssumed(t, service)
+		service := oneResponse{status: int(status), date: date, body: body}
+		whole := checkAssumed(t, service)
 		checkIdentity(t, service)
 		if service.broken = errors.New("connection reset"); int(cut) < len(body) {
 			service.body = body[:cut]
 		}
-		if part := checkAssumed(t, service); part != nil && (l == nil || part.keys.AccessKeyID != l.keys.AccessKeyID ||
-			part.keys.SecretAccessKey != l.keys.SecretAccessKey || part.keys.SessionToken != l.keys.SessionToken) {
-			t.Errorf("of an answer that broke off: %v, of the whole one: %v", part, l)
+		if part := checkAssumed(t, service); part != nil && (whole == nil || part.keys.AccessKeyID != whole.keys.AccessKeyID ||
+			part.keys.SecretAccessKey != whole.keys.SecretAccessKey || part.keys.SessionToken != whole.keys.SessionToken) {
+			t.Errorf("of an incomplete response: %v, of the whole one: %v", part, whole)
 		}
 	})
 }
 
-func checkAssumed(t *testing.T, service oneAnswer) *lease {
-	s, cfg := assumeWhere(service)
+func checkAssumed(t *testing.T, service oneResponse) *session {
+	r, cfg := roleAt(service)
 	before := time.Now()
-	l, err := s.assumeWith(t.Context(), cfg)
+	g, err := r.assumeAs(t.Context(), cfg)
 	if err != nil {
-		checkRefusal(t, s, err)
+		checkRefusal(t, r, err)
 		return nil
 	}
-	switch keys := l.keys; {
+	s := newSession(g)
+	switch keys, end := s.keys, s.sent.Add(s.life); {
 	case keys.AccessKeyID == "" || keys.SecretAccessKey == "" || keys.SessionToken == "":
-		t.Errorf("a session without all of its keys: %v", l)
-	case l.life <= 0 || l.life > s.src.Duration:
-		t.Errorf("a session that lives %v", l.life)
-	case l.refresh.Before(before) || l.refresh.After(l.born.Add(l.life)) || l.urgent.After(l.born.Add(l.life)):
-		t.Errorf("life %v: refresh after %v, urgent after %v", l.life, l.refresh.Sub(l.born), l.urgent.Sub(l.born))
-	case !strings.Contains(service.body, s.src.Account):
+		t.Errorf("a session without all of its keys: %v", s)
+	case s.life <= 0 || s.life > r.src.Duration:
+		t.Errorf("a session with a life of %v", s.life)
+	case s.refresh.Before(before) || s.refresh.After(end) || s.urgent.After(end):
+		t.Errorf("life %v: refresh after %v, urgent after %v", s.life, s.refresh.Sub(s.sent), s.urgent.Sub(s.sent))
+	case !strings.Contains(service.body, r.src.Account):
 		t.Error("a session of another account")
 	}
-	return l
+	return s
 }
 
-func checkIdentity(t *testing.T, service oneAnswer) {
-	s, cfg := assumeWhere(service)
+func checkIdentity(t *testing.T, service oneResponse) {
+	r, cfg := roleAt(service)
 	keys, err := cfg.Credentials.Retrieve(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.base.checkAccount(t.Context(), keys, s.src.Account); err != nil {
-		checkRefusal(t, s, err)
-	} else if !strings.Contains(service.body, s.src.Account) {
+	if err := r.principal.checkAccount(t.Context(), keys, r.src.Account); err != nil {
+		checkRefusal(t, r, err)
+	} else if !strings.Contains(service.body, r.src.Account) {
 		t.Error("keys of another account")
 	}
 }
 
-// checkRefusal checks what a person is told, and that only what says so is final.
-func checkRefusal(t *testing.T, s *session, err error) {
-	e := s.refusal(err)
+// checkRefusal checks the message, and that only an explicit refusal is final.
+func checkRefusal(t *testing.T, r *role, err error) {
+	e := stsError(r.src, err, r.principal.source, r.principal.remedy())
 	if e.Refused() && e.NeedsPerson() {
 		t.Errorf("both refused and in need of a person: %v", e)
 	}
-	if code(err) == "" && e.Refused() && !errors.As(err, new(*wrongAccount)) {
+	if code(err) == "" && e.Refused() && !errors.As(err, new(*accountError)) {
 		t.Errorf("refused for no reason: %v", e)
 	}
-	if wrong := new(wrongAccount); errors.As(err, &wrong) && !bytes.ContainsAny([]byte(wrong.arn), "0123456789") {
-		t.Errorf("refused for an account that the answer does not name: %v", e)
+	if wrong := new(accountError); errors.As(err, &wrong) && !bytes.ContainsAny([]byte(wrong.got), "0123456789") {
+		t.Errorf("refused for an account that the response does not name: %v", e)
 	}
-	if text := e.Error(); strings.Contains(text, "\n") || strings.Contains(text, secretCanary) {
+	if text := e.Error() + e.Hint(); strings.Contains(text, "\n") || strings.Contains(text, secretCanary) {
 		t.Errorf("not one line, or a secret: %q", text)
 	}
 }

@@ -139,7 +139,7 @@ func setEnvironment(t *testing.T) {
 	}
 }
 
-func provider(t *testing.T, m *Manager, src Source) aws.CredentialsProvider {
+func credentialsOf(t *testing.T, m *Manager, src Source) aws.CredentialsProvider {
 	t.Helper()
 	cfg, err := m.Config(t.Context(), "us-east-1", src)
 	if err != nil {
@@ -193,7 +193,7 @@ func TestRenewedAheadWithoutWaiting(t *testing.T) {
 	for _, life := range []time.Duration{2 * time.Second, 15 * time.Minute, time.Hour} {
 		s := &fakeSTS{life: life}
 		inBubble(t, s, func(t *testing.T, m *Manager) {
-			p := provider(t, m, testSource)
+			p := credentialsOf(t, m, testSource)
 			const lives = 20
 			for range lives * 20 {
 				keys, err := p.Retrieve(t.Context())
@@ -218,7 +218,7 @@ func TestRenewedAheadWithoutWaiting(t *testing.T) {
 func TestRarelyUsedSessionIsRenewedByTimer(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
-		p := provider(t, m, testSource)
+		p := credentialsOf(t, m, testSource)
 		for range 5 {
 			if _, err := p.Retrieve(t.Context()); err != nil {
 				t.Fatal(err)
@@ -234,7 +234,7 @@ func TestRarelyUsedSessionIsRenewedByTimer(t *testing.T) {
 func TestHangingSTSTrapsNobody(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
-		p := provider(t, m, testSource)
+		p := credentialsOf(t, m, testSource)
 		if _, err := p.Retrieve(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func TestHangingSTSTrapsNobody(t *testing.T) {
 		s.mu.Lock()
 		s.assume = nil
 		s.mu.Unlock()
-		time.Sleep(longestBackoff)
+		time.Sleep(maxBackoff)
 		if _, err := p.Retrieve(t.Context()); err != nil {
 			t.Errorf("after STS came back: %v", err)
 		}
@@ -330,7 +330,7 @@ func TestRefusedRoleIsRemembered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, s, func(t *testing.T, m *Manager) {
 				for range 100 {
-					_, err := provider(t, m, testSource).Retrieve(t.Context())
+					_, err := credentialsOf(t, m, testSource).Retrieve(t.Context())
 					var e *Error
 					if !errors.As(err, &e) || !e.Refused() {
 						t.Fatalf("%v", err)
@@ -360,7 +360,7 @@ func TestDurationStepsDownOnce(t *testing.T) {
 	src := testSource
 	src.Duration = 4 * time.Hour
 	inBubble(t, s, func(t *testing.T, m *Manager) {
-		p := provider(t, m, src)
+		p := credentialsOf(t, m, src)
 		for range 100 {
 			if _, err := p.Retrieve(t.Context()); err != nil {
 				t.Fatal(err)
@@ -404,15 +404,15 @@ func readAnew(t *testing.T, mended string, refusal fault) {
 		t.Setenv("AWS_ACCESS_KEY_ID", "")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 		t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
-		p := provider(t, m, testSource)
+		p := credentialsOf(t, m, testSource)
 		_, err := p.Retrieve(t.Context())
 		var e *Error
-		if !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(err.Error(), "put fresh keys into profile default of "+path) {
+		if !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(e.Hint(), "put fresh keys into profile default of "+path) {
 			t.Fatalf("%v", err)
 		}
 		write(mended, secretCanary)
 		dead = false
-		time.Sleep(lookEvery)
+		time.Sleep(checkFilesEvery)
 		if _, err := p.Retrieve(t.Context()); err != nil {
 			t.Fatalf("after the file was rewritten: %v", err)
 		}
@@ -424,17 +424,17 @@ func readAnew(t *testing.T, mended string, refusal fault) {
 func TestDisabledRegionKeepsTheSession(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
-		p := provider(t, m, testSource)
+		p := credentialsOf(t, m, testSource)
 		keys, err := p.Retrieve(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, answer := range []func(string) (int, string){nil, func(string) (int, string) { return 403, errorBody("AccessDenied", "not authorized") }} {
 			s.refuse = answer
-			if v, err := m.verdict(t.Context(), p.(*keyring), keys.AccessKeyID); v != sessionGood || err != nil {
-				t.Errorf("of a key that STS knows the verdict is %d, %v", v, err)
+			if v, err := m.probes.check(t.Context(), p.(*chain), keys.AccessKeyID); v != keyValid || err != nil {
+				t.Errorf("state of a key that STS accepts: %d, %v", v, err)
 			}
-			time.Sleep(2 * rememberProbe)
+			time.Sleep(2 * keepProbe)
 		}
 		if s.assumed != 1 {
 			t.Errorf("%d AssumeRole calls", s.assumed)
@@ -498,13 +498,13 @@ func TestRefusedForTheTimeIsAnOutage(t *testing.T) {
 	})
 }
 
-func TestLeaseTimes(t *testing.T) {
+func TestSessionTimes(t *testing.T) {
 	born := time.Now()
 	for _, c := range []struct{ life, ahead, last time.Duration }{
 		{time.Hour, 10 * time.Minute, time.Minute}, {12 * time.Hour, 10 * time.Minute, time.Minute},
 		{15 * time.Minute, 5 * time.Minute, 90 * time.Second}, {3 * time.Second, time.Second, 300 * time.Millisecond},
 	} {
-		l := newLease(aws.Credentials{}, born, c.life)
+		l := newSession(grant{sent: born, life: c.life})
 		early, late := born.Add(c.life-c.ahead), born.Add(c.life-c.ahead*3/4)
 		if l.refresh.Before(early) || l.refresh.After(late) || !l.urgent.Equal(born.Add(c.life-c.last)) {
 			t.Errorf("life %v: refresh after %v, urgent after %v", c.life, l.refresh.Sub(born), l.urgent.Sub(born))

@@ -6,384 +6,265 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/smithy-go/middleware"
 )
 
-// session provides one source's credentials to all its clients. All fields
-// below src are guarded by the manager's mutex.
+// session is a granted role session with the times at which it is refreshed.
+// They are on the monotonic clock, except expires.
 type session struct {
-	manager *Manager
-	base    *base
-	src     Source
-
-	lease    *lease
-	idle     int       // leases in a row that nobody used, this one included
-	flight   *flight   // the refresh under way
-	failures int       // refreshes in a row
-	retry    time.Time // no refresh before
-	err      error     // why the last refresh failed
-	dropped  time.Time // when a lease was last refused by a service
-	capped   bool      // AWS refused the duration: an hour is asked instead
+	grant
+	refresh time.Time // from then on a refresh runs in the background
+	urgent  time.Time // from then on callers wait for the refresh
+	expires time.Time // on the wall clock, for a machine that was suspended
 }
 
-// lease is a granted session. Its times are on the monotonic clock, but for
-// expires, which a suspended machine needs.
-type lease struct {
-	keys    aws.Credentials
-	born    time.Time
-	life    time.Duration
-	refresh time.Time // ahead of the end: in the background
-	urgent  time.Time // so late that callers wait for the refresh
-	expires time.Time // by the wall clock
-}
-
-// flight is one refresh; done is closed when it has landed.
-type flight struct{ done chan struct{} }
-
-// newLease computes a session's times. Of a life of an hour it is renewed 10
-// minutes ahead, of a short one a third; callers wait in the last minute, of a
-// short life in its last tenth. Jitter only delays.
-func newLease(keys aws.Credentials, born time.Time, life time.Duration) *lease {
-	ahead, last := life/3, life/10
-	if life >= 30*time.Minute {
+// newSession computes the times of a session. One that lives half an hour or more
+// is refreshed 10 minutes ahead of its end and is urgent in its last minute; a
+// shorter one is refreshed in its last third and is urgent in its last tenth.
+// Jitter only delays the refresh.
+func newSession(g grant) *session {
+	ahead, last := g.life/3, g.life/10
+	if g.life >= 30*time.Minute {
 		ahead, last = 10*time.Minute, time.Minute
 	}
 	jitter := time.Duration(rand.Int64N(int64(ahead/4) + 1))
-	return &lease{
-		keys: keys, born: born, life: life,
-		refresh: born.Add(life - ahead + jitter),
-		urgent:  born.Add(life - last),
-		expires: born.Round(0).Add(life),
+	return &session{
+		grant:   g,
+		refresh: g.sent.Add(g.life - ahead + jitter),
+		urgent:  g.sent.Add(g.life - last),
+		expires: g.sent.Round(0).Add(g.life),
 	}
 }
 
-// Format shows the key masked and nothing else, whatever the verb.
-func (l *lease) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "session %s until %s", masked(l.keys.AccessKeyID), l.expires.UTC().Format(time.RFC3339))
+func (s *session) valid(now time.Time) bool {
+	return s != nil && now.Sub(s.sent) < s.life && now.Round(0).Before(s.expires)
 }
 
-// LogValue is what Format shows.
-func (l *lease) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(l)) }
+// refresher keeps the session of one role valid for all its clients.
+type refresher struct {
+	role       *role
+	background *background
+	counters   *counters
+	log        *slog.Logger
 
-// Format shows whose session it is.
-func (s *session) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.src.String()) }
-
-// LogValue is what Format shows.
-func (s *session) LogValue() slog.Value { return slog.StringValue(s.src.String()) }
-
-func (l *lease) valid(now time.Time) bool {
-	return now.Sub(l.born) < l.life && now.Round(0).Before(l.expires)
+	mu         sync.Mutex // guards the fields below; never held across the network
+	session    *session
+	unused     int           // sessions in a row that no caller used, the present one included
+	refreshing chan struct{} // closed when the refresh in flight ends; nil: none is in flight
+	failures   int           // of refreshes in a row
+	retryAt    time.Time     // no refresh before
+	err        error         // of the last refresh
+	droppedAt  time.Time     // when a service last refused a session
 }
 
-// retrieve returns valid credentials, after a refresh if need be.
-func (s *session) retrieve(ctx context.Context) (aws.Credentials, error) {
-	if s.src.RoleARN == "" {
-		return s.retrieveBase(ctx)
+func (r *refresher) source() Source { return r.role.src }
+
+// retrieve returns valid credentials: at once if there are any, otherwise after a
+// refresh. The caller can leave by its own context; the refresh continues for
+// the others.
+func (r *refresher) retrieve(ctx context.Context) (aws.Credentials, error) {
+	reloaded := r.lastError() != nil && r.role.principal.reloadIfChanged(ctx)
+	refreshed := r.request(reloaded)
+	if refreshed != nil {
+		select {
+		case <-refreshed:
+		case <-ctx.Done():
+			return aws.Credentials{}, ctx.Err()
+		}
 	}
-	mended := s.lastError() != nil && s.base.changed(ctx)
-	m := s.manager
-	m.mu.Lock()
-	if mended {
-		s.retry = time.Time{}
-	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current(time.Now())
+}
+
+// request starts a refresh if one is due. It returns the refresh that the caller
+// must wait for, nil if it need not wait.
+func (r *refresher) request(reloaded bool) chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
-	if l := s.lease; l != nil && l.valid(now) {
-		if now.After(l.refresh) && s.flight == nil && now.After(s.retry) {
-			s.startFlight()
+	if reloaded {
+		r.retryAt = time.Time{}
+	}
+	if r.session.valid(now) {
+		if now.After(r.session.refresh) && r.refreshing == nil && now.After(r.retryAt) {
+			r.start()
 		}
-		if now.Before(l.urgent) {
-			defer m.mu.Unlock()
-			return s.outcome(now)
+		if now.Before(r.session.urgent) {
+			return nil
 		}
 	}
-	if s.flight == nil {
-		if now.Before(s.retry) {
-			defer m.mu.Unlock()
-			return s.outcome(now)
+	if r.refreshing == nil {
+		if now.Before(r.retryAt) {
+			return nil
 		}
-		s.startFlight()
+		r.start()
 	}
-	f := s.flight
-	if s.lease != nil {
-		m.stats.Waits++
+	if r.session != nil {
+		r.counters.waits.Add(1)
 	}
-	m.mu.Unlock()
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		return aws.Credentials{}, ctx.Err()
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return s.outcome(time.Now())
+	return r.refreshing
 }
 
-// outcome is what callers get without waiting any longer: a lease that is
-// still valid even if its renewal failed.
-func (s *session) outcome(now time.Time) (aws.Credentials, error) {
-	if s.lease != nil && s.lease.valid(now) {
-		s.idle = 0
-		return s.lease.keys, nil
-	}
-	if s.err == nil {
-		return aws.Credentials{}, &Error{Source: s.src, Err: errors.New("the session ended while it was renewed")}
-	}
-	return aws.Credentials{}, s.err
-}
-
-// ready returns valid credentials if there are any, and has a due refresh begin
-// in the background; nobody waits for it.
-func (s *session) ready(ctx context.Context) (aws.Credentials, error) {
-	if s.src.RoleARN == "" {
-		return s.retrieveBase(ctx)
-	}
-	mended := s.base.changed(ctx)
-	m := s.manager
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// ready returns valid credentials if there are any. It starts a due refresh and
+// does not wait for it.
+func (r *refresher) ready(ctx context.Context) (aws.Credentials, error) {
+	reloaded := r.role.principal.reloadIfChanged(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
-	if s.flight == nil && (mended || now.After(s.retry)) && (s.lease == nil || now.After(s.lease.refresh)) {
-		s.startFlight()
+	due := r.session == nil || now.After(r.session.refresh)
+	if due && r.refreshing == nil && (reloaded || now.After(r.retryAt)) {
+		r.start()
 	}
-	return s.outcome(now)
+	return r.current(now)
 }
 
-// lastError is why the last refresh failed, nil if it did not.
-func (s *session) lastError() error {
-	s.manager.mu.Lock()
-	defer s.manager.mu.Unlock()
-	return s.err
+// current returns the credentials of the session while it is valid, even if its
+// refresh failed. The mutex is held.
+func (r *refresher) current(now time.Time) (aws.Credentials, error) {
+	switch {
+	case r.session.valid(now):
+		r.unused = 0
+		return r.session.keys, nil
+	case r.err == nil:
+		return aws.Credentials{}, &Error{Source: r.role.src, Err: errors.New("the session expired during its refresh")}
+	}
+	return aws.Credentials{}, r.err
 }
 
-// startFlight begins a refresh in the background. The mutex is held.
-func (s *session) startFlight() {
-	m := s.manager
-	f := &flight{done: make(chan struct{})}
-	s.flight = f
-	if m.closed {
-		s.land(nil, &Error{Source: s.src, Err: errors.New("the credential manager is closed")})
-		return
+func (r *refresher) lastError() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// nextRefresh returns when the session is refreshed, and false if it is not
+// valid.
+func (r *refresher) nextRefresh() (time.Time, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.session.valid(time.Now()) {
+		return time.Time{}, false
 	}
-	m.work.Go(func() {
-		ctx, cancel := context.WithTimeout(m.life, m.cfg.RefreshTimeout)
-		defer cancel()
-		l, err := s.assume(ctx)
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		s.land(l, err)
+	return r.session.refresh, true
+}
+
+// start starts a refresh in the background. The mutex is held.
+func (r *refresher) start() {
+	r.refreshing = make(chan struct{})
+	started := r.background.start(func(ctx context.Context) {
+		g, err := r.role.assume(ctx)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.finish(g, err)
 	})
+	if !started {
+		r.finish(grant{}, &Error{Source: r.role.src, Err: errors.New("the credential manager is closed")})
+	}
 }
 
-// mostIdle is how many leases in a row are renewed though nobody used them:
-// calls may take longer than a short session lives.
-const mostIdle = 2
+// maxUnused bounds the sessions in a row that are refreshed although no caller
+// used them: one call may take longer than a short session lives.
+const maxUnused = 2
 
-// refreshAhead renews a lease by the clock, so that callers who come rarely
-// find it renewed as well, until nobody has used the last few.
-func (s *session) refreshAhead(l *lease) {
-	s.manager.mu.Lock()
-	defer s.manager.mu.Unlock()
-	if s.lease != l || s.idle > mostIdle || s.flight != nil || s.manager.closed {
+// refreshAhead refreshes a session by the clock, for callers that come rarely.
+func (r *refresher) refreshAhead(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.session != s || r.unused > maxUnused || r.refreshing != nil || r.background.isClosed() {
 		return
 	}
-	s.startFlight()
+	r.start()
 }
 
-// How long a failed refresh is remembered, so that a hundred callers cause one
-// AssumeRole: refusals for long, outages with backoff.
+// A failed refresh is not repeated for a while, so that a hundred callers cause
+// one AssumeRole: long after a refusal, with backoff after an outage.
 const (
-	rememberRefusal = 30 * time.Second
-	firstBackoff    = 500 * time.Millisecond
-	longestBackoff  = 30 * time.Second
+	retryRefusal = 30 * time.Second
+	firstBackoff = 500 * time.Millisecond
+	maxBackoff   = 30 * time.Second
 )
 
-// land ends the flight. The mutex is held.
-func (s *session) land(l *lease, err error) {
-	log := s.manager.cfg.Log
+// finish ends the refresh in flight. The mutex is held.
+func (r *refresher) finish(g grant, err error) {
 	if err == nil {
-		s.lease, s.err, s.failures, s.retry = l, nil, 0, time.Time{}
-		s.manager.stats.Assumed++
-		s.idle++
-		time.AfterFunc(time.Until(l.refresh), func() { s.refreshAhead(l) })
-		log.Info("credentials refreshed", "source", s.src, "valid_until", l.expires.UTC().Format(time.RFC3339), "life", l.life)
+		r.succeed(newSession(g))
 	} else {
-		s.err = err
-		s.failures++
-		wait := time.Duration(rand.Int64N(int64(min(firstBackoff<<min(s.failures, 10), longestBackoff))))
-		var e *Error
-		if errors.As(err, &e) && e.Refused() {
-			wait = rememberRefusal
-		}
-		s.retry = time.Now().Add(wait)
-		left := time.Duration(0)
-		if s.lease != nil && s.lease.valid(time.Now()) {
-			left = s.lease.life - time.Since(s.lease.born)
-		}
-		level := slog.LevelWarn
-		if s.manager.closed {
-			level = slog.LevelDebug // it was cut off: nobody needs the session any more
-		}
-		log.Log(context.Background(), level, "credentials not refreshed", "source", s.src, "error", err, "valid_for", left.Round(time.Second), "retry_in", wait.Round(time.Millisecond))
+		r.fail(err)
 	}
-	close(s.flight.done)
-	s.flight = nil
+	close(r.refreshing)
+	r.refreshing = nil
 }
 
-// assume gains a session, reading the principal anew once if STS calls it dead.
-func (s *session) assume(ctx context.Context) (*lease, error) {
-	for again := false; ; again = true {
-		signer, key, err := s.signer(ctx)
-		if err != nil {
-			return nil, s.explain(err)
-		}
-		l, err := s.assumeWith(ctx, signer)
-		if err == nil {
-			return l, nil
-		}
-		e := s.refusal(err)
-		if e.person && !again && key != "" && s.base.refused(ctx, key, code(err)) {
-			continue
-		}
-		return nil, e
-	}
+func (r *refresher) succeed(s *session) {
+	r.session, r.err, r.failures, r.retryAt = s, nil, 0, time.Time{}
+	r.unused++
+	r.counters.assumed.Add(1)
+	time.AfterFunc(time.Until(s.refresh), func() { r.refreshAhead(s) })
+	r.log.Info("credentials refreshed", "source", r.role.src, "valid_until", s.expires.UTC().Format(time.RFC3339), "life", s.life)
 }
 
-// signer is the configuration that AssumeRole is called with, and its key: the
-// principal's, or that of the role on the way.
-func (s *session) signer(ctx context.Context) (aws.Config, string, error) {
-	cfg := s.base.config()
-	if s.src.Via != "" {
-		k, err := s.manager.keyring(ctx, []Source{s.src.first()})
-		if err != nil {
-			return cfg, "", err
-		}
-		k.carry(&cfg)
-		_, err = k.Retrieve(ctx)
-		return cfg, "", err
-	}
-	keys, err := s.base.keys(ctx)
-	if err != nil {
-		return cfg, "", err
-	}
-	cfg.Credentials = credentials.StaticCredentialsProvider{Value: keys}
-	return cfg, keys.AccessKeyID, nil
-}
-
-// explain puts an error of the link before into one of this source, as final
-// as that was.
-func (s *session) explain(err error) error {
+func (r *refresher) fail(err error) {
+	now := time.Now()
+	r.err = err
+	r.failures++
+	wait := time.Duration(rand.Int64N(int64(min(firstBackoff<<min(r.failures, 10), maxBackoff))))
 	var e *Error
-	if !errors.As(err, &e) {
-		return &Error{Source: s.src, Err: err}
+	if errors.As(err, &e) && e.Refused() {
+		wait = retryRefusal
 	}
-	return &Error{Source: s.src, Err: e, refused: e.refused, person: e.person}
+	r.retryAt = now.Add(wait)
+	left := time.Duration(0)
+	if s := r.session; s.valid(now) {
+		left = s.life - now.Sub(s.sent)
+	}
+	level := slog.LevelWarn
+	if r.background.isClosed() { // which cut the refresh off
+		level = slog.LevelDebug
+	}
+	r.log.Log(context.Background(), level, "credentials not refreshed", "source", r.role.src, "error", err,
+		"valid_for", left.Round(time.Second), "retry_in", wait.Round(time.Millisecond))
 }
 
-func isTimeout(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+func (r *refresher) held(_ context.Context, key string) (aws.Credentials, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.session == nil || r.session.keys.AccessKeyID != key {
+		return aws.Credentials{}, false
+	}
+	return r.session.keys, true
 }
 
-// assumeWith calls AssumeRole, with an hour once AWS has refused a longer
-// session for the role's maximum or for role chaining.
-func (s *session) assumeWith(ctx context.Context, base aws.Config) (*lease, error) {
-	l, err := s.assumeFor(ctx, base, s.duration())
-	if code(err) == "ValidationError" && strings.Contains(err.Error(), "DurationSeconds exceeds") && s.duration() > time.Hour {
-		s.manager.cfg.Log.Warn("AWS refused the session duration; asking for 1h from now on", "source", s.src, "asked", s.src.Duration)
-		s.manager.mu.Lock()
-		s.capped = true
-		s.manager.mu.Unlock()
-		return s.assumeFor(ctx, base, time.Hour)
-	}
-	return l, err
-}
-
-func (s *session) duration() time.Duration {
-	s.manager.mu.Lock()
-	defer s.manager.mu.Unlock()
-	if s.capped {
-		return time.Hour
-	}
-	return s.src.Duration
-}
-
-func (s *session) assumeFor(ctx context.Context, base aws.Config, duration time.Duration) (*lease, error) {
-	if base.Region == "" {
-		base.Region = "us-east-1"
-	}
-	in := &sts.AssumeRoleInput{
-		RoleArn: &s.src.RoleARN, RoleSessionName: &s.src.SessionName,
-		DurationSeconds: aws.Int32(int32(duration / time.Second)),
-	}
-	if s.src.ExternalID != "" {
-		in.ExternalId = &s.src.ExternalID
-	}
-	born := time.Now() // the session lives from when it was asked for, at the latest
-	out, err := sts.NewFromConfig(base).AssumeRole(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	keys, arn, err := sessionOf(out)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.checkAccount(arn); err != nil {
-		return nil, err
-	}
-	life := min(duration, granted(keys.Expires, out.ResultMetadata, born))
-	if life <= 0 {
-		return nil, fmt.Errorf("AssumeRole: the session was over at %s, before it began: is a clock wrong?", keys.Expires.UTC().Format(time.RFC3339))
-	}
-	return newLease(keys, born, life), nil
-}
-
-// sessionOf takes an answer apart. One that lacks a part, such as what a proxy
-// puts in its place with status 200, is no session.
-func sessionOf(out *sts.AssumeRoleOutput) (keys aws.Credentials, arn string, err error) {
-	c, user := out.Credentials, out.AssumedRoleUser
-	if c == nil || user == nil || c.Expiration == nil {
-		return keys, "", errors.New("AssumeRole: the answer holds no session")
-	}
-	keys = aws.Credentials{
-		AccessKeyID: aws.ToString(c.AccessKeyId), SecretAccessKey: aws.ToString(c.SecretAccessKey),
-		SessionToken: aws.ToString(c.SessionToken), Source: "cwharvest", CanExpire: true, Expires: *c.Expiration,
-	}
-	arn = aws.ToString(user.Arn)
-	if !keys.HasKeys() || keys.SessionToken == "" || arn == "" {
-		return keys, "", errors.New("AssumeRole: the answer lacks a part of the session")
-	}
-	return keys, arn, nil
-}
-
-// granted is how long AWS lets a session live from when it was sent for. By
-// the answer's Date when the local clock is off; Date has whole seconds, so a
-// clock that agrees with it tells better.
-func granted(expiration time.Time, answer middleware.Metadata, sent time.Time) time.Duration {
-	const agree = 2 * time.Second
-	date, ok := awsmiddleware.GetServerTime(answer)
-	if ok && sent.Sub(date).Abs() > agree {
-		return expiration.Sub(date)
-	}
-	return expiration.Sub(sent)
-}
-
-// checkAccount refuses a session of another account: it would harvest emptiness.
-func (s *session) checkAccount(arn string) error {
-	fields := strings.Split(arn, ":")
-	if s.src.Account == "" || len(fields) > 4 && fields[4] == s.src.Account {
+// drop removes the session with a key, unless it has been replaced already: a
+// hundred refusals of one key cause one refresh. If AWS refuses a session right
+// after another, drop fails, since asking STS again and again would not help.
+func (r *refresher) drop(_ context.Context, key, _ string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.session
+	if s == nil || s.keys.AccessKeyID != key {
 		return nil
 	}
-	return &wrongAccount{want: s.src.Account, arn: arn}
+	age, young := time.Since(s.sent), min(time.Minute, s.life/10)
+	if age < young && time.Since(r.droppedAt) < time.Minute {
+		return &Error{Source: r.role.src, Err: errors.New("AWS refused a session right after its refresh")}
+	}
+	r.session, r.droppedAt = nil, time.Now()
+	r.log.Warn("session refused before its time", "source", r.role.src, "key", masked(key), "age", age.Round(time.Second))
+	return nil
 }
 
-type wrongAccount struct{ want, arn string }
-
-func (e *wrongAccount) Error() string {
-	return fmt.Sprintf("the session is %s, not of account %s", e.arn, e.want)
+func (r *refresher) identify(ctx context.Context, keys aws.Credentials) error {
+	_, err := r.role.principal.identify(ctx, keys)
+	return err
 }
+
+// Format prints the source and nothing else, whatever the verb.
+func (r *refresher) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.role.src.String()) }
+
+// LogValue returns what Format prints.
+func (r *refresher) LogValue() slog.Value { return slog.StringValue(r.role.src.String()) }

@@ -20,8 +20,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"cwharvest/creds/wire"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -32,29 +33,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-func TestInTheClear(t *testing.T) {
-	for text, clear := range map[string]bool{
-		"https://aws.example.com": false, "http://127.0.0.1:4566": false, "http://127.8.8.8": false, "http://localhost:4566": false,
-		"http://[::1]:4566": false, "http://[::ffff:127.0.0.1]:4566": false,
-		"http://aws.example.com": true, "http://localhost.evil.com": true, "http://127.0.0.1.nip.io": true, "http://127.0.0.1@evil.com": true,
-		"http://2130706433": true, "http://0x7f000001": true, "http://0177.0.0.1": true, "http://127.1": true, "http://localhost.": true,
-		"http://0.0.0.0": true, "http://[::]": true, "http://10.0.0.1": true, "http://169.254.169.254": true, "http://[::1%25eth0]": true,
-		"HTTP://evil.com": true, "http://[::ffff:10.0.0.1]": true, "http://127.0.0.1%2eevil.com": true,
-	} {
-		err := CheckEndpoint(text)
-		if got := errors.As(err, new(*ClearError)); got != clear {
-			// What is no address at all is refused as well.
-			if _, parse := url.Parse(text); parse == nil || got {
-				t.Errorf("%s: %v", text, err)
-			}
-		}
-	}
-	for _, text := range []string{"aws.example.com", "localhost:4566", "ftp://127.0.0.1", "http://", "https:", "http:///x", "file:///etc/passwd"} {
-		if CheckEndpoint(text) == nil {
-			t.Errorf("%q passes for an address", text)
-		}
-	}
-}
+// Link-local hosts of container credentials (ECS, EKS) and of instance metadata.
+var (
+	containerHosts = []string{"169.254.170.2", "169.254.170.23", "fd00:ec2::23"}
+	instanceHosts  = []string{"169.254.169.254", "fd00:ec2::254"}
+)
 
 // TestContainerCredentials asks where ECS and EKS keep a container's
 // credentials, in the clear, and nothing else there.
@@ -66,7 +49,7 @@ func TestContainerCredentials(t *testing.T) {
 			asked, calls := 0, false
 			client := clientFunc(func(r *http.Request) (*http.Response, error) {
 				asked++
-				switch own := slices.Contains(ofContainer, r.URL.Hostname()); {
+				switch own := slices.Contains(containerHosts, r.URL.Hostname()); {
 				case own:
 				case calls:
 					return answer(r, 200, "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>"), nil
@@ -94,7 +77,7 @@ func TestContainerCredentials(t *testing.T) {
 				t.Fatalf("%s after %d calls: %v", keys.AccessKeyID, asked, err)
 			}
 			for service, err := range callAll(t, cfg) {
-				if !errors.As(err, new(*ClearError)) {
+				if !errors.As(err, new(*wire.PlainHTTPError)) {
 					t.Errorf("%s: %v", service, err)
 				}
 			}
@@ -116,10 +99,10 @@ func TestContainerCredentials(t *testing.T) {
 // host.
 func TestContainerIsAskedItself(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
-	for _, host := range append(ofContainer, metadata...) {
+	for _, host := range slices.Concat(containerHosts, instanceHosts) {
 		r := &http.Request{URL: &url.URL{Scheme: "http", Host: net.JoinHostPort(host, "80")}}
 		t.Setenv("HTTP_PROXY", "http://proxy.example.com")
-		if proxy, err := newTransport().GetTransport().Proxy(r); proxy != nil || err != nil {
+		if proxy, err := wire.NewTransport().GetTransport().Proxy(r); proxy != nil || err != nil {
 			t.Errorf("%s is asked by %v: %v", host, proxy, err)
 		}
 	}
@@ -146,21 +129,6 @@ func TestContainerIsAskedItself(t *testing.T) {
 	}
 }
 
-// TestTagsAreCounted: what is short in bytes may be long in structures.
-func TestTagsAreCounted(t *testing.T) {
-	for text, fits := range map[string]bool{
-		strings.Repeat("<item/>", mostOfTags/8): true, strings.Repeat("<item/>", mostOfTags/8+100): false,
-		strings.Repeat("<a>b</a>", mostOfTags/2): true, strings.Repeat("<a>b</a>", mostOfTags/2+1): false,
-	} {
-		body := boundBody(&http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(text))}, "DescribeInstances")
-		n, err := io.Copy(io.Discard, body)
-		var long *TooLongError
-		if errors.As(err, &long) == fits || fits && n != int64(len(text)) {
-			t.Errorf("%.10s..., %d bytes: %d read, %v", text, len(text), n, err)
-		}
-	}
-}
-
 // TestProcessThatSaysMore has a credential_process print a line before its keys:
 // the SDK's error holds all of it.
 func TestProcessThatSaysMore(t *testing.T) {
@@ -177,7 +145,7 @@ func TestProcessThatSaysMore(t *testing.T) {
 	m := NewManager(c)
 	defer m.Close()
 	_, err := m.Principal(t.Context(), Source{Profile: "p"})
-	if err == nil || !strings.Contains(err.Error(), "credential_process printed something else") {
+	if err == nil || !strings.Contains(err.Error(), "credential_process did not print exactly one JSON object") {
 		t.Errorf("%v", err)
 	}
 	for _, secret := range []string{secretCanary, tokenCanary} {
@@ -212,7 +180,7 @@ func callAll(t *testing.T, cfg aws.Config) map[string]error {
 	_, cwErr := cloudwatch.NewFromConfig(cfg).GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{StartTime: &time.Time{}, EndTime: &time.Time{}, MetricDataQueries: []types.MetricDataQuery{}})
 	object, s3Err := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }).GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("b"), Key: aws.String("k")})
 	if s3Err == nil {
-		_, err := io.CopyN(io.Discard, object.Body, mostOfOther+1)
+		_, err := io.CopyN(io.Discard, object.Body, (8<<20)+1)
 		s3Err = errors.Join(err, object.Body.Close())
 	}
 	return map[string]error{"sts": stsErr, "ec2": ec2Err, "cloudwatch": cwErr, "s3": s3Err}
@@ -239,7 +207,7 @@ func TestNothingIsSentInTheClear(t *testing.T) {
 				t.Fatal(err)
 			}
 			for service, err := range callAll(t, cfg) {
-				if !errors.As(err, new(*ClearError)) {
+				if !errors.As(err, new(*wire.PlainHTTPError)) {
 					t.Errorf("%s: %v", service, err)
 				}
 			}
@@ -278,7 +246,7 @@ func TestRoleOfAProfileIsNotAskedInTheClear(t *testing.T) {
 	}
 	_, err = cfg.Credentials.Retrieve(t.Context())
 	var e *Error
-	if !errors.As(err, new(*ClearError)) || !errors.As(err, &e) || !e.Refused() || e.NeedsPerson() {
+	if !errors.As(err, new(*wire.PlainHTTPError)) || !errors.As(err, &e) || !e.Refused() || e.NeedsPerson() {
 		t.Errorf("%v", err)
 	}
 }
@@ -324,7 +292,8 @@ func TestTLS(t *testing.T) {
 		return err
 	}
 	t.Run("unknown CA", func(t *testing.T) {
-		if err := ask(t); err == nil || !strings.Contains(err.Error(), "AWS_CA_BUNDLE") {
+		var e *wire.CertificateError
+		if err := ask(t); !errors.As(err, &e) || !strings.Contains(e.Hint(), "AWS_CA_BUNDLE") {
 			t.Errorf("%v", err)
 		}
 	})
@@ -349,7 +318,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	if c := newTransport().GetTransport().TLSClientConfig; c.InsecureSkipVerify || c.MinVersion < tls.VersionTLS12 {
+	if c := wire.NewTransport().GetTransport().TLSClientConfig; c.InsecureSkipVerify || c.MinVersion < tls.VersionTLS12 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -383,7 +352,7 @@ func TestAnswersAreBounded(t *testing.T) {
 			}
 			for service, err := range callAll(t, cfg) {
 				// An object may be as long as it says, and is not decompressed.
-				if service != "s3" && !errors.As(err, new(*TooLongError)) || service == "s3" && name == "endless" && err == nil {
+				if service != "s3" && !errors.As(err, new(*wire.TooLongError)) || service == "s3" && name == "endless" && err == nil {
 					t.Errorf("%s: %.300v", service, err)
 				}
 			}
@@ -425,23 +394,6 @@ func endless(w io.Writer) {
 		}
 	}
 }
-
-func TestSlowAnswersEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		body := boundBody(&http.Response{StatusCode: 200, Body: drip{}}, "GetMetricData")
-		began := time.Now()
-		_, err := io.Copy(io.Discard, body)
-		if took := time.Since(began); err == nil || took < slowAfter || took > 2*slowAfter {
-			t.Errorf("%v after %v", err, took)
-		}
-	})
-}
-
-// drip gives a byte every ten seconds.
-type drip struct{}
-
-func (drip) Read(p []byte) (int, error) { time.Sleep(10 * time.Second); return 1, nil }
-func (drip) Close() error               { return nil }
 
 type clientFunc func(*http.Request) (*http.Response, error)
 

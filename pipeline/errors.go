@@ -153,8 +153,15 @@ func noSuchHost(err error) string {
 }
 
 // shortError is an error without the SDK's layers, in one line: "GetMetricData:
-// code: message".
-func shortError(err error) string { return strings.ReplaceAll(withoutLayers(err), "\n", " ") }
+// code: message", followed by the hint if the error has one.
+func shortError(err error) string {
+	text := withoutLayers(err)
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		text += "; " + hinted.Hint()
+	}
+	return strings.ReplaceAll(text, "\n", " ")
+}
 
 func withoutLayers(err error) string {
 	var cred credentialError

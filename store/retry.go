@@ -56,13 +56,18 @@ func retryTransient(ctx context.Context, tell func(error), do func() error) erro
 func (j *Job) troubled(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	reason := err.Error()
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		reason += "; " + hinted.Hint()
+	}
 	since := time.Now().UTC()
 	if j.trouble == nil {
-		j.dir.log.Warn("writing waits and is tried again", "error", err)
+		j.dir.log.Warn("writing waits and is tried again", "error", reason)
 	} else {
 		since = j.trouble.Since
 	}
-	j.trouble = &record.Trouble{Reason: err.Error(), Since: since}
+	j.trouble = &record.Trouble{Reason: reason, Since: since}
 }
 
 func (j *Job) relieved() {

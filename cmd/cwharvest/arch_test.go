@@ -17,7 +17,7 @@ var mayImport = map[string]struct {
 	reason  string
 }{
 	"cwharvest/cmd/awssim": {[]string{"cwharvest/pipeline/awssim"}, "serves the simulated AWS, nothing else"},
-	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/cmd/cwharvest/demo", "cwharvest/cmd/cwharvest/human", "cwharvest/creds", "cwharvest/pipeline",
+	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/cmd/cwharvest/demo", "cwharvest/cmd/cwharvest/human", "cwharvest/creds", "cwharvest/creds/wire", "cwharvest/pipeline",
 		"cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/config", "cwharvest/store", "cwharvest/store/check", "cwharvest/store/durable", "cwharvest/store/encode",
 		"cwharvest/store/place", "cwharvest/store/record"}, "wires everything; knows AWS, not the simulated one"},
 	"cwharvest/cmd/cwharvest/demo": {[]string{"cwharvest/cmd/cwharvest/human", "cwharvest/pipeline/awssim", "cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/config", "cwharvest/store/record"},
@@ -27,7 +27,8 @@ var mayImport = map[string]struct {
 	"cwharvest/pipeline/config":     {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/store", "cwharvest/store/encode", "cwharvest/store/place", "cwharvest/store/record"}, "freezes what was asked into the store's specification"},
 	"cwharvest/pipeline/awssim":     {nil, "a leaf, like net/http/httptest"},
 	"cwharvest/pipeline/flat":       {nil, "decodes one kind of answer"},
-	"cwharvest/creds":               {nil, "knows AWS credentials and nothing of harvesting"},
+	"cwharvest/creds":               {[]string{"cwharvest/creds/wire"}, "knows AWS credentials and nothing of harvesting"},
+	"cwharvest/creds/wire":          {nil, "guards the HTTP of AWS clients; knows no credentials"},
 	"cwharvest/store": {[]string{"cwharvest/store/durable", "cwharvest/store/encode", "cwharvest/store/place", "cwharvest/store/record"},
 		"the one writer of a harvest directory; knows nothing of CloudWatch"},
 	"cwharvest/store/check": {[]string{"cwharvest/store/durable", "cwharvest/store/encode", "cwharvest/store/place", "cwharvest/store/record"},

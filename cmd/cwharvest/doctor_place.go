@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -131,7 +132,7 @@ func placeFinding(err error) Finding {
 	}
 	f := finding(err)
 	f.Message = err.Error()
-	if text := place.Remedy(err); text != "" {
+	if text := cmp.Or(carriedHint(err), place.Remedy(err)); text != "" {
 		f.Message += "; " + text
 	}
 	return f

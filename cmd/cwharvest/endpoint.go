@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 
-	"cwharvest/creds"
+	"cwharvest/creds/wire"
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
 
@@ -17,11 +17,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// Signed requests go in the clear to this machine only. The credential manager
-// refuses each that would not; what is known before is refused before anything
-// is done.
-
-// checkEndpoints refuses what the command line and the environment say.
+// checkEndpoints refuses plain http to other machines in the command line and in
+// the environment. The wire guards refuse each such call as well, but only once
+// the run has begun.
 func (f *runFlags) checkEndpoints(s *config.Config) error {
 	if err := checkEndpoint(s, f.origin("endpoint-url"), f.endpointURL); err != nil {
 		return err
@@ -42,15 +40,15 @@ func checkEndpoint(s *config.Config, name, text string) error {
 	if text == "" {
 		return nil
 	}
-	err := creds.CheckEndpoint(text)
-	if err == nil || s.InsecureEndpoint && errors.As(err, new(*creds.ClearError)) {
+	err := wire.CheckEndpoint(text)
+	if err == nil || s.InsecureEndpoint && errors.As(err, new(*wire.PlainHTTPError)) {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// checkConfigured refuses what the profiles of accounts say. One that cannot be
-// read is the trouble of its targets.
+// checkConfigured refuses plain http to other machines in the profiles of
+// accounts. It skips a profile that cannot be read, since only its targets fail.
 func (r *runner) checkConfigured(ctx context.Context, accounts []account) error {
 	for _, principal := range principalsOf(accounts) {
 		cfg, err := r.creds.Config(ctx, "", principal)
@@ -66,7 +64,8 @@ func (r *runner) checkConfigured(ctx context.Context, accounts []account) error 
 	return nil
 }
 
-// endpointsOf are what the services are called by instead of AWS's own names.
+// endpointsOf returns the endpoints that a configuration names instead of AWS's;
+// nil where it names none.
 func endpointsOf(cfg aws.Config) []*string {
 	return []*string{
 		sts.NewFromConfig(cfg).Options().BaseEndpoint, ec2.NewFromConfig(cfg).Options().BaseEndpoint,

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"cwharvest/creds"
+	"cwharvest/creds/wire"
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
@@ -61,7 +62,7 @@ func exitCodeOfOne(err error) int {
 		credentials *creds.Error
 		usage       usageError
 		configured  *config.Error
-		clear       *creds.ClearError
+		plainHTTP   *wire.PlainHTTPError
 		locked      *record.LockedError
 		claimed     *store.ClaimedError
 		divided     *record.ShardError
@@ -82,7 +83,7 @@ func exitCodeOfOne(err error) int {
 		return exitCredentials
 	case errors.As(err, &outcome):
 		return outcome.code
-	case errors.As(err, &usage), errors.As(err, &configured), errors.As(err, &claimed), errors.As(err, &divided), errors.As(err, &clear):
+	case errors.As(err, &usage), errors.As(err, &configured), errors.As(err, &claimed), errors.As(err, &divided), errors.As(err, &plainHTTP):
 		return exitUsage
 	case errors.As(err, &locked):
 		return exitLocked

@@ -115,7 +115,7 @@ var situations = []situation{
 	// Credentials.
 	{"no region", "plan", "AWS_REGION=", 2, "give --region, regions in the file, AWS_REGION or one in the profile"},
 	{"no credentials", "plan", "AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY=", 4, "log in (aws sso login, aws configure), export AWS_PROFILE, or attach a role"},
-	{"a wrong key", "plan", "AWS_SECRET_ACCESS_KEY=wrong", 4, "the keys are wrong, or this machine's clock is: renew them, or set it"},
+	{"a wrong key", "plan", "AWS_SECRET_ACCESS_KEY=wrong", 4, "replace the keys, or set this machine's clock"},
 	{"no such profile", "plan --profile nobody", "", 4, "check AWS_PROFILE, AWS_CONFIG_FILE and the files they name"},
 	{"nobody mends them", "run --dir waits --wait-for-credentials 1ms", "AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY=", 4, "log in (aws sso login, aws configure)"},
 }

@@ -52,7 +52,7 @@ func TestHouse(t *testing.T) {
 // houseLimits caps a package; a new package gets the default. A cap is raised only with the reason beside it.
 var houseLimits = map[string]houseLimit{
 	"cwharvest/cmd/cwharvest":   {files: 44, back: 28},
-	"cwharvest/creds":           {files: 20, exported: 60, back: 13},
+	"cwharvest/creds":           {files: 20, exported: 60, back: 0},
 	"cwharvest/pipeline":        {files: 20, exported: 60, back: 9},
 	"cwharvest/pipeline/awssim": {files: 20, exported: 60, back: 12},
 	"cwharvest/store":           {files: 21, exported: 60, back: 10},

@@ -38,7 +38,7 @@ func morning() *record.Status {
 		record.TargetDetail{New: true, Since: now, Instances: &record.InstanceCounts{}})
 	detail("444433332222", "eu-west-1", "waiting", "outage", "role arn:aws:iam::444433332222:role/metrics-reader: request send failed, Post https://sts.amazonaws.com: timeout",
 		record.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
-	detail("555566667777", "eu-west-1", "waiting", "credentials", "role arn:aws:iam::555566667777:role/metrics-reader: STS AssumeRole: ExpiredToken: over; profile sso is over: run: aws sso login --profile sso; the run goes on by itself",
+	detail("555566667777", "eu-west-1", "waiting", "credentials", "role arn:aws:iam::555566667777:role/metrics-reader: profile sso has expired: STS AssumeRole: ExpiredToken: over; run: aws sso login --profile sso; the run continues by itself",
 		record.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
 	return s
 }
@@ -64,8 +64,8 @@ cost       $0.5100 of $0.7700   (worst case $1.01 of $1.54; limit $25.00)
 sessions   198 open, 2,310 assumed, next refresh 02:00:04, 0 expired calls
 
 WAITING  444433332222/eu-west-1  outage since 02:00:04, retry in 20s: request s…
-WAITING  555566667777/eu-west-1  credentials since 02:00:04, retry in 20s: Assu…
-  fix:   profile sso is over: run: aws sso login --profile sso
+WAITING  555566667777/eu-west-1  credentials since 02:00:04, retry in 20s: prof…
+  fix:   run: aws sso login --profile sso
 DENIED   888899990000/me-south-1  GetMetricData: AccessDenied  ** NEW **
   fix:   cwharvest policy -c FILE --only 888899990000
 DENIED   777788889999 12 regions  AssumeRole: AccessDenied (tolerated, day 12)

@@ -49,7 +49,7 @@ func printTrouble(line func(string, ...any), s *record.Status, width int) {
 // fix returns the remedy for a new denial, or for a wait that only a person can end.
 func (t trouble) fix() string {
 	if t.state == "WAITING" {
-		text := strings.TrimSuffix(t.reason, "; the run goes on by itself")
+		text := strings.TrimSuffix(t.reason, "; the run continues by itself")
 		at := strings.LastIndex(text, "; ")
 		if t.class != "credentials" || at < 0 {
 			return ""

@@ -71,7 +71,7 @@ func TestFallsBackAndReturns(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		expect("over", 1, 1)
 		s.deny(testSource.RoleARN, false)
-		time.Sleep(rememberRefusal + time.Second)
+		time.Sleep(retryRefusal + time.Second)
 		expect("works again, in the background", 1, 1)
 		time.Sleep(time.Second)
 		expect("back", 2, 0)
@@ -112,7 +112,7 @@ func TestProfileFallsBack(t *testing.T) {
 			t.Errorf("an expired key was used %d times in an hour", refusals)
 		}
 		rewrite(t, path, keys+fresh+"\n# mended\n")
-		time.Sleep(lookEvery)
+		time.Sleep(checkFilesEvery)
 		if err := ask(); err != nil || m.Stats().Fallbacks != 0 {
 			t.Errorf("after the file was rewritten: %d fallbacks in use, %v", m.Stats().Fallbacks, err)
 		}
@@ -138,7 +138,7 @@ func TestErrorsOfAllLinks(t *testing.T) {
 		s.account = "" // GetCallerIdentity tells 111122223333
 		other := elsewhere
 		other.Account = "444455556666"
-		if err := callWith(t, m, other); !errors.As(err, &e) || !e.Refused() || !strings.Contains(err.Error(), "not of account 444455556666") {
+		if err := callWith(t, m, other); !errors.As(err, &e) || !e.Refused() || !strings.Contains(err.Error(), "not to account 444455556666") {
 			t.Errorf("a profile of another account: %v", err)
 		}
 	})
@@ -190,7 +190,7 @@ func TestFilesAreReadWhenTheyChange(t *testing.T) {
 		src := Source{Profile: "night"}
 		for range 20 {
 			var e *Error
-			if err := call(t, m, src); !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(err.Error(), "profile night of "+path) {
+			if err := call(t, m, src); !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(e.Hint(), "profile night of "+path) {
 				t.Fatalf("%v", err)
 			}
 			time.Sleep(time.Second)
@@ -199,7 +199,7 @@ func TestFilesAreReadWhenTheyChange(t *testing.T) {
 			t.Errorf("an expired key was used %d times", refusals)
 		}
 		rewrite(t, path, "[night]\naws_access_key_id = "+fresh+"\naws_secret_access_key = SECRET\n# longer\n")
-		time.Sleep(lookEvery)
+		time.Sleep(checkFilesEvery)
 		if err := call(t, m, src); err != nil {
 			t.Errorf("after the file was rewritten: %v", err)
 		}
@@ -220,8 +220,8 @@ func TestMFAIsRefused(t *testing.T) {
 }
 
 // Sources that differ in anything, be it only the account that is demanded, do
-// not share a keyring.
-func TestKeyringsAreApart(t *testing.T) {
+// not share a chain.
+func TestChainsAreSeparate(t *testing.T) {
 	s := &fakeSTS{life: time.Hour, account: "999999999999"}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
 		anybody := testSource
@@ -247,14 +247,15 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		if _, err := cfg.Credentials.Retrieve(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		k := cfg.Credentials.(*keyring)
+		c := cfg.Credentials.(*chain)
+		r := c.providers[0].(*refresher)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-			for _, value := range []any{k, k.links[0], k.links[0].lease} {
+			for _, value := range []any{c, r, r.session, r.session.grant} {
 				if text := fmt.Sprintf(verb, value); strings.Contains(text, "CANARY") {
 					t.Errorf("%s of %T: %s", verb, value, text)
 				}
 			}
 		}
-		m.cfg.Log.Info("all of them", "keyring", k, "session", k.links[0], "lease", k.links[0].lease, "source", testSource)
+		m.cfg.Log.Info("all of them", "chain", c, "refresher", r, "session", r.session, "grant", r.session.grant, "source", testSource)
 	})
 }

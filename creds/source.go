@@ -1,0 +1,81 @@
+package creds
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// Source names the credentials of a target. Targets with equal sources share
+// one session.
+type Source struct {
+	Profile      string // shared-config profile; empty: the SDK's default chain
+	InstanceRole bool   // the machine's own role, instead of a profile or the chain
+
+	// Via is a role to assume first, which then assumes RoleARN. AWS limits a
+	// session that was assumed by another session to one hour (STS API reference,
+	// AssumeRole).
+	Via, ViaExternalID string
+
+	RoleARN     string        // to assume; empty: the principal itself
+	ExternalID  string        // sent with AssumeRole
+	SessionName string        // default "cwharvest"
+	Duration    time.Duration // requested from AssumeRole, 15m..12h; default 1h
+	Account     string        // account that the session must belong to; empty: any
+}
+
+// String names the source for messages. External ids are shared in confidence
+// and stay out of it.
+func (s Source) String() string {
+	switch {
+	case s.Via != "":
+		return "role " + s.RoleARN + " via " + s.Via
+	case s.RoleARN != "":
+		return "role " + s.RoleARN
+	case s.InstanceRole:
+		return "the instance role"
+	case s.Profile != "":
+		return "profile " + s.Profile
+	}
+	return "the default credential chain"
+}
+
+// LogValue returns String, so that no log shows an external id.
+func (s Source) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// principal returns the source that signs the first AssumeRole.
+func (s Source) principal() Source { return Source{Profile: s.Profile, InstanceRole: s.InstanceRole} }
+
+// viaRole returns the source of the intermediate role.
+func (s Source) viaRole() Source {
+	p := s.principal()
+	p.RoleARN, p.ExternalID, p.SessionName, p.Duration = s.Via, s.ViaExternalID, s.SessionName, s.Duration
+	return p
+}
+
+// withDefaults returns the source as AssumeRole is called for it.
+func (s Source) withDefaults() Source {
+	if s.SessionName == "" {
+		s.SessionName = "cwharvest"
+	}
+	if s.Duration == 0 {
+		s.Duration = time.Hour
+	}
+	if s.Via != "" {
+		s.Duration = min(s.Duration, time.Hour)
+	}
+	return s
+}
+
+// masked returns as much of an access key id as may be shown.
+func masked(key string) string {
+	if len(key) < 8 {
+		return "..."
+	}
+	return key[:4] + "..." + key[len(key)-4:]
+}
+
+func sameKeys(a, b aws.Credentials) bool {
+	return a.AccessKeyID == b.AccessKeyID && a.SecretAccessKey == b.SecretAccessKey
+}
