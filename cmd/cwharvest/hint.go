@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"cwharvest/pipeline/config"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 )
@@ -16,6 +17,9 @@ import (
 func hint(err error) string {
 	if carried := carriedHint(err); carried != "" {
 		return carried
+	}
+	if remedy := configRemedy(err); remedy != "" {
+		return remedy
 	}
 	var file *fs.PathError
 	onPath := errors.As(err, &file)
@@ -34,6 +38,21 @@ func hint(err error) string {
 		return "name a free address of this machine, such as 127.0.0.1:9464"
 	case exitCode(err) == exitFatal && !strings.ContainsAny(err.Error(), ";`"):
 		return "run it again; if the error persists, check the directory: cwharvest verify"
+	}
+	return ""
+}
+
+// configRemedy returns the hint for an error of the configuration whose remedy is a command.
+func configRemedy(err error) string {
+	var configured *config.Error
+	if !errors.As(err, &configured) {
+		return ""
+	}
+	switch configured.Remedy {
+	case config.CreateFile:
+		return "create it with: cwharvest init " + configured.File
+	case config.ShowExample:
+		return "see every key in its place with: cwharvest init -"
 	}
 	return ""
 }

@@ -22,7 +22,7 @@ type situation struct {
 	want string // what to do next, as it is told
 }
 
-const asked = "-c right.yaml " // a specification that is right
+const asked = "-c right.yaml " // a valid configuration
 
 var situations = []situation{
 	// The command line.
@@ -32,20 +32,20 @@ var situations = []situation{
 	{"an argument too many", "run right.yaml", "", 2, "see cwharvest run --help"},
 	{"no such flag", "plan --perid 5m", "", 2, `unknown flag: --perid (did you mean "--period"?); see cwharvest plan --help`},
 	{"not a number", "run --concurrency many", "", 2, "see cwharvest run --help"},
-	{"a duration", "run --last soon", "", 2, `--last: duration "soon": write 300, 5m, 24h or 7d`},
+	{"a duration", "run --last soon", "", 2, `--last: duration "soon" is not valid; write 300, 5m, 24h or 7d`},
 	{"a time", "run --from monday --to friday", "", 2, "write 2026-11-01, 2026-11-01T06:00 or 2026-11-01T06:00:00Z"},
 	{"half a range", "run --from 2026-11-01", "", 2, "--from and --to go together"},
 	{"two ranges", "run --last 24h --range yesterday", "", 2, "use one of --range, --last"},
 	{"less than a period", "run --last 1m", "", 2, "write 24h or 7d"},
-	{"a night to come", "run --night 2999-01-01", "", 2, "run again then, or name an earlier one"},
+	{"a night to come", "run --night 2999-01-01", "", 2, "run again then, or name an earlier night"},
 	{"a night long ago", "run --night 2001-01-01", "", 2, "begin after 2"},
 	{"no night", "run --night monday", "", 2, "write a UTC day, such as 2026-11-20"},
 	{"a period", "run --period 90", "", 2, "use a multiple of 60 seconds"},
 	{"a misspelt metric", "run --metric CPUUtilisation", "", 2, `did you mean "CPUUtilization"?`},
-	{"an unknown metric", "run --metric Frobs", "", 2, "--allow-unknown-metric asks for it all the same"},
+	{"an unknown metric", "run --metric Frobs", "", 2, "set allow_unknown_metric to request it anyway"},
 	{"a misspelt statistic", "run --stat Averge", "", 2, `did you mean "Average"?`},
 	{"no dimensions", "run --namespace AWS/RDS --metric CPUUtilization", "", 2, "such as dimensions: [DBInstanceIdentifier]"},
-	{"a region", "run --region US-EAST-1", "", 2, "such as us-east-1, us-* or enabled"},
+	{"a region", "run --region US-EAST-1", "", 2, "write a name such as us-east-1, a pattern such as us-*, or enabled"},
 	{"a role", "run --role-arn reader", "", 2, "such as arn:aws:iam::111122223333:role/metrics-reader"},
 	{"a format", "run --format xml", "", 2, "use parquet, csv or jsonl"},
 	{"a compression", "run --compression gzip", "", 2, "leave it out, or use csv or jsonl"},
@@ -70,19 +70,19 @@ var situations = []situation{
 	{"a variable", "run", "CWHARVEST_MAX_COST=much", 2, "it is --max-cost, and takes a number"},
 
 	// The file.
-	{"no file", "run -c nowhere.yaml", "", 2, "`cwharvest init nowhere.yaml` writes one"},
+	{"no file", "run -c nowhere.yaml", "", 2, "create it with: cwharvest init nowhere.yaml"},
 	{"a directory", "plan -c .", "", 2, "name a file that this user can read"},
-	{"broken YAML", "run -c broken.yaml", "", 2, "broken.yaml:1:7: sequence end token ']' not found; `cwharvest init -` shows how it is written"},
-	{"a text", "run -c text.yaml", "", 2, "`cwharvest init -` shows how it is written"},
+	{"broken YAML", "run -c broken.yaml", "", 2, "broken.yaml:1:7: sequence end token ']' not found; see every key in its place with: cwharvest init -"},
+	{"a text", "run -c text.yaml", "", 2, "see every key in its place with: cwharvest init -"},
 	{"a misspelt key", "run -c key.yaml", "", 2, `key.yaml:2:1: unknown key "metrcs" (did you mean "metrics"?)`},
-	{"an unknown key", "run -c other.yaml", "", 2, "`cwharvest init -` shows those there are"},
-	{"a type", "run -c type.yaml", "", 2, "type.yaml:1:14: write a whole number here"},
-	{"a number for an account", "run -c account.yaml", "", 2, "must be 12 digits, in quotes"},
+	{"an unknown key", "run -c other.yaml", "", 2, "see every key in its place with: cwharvest init -"},
+	{"a type", "run -c type.yaml", "", 2, "type.yaml:1:14: value of the wrong type; write a whole number here"},
+	{"a number for an account", "run -c account.yaml", "", 2, "write 12 digits, in quotes"},
 	{"a variable that is not set", "run -c secret.yaml", "", 2, "export it, or write the value"},
 	{"init over a file", "init right.yaml", "", 2, "name another file, or overwrite it with --force"},
 	{"init nowhere", "init nowhere/harvest.yaml", "", 2, "make what is missing of nowhere/harvest.yaml"},
 	{"no ids", "plan --instances-from nowhere.txt", "", 2, "make what is missing of nowhere.txt, or name another path"},
-	{"ids that are none", "plan --instances-from ids.txt", "", 2, `ids.txt:1: "garbage!" is not an instance id: such as i-0123456789abcdef0`},
+	{"ids that are none", "plan --instances-from ids.txt", "", 2, `ids.txt:1: "garbage!" is not an instance id; write an id such as i-0123456789abcdef0`},
 
 	// The harvest directory.
 	{"status of nothing", "status", "", 10, "name the harvest directory, which is dir in harvest.yaml, or begin with: cwharvest run"},

@@ -45,6 +45,14 @@ func execute(args []string, stdout, stderr io.Writer) int {
 
 // printError prints a line for each thing that happened: the fact, and the hint behind a semicolon.
 func printError(w io.Writer, err error) {
+	if usage, ok := err.(usageError); ok {
+		if several, joined := usage.error.(interface{ Unwrap() []error }); joined {
+			for _, e := range several.Unwrap() {
+				printError(w, usageError{error: e, hint: usage.hint})
+			}
+			return
+		}
+	}
 	if several, joined := err.(interface{ Unwrap() []error }); joined && strings.Contains(err.Error(), "\n") {
 		for _, e := range several.Unwrap() {
 			if !errors.As(e, new(*outcomeError)) {

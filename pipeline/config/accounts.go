@@ -9,9 +9,9 @@ import (
 	"cwharvest/store/record"
 )
 
-// Entries returns one account each, with defaults applied and role names made
-// ARNs; without accounts, the caller's own identity. Entries that stand for many
-// accounts are not among them: Expand has those.
+// Entries returns the single accounts of the configuration, with defaults applied
+// and role names expanded to ARNs. Without any accounts, it returns one entry for
+// the caller's own account. Expand adds the members of groups.
 func (c *Config) Entries() []Account {
 	var entries []Account
 	for _, a := range c.accountsOrCaller() {
@@ -22,7 +22,8 @@ func (c *Config) Entries() []Account {
 	return entries
 }
 
-// given are the accounts as they are written; without any, the caller's own.
+// accountsOrCaller returns the accounts as configured, or one empty entry for the
+// caller's own account.
 func (c *Config) accountsOrCaller() []Account {
 	if len(c.Accounts) == 0 {
 		return []Account{{}}
@@ -30,11 +31,12 @@ func (c *Config) accountsOrCaller() []Account {
 	return c.Accounts
 }
 
+// isGroup reports whether many accounts inherit the entry.
 func (a *Account) isGroup() bool { return a.Organization != nil || a.File != "" }
 
-// Expand returns Entries and the members of those that stand for many accounts,
-// by their place in Accounts. A member inherits from its entry; an account that
-// is named by itself, or by an earlier entry, is what it is there.
+// Expand returns Entries and the members of groups. The key of members is the
+// index of the group in Accounts. A member inherits from its group. An account
+// that has an entry of its own, or is in an earlier group, is not added again.
 func (c *Config) Expand(members map[int][]Account) ([]Account, error) {
 	all := c.Entries()
 	named := map[string]bool{}
@@ -59,8 +61,8 @@ func (c *Config) Expand(members map[int][]Account) ([]Account, error) {
 	return all, errors.Join(errs...)
 }
 
-// Targets returns the account's regions as targets; those that are patterns
-// together are one.
+// Targets returns the account's regions as targets. All patterns together are one
+// target.
 func (a *Account) Targets() []record.Target {
 	var targets []record.Target
 	var patterns []string
@@ -80,15 +82,17 @@ func (a *Account) Targets() []record.Target {
 	return targets
 }
 
-// Tolerated reports whether a target may be denied at a time.
+// Tolerated reports whether a target may be denied at a given time without making
+// the job incomplete.
 func (c *Config) Tolerated(t record.Target, now time.Time) bool {
 	return slices.ContainsFunc(c.Tolerate, func(o Toleration) bool {
 		return o.Account == t.Account && (o.Region == "" || o.Region == t.Region) && now.Before(o.Until)
 	})
 }
 
-// withDefaults fills what an account leaves open. A profile is an identity of
-// its own: a default role is for accounts that are named by their id.
+// withDefaults returns the account with empty fields filled from d. An account
+// with a profile does not inherit a role ARN, because the profile is a principal
+// of its own.
 func (a Account) withDefaults(d *Account) Account {
 	if a.RoleARN == "" && a.RoleName == "" {
 		a.RoleName = d.RoleName
@@ -120,7 +124,7 @@ func (a Account) withDefaults(d *Account) Account {
 	if m := roleForm.FindStringSubmatch(a.RoleARN); m != nil && a.ID == "" {
 		a.ID = m[2]
 	}
-	a.Fallbacks = slices.Clone(a.Fallbacks) // the default's are everybody's
+	a.Fallbacks = slices.Clone(a.Fallbacks) // accounts share the slice of the defaults
 	for i := range a.Fallbacks {
 		if f := &a.Fallbacks[i]; f.RoleARN == "" && f.RoleName != "" && a.ID != "" {
 			f.RoleARN = "arn:" + partition(a.Regions) + ":iam::" + a.ID + ":role/" + f.RoleName
@@ -129,8 +133,8 @@ func (a Account) withDefaults(d *Account) Account {
 	return a
 }
 
-// partition is the one that regions belong to; credentials of one are worth
-// nothing in another.
+// partition returns the AWS partition of regions. Credentials are valid in one
+// partition only.
 func partition(regions []string) string {
 	for _, region := range regions {
 		switch {

@@ -10,17 +10,19 @@ import (
 	"cwharvest/store/record"
 )
 
-// checkMember checks an account of a file, where its place is what people know.
+// checkMember checks an account from a file of accounts. Its errors begin with
+// the line of that file.
 func (c *Config) checkMember(m Account) []error {
 	if m.position == "" {
 		return nil
 	}
-	there := *c
-	there.position = func(string) string { return m.position }
-	return slices.Concat(there.checkRole(&m, &m, ""), there.checkAccount(&m, &m, ""), there.checkViaAndFallbacks(&m, &m, ""))
+	inFile := *c
+	inFile.position = func(string) string { return m.position }
+	return slices.Concat(inFile.checkRole(&m, &m, ""), inFile.checkAccount(&m, &m, ""), inFile.checkViaAndFallbacks(&m, &m, ""))
 }
 
-// checkAccounts says the same thing once, though many accounts inherit it.
+// checkAccounts checks every account with its defaults. It reports a mistake in
+// the defaults once, although many accounts inherit it.
 func (c *Config) checkAccounts() error {
 	var all []error
 	for i, own := range c.accountsOrCaller() {
@@ -31,7 +33,7 @@ func (c *Config) checkAccounts() error {
 				all = append(all, err)
 				continue
 			}
-			sample := Account{ID: "000000000000"} // what its members inherit is checked once
+			sample := Account{ID: "000000000000"} // a member, to check the values that members inherit
 			own.Profile = cmp.Or(own.Profile, c.Defaults.Profile)
 			a = own.withDefaults(&c.Defaults)
 			a = sample.withDefaults(&a)
@@ -45,23 +47,24 @@ func (c *Config) checkAccounts() error {
 	return errors.Join(append(all, c.checkDuplicates()...)...)
 }
 
-// checkMany checks an entry that stands for many accounts.
+// checkGroup checks the keys that only a group has.
 func (c *Config) checkGroup(own *Account, path string) error {
 	switch o := own.Organization; {
 	case o != nil && own.File != "":
-		return c.errorAt(path, "organization and file are two entries: write one below the other")
+		return c.errorAt(path, "an entry has both organization and file").withHint("write two entries")
 	case own.ID != "" || own.RoleARN != "":
-		return c.errorAt(path, "id and role_arn are of one account, and this entry stands for many: use role_name")
+		return c.errorAt(path, "id and role_arn name one account, but the entry has many").withHint("use role_name")
 	case o != nil && slices.ContainsFunc(o.Exclude, func(id string) bool { return !accountForm.MatchString(id) }):
-		return c.errorAt(path+".organization.exclude", "exclude takes account ids of 12 digits, in quotes")
+		return c.errorAt(path+".organization.exclude", "exclude contains an invalid account id").withHint("write 12 digits, in quotes")
 	case o != nil && slices.ContainsFunc(o.OUs, func(id string) bool { return !parentForm.MatchString(id) }):
-		return c.errorAt(path+".organization.ous", "ous takes ids of organizational units or roots, such as ou-ab12-cdefgh34 or r-ab12")
+		return c.errorAt(path+".organization.ous", "ous contains an invalid id").
+			withHint("write ids of organizational units or roots, such as ou-ab12-cdefgh34 or r-ab12")
 	}
 	return nil
 }
 
-// checkTwice refuses what would harvest a target twice. Entries without regions
-// share the default one; which account a profile leads to only STS knows.
+// checkDuplicates reports accounts that share a region, because their rows would
+// be exported twice. It cannot see that two profiles lead to the same account.
 func (c *Config) checkDuplicates() (errs []error) {
 	first := map[string]int{}
 	for i, own := range c.accountsOrCaller() {
@@ -82,85 +85,87 @@ func (c *Config) checkDuplicates() (errs []error) {
 			case !seen:
 				first[key] = i
 			case n == i:
-				errs = append(errs, c.errorAt(path+".regions", "region %s is named twice", region))
+				errs = append(errs, c.errorAt(path+".regions", "region %s is listed twice", region).withHint("remove one"))
 			default:
-				errs = append(errs, c.errorAt(path, "accounts %d and %d are the same account and region (%s): each row would come twice; remove one",
-					n+1, i+1, key))
+				errs = append(errs, c.errorAt(path, "accounts %d and %d have the same account and region (%s), so each row would be exported twice",
+					n+1, i+1, key).withHint("remove one"))
 			}
 		}
 	}
 	return errs
 }
 
-// checkRole checks who the account is and the role that leads there.
+// checkRole checks the account id and the role. own is the account as configured,
+// a is the account with defaults.
 func (c *Config) checkRole(own, a *Account, path string) (errs []error) {
-	add := func(inherited bool, field, format string, args ...any) {
-		errs = append(errs, c.errorAt(settingPath(path, inherited)+field, format, args...))
+	add := func(inherited bool, field, hint, format string, args ...any) {
+		errs = append(errs, c.errorAt(settingPath(path, inherited)+field, format, args...).withHint("%s", hint))
 	}
 	role := roleForm.FindStringSubmatch(a.RoleARN)
 	name := a.RoleName != "" && !roleNameForm.MatchString(a.RoleName)
 	if a.ID != "" && !accountForm.MatchString(a.ID) {
-		add(false, ".id", "account id %q must be 12 digits, in quotes", a.ID)
+		add(false, ".id", "write 12 digits, in quotes", "account id %q is not valid", a.ID)
 		return errs
 	}
 	switch {
 	case name:
-		add(own.RoleName == "", ".role_name", "role_name %q is malformed: the part of the ARN behind role/", a.RoleName)
+		add(own.RoleName == "", ".role_name", "write the part of the ARN after role/", "role_name %q is malformed", a.RoleName)
 	case a.RoleARN == "" && (own.RoleName != "" || a.RoleName != "" && a.Profile == ""):
-		add(own.RoleName == "", ".role_name", "role_name %q needs the account's id: add id, or write role_arn", a.RoleName)
+		add(own.RoleName == "", ".role_name", "add id, or write role_arn", "role_name %q needs the account's id", a.RoleName)
 	case a.RoleARN != "" && role == nil:
-		add(own.RoleARN == "", ".role_arn", "role_arn %q is malformed: such as arn:aws:iam::111122223333:role/metrics-reader", a.RoleARN)
+		add(own.RoleARN == "", ".role_arn", roleHint, "role_arn %q is malformed", a.RoleARN)
 	case role != nil && a.ID != role[2]:
-		add(own.RoleARN == "", ".role_arn", "role_arn %s is not of account %s: correct one of them", a.RoleARN, a.ID)
+		add(own.RoleARN == "", ".role_arn", "correct one of them", "role_arn %s is not in account %s", a.RoleARN, a.ID)
 	}
 	return errs
 }
 
 func (c *Config) checkAccount(own, a *Account, path string) (errs []error) {
-	add := func(inherited bool, field, format string, args ...any) {
-		errs = append(errs, c.errorAt(settingPath(path, inherited)+field, format, args...))
+	add := func(inherited bool, field, hint, format string, args ...any) {
+		errs = append(errs, c.errorAt(settingPath(path, inherited)+field, format, args...).withHint("%s", hint))
 	}
 	if isBadExternalID(a.ExternalID) {
-		add(own.ExternalID == "", ".external_id", "%s", externalIDRule)
+		add(own.ExternalID == "", ".external_id", externalIDHint, "external_id is not valid")
 	}
-	if a.SessionDuration == Auto {
-		// follows from the job
-	} else if a.SessionDuration < 15*time.Minute || a.SessionDuration > 12*time.Hour {
-		add(own.SessionDuration == 0, ".session_duration", "session_duration %s is out of range: 15m to 12h", formatDuration(a.SessionDuration))
+	if d := a.SessionDuration; d != Auto && (d < 15*time.Minute || d > 12*time.Hour) {
+		add(own.SessionDuration == 0, ".session_duration", "write 15m to 12h, or auto", "session_duration %s is out of range", formatDuration(d))
 	}
 	for i, region := range a.Regions {
 		at := fmt.Sprintf(".regions[%d]", i)
 		switch {
 		case region == record.AllRegions || patternForm.MatchString(region):
 		case !regionForm.MatchString(region):
-			add(len(own.Regions) == 0, at, "region %q is malformed: such as us-east-1, us-* or enabled", region)
+			add(len(own.Regions) == 0, at, "write a name such as us-east-1, a pattern such as us-*, or enabled", "region %q is malformed", region)
 		case partition(a.Regions) != partition([]string{region}):
-			add(len(own.Regions) == 0, at, "region %s is not in partition %s as the others are: give it an account entry of its own", region, partition(a.Regions))
+			add(len(own.Regions) == 0, at, "give it an account entry of its own", "region %s is not in partition %s like the others", region, partition(a.Regions))
 		}
 	}
 	return errs
 }
 
-const externalIDRule = "external_id must be 2 to 1224 letters, digits or any of _+=,.@:/\\-"
+const (
+	roleHint       = "write an ARN such as arn:aws:iam::111122223333:role/metrics-reader"
+	externalIDHint = "write 2 to 1224 letters, digits or any of _+=,.@:/\\-"
+)
 
 func isBadExternalID(id string) bool {
 	return id != "" && (len(id) < 2 || len(id) > 1224 || !externalIDForm.MatchString(id))
 }
 
-// checkWays checks the role on the way and the fallbacks.
+// checkViaAndFallbacks checks the intermediate role and the fallbacks.
 func (c *Config) checkViaAndFallbacks(own, a *Account, path string) (errs []error) {
-	add := func(inherited bool, field, format string, args ...any) {
-		errs = append(errs, c.errorAt(settingPath(path, inherited)+field, format, args...))
+	add := func(inherited bool, field, hint, format string, args ...any) {
+		errs = append(errs, c.errorAt(settingPath(path, inherited)+field, format, args...).withHint("%s", hint))
 	}
 	if a.Via != (Via{}) {
 		inherited := own.Via == (Via{})
 		switch {
 		case roleForm.FindStringSubmatch(a.Via.RoleARN) == nil:
-			add(inherited, ".via", "via needs the role_arn of the role to assume first, such as arn:aws:iam::111122223333:role/hub")
+			add(inherited, ".via", "add the ARN of the role to assume first, such as arn:aws:iam::111122223333:role/hub", "via needs a role_arn")
 		case isBadExternalID(a.Via.ExternalID):
-			add(inherited, ".via", "%s", externalIDRule)
+			add(inherited, ".via", externalIDHint, "external_id of via is not valid")
 		case a.RoleARN == "":
-			add(inherited, ".via", "via leads to a role: add role_arn or role_name")
+			add(inherited, ".via", "add role_arn or role_name", "via is set, but the account has no role")
 		}
 	}
 	for i, f := range a.Fallbacks {
@@ -169,23 +174,24 @@ func (c *Config) checkViaAndFallbacks(own, a *Account, path string) (errs []erro
 		role := roleForm.FindStringSubmatch(f.RoleARN)
 		switch {
 		case f.Profile != "" && f.InstanceRole:
-			add(inherited, at, "a fallback is a profile or the instance's role, not both")
+			add(inherited, at, "write one of them", "a fallback has both profile and instance_role")
 		case f.Profile == "" && !f.InstanceRole && f.RoleARN == "" && f.RoleName == "":
-			add(inherited, at, "a fallback needs role_arn, role_name, profile or instance_role: true")
+			add(inherited, at, "add role_arn, role_name, profile or instance_role: true", "a fallback is empty")
 		case f.RoleARN == "" && f.RoleName != "":
-			add(inherited, at, "role_name %q needs the account's id: add id, or write role_arn", f.RoleName)
+			add(inherited, at, "add id, or write role_arn", "role_name %q needs the account's id", f.RoleName)
 		case f.RoleARN != "" && role == nil:
-			add(inherited, at, "role_arn %q is malformed: such as arn:aws:iam::111122223333:role/metrics-reader", f.RoleARN)
+			add(inherited, at, roleHint, "role_arn %q is malformed", f.RoleARN)
 		case role != nil && a.ID != "" && role[2] != a.ID:
-			add(inherited, at, "fallback %s is not of account %s: it would harvest another account's metrics", f.RoleARN, a.ID)
+			add(inherited, at, "name a role of that account", "fallback %s is not in account %s", f.RoleARN, a.ID)
 		case isBadExternalID(f.ExternalID):
-			add(inherited, at, "%s", externalIDRule)
+			add(inherited, at, externalIDHint, "external_id of a fallback is not valid")
 		}
 	}
 	return errs
 }
 
-// inherit is the path of an account, or of the defaults that it inherits from.
+// settingPath returns the path of an account, or of the defaults if the value is
+// inherited.
 func settingPath(path string, inherited bool) string {
 	if inherited {
 		return "$.defaults"

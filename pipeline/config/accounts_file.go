@@ -9,13 +9,15 @@ import (
 	"strings"
 )
 
-// accountColumns are those of a file of accounts, as in harvest.yaml.
+// maxAccountsSize bounds a file of accounts, in bytes.
+const maxAccountsSize = 64 << 20
+
+// accountColumns are the columns of a file of accounts, named as in harvest.yaml.
 var accountColumns = []string{"id", "profile", "role_arn", "role_name", "external_id", "session_duration", "regions"}
 
-// ReadAccounts reads a file of accounts: CSV with a header of columns named as
-// the keys of harvest.yaml, of which only id is needed; regions are separated by
-// blanks. A file of nothing but ids needs no header. Lines that begin with # are
-// passed over.
+// ReadAccounts reads a file of accounts in CSV. The columns are named like the
+// keys of harvest.yaml, and only id is required. Regions are separated by spaces.
+// A file with ids only needs no header. Lines that begin with # are ignored.
 func ReadAccounts(name string, r io.Reader) ([]Account, error) {
 	bounded := &io.LimitedReader{R: r, N: maxAccountsSize}
 	cells := csv.NewReader(bounded)
@@ -26,39 +28,40 @@ func ReadAccounts(name string, r io.Reader) ([]Account, error) {
 	for {
 		record, err := cells.Read()
 		if bounded.N == 0 {
-			return nil, &Error{fmt.Sprintf("%s is longer than %d MiB: it is no list of accounts", name, maxAccountsSize>>20)}
+			return nil, invalid("%s is longer than %d MiB", name, maxAccountsSize>>20).withHint("name a CSV file of accounts")
 		}
 		if errors.Is(err, io.EOF) {
 			return accounts, nil
 		}
 		if err != nil {
-			return nil, &Error{fmt.Sprintf("%s: %v", name, err)}
+			return nil, invalid("%s: %v", name, err).withHint("correct the line")
 		}
 		line, _ := cells.FieldPos(0)
 		place := fmt.Sprintf("%s:%d", name, line)
 		if header == nil {
-			var given bool
-			if header, given, err = accountHeader(record); err != nil {
-				return nil, &Error{place + ": " + err.Error()}
+			var named bool
+			if header, named, err = accountHeader(record); err != nil {
+				return nil, wrap(place, err)
 			}
-			if given {
+			if named {
 				continue
 			}
 		}
 		a, err := memberOf(header, record)
 		switch {
 		case err != nil:
-			return nil, &Error{place + ": " + err.Error()}
+			return nil, wrap(place, err)
 		case first[a.ID] != "":
-			return nil, &Error{fmt.Sprintf("%s: account %s is named twice: at %s too", place, a.ID, first[a.ID])}
+			return nil, invalid("%s: account %s is listed twice, first at %s", place, a.ID, first[a.ID]).withHint("remove one")
 		}
 		first[a.ID], a.position = place, place
 		accounts = append(accounts, a)
 	}
 }
 
-// accountHeader returns the columns, and whether the record gave them.
-func accountHeader(record []string) (header []string, given bool, err error) {
+// accountHeader returns the columns. named is false if the record is an account,
+// so that the file has no header.
+func accountHeader(record []string) (header []string, named bool, err error) {
 	if len(record) == 1 && accountForm.MatchString(strings.TrimSpace(record[0])) {
 		return []string{"id"}, false, nil
 	}
@@ -66,13 +69,14 @@ func accountHeader(record []string) (header []string, given bool, err error) {
 	for _, name := range record {
 		name = strings.TrimSpace(strings.TrimPrefix(name, "\ufeff"))
 		if !slices.Contains(accountColumns, name) {
-			return nil, false, fmt.Errorf("unknown column %q%s: %s", name, didYouMean(name, accountColumns), strings.Join(accountColumns, ", "))
+			return nil, false, invalid("unknown column %q%s", name, didYouMean(name, accountColumns)).
+				withHint("use %s", strings.Join(accountColumns, ", "))
 		}
 		hasID = hasID || name == "id"
 		header = append(header, name)
 	}
 	if !hasID {
-		return nil, false, errors.New("column id is missing")
+		return nil, false, invalid("column id is missing").withHint("add it to the header")
 	}
 	return header, true, nil
 }
@@ -94,7 +98,8 @@ func memberOf(header, record []string) (a Account, err error) {
 		}
 	}
 	if !accountForm.MatchString(a.ID) {
-		return a, fmt.Errorf("account id %q must be 12 digits (spreadsheets drop leading zeros)", a.ID)
+		return a, invalid("account id %q is not valid", a.ID).
+			withHint("write 12 digits; spreadsheets drop leading zeros")
 	}
 	return a, nil
 }

@@ -1,6 +1,3 @@
-// Package config says what is to be harvested: it reads harvest.yaml strictly,
-// refuses whatever cannot be meant before anything is done, tells which range
-// is due, and freezes the plan of a job. It has no clock: time is a value.
 package config
 
 import (
@@ -12,65 +9,64 @@ import (
 	"cwharvest/store/record"
 )
 
-// Config is a specification: what harvest.yaml and flags can say. Fill it from
-// Default, then Parse or flags, then call Validate.
+// Config holds the settings of a harvest. Start with Default, apply a file and
+// flags, and then call Validate.
 type Config struct {
-	Job         string // a name, for people
-	Dir         string // the harvest directory
-	Out         string // of the parts: a directory or s3://bucket/prefix; empty: data/ in Dir
-	S3          S3     // how to reach it there
+	Job         string // name shown to people
+	Dir         string // harvest directory
+	Out         string // directory or s3://bucket/prefix of the output; empty: data/ in Dir
+	S3          S3     // credentials and region for an S3 output
 	Format      string // parquet, csv or jsonl
-	Compression string // of text formats: none, gzip, zstd
+	Compression string // of csv and jsonl: none, gzip or zstd
 	Range       Range
-	Night       time.Time     // UTC day that is due instead of the range; zero: none
-	Shard       record.Shard  // of the targets; Dir is its own
-	Settle      time.Duration // nothing younger is asked for
+	Night       time.Time     // a UTC day to harvest instead of Range; zero: use Range
+	Shard       record.Shard  // the part of the targets to harvest; each shard has its own Dir
+	Settle      time.Duration // minimum age of requested data
 	Period      time.Duration
-	Defaults    Account   // for every account, field by field
-	Accounts    []Account // none: the caller's own identity
+	Defaults    Account   // defaults of every account, field by field
+	Accounts    []Account // empty: the caller's own account
 	Instances   Instances
 	Metrics     []Metric
 
 	Concurrency int     // requests in flight per target
-	MaxInFlight int     // over all targets
-	QuotaShare  float64 // of CloudWatch's default quotas, above 0; more than 1 where AWS has raised them
-	PartSize    int64   // bytes
-	SpoolLimit  int64   // bytes fetched and not yet published; more waits
+	MaxInFlight int     // requests in flight over all targets
+	QuotaShare  float64 // share of CloudWatch's default quotas to use; above 1 if AWS has raised them
+	PartSize    int64   // bytes of packed data per output file
+	SpoolLimit  int64   // bytes fetched but not yet published; fetching waits at this limit
 
-	API          API           // that datapoints are asked of
-	Protocol     string        // CloudWatch's on the wire: cbor, json or query; no part of the plan
-	StrictPeriod bool          // rather nothing than a coarser period
-	MaxCost      float64       // USD at worst, over all attempts of a job; 0: no limit
+	API          API           // operation that returns the datapoints
+	Protocol     string        // wire protocol: cbor, json or query; not part of the plan
+	StrictPeriod bool          // refuse coarser data where CloudWatch no longer keeps Period
+	MaxCost      float64       // USD, worst case, over all runs of a job; 0: no limit
 	MaxDuration  time.Duration // of one run; 0: no limit
-	GiveUpAfter  time.Duration // of a target's outage; 0: never
+	GiveUpAfter  time.Duration // deny a target whose outage lasts this long; 0: never
 	Tolerate     []Toleration
 	Prices       cloudwatch.Prices
-	OnFinish     []Hook // who is told when a run has worked; no part of the plan
+	OnFinish     []Hook // notifications at the end of a run; not part of the plan
 
-	AllowUnknownMetric bool
-	InsecureEndpoint   bool // plain http may go to other machines; no part of the plan
+	AllowUnknownMetric bool // request AWS/EC2 metrics that Validate does not know
+	InsecureEndpoint   bool // allow plain http to other machines; not part of the plan
 
-	// where tells the position of a setting in the file, for errors.
-	position  func(path string) string
-	line      func(path string) string // NAME:LINE of a setting that the file gives, else ""
-	overrides map[string]string        // by path: the flag or variable that overrides it
+	position  func(path string) string // NAME:LINE:COLUMN of a setting, for errors
+	line      func(path string) string // NAME:LINE of a setting that the file contains, else ""
+	overrides map[string]string        // the flag or variable that overrides a setting, by path
 }
 
-// RangeKind says how the range of a job is chosen.
+// RangeKind is the way in which the time range of a job is chosen.
 type RangeKind string
 
 const (
-	Yesterday RangeKind = "yesterday"  // the last complete UTC day, once settled
-	SinceLast RangeKind = "since_last" // from the end of the last finished job
-	Last      RangeKind = "last"       // the last so many hours
-	Fixed     RangeKind = "fixed"      // from and to
+	Yesterday RangeKind = "yesterday"  // the last complete UTC day that is older than Settle
+	SinceLast RangeKind = "since_last" // everything since the end of the latest finished job
+	Last      RangeKind = "last"       // a duration up to now, such as 24h
+	Fixed     RangeKind = "fixed"      // from one time to another
 )
 
-// Range chooses the time range of a job.
+// Range is the time range of a job.
 type Range struct {
 	Kind     RangeKind     `json:"kind"`
-	Last     time.Duration `json:"last,omitempty"`
-	From, To time.Time     `json:",omitzero"`
+	Last     time.Duration `json:"last,omitempty"` // of kind Last
+	From, To time.Time     `json:",omitzero"`      // of kind Fixed; To is exclusive
 }
 
 func (r Range) String() string {
@@ -83,86 +79,90 @@ func (r Range) String() string {
 	return string(r.Kind)
 }
 
-// Account is one account, through one role or profile.
+// Account is an account and the role or profile that leads to it. With
+// Organization or File set, it is a group: a template that many accounts inherit.
 type Account struct {
 	ID              string
 	Profile         string
 	RoleARN         string
-	RoleName        string // makes RoleARN with ID
+	RoleName        string // short form of RoleARN, combined with ID
 	ExternalID      string
-	SessionDuration time.Duration // Auto: as long as the job, up to 12h
-	Regions         []string      // with patterns: those of the account's enabled regions
+	SessionDuration time.Duration // Auto: chosen by the length of the job, up to 12h
+	Regions         []string      // names and patterns; patterns match the account's enabled regions
 
-	// One of these stands for many accounts, which inherit the rest.
-	Organization *Organization
-	File         string // see ReadAccounts
+	Organization *Organization // the members of an organization
+	File         string        // the accounts of a file; see ReadAccounts
 
-	position string // in a file of accounts
+	position string // NAME:LINE in a file of accounts
 
-	Via       Via        // a role to assume first
-	Fallbacks []Fallback // in order, while the account's own credentials cannot be had
+	Via       Via        // intermediate role, assumed first
+	Fallbacks []Fallback // tried in order while the account's own credentials are unavailable
 }
 
-// Organization lists the active accounts of an AWS organization.
+// Organization selects the active accounts of an AWS organization.
 type Organization struct {
 	Profile string   // of the management account or a delegated administrator
-	OUs     []string // only accounts below them; none: all
-	Exclude []string // accounts
+	OUs     []string // organizational units or roots to search; empty: all accounts
+	Exclude []string // account ids to leave out
 }
 
-// Toleration is a target that may be denied without making a night incomplete.
+// Toleration is a target that may be denied while the job still counts as
+// complete.
 type Toleration struct {
 	Account string
-	Region  string // empty: all
+	Region  string // empty: every region
 	Until   time.Time
 }
 
-// API is an operation of CloudWatch.
+// API is the CloudWatch operation that returns datapoints.
 type API string
 
 const (
-	MetricData       API = "data"       // GetMetricData: many series a call
-	MetricStatistics API = "statistics" // GetMetricStatistics: one series a call, 1,440 datapoints
+	MetricData       API = "data"       // GetMetricData: many series per call
+	MetricStatistics API = "statistics" // GetMetricStatistics: one series per call, 1,440 datapoints
 )
 
-// Auto is the session duration that follows from the length of the job.
+// Auto is the session duration "auto": chosen by the length of the job.
 const Auto time.Duration = -1
 
-// Via is a role that is assumed first and may assume the account's role.
+// Via is an intermediate role that is allowed to assume the account's role.
 type Via struct{ RoleARN, ExternalID string }
 
-// S3 says who writes the output to S3; empty: the caller.
+// S3 holds the credentials that write an S3 output and the bucket's region. The
+// zero value uses the caller's credentials.
 type S3 struct{ Profile, RoleARN, ExternalID, Region string }
 
-// Fallback is another way into an account: a profile or the instance's role,
-// or a role assumed from it; a role alone is assumed as the account's is.
+// Fallback is an alternative source of credentials for an account: a profile or
+// the instance's role, and optionally a role to assume from it. A role without
+// either is assumed by the principal that assumes the account's role.
 type Fallback struct {
 	Profile      string
 	InstanceRole bool
 	RoleARN      string
-	RoleName     string // makes RoleARN with the account's id
+	RoleName     string // short form of RoleARN, combined with the account's id
 	ExternalID   string
 }
 
-// Instances says where instances come from.
+// Instances selects the instances to harvest.
 type Instances struct {
-	Sources    []string // ec2, cloudwatch, file; none: what each metric needs
-	File       string   // see ReadInstances
-	Tags       map[string]string
-	States     []string
-	Monitoring string // enabled, disabled or empty
+	Sources    []string          // ec2, cloudwatch, file; empty: chosen per metric by Uses
+	File       string            // see ReadInstances
+	Tags       map[string]string // tags that an EC2 instance must have
+	States     []string          // EC2 instance states; empty: all
+	Monitoring string            // EC2 monitoring: enabled, disabled, or empty for both
 }
 
-// Metric asks statistics of some metrics of a namespace.
+// Metric is a group of metrics in one namespace that share statistics and
+// dimensions.
 type Metric struct {
 	Namespace  string
 	Names      []string
 	Statistics []string
-	Dimensions []string // names; none: InstanceId for AWS/EC2
+	Dimensions []string // names; empty: InstanceId for AWS/EC2
 }
 
-// DimensionNames returns the names of the metric's dimensions, sorted; none when there is
-// nothing to go by.
+// DimensionNames returns the names of the metric's dimensions, sorted. It
+// returns none if the metric has none and its namespace has no default.
 func (m *Metric) DimensionNames() []string {
 	if len(m.Dimensions) == 0 && m.Namespace == "AWS/EC2" {
 		return []string{"InstanceId"}
@@ -170,13 +170,14 @@ func (m *Metric) DimensionNames() []string {
 	return slices.Sorted(slices.Values(m.Dimensions))
 }
 
-// byInstance reports whether EC2 instances have the metric.
+// byInstance reports whether InstanceId is the metric's only dimension.
 func (m *Metric) byInstance() bool {
 	names := m.DimensionNames()
 	return len(names) == 1 && names[0] == "InstanceId"
 }
 
-// Uses reports whether a source is asked for the instances of a metric.
+// Uses reports whether a metric's instances come from a source: ec2, cloudwatch
+// or file.
 func (c *Config) Uses(source string, m *Metric) bool {
 	switch {
 	case source == "ec2" && !m.byInstance():
@@ -189,7 +190,7 @@ func (c *Config) Uses(source string, m *Metric) bool {
 	return source == "cloudwatch"
 }
 
-// Default returns the specification before file and flags.
+// Default returns the settings that apply without a file or flags.
 func Default() Config {
 	return Config{
 		Job: "harvest", Dir: "./harvest", Format: "parquet",

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -13,26 +14,43 @@ import (
 	"cwharvest/store/record"
 )
 
+// message returns the facts of an error, each with its hint, as the command line
+// prints them.
+func message(err error) string {
+	if several, joined := err.(interface{ Unwrap() []error }); joined {
+		var lines []string
+		for _, e := range several.Unwrap() {
+			lines = append(lines, message(e))
+		}
+		return strings.Join(lines, "\n")
+	}
+	hinted := (interface{ Hint() string })(nil)
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		return err.Error() + "; " + hinted.Hint()
+	}
+	return fmt.Sprint(err)
+}
+
 func noEnv(string) (string, bool) { return "", false }
 
 func TestParseRefusesWithPosition(t *testing.T) {
 	for text, want := range map[string]string{
-		"dir: h\nregions: [us-east-1]\n":         "f.yaml:2:1: key \"regions\" belongs elsewhere; `cwharvest init -` shows where",
-		"dir: h\n\tjob: x\n":                     `indent with blanks`,
+		"dir: h\nregions: [us-east-1]\n":         "f.yaml:2:1: key \"regions\" belongs elsewhere",
+		"dir: h\n\tjob: x\n":                     `cannot begin a YAML value; indent with spaces`,
 		"dir: h\nmetrcs: []\n":                   `f.yaml:2:1: unknown key "metrcs" (did you mean "metrics"?)`,
 		"accounts:\n  - {idd: x}\n":              `f.yaml:2:6: unknown key "idd" (did you mean "id"?)`,
 		"dir: a\ndir: b\n":                       `f.yaml:2:1: mapping key "dir" already defined`,
-		"period: 5 parsecs\n":                    `f.yaml:1:9: duration "5 parsecs": write 300, 5m, 24h or 7d`,
+		"period: 5 parsecs\n":                    `f.yaml:1:9: duration "5 parsecs" is not valid; write 300, 5m, 24h or 7d`,
 		"dir: [\n":                               `f.yaml:1:`,
-		"defaults: {external_id: \"${NOPE}\"}\n": `f.yaml:1:25: ${NOPE} is not set in the environment`,
-		"range: {last: 24h, from: 2026-11-01}\n": `a range has either last, or from and to`,
+		"defaults: {external_id: \"${NOPE}\"}\n": `f.yaml:1:25: ${NOPE} is not set in the environment; export it`,
+		"range: {last: 24h, from: 2026-11-01}\n": `a range has both last and from or to; write either last, or from and to`,
 		"dir: a\n---\ndir: b\n":                  `f.yaml:3:4: more than one YAML document`,
 		"defaults: {regions: [\"${NOPE}\"]}\n":   `f.yaml:1:22: ${NOPE} is not set in the environment`,
 		"range: {lst: 24h}\n":                    `unknown key "lst" in range`,
 	} {
 		_, err := Parse("f.yaml", []byte(text), noEnv)
-		if err == nil || !strings.Contains(err.Error(), want) || !IsError(err) {
-			t.Errorf("%q: %v, want %q", text, err, want)
+		if err == nil || !strings.Contains(message(err), want) || !IsError(err) {
+			t.Errorf("%q: %s, want %q", text, message(err), want)
 		}
 	}
 }
@@ -112,7 +130,7 @@ func TestDue(t *testing.T) {
 	}
 	s := Default()
 	s.Range = Range{Kind: Fixed, From: at("2026-11-01"), To: at("2026-11-03")}
-	if _, _, err := s.Due(at("2026-11-22"), []Interval{night("2026-11-02")}); err == nil || !strings.Contains(err.Error(), "rows would come twice") {
+	if _, _, err := s.Due(at("2026-11-22"), []Interval{night("2026-11-02")}); err == nil || !strings.Contains(err.Error(), "rows would be exported twice") {
 		t.Errorf("overlap: %v", err)
 	}
 }
@@ -223,12 +241,12 @@ func TestReadInstances(t *testing.T) {
 		{"1,i-11111111", one, "ids:1:"},
 		{"999999999999,us-east-1,i-11111111", one, "is not a target of the job"},
 		{"111122223333,ap-south-1,i-11111111", many, "is not a target of the job"},
-		{"111122223333,us-*,i-11111111", many, `ids:1: region "us-*" is malformed: such as us-east-1`},
+		{"111122223333,us-*,i-11111111", many, `ids:1: region "us-*" is malformed; write a name such as us-east-1`},
 		{"111122223333,enabled,i-11111111", many, `region "enabled" is malformed`},
 		{"444455556666,us-east-1,i-11111111\naccount,region,InstanceId\n", many, `ids:2: `},
-		{"i-11111111", many, "account and region are needed"},
-		{`{"dimensions": {"VolumeId": "vol-1"}}`, one, "no metric is asked by VolumeId"},
-		{`{"namespace": "AWS/EC2", "dimensions": {"DBInstanceIdentifier": "a"}}`, one, "no metric is asked of AWS/EC2 by DBInstanceIdentifier"},
+		{"i-11111111", many, "account or region is missing, and the job has 2 targets; add both"},
+		{`{"dimensions": {"VolumeId": "vol-1"}}`, one, "no metric of any namespace has the dimensions VolumeId"},
+		{`{"namespace": "AWS/EC2", "dimensions": {"DBInstanceIdentifier": "a"}}`, one, "no metric of AWS/EC2 has the dimensions DBInstanceIdentifier; add one to metrics"},
 		{`{"regon": "x"}`, one, "unknown field"},
 	} {
 		got, err := s.ReadInstances("ids", strings.NewReader(c.text), c.targets)
@@ -239,8 +257,8 @@ func TestReadInstances(t *testing.T) {
 			}
 		}
 		slices.Sort(keys)
-		if text := strings.Join(keys, "; "); err == nil && text != c.want || err != nil && (!strings.Contains(err.Error(), c.want) || !IsError(err)) {
-			t.Errorf("%q: %s, %v; want %s", c.text, text, err, c.want)
+		if text := strings.Join(keys, "; "); err == nil && text != c.want || err != nil && (!strings.Contains(message(err), c.want) || !IsError(err)) {
+			t.Errorf("%q: %s, %s; want %s", c.text, text, message(err), c.want)
 		}
 	}
 }
@@ -256,13 +274,13 @@ func TestReadAccounts(t *testing.T) {
 	for text, want := range map[string]string{
 		"id,regon\n":                          `a.csv:1: unknown column "regon" (did you mean "regions"?)`,
 		"profile\nx\n":                        "a.csv:1: column id is missing",
-		"id\n1122223333\n":                    "a.csv:2: account id \"1122223333\" must be 12 digits (spreadsheets drop leading zeros)",
-		"id\n111122223333\n111122223333\n":    "a.csv:3: account 111122223333 is named twice: at a.csv:2 too",
+		"id\n1122223333\n":                    "a.csv:2: account id \"1122223333\" is not valid; write 12 digits; spreadsheets drop leading zeros",
+		"id\n111122223333\n111122223333\n":    "a.csv:3: account 111122223333 is listed twice, first at a.csv:2",
 		"id,profile\n111122223333\n":          "a.csv: record on line 2: wrong number of fields",
 		"id,session_duration\n111122223333,x": "a.csv:2: duration",
 	} {
-		if _, err := ReadAccounts("a.csv", strings.NewReader(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%q: %v, want %s", text, err, want)
+		if _, err := ReadAccounts("a.csv", strings.NewReader(text)); err == nil || !strings.HasPrefix(message(err), want) {
+			t.Errorf("%q: %s, want %s", text, message(err), want)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"cwharvest/pipeline/cloudwatch"
 )
 
-// frozen is what a job's later runs may not change.
+// planSettings are the settings that later runs of a job cannot change.
 type planSettings struct {
 	Job         string              `json:"job"`
 	Shard       string              `json:"shard,omitempty"`
@@ -24,9 +24,10 @@ type planSettings struct {
 	States      []string            `json:"instances.states,omitempty"`
 	Monitoring  string              `json:"instances.monitoring,omitempty"`
 	API         API                 `json:"api"`
-	Metrics     map[string][]string `json:"metrics"` // statistics by namespace/name by dimensions
+	Metrics     map[string][]string `json:"metrics"` // statistics, by "namespace/name by dimensions"
 }
 
+// planSettings returns the part of the configuration that is frozen in a plan.
 func (c *Config) planSettings() planSettings {
 	f := planSettings{
 		Job: c.Job, Shard: c.Shard.String(), Range: c.Range.String(), Period: formatDuration(c.Period), Format: c.Format, Out: c.Out,
@@ -44,7 +45,7 @@ func (c *Config) planSettings() planSettings {
 	return f
 }
 
-// sources are those that any metric's instances come from.
+// sources returns the sources that any metric uses.
 func (c *Config) sources() []string {
 	var all []string
 	for _, source := range []string{"ec2", "cloudwatch", "file"} {
@@ -55,19 +56,19 @@ func (c *Config) sources() []string {
 	return all
 }
 
-// Diff returns in words how a specification differs from a job's frozen plan;
-// nothing when it does not.
+// Diff describes how the configuration differs from the settings of a job's plan,
+// one setting per item. It returns none if they are equal.
 func (c *Config) Diff(plan json.RawMessage) ([]string, error) {
 	var was, is map[string]any
 	if err := json.Unmarshal(plan, &was); err != nil {
-		return nil, fmt.Errorf("read the frozen plan: %w", err)
+		return nil, fmt.Errorf("cannot read the settings of the plan: %w", err)
 	}
 	now, err := json.Marshal(c.planSettings())
 	if err != nil {
-		return nil, fmt.Errorf("encode plan: %w", err)
+		return nil, fmt.Errorf("cannot encode the settings of the plan: %w", err)
 	}
 	if err := json.Unmarshal(now, &is); err != nil {
-		return nil, fmt.Errorf("encode plan: %w", err)
+		return nil, fmt.Errorf("cannot encode the settings of the plan: %w", err)
 	}
 	return differences("", was, is), nil
 }

@@ -1,10 +1,11 @@
 package config
 
 import (
+	_ "embed"
 	"reflect"
 )
 
-// document is harvest.yaml as it is written: every key that it may hold.
+// document is the structure of harvest.yaml: every key that it can contain.
 type document struct {
 	Job *string `yaml:"job"`
 	Dir *string `yaml:"dir"`
@@ -50,7 +51,7 @@ type document struct {
 	MaxDuration  *string  `yaml:"max_duration"`
 	GiveUpAfter  *string  `yaml:"give_up_after"`
 	StrictPeriod *bool    `yaml:"strict_period"`
-	OnFinish     any      `yaml:"on_finish"` // a command, a mapping, or a list of them
+	OnFinish     any      `yaml:"on_finish"` // a command line, a mapping, or a list of these
 	API          *string  `yaml:"api"`
 	Protocol     *string  `yaml:"protocol"`
 
@@ -64,6 +65,7 @@ type document struct {
 	} `yaml:"prices"`
 }
 
+// documentAccount is an item of accounts, and the mapping defaults.
 type documentAccount struct {
 	ID              string  `yaml:"id"`
 	Profile         string  `yaml:"profile"`
@@ -92,7 +94,7 @@ type documentAccount struct {
 	} `yaml:"fallbacks"`
 }
 
-// keys are all keys of a specification.
+// allKeys returns every key of harvest.yaml, at any depth.
 func allKeys() []string {
 	var all []string
 	var walk func(t reflect.Type)
@@ -111,3 +113,9 @@ func allKeys() []string {
 	walk(reflect.TypeFor[document]())
 	return all
 }
+
+// Initial is the harvest.yaml for new users. It works as it is and shows the
+// other settings in comments.
+//
+//go:embed init.yaml
+var Initial string

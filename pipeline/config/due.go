@@ -5,15 +5,20 @@ import (
 	"time"
 )
 
-// Interval is a half-open time range.
+// Interval is a time range from Start up to, but not including, End.
 type Interval struct{ Start, End time.Time }
+
+func (i Interval) String() string {
+	return i.Start.Format(time.RFC3339) + " to " + i.End.Format(time.RFC3339)
+}
 
 func (i Interval) overlaps(o Interval) bool { return i.Start.Before(o.End) && o.Start.Before(i.End) }
 
-// Due returns the interval that is due at now, given those of finished jobs
-// of the same directory. When none is due, next is when one will be; zero when
-// never. Of yesterday only what no job holds is due, the earliest of it first; a
-// fixed range that is only partly held is an *Error, for it was asked as a whole.
+// Due returns the interval to harvest at now, given the intervals of the finished
+// jobs in the same directory. It returns only time that no finished job covers,
+// the earliest gap first. If nothing is due, it returns nil and the time at which
+// something will be, or zero if never. A fixed range that is covered only in part
+// is an *Error, because the user named all of it.
 func (c *Config) Due(now time.Time, finished []Interval) (due *Interval, next time.Time, err error) {
 	settled := now.Add(-c.Settle).UTC()
 	if !c.Night.IsZero() {
@@ -33,17 +38,18 @@ func (c *Config) Due(now time.Time, finished []Interval) (due *Interval, next ti
 	return due, next, err
 }
 
-// FollowsClock reports whether more becomes due with every period.
+// FollowsClock reports whether every period makes more data due.
 func (c *Config) FollowsClock() bool {
 	return c.Night.IsZero() && (c.Range.Kind == SinceLast || c.Range.Kind == Last)
 }
 
-// CheckOverlap refuses an interval that Freeze has rounded into one that is finished:
-// where CloudWatch keeps data coarser, a range may begin earlier than asked.
+// CheckOverlap returns an *Error if an interval from Freeze overlaps a finished
+// one. Freeze rounds to whole periods, so that an interval can begin earlier than
+// the configured range where CloudWatch keeps only coarser data.
 func (c *Config) CheckOverlap(i Interval, finished []Interval) error {
 	if o := overlapping(i, finished); o != nil {
-		return c.errorAt("$.range", "%s to %s, in whole periods, overlaps %s to %s, which this directory holds already: begin and end at full hours, or use another dir",
-			i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), o.Start.Format(time.RFC3339), o.End.Format(time.RFC3339))
+		return c.errorAt("$.range", "%s, in whole periods, overlaps %s, which this directory already contains", i, o).
+			withHint("begin and end at full hours, or use another dir")
 	}
 	return nil
 }
@@ -56,11 +62,12 @@ func (c *Config) dueYesterday(now, settled time.Time, finished []Interval) (*Int
 	return nil, day.End.Add(24*time.Hour + c.Settle)
 }
 
-// dueNight is what of one UTC day no job holds.
+// dueNight returns the first gap in one UTC day, or nil if a job covers all of it.
 func (c *Config) dueNight(now, settled time.Time, finished []Interval) (*Interval, error) {
 	day := Interval{c.Night, c.Night.Add(24 * time.Hour)}
 	if day.End.After(settled) {
-		return nil, c.errorAt("$.range", "the night %s is not over and settled before %s: run again then, or name an earlier one", c.Night.Format(time.DateOnly), day.End.Add(c.Settle).Format(time.RFC3339))
+		return nil, c.errorAt("$.range", "the night %s is not over and settled before %s", c.Night.Format(time.DateOnly), day.End.Add(c.Settle).Format(time.RFC3339)).
+			withHint("run again then, or name an earlier night")
 	}
 	if missing := c.missing(day, now, finished); len(missing) > 0 {
 		return &missing[0], nil
@@ -68,12 +75,13 @@ func (c *Config) dueNight(now, settled time.Time, finished []Interval) (*Interva
 	return nil, nil
 }
 
-// yesterday is the last UTC day that is complete at t.
+// yesterday returns the last UTC day that is complete at t.
 func yesterday(t time.Time) Interval {
 	midnight := t.Truncate(24 * time.Hour)
 	return Interval{midnight.Add(-24 * time.Hour), midnight}
 }
 
+// overlapping returns a finished interval that overlaps i, or nil.
 func overlapping(i Interval, finished []Interval) *Interval {
 	for n := range finished {
 		if finished[n].overlaps(i) {
@@ -90,34 +98,34 @@ func (c *Config) dueFixed(now, settled time.Time, finished []Interval) (*Interva
 	case held != nil && len(c.missing(want, now, []Interval{*held})) == 0:
 		return nil, nil
 	case held != nil:
-		return nil, c.errorAt("$.range", "%s overlaps %s to %s, which this directory holds already: rows would come twice; "+
-			"choose a range beside it, or another dir", c.Range, held.Start.Format(time.RFC3339), held.End.Format(time.RFC3339))
+		return nil, c.errorAt("$.range", "%s overlaps %s, which this directory already contains, so rows would be exported twice", c.Range, held).
+			withHint("choose a range that does not overlap, or another dir")
 	case want.End.After(settled):
-		return nil, c.errorAt("$.range", "the range ends at %s, and nothing younger than settle (%s) is asked for: possible from %s on",
-			want.End.Format(time.RFC3339), formatDuration(c.Settle), want.End.Add(c.Settle).Format(time.RFC3339))
+		return nil, c.errorAt("$.range", "the range ends at %s, but data younger than settle (%s) is not requested", want.End.Format(time.RFC3339), formatDuration(c.Settle)).
+			withHint("run again from %s on", want.End.Add(c.Settle).Format(time.RFC3339))
 	}
 	return &want, nil
 }
 
-// dueLast is what of the last so many hours no job holds, once that is worth a
-// job: half of them, or half a day. A run that is later than the last one was
-// goes on where that ended, so that nights which begin at different times leave
-// nothing out.
+// dueLast returns a gap in the last hours that is long enough for a job: half of
+// the range, or half a day. If the run begins later than the previous one did, the
+// range is extended back to the end of the previous job, so that runs at varying
+// times leave no gap.
 func (c *Config) dueLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
 	end := c.floorToPeriod(settled)
 	want := Interval{end.Add(-c.Range.Last), end}
-	worth := max(min(c.Range.Last/2, 12*time.Hour), c.Period)
+	enough := max(min(c.Range.Last/2, 12*time.Hour), c.Period)
 	if len(finished) > 0 {
 		if late := want.Start.Sub(latest(finished).End); late > 0 && late < c.Range.Last {
 			want.Start = latest(finished).End
 		}
 	}
 	for _, gap := range c.missing(want, now, finished) {
-		if gap.End.Sub(gap.Start) >= worth {
+		if gap.End.Sub(gap.Start) >= enough {
 			return &gap, time.Time{}
 		}
 	}
-	return nil, c.ceilToPeriod(latest(finished).End.Add(worth)).Add(c.Settle)
+	return nil, c.ceilToPeriod(latest(finished).End.Add(enough)).Add(c.Settle)
 }
 
 func (c *Config) dueSinceLast(now, settled time.Time, finished []Interval) (*Interval, time.Time) {
@@ -132,9 +140,9 @@ func (c *Config) dueSinceLast(now, settled time.Time, finished []Interval) (*Int
 	return due, time.Time{}
 }
 
-// missing returns what of an interval no finished job holds. What is shorter
-// than a period as CloudWatch keeps it there is not missing: Freeze rounds, so
-// a job may end a little before the range that it was made for.
+// missing returns the parts of an interval that no finished job covers. It leaves
+// out parts shorter than the period that CloudWatch keeps there: Freeze rounds to
+// whole periods, so a job can end a little before its range does.
 func (c *Config) missing(want Interval, now time.Time, finished []Interval) []Interval {
 	var gaps []Interval
 	add := func(gap Interval) {
@@ -153,9 +161,9 @@ func (c *Config) missing(want Interval, now time.Time, finished []Interval) []In
 	return gaps
 }
 
-// behind returns an interval whose start Freeze will not round into a finished
-// one: where that would happen (data that has become coarser since, or another
-// period) it starts one period later. It is nil when no whole period is left.
+// trimStart moves the start of an interval one period later where Freeze would
+// round it into a finished interval. That happens when CloudWatch's data has become
+// coarser since, or with another period. It returns nil if no whole period is left.
 func (c *Config) trimStart(i Interval, now time.Time, finished []Interval) *Interval {
 	spans := c.spans(i, now)
 	if len(spans) == 0 {
@@ -169,15 +177,17 @@ func (c *Config) trimStart(i Interval, now time.Time, finished []Interval) *Inte
 	return &i
 }
 
-// whole rounds a time down to the period, wholeAfter up, on the grid of Freeze.
+// floorToPeriod rounds a time down to a multiple of the period, as Freeze does.
 func (c *Config) floorToPeriod(t time.Time) time.Time {
 	return time.Unix(t.Unix()-t.Unix()%c.periodSeconds(), 0).UTC()
 }
 
+// ceilToPeriod rounds a time up to a multiple of the period.
 func (c *Config) ceilToPeriod(t time.Time) time.Time {
 	return c.floorToPeriod(t.Add(c.Period - time.Second))
 }
 
+// latest returns the interval that ends last.
 func latest(finished []Interval) Interval {
 	last := finished[0]
 	for _, i := range finished {

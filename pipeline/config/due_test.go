@@ -51,7 +51,7 @@ func TestFixedRangeNotYetSettledSaysWhen(t *testing.T) {
 	s := Default()
 	s.Range = Range{Kind: Fixed, From: at("2026-11-21"), To: at("2026-11-22")}
 	_, _, err := s.Due(at("2026-11-22T00:29"), nil)
-	if !IsError(err) || !strings.Contains(err.Error(), "possible from 2026-11-22T00:30:00Z on") {
+	if !IsError(err) || !strings.Contains(message(err), "run again from 2026-11-22T00:30:00Z on") {
 		t.Errorf("%v", err)
 	}
 }

@@ -7,35 +7,81 @@ import (
 	"unicode"
 )
 
-// Error is a setting that cannot be meant. Its text is one line, without the
-// control characters of the file that it may quote.
-type Error struct{ text string }
+// Error is an invalid setting, an invalid value, or an input file that cannot be
+// used. Error returns the fact and Hint the next step for the user; each is one
+// line without control characters, although both may quote a file.
+type Error struct {
+	fact, hint string
 
-func (e *Error) Error() string {
+	Remedy Remedy
+	File   string // of CreateFile
+}
+
+// Remedy is a next step that needs a command of the program. The command line
+// makes the hint from it.
+type Remedy int
+
+const (
+	NoRemedy    Remedy = iota
+	CreateFile         // File does not exist; an initial harvest.yaml can be written there
+	ShowExample        // the commented harvest.yaml shows every key in its place
+)
+
+func (e *Error) Error() string { return printable(e.fact) }
+
+// Hint returns an imperative sentence, or "" if there is none or if Remedy is set.
+func (e *Error) Hint() string { return printable(e.hint) }
+
+func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, e.text)
+	}, text)
 }
 
-// bad returns an Error about a setting, with its place in the file.
-func (c *Config) errorAt(path, format string, args ...any) error {
+// invalid returns an Error without a position.
+func invalid(format string, args ...any) *Error { return &Error{fact: fmt.Sprintf(format, args...)} }
+
+// withHint sets the hint.
+func (e *Error) withHint(format string, args ...any) *Error {
+	e.hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// errorAt returns an Error about a setting. The fact begins with the flag or
+// variable that set it, or with its position in the file.
+func (c *Config) errorAt(path, format string, args ...any) *Error {
 	text := fmt.Sprintf(format, args...)
 	if by := c.overriddenBy(path); by != "" {
-		return &Error{by + ": " + text}
+		return &Error{fact: by + ": " + text}
 	}
 	if c.position != nil {
 		if at := c.position(path); at != "" {
 			text = at + ": " + text
 		}
 	}
-	return &Error{text}
+	return &Error{fact: text}
 }
 
-// Override remembers that a setting, such as $.defaults.regions, comes from a
-// flag or a variable of the environment, for errors and Print.
+// wrapAt returns an Error about a setting with the text and hint of another error.
+func (c *Config) wrapAt(path string, err error) *Error {
+	return c.errorAt(path, "%v", err).withHintOf(err)
+}
+
+// wrap returns an Error with a prefix and the text and hint of another error.
+func wrap(prefix string, err error) *Error { return invalid("%s: %v", prefix, err).withHintOf(err) }
+
+func (e *Error) withHintOf(err error) *Error {
+	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
+		e.hint = hinted.Hint()
+	}
+	return e
+}
+
+// Override records that a flag or an environment variable sets the value at a
+// path such as $.defaults.regions. Errors and Print show it.
 func (c *Config) Override(path, by string) {
 	if c.overrides == nil {
 		c.overrides = map[string]string{}
@@ -43,7 +89,8 @@ func (c *Config) Override(path, by string) {
 	c.overrides[path] = by
 }
 
-// overridden is what overrides a setting, or one that it is part of; else "".
+// overriddenBy returns the flag or variable that sets a value or one of its
+// parents, or "".
 func (c *Config) overriddenBy(path string) string {
 	for path != "" {
 		if by := c.overrides[path]; by != "" {
@@ -54,5 +101,5 @@ func (c *Config) overriddenBy(path string) string {
 	return ""
 }
 
-// IsError reports whether an error is about the specification.
+// IsError reports whether an error is about the configuration.
 func IsError(err error) bool { return errors.As(err, new(*Error)) }

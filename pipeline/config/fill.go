@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// fill takes over what a document says.
+// fill applies the keys of a document.
 func (c *Config) fill(doc *document) error {
 	set(&c.Job, doc.Job)
 	set(&c.Dir, doc.Dir)
@@ -54,13 +54,13 @@ func (c *Config) giveUpAfter(text *string) error {
 	}
 	d, err := ParseGiveUpAfter(*text)
 	if err != nil {
-		return c.errorAt("$.give_up_after", "%v", err)
+		return c.wrapAt("$.give_up_after", err)
 	}
 	c.GiveUpAfter = d
 	return nil
 }
 
-// ParseGiveUpAfter reads a duration, or never.
+// ParseGiveUpAfter reads a duration, or never as 0.
 func ParseGiveUpAfter(text string) (time.Duration, error) {
 	if text == "never" {
 		return 0, nil
@@ -74,11 +74,11 @@ func (c *Config) fillTolerations(doc *document) (errs error) {
 		until, err := ParseTime(t.Until)
 		switch {
 		case !accountForm.MatchString(t.Account):
-			errs = errors.Join(errs, c.errorAt(path, "tolerate needs an account of 12 digits, in quotes"))
+			errs = errors.Join(errs, c.errorAt(path, "tolerate needs an account").withHint("write 12 digits, in quotes"))
 		case t.Until == "":
-			errs = errors.Join(errs, c.errorAt(path, "tolerate needs an end: until: 2027-01-31"))
+			errs = errors.Join(errs, c.errorAt(path, "tolerate needs an end").withHint("add a date, such as until: 2027-01-31"))
 		case err != nil:
-			errs = errors.Join(errs, c.errorAt(path+".until", "%v", err))
+			errs = errors.Join(errs, c.wrapAt(path+".until", err))
 		}
 		c.Tolerate = append(c.Tolerate, Toleration{Account: t.Account, Region: t.Region, Until: until})
 	}
@@ -97,7 +97,7 @@ func (c *Config) duration(to *time.Duration, path string, text *string) error {
 	}
 	d, err := ParseDuration(*text)
 	if err != nil {
-		return c.errorAt(path, "%v", err)
+		return c.wrapAt(path, err)
 	}
 	*to = d
 	return nil
@@ -109,13 +109,13 @@ func (c *Config) sessionDuration(to *time.Duration, path string, text *string) e
 	}
 	d, err := ParseSessionDuration(*text)
 	if err != nil {
-		return c.errorAt(path, "%v", err)
+		return c.wrapAt(path, err)
 	}
 	*to = d
 	return nil
 }
 
-// ParseSessionDuration reads a duration, or auto.
+// ParseSessionDuration reads a duration, or auto as Auto.
 func ParseSessionDuration(text string) (time.Duration, error) {
 	if text == "auto" {
 		return Auto, nil
@@ -129,7 +129,7 @@ func (c *Config) size(to *int64, path string, text *string) error {
 	}
 	n, err := ParseSize(*text)
 	if err != nil {
-		return c.errorAt(path, "%v", err)
+		return c.wrapAt(path, err)
 	}
 	*to = n
 	return nil
@@ -141,7 +141,7 @@ func (c *Config) fillRange(v any) (err error) {
 	case nil:
 	case string:
 		if c.Range, err = ParseRange(v); err != nil {
-			return c.errorAt(path, "%v", err)
+			return c.wrapAt(path, err)
 		}
 	case uint64:
 		return c.fillRange(fmt.Sprint(v))
@@ -152,37 +152,37 @@ func (c *Config) fillRange(v any) (err error) {
 			switch value := v[key].(type) {
 			case nil:
 				return ""
-			case time.Time: // tagged as a timestamp
+			case time.Time: // YAML reads some texts as timestamps
 				return value.Format(time.RFC3339)
 			}
 			return fmt.Sprint(v[key])
 		}
 		for key := range v {
 			if key != "last" && key != "from" && key != "to" {
-				return c.errorAt(path, "unknown key %q in range: it takes last, or from and to", key)
+				return c.errorAt(path, "unknown key %q in range", key).withHint("write last, or from and to")
 			}
 		}
 		if c.Range, err = NewRange(text("last"), text("from"), text("to")); err != nil {
-			return c.errorAt(path, "%v", err)
+			return c.wrapAt(path, err)
 		}
 	default:
-		return c.errorAt(path, "range must be yesterday, since_last, {last: 24h} or {from: ..., to: ...}")
+		return c.errorAt(path, "range has the wrong type").withHint("write yesterday, since_last, {last: 24h} or {from: ..., to: ...}")
 	}
 	return nil
 }
 
-// NewRange makes a range of either a length or two times, as text.
+// NewRange returns the range of a duration up to now, or of two times.
 func NewRange(last, from, to string) (r Range, err error) {
 	if last != "" {
 		if from != "" || to != "" {
-			return r, errors.New("a range has either last, or from and to")
+			return r, invalid("a range has both last and from or to").withHint("write either last, or from and to")
 		}
 		r.Kind = Last
 		r.Last, err = ParseDuration(last)
 		return r, err
 	}
 	if from == "" || to == "" {
-		return r, errors.New("a range needs both from and to")
+		return r, invalid("a range needs both from and to").withHint("add the missing one")
 	}
 	r.Kind = Fixed
 	if r.From, err = ParseTime(from); err != nil {
@@ -227,7 +227,8 @@ func (c *Config) account(doc *documentAccount, path string) (Account, error) {
 			a.Regions = append(a.Regions, fmt.Sprint(region))
 		}
 	default:
-		err = errors.Join(err, c.errorAt(path+".regions", "regions must be a list such as [us-east-1, eu-west-1]"))
+		err = errors.Join(err, c.errorAt(path+".regions", "regions has the wrong type").
+			withHint("write a list, such as [us-east-1, eu-west-1]"))
 	}
 	return a, err
 }

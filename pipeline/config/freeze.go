@@ -20,16 +20,18 @@ const longestJob = 12 * time.Hour
 // CloudWatch's retention: less for data that are kept for hours only.
 func jobMargin(r cloudwatch.Retention) time.Duration { return min(longestJob, r.After/6) }
 
-// Freeze makes the plan of a job for an interval, at a time. Start and end are
-// rounded down to the periods in use there; the windows of every series cover
-// the range exactly once.
+// Freeze returns the plan of a job that harvests an interval, as of now. It rounds
+// start and end down to whole periods. The windows of every series cover the
+// resulting range exactly once.
 func (c *Config) Freeze(i Interval, now time.Time) (record.Plan, error) {
 	if now.Sub(i.Start) > cloudwatch.Oldest-longestJob {
-		return record.Plan{}, c.errorAt("$.range", "CloudWatch keeps nothing older than 455 days: begin after %s", now.Add(longestJob-cloudwatch.Oldest).Format(time.DateOnly))
+		return record.Plan{}, c.errorAt("$.range", "CloudWatch keeps nothing older than 455 days").
+			withHint("begin after %s", now.Add(longestJob-cloudwatch.Oldest).Format(time.DateOnly))
 	}
 	spans := c.spans(i, now)
 	if len(spans) == 0 {
-		return record.Plan{}, c.errorAt("$.range", "%s to %s holds no whole period of %s", i.Start.Format(time.RFC3339), i.End.Format(time.RFC3339), formatDuration(c.Period))
+		return record.Plan{}, c.errorAt("$.range", "%s contains no whole period of %s", i, formatDuration(c.Period)).
+			withHint("choose a longer range or a shorter period")
 	}
 	out := c.Out
 	if out == "" {
@@ -38,21 +40,22 @@ func (c *Config) Freeze(i Interval, now time.Time) (record.Plan, error) {
 	if !strings.Contains(out, "://") {
 		var err error
 		if out, err = filepath.Abs(out); err != nil {
-			return record.Plan{}, fmt.Errorf("place of the output: %w", err)
+			return record.Plan{}, fmt.Errorf("cannot find the output directory %s: %w", out, err)
 		}
 	}
 	if c.StrictPeriod {
 		for _, w := range spans {
 			if w.Period != c.periodSeconds() {
-				return record.Plan{}, c.errorAt("$.range", "CloudWatch keeps %s to %s only by %s, and strict_period wants %s: begin at %s, or leave strict_period out",
-					time.Unix(w.Start, 0).UTC().Format(time.RFC3339), time.Unix(w.End, 0).UTC().Format(time.RFC3339),
-					formatDuration(time.Duration(w.Period)*time.Second), formatDuration(c.Period), time.Unix(w.End, 0).UTC().Format(time.RFC3339))
+				return record.Plan{}, c.errorAt("$.range", "CloudWatch keeps %s only by %s, but strict_period wants %s",
+					Interval{time.Unix(w.Start, 0).UTC(), time.Unix(w.End, 0).UTC()},
+					formatDuration(time.Duration(w.Period)*time.Second), formatDuration(c.Period)).
+					withHint("begin at %s, or leave strict_period out", time.Unix(w.End, 0).UTC().Format(time.RFC3339))
 			}
 		}
 	}
 	plan, err := json.Marshal(c.planSettings())
 	if err != nil {
-		return record.Plan{}, fmt.Errorf("encode plan: %w", err)
+		return record.Plan{}, fmt.Errorf("cannot encode the settings of the plan: %w", err)
 	}
 	return record.Plan{
 		Name: c.Job, Created: now.UTC(), Out: out, Settings: plan, Shard: c.Shard,
@@ -62,7 +65,8 @@ func (c *Config) Freeze(i Interval, now time.Time) (record.Plan, error) {
 	}, nil
 }
 
-// spans splits an interval where the period that CloudWatch still has changes.
+// spans splits an interval at the ages where CloudWatch changes to a coarser
+// period.
 func (c *Config) spans(i Interval, now time.Time) []record.Window {
 	period := c.periodSeconds()
 	start, end := i.Start.Unix(), i.End.Unix()
@@ -106,8 +110,8 @@ func lcm(a, b int64) int64 {
 	return a / x * b
 }
 
-// series returns every metric with its statistics in column order and its
-// windows.
+// series returns one series per metric, with its statistics in column order and
+// its windows.
 func (c *Config) series(spans []record.Window) []record.Series {
 	var all []record.Series
 	for _, m := range c.Metrics {
@@ -133,7 +137,7 @@ func (c *Config) series(spans []record.Window) []record.Series {
 	return all
 }
 
-// timestampsPerCall returns how many timestamps of a series one call can return.
+// timestampsPerCall returns the largest number of timestamps in one response.
 func (c *Config) timestampsPerCall(statistics int) int64 {
 	if c.API == MetricStatistics {
 		return cloudwatch.MaxStatisticsDatapoints
@@ -151,8 +155,8 @@ func (c *Config) cost(statistics []string) (usd, worst float64) {
 	return c.Prices.MetricData(len(statistics))
 }
 
-// windows splits spans in time, so that none has more than so many timestamps:
-// as few windows as possible, about equally long.
+// windows splits spans into windows of at most so many timestamps: as few as
+// possible, and about equally long.
 func windows(spans []record.Window, most int64) []record.Window {
 	var all []record.Window
 	for _, span := range spans {
@@ -164,4 +168,50 @@ func windows(spans []record.Window, most int64) []record.Window {
 		}
 	}
 	return all
+}
+
+// Replans returns replacements for the windows of a job that CloudWatch no longer
+// keeps at their period: windows with a coarser period, or none.
+func (c *Config) Replans(job *record.Plan, now time.Time) []record.Replan {
+	var all []record.Replan
+	seen := map[record.Window]bool{}
+	for i := range job.Series {
+		for _, w := range job.Series[i].Windows {
+			if seen[w] || w.Gone() {
+				continue
+			}
+			seen[w] = true
+			if left := c.available(w, now); left != w {
+				all = append(all, record.Replan{Window: w, Now: left, At: now.UTC()})
+			}
+		}
+	}
+	return all
+}
+
+// replanMargin is the minimum time that a run has before its windows age out. A
+// window that ages out during the run fails, and the next run replans it.
+const replanMargin = time.Hour
+
+// available returns the part of a window that CloudWatch still keeps, now and for
+// the time of replanMargin.
+func (c *Config) available(w record.Window, now time.Time) record.Window {
+	now = now.Add(min(replanMargin, time.Duration(w.Period)*time.Minute))
+	age := now.Sub(time.Unix(w.Start, 0))
+	gone := record.Window{Start: w.Start, End: w.Start, Period: w.Period}
+	if age > cloudwatch.Oldest {
+		return gone
+	}
+	for _, r := range cloudwatch.Retentions {
+		if age <= r.After || w.Period%r.Period == 0 {
+			continue
+		}
+		coarse := roundUp(w.Period, r.Period)
+		coarser := record.Window{Start: roundUp(w.Start, coarse), End: w.End - w.End%coarse, Period: coarse}
+		if c.StrictPeriod || coarser.Gone() {
+			return gone
+		}
+		return coarser
+	}
+	return w
 }

@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// Hook tells somebody how a run ended: a command or a webhook, which has to be
-// through within Timeout.
+// Hook is a notification at the end of a run: a command to start or a webhook to
+// call. It is stopped after Timeout.
 type Hook struct {
 	Command []string
-	Webhook string // https, or http to loopback; may hold a secret: never shown
+	Webhook string // https, or http to loopback; may contain a secret, so it is never printed
 	Timeout time.Duration
 
-	path string // in the file
+	path string // of the setting, for errors
 }
 
-// How long hooks may take unless the file says so, and at most: a service
-// manager waits for them after an interrupt.
+// Timeouts of hooks: the defaults and the largest possible one. A service
+// manager has to wait for hooks after an interrupt.
 const (
 	commandTimeout = time.Minute
 	webhookTimeout = 10 * time.Second
@@ -56,7 +56,8 @@ func (c *Config) addHook(v any, path string) error {
 	case map[string]any:
 		err = c.readHook(&h, v)
 	default:
-		err = c.errorAt(path, "on_finish must be a command line, {command: [...], timeout: 1m} or {webhook: https://..., timeout: 10s}")
+		err = c.errorAt(path, "on_finish has the wrong type").
+			withHint("write a command line, {command: [...], timeout: 1m} or {webhook: https://..., timeout: 10s}")
 	}
 	if err == nil {
 		c.OnFinish = append(c.OnFinish, h)
@@ -74,7 +75,8 @@ func shellCommand(line string) []string {
 func (c *Config) readHook(h *Hook, from map[string]any) (errs error) {
 	for key := range from {
 		if !slices.Contains(hookKeys, key) {
-			return c.errorAt(h.path+"."+key, "unknown key %q%s: on_finish takes command or webhook, and timeout", key, didYouMean(key, hookKeys))
+			return c.errorAt(h.path+"."+key, "unknown key %q%s in on_finish", key, didYouMean(key, hookKeys)).
+				withHint("write command or webhook, and timeout")
 		}
 	}
 	switch command := from["command"].(type) {
@@ -86,7 +88,8 @@ func (c *Config) readHook(h *Hook, from map[string]any) (errs error) {
 			h.Command = append(h.Command, fmt.Sprint(word))
 		}
 	default:
-		return c.errorAt(h.path+".command", "command must be a list of words, such as [sh, -c, \"mail -s night ops\"], or one string for sh")
+		return c.errorAt(h.path+".command", "command has the wrong type").
+			withHint("write a list of words, such as [sh, -c, \"mail -s night ops\"], or one string for sh")
 	}
 	if from["webhook"] != nil {
 		h.Webhook = fmt.Sprint(from["webhook"])
@@ -108,30 +111,31 @@ func (c *Config) checkOnFinish() (errs error) {
 		h := &c.OnFinish[i]
 		switch hasCommand := len(h.Command) > 0 && h.Command[0] != ""; {
 		case hasCommand == (h.Webhook != ""):
-			add(c.errorAt(h.path, "on_finish needs either a command or a webhook"))
+			add(c.errorAt(h.path, "on_finish needs either a command or a webhook").withHint("write one of them"))
 		case h.Webhook != "":
-			if problem := CheckWebhook(h.Webhook); problem != "" {
-				add(c.errorAt(h.path+".webhook", "webhook: %s", problem))
+			if problem, hint := checkWebhook(h.Webhook); problem != "" {
+				add(c.errorAt(h.path+".webhook", "webhook: %s", problem).withHint("%s", hint))
 			}
 		}
 		if h.Timeout <= 0 || h.Timeout > maxTimeout {
-			add(c.errorAt(h.path+".timeout", "timeout %s is out of range: above 0 to 1h", formatDuration(h.Timeout)))
+			add(c.errorAt(h.path+".timeout", "timeout %s is out of range", formatDuration(h.Timeout)).
+				withHint("write more than 0 and at most 1h"))
 		}
 	}
 	return errs
 }
 
-// CheckWebhook says what is wrong with an address, "" when nothing is. It does
-// not show it, since addresses of webhooks are secrets.
-func CheckWebhook(address string) string {
+// checkWebhook returns the problem with an address, or "". Neither result
+// contains the address, because addresses of webhooks are secrets.
+func checkWebhook(address string) (problem, hint string) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
-		return "the address is malformed: write https://host/path"
+		return "the address is malformed", "write https://host/path"
 	}
 	ip := net.ParseIP(u.Hostname())
 	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 	if u.Scheme != "https" && (u.Scheme != "http" || !loopback) {
-		return "only https is allowed, and plain http to loopback"
+		return fmt.Sprintf("scheme %q is not allowed", u.Scheme), "use https, or http to loopback"
 	}
-	return ""
+	return "", ""
 }

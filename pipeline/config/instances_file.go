@@ -3,9 +3,9 @@ package config
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -20,20 +20,20 @@ var instanceIDForm = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
 
 const maxInstanceLine = 1 << 20
 
-// ReadInstances reads a list of instances, one a line, in any of three forms:
+// ReadInstances reads a list of instances, one per line, in one of these forms:
 //
-//	i-0123456789abcdef0                           of the job's only target
+//	i-0123456789abcdef0                           only if the job has one target
 //	111122223333,us-east-1,i-0123456789abcdef0
 //
-//	account,region,namespace,InstanceId,path      a CSV header of these columns and
-//	111122223333,us-east-1,CWAgent,i-0123...,/    names of dimensions
+//	account,region,namespace,InstanceId,path      CSV with a header; other columns
+//	111122223333,us-east-1,CWAgent,i-0123...,/    are names of dimensions
 //
 //	{"account": "111122223333", "region": "us-east-1", "namespace": "AWS/RDS",
 //	 "dimensions": {"DBInstanceIdentifier": "orders"}}        JSON Lines
 //
-// Where a namespace is left out, an instance is one in each namespace that asks
-// for metrics by its dimensions. Empty lines and those that begin with # are
-// passed over. Of a file for all shards only what this one holds is returned.
+// An instance without a namespace belongs to every namespace that has metrics with
+// its dimensions. Empty lines and lines that begin with # are ignored. One file can
+// serve all shards: instances of other shards are checked and left out.
 func (c *Config) ReadInstances(name string, r io.Reader, targets []record.Target) (map[record.Target][]record.Instance, error) {
 	list := instanceList{config: c, targets: targets, listed: map[record.Target][]record.Instance{}, seen: map[string]bool{}}
 	lines := bufio.NewScanner(r)
@@ -44,29 +44,29 @@ func (c *Config) ReadInstances(name string, r io.Reader, targets []record.Target
 			continue
 		}
 		if err := list.read(line); err != nil {
-			return nil, &Error{fmt.Sprintf("%s:%d: %v", name, n, err)}
+			return nil, wrap(fmt.Sprintf("%s:%d", name, n), err)
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return nil, &Error{fmt.Sprintf("%s: %v", name, err)}
+		return nil, invalid("cannot read %s: %v", name, err).withHint("write one instance per line")
 	}
 	if list.lines == 0 {
-		return nil, &Error{fmt.Sprintf("%s names no instance: what makes the list may be broken", name)}
+		return nil, invalid("%s contains no instance", name).withHint("check the program that writes the list")
 	}
 	return list.listed, nil
 }
 
-// instanceList is a list of instances being read.
+// instanceList is the state of ReadInstances.
 type instanceList struct {
 	config  *Config
 	targets []record.Target
-	header  []string // of a CSV file
+	header  []string // of CSV; nil without one
 	listed  map[record.Target][]record.Instance
 	seen    map[string]bool
-	lines   int // that name an instance
+	lines   int // lines that contain an instance
 }
 
-// row is one line: what is not given is empty.
+// row is one line. Missing columns are empty.
 type row struct {
 	Account    string            `json:"account"`
 	Region     string            `json:"region"`
@@ -81,7 +81,7 @@ func (l *instanceList) read(line string) error {
 	}
 	cells, err := csv.NewReader(strings.NewReader(line)).Read()
 	if err != nil {
-		return err
+		return invalid("the CSV is not valid: %v", err).withHint("correct the line")
 	}
 	for i := range cells {
 		cells[i] = strings.TrimSpace(cells[i])
@@ -97,7 +97,8 @@ func (l *instanceList) read(line string) error {
 	case len(cells) == 3:
 		return l.add(row{Account: cells[0], Region: cells[1], InstanceID: cells[2]})
 	}
-	return fmt.Errorf("%q: write an id, account,region,id, a CSV header first, or JSON", line)
+	return invalid("%q is not an instance", line).
+		withHint("write an id, account,region,id, a CSV header in the first line, or JSON")
 }
 
 func isHeader(cells []string) bool {
@@ -108,7 +109,7 @@ func isHeader(cells []string) bool {
 
 func (l *instanceList) readCells(cells []string) error {
 	if len(cells) != len(l.header) {
-		return fmt.Errorf("%d columns, and the header has %d", len(cells), len(l.header))
+		return invalid("the line has %d columns, but the header has %d", len(cells), len(l.header)).withHint("correct the line")
 	}
 	r := row{Dimensions: map[string]string{}}
 	known := map[string]*string{"account": &r.Account, "region": &r.Region, "namespace": &r.Namespace, "instance_id": &r.InstanceID}
@@ -127,10 +128,11 @@ func (l *instanceList) readJSON(line string) error {
 	d := json.NewDecoder(bytes.NewReader([]byte(line)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {
-		return err
+		return invalid("the JSON is not valid: %v", err).
+			withHint("use the keys account, region, namespace, instance_id and dimensions")
 	}
 	if d.More() {
-		return errors.New("more than one JSON object in a line")
+		return invalid("the line contains more than one JSON object").withHint("write one per line")
 	}
 	return l.add(r)
 }
@@ -146,9 +148,9 @@ func (l *instanceList) add(r row) error {
 	for name, value := range r.Dimensions {
 		switch {
 		case name == "InstanceId" && !instanceIDForm.MatchString(value):
-			return fmt.Errorf("%q is not an instance id: such as i-0123456789abcdef0", value)
+			return invalid("%q is not an instance id", value).withHint("write an id such as i-0123456789abcdef0")
 		case value == "" || len(value) > 1024 || !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' }):
-			return fmt.Errorf("dimension %s: value %q is not possible", name, value)
+			return invalid("value %q of dimension %s is not valid", value, name).withHint("write 1 to 1024 printable characters")
 		}
 		in.Dimensions = append(in.Dimensions, record.Dimension{Name: name, Value: value})
 	}
@@ -168,7 +170,8 @@ func (l *instanceList) add(r row) error {
 	return nil
 }
 
-// wanted refuses an instance that no metric is asked of.
+// wanted returns an error if no metric has the namespace and dimensions of an
+// instance.
 func (l *instanceList) wanted(in *record.Instance) error {
 	var names []string
 	for _, d := range in.Dimensions {
@@ -180,32 +183,31 @@ func (l *instanceList) wanted(in *record.Instance) error {
 			return nil
 		}
 	}
-	what := "by " + strings.Join(names, ",")
-	if in.Namespace != "" {
-		what = "of " + in.Namespace + " " + what
-	}
-	return fmt.Errorf("no metric is asked %s: add one to metrics, or take the line out", what)
+	namespace := cmp.Or(in.Namespace, "any namespace")
+	return invalid("no metric of %s has the dimensions %s", namespace, strings.Join(names, ",")).
+		withHint("add one to metrics, or remove the line")
 }
 
+// target returns the target of a row, which must be one of the job's.
 func (l *instanceList) target(r row) (record.Target, error) {
 	t := record.Target{Account: r.Account, Region: r.Region}
 	switch {
 	case t == (record.Target{}) && len(l.targets) == 1 && !l.targets[0].IsPattern() && l.config.Shard == (record.Shard{}):
 		return l.targets[0], nil
 	case (r.Account == "" || r.Region == "") && l.config.Shard != (record.Shard{}):
-		return t, errors.New("account and region are needed, since the job is divided into shards")
+		return t, invalid("account or region is missing, and the job is divided into shards").withHint("add both to the line")
 	case r.Account == "" || r.Region == "":
-		return t, fmt.Errorf("account and region are needed, since the job has %d targets", len(l.targets))
+		return t, invalid("account or region is missing, and the job has %d targets", len(l.targets)).withHint("add both to the line")
 	case !regionForm.MatchString(r.Region):
-		return t, fmt.Errorf("region %q is malformed: such as us-east-1", r.Region)
+		return t, invalid("region %q is malformed", r.Region).withHint("write a name such as us-east-1")
 	}
 	if !l.config.Shard.Holds(t) {
-		return t, nil // whose shard checks it
+		return t, nil // its own shard checks it
 	}
 	for _, known := range l.targets {
 		if known.Account == t.Account && known.Covers(t.Region) {
 			return t, nil
 		}
 	}
-	return t, fmt.Errorf("%s is not a target of the job", t)
+	return t, invalid("%s is not a target of the job", t).withHint("add it to accounts and regions, or remove the line")
 }

@@ -11,8 +11,8 @@ import (
 	"cwharvest/store/encode"
 )
 
-// ec2Metrics are the metrics of AWS/EC2 (EC2 user guide, viewing metrics with
-// CloudWatch).
+// ec2Metrics are the metrics of AWS/EC2 (Amazon EC2 User Guide, "CloudWatch metrics
+// that are available for your instances").
 var ec2Metrics = []string{
 	"CPUUtilization", "DiskReadOps", "DiskWriteOps", "DiskReadBytes", "DiskWriteBytes", "NetworkIn", "NetworkOut",
 	"NetworkPacketsIn", "NetworkPacketsOut", "MetadataNoToken", "MetadataNoTokenRejected", "CPUCreditUsage",
@@ -24,16 +24,16 @@ var ec2Metrics = []string{
 
 func (c *Config) checkMetrics() (errs error) {
 	if len(c.Metrics) == 0 {
-		return c.errorAt("$.metrics", "no metrics: name at least one, or leave metrics out for the default set")
+		return c.errorAt("$.metrics", "metrics is empty").withHint("name at least one, or leave metrics out for the default set")
 	}
 	seen := map[string]bool{}
 	for i := range c.Metrics {
 		m, path := &c.Metrics[i], fmt.Sprintf("$.metrics[%d]", i)
 		if !namespaceForm.MatchString(m.Namespace) {
-			errs = errors.Join(errs, c.errorAt(path+".namespace", "namespace %q is not possible: such as AWS/EC2", m.Namespace))
+			errs = errors.Join(errs, c.errorAt(path+".namespace", "namespace %q is not valid", m.Namespace).withHint("write a namespace such as AWS/EC2"))
 		}
 		if len(m.Names) == 0 {
-			errs = errors.Join(errs, c.errorAt(path, "no metric names for %s: name some, such as CPUUtilization", m.Namespace))
+			errs = errors.Join(errs, c.errorAt(path, "%s has no metric names", m.Namespace).withHint("add names, such as CPUUtilization"))
 		}
 		for j, name := range m.Names {
 			errs = errors.Join(errs, c.checkName(m, name, fmt.Sprintf("%s.names[%d]", path, j), seen))
@@ -44,15 +44,16 @@ func (c *Config) checkMetrics() (errs error) {
 	return errors.Join(errs, c.checkColumns())
 }
 
-// checkColumns refuses statistics that differ and would share a column: it has
-// no room for what tells TM(:90) from TM(:90%).
+// checkColumns reports two statistics that would share an output column, such as
+// TM(:90) and TM(:90%).
 func (c *Config) checkColumns() error {
 	columns := map[string]string{}
 	for i := range c.Metrics {
 		for j, name := range c.Metrics[i].Statistics {
 			column := encode.Column(name)
 			if other := columns[column]; other != "" && other != name {
-				return c.errorAt(fmt.Sprintf("$.metrics[%d].statistics[%d]", i, j), "statistics %s and %s have the same column, %s: ask for one of them", other, name, column)
+				return c.errorAt(fmt.Sprintf("$.metrics[%d].statistics[%d]", i, j), "statistics %s and %s have the same column %s", other, name, column).
+					withHint("choose one of them")
 			}
 			columns[column] = name
 		}
@@ -60,34 +61,36 @@ func (c *Config) checkColumns() error {
 	return nil
 }
 
-// usualDimensions is what metrics of a namespace are mostly asked by (CloudWatch
-// user guide, services that publish metrics), for hints.
+// commonDimensions are the most common dimensions of namespaces, for hints
+// (CloudWatch User Guide, "AWS services that publish CloudWatch metrics").
 var commonDimensions = map[string]string{
 	"AWS/RDS": "DBInstanceIdentifier", "AWS/Lambda": "FunctionName", "AWS/EBS": "VolumeId", "AWS/ELB": "LoadBalancerName",
 	"AWS/ApplicationELB": "LoadBalancer", "AWS/NetworkELB": "LoadBalancer", "AWS/DynamoDB": "TableName", "AWS/SQS": "QueueName",
 	"AWS/NATGateway": "NatGatewayId", "AWS/ElastiCache": "CacheClusterId", "AWS/Kinesis": "StreamName",
 }
 
-// checkDimensions checks by what a metric is asked, and that a source finds it.
+// checkDimensions checks the dimension names of a metric, and that a source can
+// list instances with these dimensions.
 func (c *Config) checkDimensions(m *Metric, path string) error {
 	names := m.DimensionNames()
 	at := path + ".dimensions"
 	for i, name := range names {
 		if name == "" || len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) || name[0] == ':' {
-			return c.errorAt(at, "dimension name %q is not possible", name)
+			return c.errorAt(at, "dimension name %q is not valid", name).withHint("write a name such as InstanceId")
 		}
 		if i > 0 && names[i-1] == name {
-			return c.errorAt(at, "dimension %s is named twice", name)
+			return c.errorAt(at, "dimension %s is listed twice", name).withHint("remove one")
 		}
 	}
 	switch {
 	case len(names) == 0:
-		unchanged := cmp.Or(commonDimensions[m.Namespace], "InstanceId")
-		return c.errorAt(path, "metrics of %s need the names of their dimensions, such as dimensions: [%s]", m.Namespace, unchanged)
+		return c.errorAt(path, "metrics of %s need the names of their dimensions", m.Namespace).
+			withHint("add them, such as dimensions: [%s]", cmp.Or(commonDimensions[m.Namespace], "InstanceId"))
 	case len(names) > 30:
-		return c.errorAt(at, "a metric has at most 30 dimensions")
+		return c.errorAt(at, "%d dimensions are too many", len(names)).withHint("write at most 30")
 	case !m.byInstance() && len(c.Instances.Sources) > 0 && !slices.ContainsFunc(c.Instances.Sources, func(source string) bool { return source != "ec2" }):
-		return c.errorAt(at, "source ec2 finds EC2 instances only: add cloudwatch to instances.sources for metrics by %s", strings.Join(names, ","))
+		return c.errorAt(at, "source ec2 finds only EC2 instances, not metrics by %s", strings.Join(names, ",")).
+			withHint("add cloudwatch to instances.sources")
 	}
 	return nil
 }
@@ -97,11 +100,12 @@ func (c *Config) checkName(m *Metric, name, path string, seen map[string]bool) e
 	key := namespace + "/" + name + " by " + strings.Join(m.DimensionNames(), ",")
 	switch {
 	case name == "" || len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }):
-		return c.errorAt(path, "metric name %q is not possible", name)
+		return c.errorAt(path, "metric name %q is not valid", name).withHint("write a name such as CPUUtilization")
 	case seen[key]:
-		return c.errorAt(path, "metric %s of %s is named twice", name, namespace)
+		return c.errorAt(path, "metric %s of %s is listed twice", name, namespace).withHint("remove one")
 	case namespace == "AWS/EC2" && m.byInstance() && !c.AllowUnknownMetric && !slices.Contains(ec2Metrics, name):
-		return c.errorAt(path, "AWS/EC2 has no metric %q%s; --allow-unknown-metric asks for it all the same", name, didYouMean(name, ec2Metrics))
+		return c.errorAt(path, "AWS/EC2 has no metric %q%s", name, didYouMean(name, ec2Metrics)).
+			withHint("correct the name, or set allow_unknown_metric to request it anyway")
 	}
 	seen[key] = true
 	return nil
@@ -109,16 +113,16 @@ func (c *Config) checkName(m *Metric, name, path string, seen map[string]bool) e
 
 func (c *Config) checkStatistics(statistics []string, path string) (errs error) {
 	if len(statistics) == 0 {
-		return c.errorAt(path, "no statistics: such as [Average, Maximum]")
+		return c.errorAt(path, "statistics is empty").withHint("add some, such as [Average, Maximum]")
 	}
 	for i, name := range statistics {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		switch {
 		case !cloudwatch.IsStatistic(name):
-			errs = errors.Join(errs, c.errorAt(at, "unknown statistic %q%s; use %s, or p99, tm90, TM(10%%:90%%), IQM and the like",
-				name, didYouMean(name, slices.Concat(cloudwatch.BasicStatistics, cloudwatch.CommonExtended)), strings.Join(cloudwatch.BasicStatistics, ", ")))
+			errs = errors.Join(errs, c.errorAt(at, "unknown statistic %q%s", name, didYouMean(name, slices.Concat(cloudwatch.BasicStatistics, cloudwatch.CommonExtended))).
+				withHint("use %s, or an extended statistic such as p99, tm90, TM(10%%:90%%) or IQM", strings.Join(cloudwatch.BasicStatistics, ", ")))
 		case slices.Index(statistics, name) < i:
-			errs = errors.Join(errs, c.errorAt(at, "statistic %s is named twice", name))
+			errs = errors.Join(errs, c.errorAt(at, "statistic %s is listed twice", name).withHint("remove one"))
 		}
 	}
 	return errs

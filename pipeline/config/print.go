@@ -14,16 +14,16 @@ import (
 	"cwharvest/store/record"
 )
 
-// hidden stands for a secret in what is printed.
+// redacted is printed in place of a secret.
 const redacted = "<set>"
 
-// Print writes the specification as a harvest.yaml, with a comment at each key
-// that says where its value comes from. External ids are not shown.
+// Print writes the configuration as a harvest.yaml. A comment at each key names
+// the origin of its value. External ids are redacted.
 func (c *Config) Print(w io.Writer) error {
 	defaults := Default()
-	unchanged := map[string]string{}
+	defaultLines := map[string]string{}
 	for _, l := range lines(reflect.ValueOf(defaults.document()), "$") {
-		unchanged[l.path] = l.text
+		defaultLines[l.path] = l.text
 	}
 	all := lines(reflect.ValueOf(c.document()), "$")
 	width := 0
@@ -33,7 +33,7 @@ func (c *Config) Print(w io.Writer) error {
 	var out strings.Builder
 	for _, l := range all {
 		if l.leaf {
-			fmt.Fprintf(&out, "%-*s  # %s\n", width, l.text, c.origin(l.path, unchanged[l.path] == l.text))
+			fmt.Fprintf(&out, "%-*s  # %s\n", width, l.text, c.origin(l.path, defaultLines[l.path] == l.text))
 		} else {
 			out.WriteString(l.text + "\n")
 		}
@@ -45,7 +45,8 @@ func (c *Config) Print(w io.Writer) error {
 	return err
 }
 
-// origin says where the value of a setting comes from.
+// origin returns the origin of a value: a flag, a variable, a line or default.
+// unchanged reports that the value equals the default.
 func (c *Config) origin(path string, unchanged bool) string {
 	if by := c.overriddenBy(path); by != "" {
 		return strings.Replace(by, "--", "flag --", 1)
@@ -56,26 +57,26 @@ func (c *Config) origin(path string, unchanged bool) string {
 				return line
 			}
 			if unchanged {
-				break // what is around it may be in the file all the same
+				break // a parent in the file does not set this key
 			}
 		}
 	}
 	return "default"
 }
 
-// implied are settings without a value of their own.
+// implied describes the settings that have no value to print.
 func (c *Config) implied() (all []string) {
 	if c.Out == "" {
 		all = append(all, "out: data/ in dir")
 	}
 	if len(c.Accounts) == 0 && c.Defaults.RoleARN == "" {
-		all = append(all, "accounts: none, so the caller's own identity")
+		all = append(all, "accounts: the caller's own account")
 	}
 	if len(c.Defaults.Regions) == 0 {
-		all = append(all, "defaults.regions: the profile's, or AWS_REGION")
+		all = append(all, "defaults.regions: the region of the profile, or AWS_REGION")
 	}
 	if n := len(c.OnFinish); n > 0 {
-		all = append(all, fmt.Sprintf("on_finish: %d commands and webhooks, whose addresses are not shown", n))
+		all = append(all, fmt.Sprintf("on_finish: %d commands and webhooks, not printed because addresses may be secret", n))
 	}
 	if c.Shard != (record.Shard{}) {
 		all = append(all, fmt.Sprintf("--shard: %s of the targets", c.Shard))
@@ -86,10 +87,10 @@ func (c *Config) implied() (all []string) {
 	return all
 }
 
-// documentRange is a range that is more than one word.
+// documentRange is a range that is printed as a mapping.
 type documentRange struct{ last, from, to string }
 
-// document is the specification as a file would say it.
+// document returns the harvest.yaml of a configuration.
 func (c *Config) document() *document {
 	doc := &document{
 		Job: &c.Job, Dir: &c.Dir, Format: &c.Format, Range: c.Range.document(),
@@ -130,7 +131,7 @@ func (c *Config) document() *document {
 	return doc
 }
 
-// grow makes a slice of a type that has no name so long.
+// resize makes a slice of n items. It exists for slices of unnamed types.
 func resize[T any](s *[]T, n int) { *s = make([]T, n) }
 
 func pointer[T any](v T) *T { return &v }
@@ -188,13 +189,13 @@ func (a *Account) document() documentAccount {
 
 func allocate[T any](p **T) { *p = new(T) }
 
-// printed is one line of a file; a leaf has a value of its own.
+// printedLine is one line of the output. A leaf is a line with a value.
 type printedLine struct {
 	text, path string
 	leaf       bool
 }
 
-// lines writes the keys of a struct that hold something.
+// lines returns the lines of a struct. It leaves out empty fields.
 func lines(v reflect.Value, path string) (all []printedLine) {
 	v = reflect.Indirect(v)
 	for field, value := range v.Fields() {
@@ -247,7 +248,7 @@ func indent(all []printedLine, first, others string) []printedLine {
 	return all
 }
 
-// leaf writes a value in one line; false of what holds keys of its own.
+// leaf returns a value as one line, or false if the value has keys of its own.
 func leaf(v reflect.Value) (string, bool) {
 	if v.Kind() == reflect.Interface {
 		v = v.Elem()
@@ -282,12 +283,13 @@ func leaf(v reflect.Value) (string, bool) {
 	return "", false
 }
 
-// plainForm is what no reader of YAML takes for anything but text.
+// plainForm matches text that every YAML parser reads as a string, except for the
+// words in notText.
 var plainForm = regexp.MustCompile(`^([A-Za-z./][\w./-]*|\d+(ms|s|m|h|d|[KMG]i?B))$`)
 
 var notText = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off|y|n|null|\.(inf|nan))$`)
 
-// scalar quotes text where YAML could take it for something else.
+// scalar quotes text that a YAML parser could read as another type.
 func scalar(text string) string {
 	if plainForm.MatchString(text) && !notText.MatchString(text) {
 		return text

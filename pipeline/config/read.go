@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -10,19 +9,27 @@ import (
 	"strings"
 )
 
-// ReadFile reads a specification from a file; relative paths in it are
-// relative to the file. It is not validated yet.
+// maxConfigSize bounds harvest.yaml, in bytes. A longer file is most likely not
+// a configuration.
+const maxConfigSize = 4 << 20
+
+var errTooLong = errors.New("too long")
+
+// ReadFile reads a configuration file. Relative paths in the file are relative
+// to its directory. The result is not validated yet.
 func ReadFile(path string) (Config, error) {
 	data, err := readLimited(path)
 	if errors.Is(err, errTooLong) {
-		return Config{}, &Error{fmt.Sprintf("read configuration: %s is longer than %d MiB: it is no specification", path, maxConfigSize>>20)}
+		return Config{}, invalid("cannot read configuration: %s is longer than %d MiB", path, maxConfigSize>>20).
+			withHint("name a harvest.yaml")
 	}
 	if err != nil {
-		text := fmt.Sprintf("read configuration: %v; name a file that this user can read", err)
+		e := invalid("cannot read configuration: %v", err)
 		if errors.Is(err, fs.ErrNotExist) {
-			text = fmt.Sprintf("read configuration: %v; `cwharvest init %s` writes one", err, path)
+			e.Remedy, e.File = CreateFile, path
+			return Config{}, e
 		}
-		return Config{}, &Error{text}
+		return Config{}, e.withHint("name a file that this user can read")
 	}
 	c, err := Parse(path, data, os.LookupEnv)
 	if err != nil {
@@ -40,14 +47,6 @@ func ReadFile(path string) (Config, error) {
 	}
 	return c, nil
 }
-
-// How long files that people write may be: what is longer is another file.
-const (
-	maxConfigSize   = 4 << 20
-	maxAccountsSize = 64 << 20
-)
-
-var errTooLong = errors.New("too long")
 
 func readLimited(path string) ([]byte, error) {
 	file, err := os.Open(path)

@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// setting is what editors are told of a key of harvest.yaml. The type follows
-// from the document, unless form says otherwise.
+// setting describes a key of harvest.yaml for the JSON Schema. The type is that of
+// the document's field; form narrows it.
 type setting struct {
-	about  string
-	values []string // it takes one of these
-	form   *form
-	preset any // what it is when it is left out
-	least  any // a number is at least this
-	most   any // and at most this
+	description string
+	values      []string // the possible values
+	form        *form
+	initial     any // default value
+	minimum     any
+	maximum     any
 }
 
-// form is how a value is written.
+// form is the syntax of a text value.
 type form struct {
 	pattern string
-	number  bool // whole numbers as well
+	number  bool // a whole number is valid, too
 }
 
 var (
@@ -39,96 +39,97 @@ var (
 	lengths   = &form{`^(auto|never|` + strings.Trim(durations.pattern, `^$`) + `)$`, true}
 )
 
-// settings describe every key of the document, by its path; a list's items have
-// the path of the list. A test refuses keys without a description.
+// settings describes every key of the document by its path. The items of a list
+// have the path of the list. A test fails for keys without a description.
 var settings = map[string]setting{
-	"job":         {about: "A name, for people", preset: "harvest"},
-	"dir":         {about: "The harvest directory, relative to this file", preset: "./harvest"},
-	"out":         {about: "Where parts go: a directory or s3://bucket/prefix; default data/ in dir"},
-	"format":      {about: "Format of the parts", values: []string{"parquet", "csv", "jsonl"}, preset: "parquet"},
-	"compression": {about: "Of csv and jsonl; Parquet compresses by itself", values: []string{"none", "gzip", "zstd"}},
-	"range":       {about: "What a job harvests: yesterday (the last complete UTC day, once settled), since_last, a length or a day", preset: "yesterday"},
-	"range.last":  {about: "The last so long, such as 24h", form: durations},
-	"range.from":  {about: "Begin, UTC unless it has an offset", form: times},
-	"range.to":    {about: "End, exclusive", form: times},
-	"settle":      {about: "Nothing younger than this is asked for, up to 14d", form: durations, preset: "30m"},
-	"period":      {about: "Period of the datapoints: a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds", form: durations, preset: "5m"},
+	"job":         {description: "Name of the job, shown to people", initial: "harvest"},
+	"dir":         {description: "Harvest directory, relative to this file", initial: "./harvest"},
+	"out":         {description: "Output location: a directory or s3://bucket/prefix; default: data/ in dir"},
+	"format":      {description: "Format of the output files", values: []string{"parquet", "csv", "jsonl"}, initial: "parquet"},
+	"compression": {description: "Compression of csv and jsonl; Parquet has its own", values: []string{"none", "gzip", "zstd"}},
+	"range":       {description: "Time range of a job: yesterday (the last complete UTC day), since_last, a duration, a day, or two times", initial: "yesterday"},
+	"range.last":  {description: "Duration up to now, such as 24h", form: durations},
+	"range.from":  {description: "Start, in UTC unless it has an offset", form: times},
+	"range.to":    {description: "End, exclusive, in UTC unless it has an offset", form: times},
+	"settle":      {description: "Minimum age of the data to request, up to 14d", form: durations, initial: "30m"},
+	"period":      {description: "Period of the datapoints: a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds", form: durations, initial: "5m"},
 
-	"s3":             {about: "Who writes the output to S3; default: the caller"},
-	"s3.profile":     {about: "Shared-config profile"},
-	"s3.role_arn":    {about: "Role to assume", form: roles},
-	"s3.external_id": {about: "External id that the role demands; ${NAME} takes it from the environment"},
-	"s3.region":      {about: "Region of the bucket"},
+	"s3":             {description: "Credentials for an S3 output; default: the caller's"},
+	"s3.profile":     {description: "Profile of the AWS shared configuration"},
+	"s3.role_arn":    {description: "Role to assume", form: roles},
+	"s3.external_id": {description: "External id that the role requires; ${NAME} reads a variable of the environment"},
+	"s3.region":      {description: "Region of the bucket"},
 
-	"defaults": {about: "What every account inherits"},
-	"accounts": {about: "Accounts to harvest; none: the caller's own identity"},
+	"defaults": {description: "Defaults of every account"},
+	"accounts": {description: "Accounts to harvest; default: the caller's own account"},
 
-	"tolerate":         {about: "Targets that may be denied without making a night incomplete"},
-	"tolerate.account": {about: "Account id of 12 digits, in quotes", form: ids},
-	"tolerate.region":  {about: "Only this region; default all"},
-	"tolerate.until":   {about: "Until then", form: times},
+	"tolerate":         {description: "Targets that may be denied while the job still counts as complete"},
+	"tolerate.account": {description: "Account id of 12 digits, in quotes", form: ids},
+	"tolerate.region":  {description: "Region; default: all"},
+	"tolerate.until":   {description: "End of the exception", form: times},
 
-	"instances":            {about: "Which instances"},
-	"instances.sources":    {about: "Where they come from; default ec2 for metrics by InstanceId, cloudwatch for all others", values: []string{"ec2", "cloudwatch", "file"}},
-	"instances.file":       {about: "File of instances, one a line; - reads standard input"},
-	"instances.tags":       {about: "Only EC2 instances with these tags"},
-	"instances.states":     {about: "Only EC2 instances in these states; default all", values: instanceStates},
-	"instances.monitoring": {about: "Only EC2 instances with detailed (enabled) or basic (disabled) monitoring", values: []string{"enabled", "disabled"}},
+	"instances":            {description: "Selection of instances"},
+	"instances.sources":    {description: "Sources of the list; default: ec2 for metrics by InstanceId, cloudwatch for all others", values: []string{"ec2", "cloudwatch", "file"}},
+	"instances.file":       {description: "File of instances, one per line; - is standard input"},
+	"instances.tags":       {description: "Only EC2 instances with these tags"},
+	"instances.states":     {description: "Only EC2 instances in these states; default: all", values: instanceStates},
+	"instances.monitoring": {description: "Only EC2 instances with detailed (enabled) or basic (disabled) monitoring", values: []string{"enabled", "disabled"}},
 
-	"metrics":            {about: "Metrics to ask for; default: eight of AWS/EC2 with Average and Maximum"},
-	"metrics.namespace":  {about: "Namespace, such as AWS/EC2", form: spaces},
-	"metrics.names":      {about: "Names of metrics"},
-	"metrics.statistics": {about: "Average, Maximum, Minimum, Sum, SampleCount, or extended ones such as p99, tm90, TM(10%:90%), IQM"},
-	"metrics.dimensions": {about: "Names of dimensions; default InstanceId for AWS/EC2"},
+	"metrics":            {description: "Metrics to request; default: eight of AWS/EC2 with Average and Maximum"},
+	"metrics.namespace":  {description: "Namespace, such as AWS/EC2", form: spaces},
+	"metrics.names":      {description: "Metric names"},
+	"metrics.statistics": {description: "Average, Maximum, Minimum, Sum, SampleCount, or extended statistics such as p99, tm90, TM(10%:90%) or IQM"},
+	"metrics.dimensions": {description: "Dimension names; default: InstanceId for AWS/EC2"},
 
-	"concurrency":   {about: "Requests in flight per account and region", least: 1, most: 1024, preset: 8},
-	"max_in_flight": {about: "Requests in flight over all of them", least: 1, most: 1024, preset: 64},
-	"quota_share":   {about: "Share of CloudWatch's default quotas to use; above 1 where AWS has raised them", least: 0, most: maxQuotaShare, preset: 1},
-	"part_size":     {about: "Bytes of fetched data per part, packed", form: sizes, preset: "128MiB"},
-	"spool_limit":   {about: "Bytes fetched and not yet published; fetching waits beyond it", form: sizes, preset: "2GiB"},
+	"concurrency":   {description: "Requests in flight per account and region", minimum: 1, maximum: 1024, initial: 8},
+	"max_in_flight": {description: "Requests in flight over all accounts and regions", minimum: 1, maximum: 1024, initial: 64},
+	"quota_share":   {description: "Share of CloudWatch's default quotas to use; above 1 where AWS has raised them", minimum: 0, maximum: maxQuotaShare, initial: 1},
+	"part_size":     {description: "Bytes of packed data per output file", form: sizes, initial: "128MiB"},
+	"spool_limit":   {description: "Bytes fetched but not yet published; fetching waits at this limit", form: sizes, initial: "2GiB"},
 
-	"max_cost":      {about: "USD that a job may cost at worst, over all its runs; 0: no limit", least: 0, preset: 0},
-	"max_duration":  {about: "A run stops resumably after so long; 0: no limit", form: durations, preset: 0},
-	"give_up_after": {about: "A target that is out for so long is denied", form: lengths, preset: "never"},
-	"strict_period": {about: "Rather nothing than datapoints by a coarser period", preset: false},
-	"api":           {about: "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier)", values: []string{"data", "statistics"}, preset: "data"},
-	"protocol":      {about: "How CloudWatch is spoken to; cbor is the fastest, and some emulators know only another one", values: protocols, preset: "cbor"},
-	"on_finish":     {about: "Who is told when a run has worked: a command line, a command or a webhook, or a list of these"},
+	"max_cost":      {description: "Largest cost of a job in USD, worst case, over all its runs; 0: no limit", minimum: 0, initial: 0},
+	"max_duration":  {description: "Longest duration of a run; the next run continues the job; 0: no limit", form: durations, initial: 0},
+	"give_up_after": {description: "Deny a target whose outage lasts this long, or never", form: lengths, initial: "never"},
+	"strict_period": {description: "Refuse coarser data where CloudWatch no longer keeps this period", initial: false},
+	"api":           {description: "Operation to call: data (GetMetricData) or statistics (GetMetricStatistics, part of the free tier)", values: []string{"data", "statistics"}, initial: "data"},
+	"protocol":      {description: "Wire protocol of CloudWatch; cbor is the fastest, some emulators support only another one", values: protocols, initial: "cbor"},
+	"on_finish":     {description: "Notifications at the end of a run: a command line, a command, a webhook, or a list of these"},
 
-	"allow_unknown_metric": {about: "Ask for AWS/EC2 metrics that this version does not know", preset: false},
-	"insecure_endpoint":    {about: "Let plain http go to other machines: signatures and metrics may be read on the way", preset: false},
+	"allow_unknown_metric": {description: "Request AWS/EC2 metrics that this version does not know", initial: false},
+	"insecure_endpoint":    {description: "Allow plain http to other machines, although others can then read signatures and metrics", initial: false},
 
-	"prices":                       {about: "USD per 1,000"},
-	"prices.get_metric_data":       {about: "Metrics requested of GetMetricData", least: 0, preset: 0.01},
-	"prices.get_metric_statistics": {about: "Calls of GetMetricStatistics", least: 0, preset: 0.01},
-	"prices.list_metrics":          {about: "Calls of ListMetrics", least: 0, preset: 0.01},
+	"prices":                       {description: "Prices in USD per 1,000"},
+	"prices.get_metric_data":       {description: "Metrics requested with GetMetricData", minimum: 0, initial: 0.01},
+	"prices.get_metric_statistics": {description: "Calls of GetMetricStatistics", minimum: 0, initial: 0.01},
+	"prices.list_metrics":          {description: "Calls of ListMetrics", minimum: 0, initial: 0.01},
 }
 
-// accountSettings are those of defaults and of accounts.
+// accountSettings describes the keys of defaults and of accounts.
 var accountSettings = map[string]setting{
-	"id":                      {about: "Account id of 12 digits, in quotes", form: ids},
-	"profile":                 {about: "Shared-config profile to call with"},
-	"role_arn":                {about: "Role to assume", form: roles},
-	"role_name":               {about: "Name of the role, which makes its ARN with the account's id", form: roleNames},
-	"external_id":             {about: "External id that the role demands; ${NAME} takes it from the environment", form: secrets},
-	"session_duration":        {about: "Life of the role's sessions, 15m to 12h, or auto", form: lengths, preset: "1h"},
-	"regions":                 {about: "Regions, patterns such as us-*, or enabled; default: the profile's or AWS_REGION", form: regions},
-	"file":                    {about: "CSV file of accounts, which inherit the rest of this entry"},
-	"organization":            {about: "The active accounts of an organization, which inherit the rest of this entry"},
-	"organization.profile":    {about: "Profile of the management account or a delegated administrator"},
-	"organization.ous":        {about: "Only accounts below these units or roots", form: parents},
-	"organization.exclude":    {about: "Not these accounts", form: ids},
-	"via":                     {about: "A role to assume first"},
-	"via.role_arn":            {about: "Its ARN", form: roles},
-	"via.external_id":         {about: "Its external id", form: secrets},
-	"fallbacks":               {about: "Other ways in, in order, while the account's own cannot be had"},
-	"fallbacks.profile":       {about: "Another profile"},
-	"fallbacks.instance_role": {about: "The role of the instance that this runs on"},
-	"fallbacks.role_arn":      {about: "Another role", form: roles},
-	"fallbacks.role_name":     {about: "Name of another role in the account", form: roleNames},
-	"fallbacks.external_id":   {about: "Its external id", form: secrets},
+	"id":                      {description: "Account id of 12 digits, in quotes", form: ids},
+	"profile":                 {description: "Profile of the AWS shared configuration"},
+	"role_arn":                {description: "Role to assume", form: roles},
+	"role_name":               {description: "Name of the role in the account with this id, instead of role_arn", form: roleNames},
+	"external_id":             {description: "External id that the role requires; ${NAME} reads a variable of the environment", form: secrets},
+	"session_duration":        {description: "Duration of the role's sessions, 15m to 12h, or auto", form: lengths, initial: "1h"},
+	"regions":                 {description: "Regions, patterns such as us-*, or enabled; default: the region of the profile, or AWS_REGION", form: regions},
+	"file":                    {description: "CSV file of accounts, which inherit the other keys of this entry"},
+	"organization":            {description: "Active accounts of an organization, which inherit the other keys of this entry"},
+	"organization.profile":    {description: "Profile of the management account or a delegated administrator"},
+	"organization.ous":        {description: "Only accounts below these organizational units or roots", form: parents},
+	"organization.exclude":    {description: "Accounts to leave out", form: ids},
+	"via":                     {description: "Intermediate role, assumed first"},
+	"via.role_arn":            {description: "ARN of the intermediate role", form: roles},
+	"via.external_id":         {description: "External id that the role requires", form: secrets},
+	"fallbacks":               {description: "Alternatives, tried in order while the account's own credentials are unavailable"},
+	"fallbacks.profile":       {description: "Profile of the AWS shared configuration"},
+	"fallbacks.instance_role": {description: "Use the role of the EC2 instance that runs this program"},
+	"fallbacks.role_arn":      {description: "Role to assume", form: roles},
+	"fallbacks.role_name":     {description: "Name of a role in the account", form: roleNames},
+	"fallbacks.external_id":   {description: "External id that the role requires", form: secrets},
 }
 
+// settingOf returns the description of a path.
 func settingOf(path string) (setting, bool) {
 	for _, of := range []string{"defaults.", "accounts."} {
 		if key, below := strings.CutPrefix(path, of); below {
@@ -143,9 +144,9 @@ func settingOf(path string) (setting, bool) {
 // object is a JSON object.
 type object = map[string]any
 
-// Schema returns the JSON Schema (draft 2020-12) of harvest.yaml. What it refuses
-// Parse or Validate refuses as well; what hangs together over several keys only
-// Validate knows.
+// Schema returns the JSON Schema (draft 2020-12) of harvest.yaml. Parse and
+// Validate refuse everything that it refuses, and Validate also checks rules that
+// involve several keys.
 func Schema() ([]byte, error) {
 	schema, err := schemaOf(reflect.TypeFor[document](), "")
 	if err != nil {
@@ -169,9 +170,9 @@ func schemaOf(t reflect.Type, path string) (object, error) {
 		if err != nil {
 			return nil, err
 		}
-		value["description"] = s.about
-		if s.preset != nil {
-			value["default"] = s.preset
+		value["description"] = s.description
+		if s.initial != nil {
+			value["default"] = s.initial
 		}
 		properties[f.Tag.Get("yaml")] = value
 	}
@@ -209,21 +210,22 @@ func valueOf(t reflect.Type, path string, s *setting) (object, error) {
 	return nil, fmt.Errorf("key %s has a type without a schema", path)
 }
 
-// inVariable lets ${NAME} stand for any text.
+// inVariable matches text with a ${NAME}, which can expand to any value.
 const inVariable = `\$\{[A-Za-z_][A-Za-z0-9_]*\}`
 
-// limited is a number. One in quotes is as good.
+// limited returns the schema of a number, which may be in quotes.
 func limited(kind string, s *setting) object {
 	number := object{"type": kind}
-	if s.least != nil {
-		number["minimum"] = s.least
+	if s.minimum != nil {
+		number["minimum"] = s.minimum
 	}
-	if s.most != nil {
-		number["maximum"] = s.most
+	if s.maximum != nil {
+		number["maximum"] = s.maximum
 	}
 	return object{"anyOf": []object{number, {"type": "string", "pattern": `^\d+(\.\d+)?$|` + inVariable}}}
 }
 
+// text returns the schema of a text value.
 func text(s *setting) object {
 	switch {
 	case s.values != nil:
@@ -238,7 +240,7 @@ func text(s *setting) object {
 
 var unmarked = regexp.MustCompile(`\\([=,@:])`)
 
-// ecma is a pattern as JSON Schema's readers know it.
+// ecma returns a pattern in the dialect of JSON Schema.
 func ecma(pattern string) string { return unmarked.ReplaceAllString(pattern, "$1") }
 
 func hookSchema() object {
@@ -255,7 +257,7 @@ func rangeSchema() object {
 	part := func(key string) object {
 		s := settings["range."+key]
 		value := text(&s)
-		value["description"] = s.about
+		value["description"] = s.description
 		return value
 	}
 	form := &form{`^(yesterday|since_last|\d{4}-\d{2}-\d{2}|` + strings.Trim(durations.pattern, `^$`) + `)$`, true}

@@ -23,7 +23,7 @@ var (
 	namespaceForm  = regexp.MustCompile(`^[\w./#:-]{1,255}$`)
 )
 
-// Validate refuses what cannot be meant, all of it at once, one line each.
+// Validate checks every setting. It returns all mistakes, joined, one *Error each.
 func (c *Config) Validate() error {
 	return errors.Join(c.checkPlace(), c.checkTimes(), c.checkMetrics(), c.checkInstances(), c.checkLimits(), c.checkAccounts(), c.checkOnFinish())
 }
@@ -31,27 +31,28 @@ func (c *Config) Validate() error {
 func (c *Config) checkPlace() (errs error) {
 	add := func(err error) { errs = errors.Join(errs, err) }
 	if c.Dir == "" {
-		add(c.errorAt("$.dir", "dir is empty: name the harvest directory"))
+		add(c.errorAt("$.dir", "dir is empty").withHint("name the harvest directory"))
 	}
 	if _, _, isS3, err := place.ParseS3(c.Out); err != nil {
-		add(c.errorAt("$.out", "%v", err))
+		add(c.wrapAt("$.out", err))
 	} else if !isS3 && strings.Contains(c.Out, ":/") {
-		add(c.errorAt("$.out", "out %q is no place: write a directory or s3://bucket/prefix", c.Out))
+		add(c.errorAt("$.out", "out %q is not a supported location", c.Out).withHint("write a directory or s3://bucket/prefix"))
 	}
 	if c.S3.RoleARN != "" && roleForm.FindStringSubmatch(c.S3.RoleARN) == nil {
-		add(c.errorAt("$.s3.role_arn", "role %q is not a role's ARN: such as arn:aws:iam::111122223333:role/writer", c.S3.RoleARN))
+		add(c.errorAt("$.s3.role_arn", "role_arn %q is malformed", c.S3.RoleARN).withHint(roleHint))
 	}
 	if isBadExternalID(c.S3.ExternalID) {
-		add(c.errorAt("$.s3.external_id", "%s", externalIDRule))
+		add(c.errorAt("$.s3.external_id", "external_id is not valid").withHint(externalIDHint))
 	}
 	if err := (encode.Format{Name: c.Format, Compression: c.Compression}).Validate(); err != nil {
-		add(c.errorAt("$.format", "%v", err))
+		add(c.wrapAt("$.format", err))
 	}
 	if c.PartSize < 1<<16 {
-		add(c.errorAt("$.part_size", "part_size %d is too small: at least 64KiB", c.PartSize))
+		add(c.errorAt("$.part_size", "part_size %d is too small", c.PartSize).withHint("write at least 64KiB"))
 	}
 	if c.SpoolLimit < 2*c.PartSize {
-		add(c.errorAt("$.spool_limit", "spool_limit %d is too small: at least twice part_size (%d), since a part is built while the next one is fetched", c.SpoolLimit, c.PartSize))
+		add(c.errorAt("$.spool_limit", "spool_limit %d is too small, because one part is built while the next one is fetched", c.SpoolLimit).
+			withHint("write at least twice part_size, %s", formatSize(2*c.PartSize)))
 	}
 	return errs
 }
@@ -61,40 +62,43 @@ func (c *Config) checkTimes() (errs error) {
 	period := int64(c.Period / time.Second)
 	high := slices.Contains([]int64{1, 5, 10, 20, 30}, period)
 	if c.Period%time.Second != 0 || period > 86400 || period < 1 || period%60 != 0 && !high {
-		add(c.errorAt("$.period", "period %s is not possible: use a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds", formatDuration(c.Period)))
+		add(c.errorAt("$.period", "period %s is not valid", formatDuration(c.Period)).
+			withHint("use a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds"))
 	}
 	if c.Settle < 0 || c.Settle > 14*24*time.Hour {
-		add(c.errorAt("$.settle", "settle %s is out of range: 0 to 14d", formatDuration(c.Settle)))
+		add(c.errorAt("$.settle", "settle %s is out of range", formatDuration(c.Settle)).withHint("write 0 to 14d"))
 	}
 	switch r := c.Range; r.Kind {
 	case Fixed:
 		if !r.From.Before(r.To) {
-			add(c.errorAt("$.range", "the range ends (%s) before it begins (%s): swap from and to",
-				r.To.Format(time.RFC3339), r.From.Format(time.RFC3339)))
+			add(c.errorAt("$.range", "the range ends (%s) before it begins (%s)",
+				r.To.Format(time.RFC3339), r.From.Format(time.RFC3339)).withHint("swap from and to"))
 		}
 	case Last:
 		if r.Last < c.Period {
-			add(c.errorAt("$.range", "last %s is shorter than one period (%s): write 24h or 7d", formatDuration(r.Last), formatDuration(c.Period)))
+			add(c.errorAt("$.range", "last %s is shorter than one period (%s)", formatDuration(r.Last), formatDuration(c.Period)).
+				withHint("write 24h or 7d"))
 		}
 	}
 	return errs
 }
 
-// instanceStates are those of EC2 (API reference of InstanceState).
+// instanceStates are the states of EC2 instances (EC2 API Reference, InstanceState).
 var instanceStates = []string{"pending", "running", "shutting-down", "terminated", "stopping", "stopped"}
 
 func (c *Config) checkInstances() (errs error) {
 	if c.Instances.Sources != nil && len(c.Instances.Sources) == 0 {
-		return c.errorAt("$.instances.sources", "no sources: use ec2, cloudwatch or file")
+		return c.errorAt("$.instances.sources", "sources is empty").withHint("use ec2, cloudwatch or file")
 	}
 	for i, state := range c.Instances.States {
 		if !slices.Contains(instanceStates, state) {
-			errs = errors.Join(errs, c.errorAt(fmt.Sprintf("$.instances.states[%d]", i), "unknown state %q%s: use %s", state,
-				didYouMean(state, instanceStates), strings.Join(instanceStates, ", ")))
+			errs = errors.Join(errs, c.errorAt(fmt.Sprintf("$.instances.states[%d]", i), "unknown state %q%s",
+				state, didYouMean(state, instanceStates)).withHint("use %s", strings.Join(instanceStates, ", ")))
 		}
 	}
 	if m := c.Instances.Monitoring; m != "" && m != "enabled" && m != "disabled" {
-		errs = errors.Join(errs, c.errorAt("$.instances.monitoring", "monitoring %q: use enabled (detailed, 1 min) or disabled (basic, 5 min)", m))
+		errs = errors.Join(errs, c.errorAt("$.instances.monitoring", "unknown monitoring %q", m).
+			withHint("use enabled (detailed, 1 min) or disabled (basic, 5 min)"))
 	}
 	for i, source := range c.Instances.Sources {
 		at := fmt.Sprintf("$.instances.sources[%d]", i)
@@ -102,20 +106,20 @@ func (c *Config) checkInstances() (errs error) {
 		case "ec2", "cloudwatch":
 		case "file":
 			if c.Instances.File == "" {
-				errs = errors.Join(errs, c.errorAt(at, "source file needs instances.file (or --instances-from)"))
+				errs = errors.Join(errs, c.errorAt(at, "source file needs a file of instances").withHint("set instances.file"))
 			}
 		default:
-			errs = errors.Join(errs, c.errorAt(at, "unknown source %q: use ec2, cloudwatch or file", source))
+			errs = errors.Join(errs, c.errorAt(at, "unknown source %q", source).withHint("use ec2, cloudwatch or file"))
 		}
 	}
 	return errs
 }
 
-// mostQuotaShare bounds quota_share: more than 1 is for accounts whose quotas
-// AWS has raised, and for emulators that have none.
+// maxQuotaShare bounds quota_share. Values above 1 are for accounts with raised
+// quotas and for emulators, which have none.
 const maxQuotaShare = 1000
 
-// protocols are those of CloudWatch's service model.
+// protocols are the wire protocols that CloudWatch's service model lists.
 var protocols = []string{"cbor", "json", "query"}
 
 func (c *Config) checkLimits() (errs error) {
@@ -124,23 +128,25 @@ func (c *Config) checkLimits() (errs error) {
 		value int
 	}{{"concurrency", c.Concurrency}, {"max_in_flight", c.MaxInFlight}} {
 		if limit.value < 1 || limit.value > 1024 {
-			errs = errors.Join(errs, c.errorAt("$."+limit.name, "%s %d is out of range: 1 to 1024", limit.name, limit.value))
+			errs = errors.Join(errs, c.errorAt("$."+limit.name, "%s %d is out of range", limit.name, limit.value).withHint("write 1 to 1024"))
 		}
 	}
 	if c.API != MetricData && c.API != MetricStatistics {
-		errs = errors.Join(errs, c.errorAt("$.api", "unknown api %q: use data (GetMetricData) or statistics (GetMetricStatistics)", c.API))
+		errs = errors.Join(errs, c.errorAt("$.api", "unknown api %q", c.API).
+			withHint("use data (GetMetricData) or statistics (GetMetricStatistics)"))
 	}
 	if !slices.Contains(protocols, c.Protocol) {
-		errs = errors.Join(errs, c.errorAt("$.protocol", "unknown protocol %q%s: use %s", c.Protocol, didYouMean(c.Protocol, protocols), strings.Join(protocols, ", ")))
+		errs = errors.Join(errs, c.errorAt("$.protocol", "unknown protocol %q%s", c.Protocol, didYouMean(c.Protocol, protocols)).
+			withHint("use %s", strings.Join(protocols, ", ")))
 	}
 	if c.MaxCost < 0 {
-		errs = errors.Join(errs, c.errorAt("$.max_cost", "max_cost %g is negative: write USD, such as 25, or leave it out", c.MaxCost))
+		errs = errors.Join(errs, c.errorAt("$.max_cost", "max_cost %g is negative", c.MaxCost).withHint("write USD, such as 25, or leave it out"))
 	}
 	if p := c.Prices; min(p.GetMetricData, p.GetMetricStatistics, p.ListMetrics) < 0 {
-		errs = errors.Join(errs, c.errorAt("$.prices", "prices are in USD per 1,000 and not negative"))
+		errs = errors.Join(errs, c.errorAt("$.prices", "a price is negative").withHint("write USD per 1,000 metrics or calls"))
 	}
 	if c.QuotaShare <= 0 || c.QuotaShare > maxQuotaShare {
-		errs = errors.Join(errs, c.errorAt("$.quota_share", "quota_share %g is out of range: above 0, at most %d", c.QuotaShare, maxQuotaShare))
+		errs = errors.Join(errs, c.errorAt("$.quota_share", "quota_share %g is out of range", c.QuotaShare).withHint("write more than 0 and at most %d", maxQuotaShare))
 	}
 	return errs
 }

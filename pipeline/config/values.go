@@ -15,14 +15,15 @@ var units = map[string]time.Duration{
 	"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour,
 }
 
-// ParseDuration reads durations as people write them: 300 (seconds), 5m,
-// 1h30m, 7d, 2w; rounded to milliseconds, so that what is written of one is read
-// as the same.
+const durationHint = "write 300, 5m, 24h or 7d"
+
+// ParseDuration reads a duration such as 300 (seconds), 5m, 1h30m, 7d or 2w. It
+// rounds to milliseconds, so that a printed duration is read back unchanged.
 func ParseDuration(s string) (time.Duration, error) {
 	rest := strings.ReplaceAll(strings.TrimSpace(s), " ", "")
 	if n, err := strconv.ParseInt(rest, 10, 32); err == nil {
 		if n < 0 {
-			return 0, fmt.Errorf("duration %q is negative: write 300, 5m, 24h or 7d", s)
+			return 0, invalid("duration %q is negative", s).withHint(durationHint)
 		}
 		return time.Duration(n) * time.Second, nil
 	}
@@ -30,21 +31,23 @@ func ParseDuration(s string) (time.Duration, error) {
 	for first := true; rest != "" || first; first = false {
 		part := durationPart.FindStringSubmatch(rest)
 		if part == nil {
-			return 0, fmt.Errorf("duration %q: write 300, 5m, 24h or 7d", s)
+			return 0, invalid("duration %q is not valid", s).withHint(durationHint)
 		}
 		n, err := strconv.ParseFloat(part[1], 64)
 		if err != nil {
-			return 0, fmt.Errorf("duration %q: %w", s, err)
+			return 0, invalid("duration %q is not valid: %v", s, err).withHint(durationHint)
 		}
 		milliseconds += math.Round(n * float64(units[part[2]]/time.Millisecond))
 		rest = rest[len(part[0]):]
 	}
 	if milliseconds > math.MaxInt64/2/1e6 {
-		return 0, fmt.Errorf("duration %q is too long", s)
+		return 0, invalid("duration %q is too long", s).withHint(durationHint)
 	}
 	return time.Duration(milliseconds) * time.Millisecond, nil
 }
 
+// formatDuration prints a duration in its largest whole unit, as ParseDuration
+// reads it.
 func formatDuration(d time.Duration) string {
 	for _, unit := range []struct {
 		name string
@@ -57,7 +60,7 @@ func formatDuration(d time.Duration) string {
 	return d.String()
 }
 
-// formatSize writes bytes as ParseSize reads them.
+// formatSize prints a number of bytes as ParseSize reads it.
 func formatSize(n int64) string {
 	for _, unit := range []struct {
 		name  string
@@ -70,37 +73,39 @@ func formatSize(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// ParseTime reads a date or a time, in UTC unless it has an offset.
+// ParseTime reads a date or a time. It is in UTC unless it has an offset.
 func ParseTime(s string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.Parse(layout, strings.TrimSpace(s)); err == nil {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("time %q: write 2026-11-01, 2026-11-01T06:00 or 2026-11-01T06:00:00Z", s)
+	return time.Time{}, invalid("time %q is not valid", s).withHint("write 2026-11-01, 2026-11-01T06:00 or 2026-11-01T06:00:00Z")
 }
 
 var sizeForm = regexp.MustCompile(`^(\d+(?:\.\d+)?)\s*([kKMG]?i?)B?$`)
 
-// ParseSize reads bytes: 128MB, 64MiB, 1000000.
+const sizeHint = "write 128MB, 64MiB or a number of bytes"
+
+// ParseSize reads a number of bytes, such as 128MB, 64MiB or 1000000.
 func ParseSize(s string) (int64, error) {
 	m := sizeForm.FindStringSubmatch(strings.TrimSpace(s))
 	if m == nil {
-		return 0, fmt.Errorf("size %q: write 128MB, 64MiB or a number of bytes", s)
+		return 0, invalid("size %q is not valid", s).withHint(sizeHint)
 	}
 	n, err := strconv.ParseFloat(m[1], 64)
 	if err != nil {
-		return 0, fmt.Errorf("size %q: %w", s, err)
+		return 0, invalid("size %q is not valid: %v", s, err).withHint(sizeHint)
 	}
 	unit := map[string]float64{"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "ki": 1 << 10, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}[m[2]]
 	if unit == 0 || n*unit > 1<<50 {
-		return 0, fmt.Errorf("size %q: write 128MB, 64MiB or a number of bytes", s)
+		return 0, invalid("size %q is not valid", s).withHint(sizeHint)
 	}
 	return int64(n * unit), nil
 }
 
-// ParseRange reads a range as one word: yesterday, since_last, a length such as
-// 24h, or a UTC day such as 2026-11-01.
+// ParseRange reads a range in one word: yesterday, since_last, a duration such
+// as 24h, or a UTC day such as 2026-11-01.
 func ParseRange(s string) (Range, error) {
 	switch kind := RangeKind(s); kind {
 	case Yesterday, SinceLast:
@@ -112,5 +117,46 @@ func ParseRange(s string) (Range, error) {
 	if last, err := ParseDuration(s); err == nil {
 		return Range{Kind: Last, Last: last}, nil
 	}
-	return Range{}, fmt.Errorf("range %q: write yesterday, since_last, 24h, 2026-11-01, {last: 24h} or {from: ..., to: ...}", s)
+	return Range{}, invalid("range %q is not valid", s).
+		withHint("write yesterday, since_last, 24h, 2026-11-01, {last: 24h} or {from: ..., to: ...}")
+}
+
+// Nearest returns the candidate closest to a misspelt word, or "" if none is close.
+func Nearest(word string, candidates []string) string {
+	best, least := "", len(word)/2+1
+	for _, c := range candidates {
+		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < least {
+			best, least = c, d
+		}
+	}
+	return best
+}
+
+// distance returns the Levenshtein distance of two words.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			next := min(row[j+1]+1, row[j]+1, diagonal+cost)
+			diagonal, row[j+1] = row[j+1], next
+		}
+	}
+	return row[len(b)]
+}
+
+// didYouMean returns a suggestion in parentheses, with a space before it, or "".
+func didYouMean(word string, candidates []string) string {
+	if c := Nearest(word, candidates); c != "" {
+		return fmt.Sprintf(" (did you mean %q?)", c)
+	}
+	return ""
 }
