@@ -9,8 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/creds"
 	"cwharvest/pipeline"
+	"cwharvest/pipeline/config"
 	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -39,7 +41,12 @@ all is well, 4 when credentials need a person, 3 when something else would fail.
 				return err
 			}
 			f.waitForCredentials, f.attended = min(f.waitForCredentials, 30*time.Second), true
-			d := &doctor{runner: runner{config: s, flags: f, log: newLogger(io.Discard, false)}}
+			resolver, err := f.prepare(s, newLogger(io.Discard, false))
+			if err != nil {
+				return err
+			}
+			defer resolver.Manager.Close()
+			d := &doctor{config: s, flags: f, accounts: resolver, creds: resolver.Manager}
 			report, err := d.examine(c.Context())
 			if err != nil {
 				return err
@@ -52,36 +59,28 @@ all is well, 4 when credentials need a person, 3 when something else would fail.
 	return c
 }
 
-// doctor probes what a run would need.
-type doctor struct{ runner }
+// doctor tries everything that a run would need.
+type doctor struct {
+	config   *config.Config
+	flags    *runFlags
+	accounts *accounts.Resolver
+	creds    *creds.Manager
+}
 
 // mostProbes bounds the probes in flight, over hundreds of accounts.
 const mostProbes = 64
 
 func (d *doctor) examine(ctx context.Context) (*checkup, error) {
-	if err := d.prepare(); err != nil {
-		return nil, err
-	}
-	d.creds = d.newManager()
-	defer d.creds.Close()
 	report := &checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.config), Out: d.checkOut(ctx)}
 	var pool errgroup.Group
 	pool.SetLimit(mostProbes)
 	var mu sync.Mutex // guards report
-	entries, err := d.entries(ctx)
+	located, err := d.accounts.Locate(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var ways []account
-	for i := range entries {
-		a, err := d.way(ctx, &entries[i])
-		if err != nil {
-			return nil, err
-		}
-		ways = append(ways, a)
-	}
-	for _, p := range principalsOf(ways) {
-		for _, line := range creds.Conflicts(p.Profile, d.getenv) {
+	for _, p := range accounts.Principals(located) {
+		for _, line := range creds.Conflicts(p.Profile, d.accounts.Getenv) {
 			if !slices.Contains(report.Environment, line) {
 				report.Environment = append(report.Environment, line)
 			}
@@ -101,10 +100,9 @@ func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 		defer mu.Unlock()
 		report.Targets = append(report.Targets, c)
 	}
-	only := d.flags.selects()
-	for _, a := range ways {
-		for _, t := range a.targets {
-			if only == nil || only(t) {
+	for _, a := range located {
+		for _, t := range a.Targets {
+			if d.flags.only.Selects(t) {
 				pool.Go(func() error {
 					for _, found := range d.resolve(ctx, a, t, add) {
 						targets.Go(func() error { add(d.target(ctx, a, found)); return nil })
@@ -132,13 +130,13 @@ func (d *doctor) principal(ctx context.Context, src creds.Source) checkedPrincip
 
 // resolve returns the regions that a target stands for, and adds to the report
 // why it cannot.
-func (d *doctor) resolve(ctx context.Context, a account, t record.Target, add func(checkedTarget)) (regions []string) {
+func (d *doctor) resolve(ctx context.Context, a accounts.Account, t record.Target, add func(checkedTarget)) (regions []string) {
 	if !t.IsPattern() {
 		return []string{t.Region}
 	}
 	call, cancel := context.WithTimeout(ctx, d.flags.callTimeout)
 	defer cancel()
-	cfg, err := d.creds.Config(ctx, a.home, a.sources...)
+	cfg, err := d.creds.Config(ctx, a.Home, a.Sources...)
 	if err == nil {
 		regions, err = pipeline.EnabledRegions(call, cfg, t, &pipeline.Discovery{})
 	}
@@ -149,9 +147,9 @@ func (d *doctor) resolve(ctx context.Context, a account, t record.Target, add fu
 }
 
 // target tries each link, then each permission with the first link that works.
-func (d *doctor) target(ctx context.Context, a account, region string) checkedTarget {
-	t := checkedTarget{Target: record.Target{Account: a.id, Region: region}}
-	for _, src := range a.sources {
+func (d *doctor) target(ctx context.Context, a accounts.Account, region string) checkedTarget {
+	t := checkedTarget{Target: record.Target{Account: a.ID, Region: region}}
+	for _, src := range a.Sources {
 		who, err := d.creds.Identity(ctx, src, region)
 		if t.Account == "" {
 			t.Account = who.Account
@@ -161,7 +159,7 @@ func (d *doctor) target(ctx context.Context, a account, region string) checkedTa
 	if !slices.ContainsFunc(t.Links, func(l checkedLink) bool { return l.Class == "" }) {
 		return t
 	}
-	cfg, err := d.creds.Config(ctx, region, a.sources...)
+	cfg, err := d.creds.Config(ctx, region, a.Sources...)
 	if err != nil {
 		t.Probes = append(t.Probes, checkedProbe{"credentials", finding(err)})
 		return t

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 
+	"cwharvest/cmd/cwharvest/accounts"
+	"cwharvest/cmd/cwharvest/harvest"
 	"cwharvest/creds"
 	"cwharvest/creds/wire"
 	"cwharvest/pipeline"
@@ -66,7 +67,8 @@ func exitCodeOfOne(err error) int {
 		locked      *record.LockedError
 		claimed     *store.ClaimedError
 		divided     *record.ShardError
-		differs     *planDiffersError
+		input       *accounts.InputError
+		differs     *harvest.PlanDiffersError
 		interrupted interruptedError
 		outcome     *outcomeError
 	)
@@ -83,7 +85,9 @@ func exitCodeOfOne(err error) int {
 		return exitCredentials
 	case errors.As(err, &outcome):
 		return outcome.code
-	case errors.As(err, &usage), errors.As(err, &configured), errors.As(err, &claimed), errors.As(err, &divided), errors.As(err, &plainHTTP):
+	case errors.Is(err, harvest.ErrIncomplete):
+		return exitIncomplete
+	case errors.As(err, &usage), errors.As(err, &input), errors.As(err, &configured), errors.As(err, &claimed), errors.As(err, &divided), errors.As(err, &plainHTTP):
 		return exitUsage
 	case errors.As(err, &locked):
 		return exitLocked
@@ -113,18 +117,7 @@ func (e interruptedError) Error() string {
 	return fmt.Sprintf("interrupted (%v); the same command resumes", e.signal)
 }
 
-// planDiffersError lists the differences between an open job's plan and the configuration.
-type planDiffersError struct {
-	job         string
-	differences []string
-}
-
-func (e *planDiffersError) Error() string {
-	return fmt.Sprintf("job %s is open with another plan: %s; finish it with the old settings, or use another --dir",
-		e.job, strings.Join(e.differences, "; "))
-}
-
-// outcomeError carries an exit code whose reason has already been printed.
+// outcomeError carries an exit code whose reason has been printed already.
 type outcomeError struct{ code int }
 
 func (e *outcomeError) Error() string { return fmt.Sprintf("exit %d", e.code) }

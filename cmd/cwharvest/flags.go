@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
 
+	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/pipeline/config"
-	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -37,7 +35,8 @@ type runFlags struct {
 	insecureEndpoint                              bool
 	attended                                      bool // a person waits for the command and can renew credentials
 
-	only, dimensions                        []string
+	only                                    accounts.Selection
+	dimensions                              []string
 	api, protocol, maxDuration, giveUpAfter string
 	maxCost                                 float64
 	strictPeriod                            bool
@@ -131,7 +130,7 @@ func (f *runFlags) defineAccess(fs *pflag.FlagSet) {
 	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h, or auto (default 1h)")
 	fs.StringVar(&f.profile, "profile", "", "shared-config profile")
 	fs.StringSliceVar(&f.regions, "region", nil, "regions (default: the profile's or AWS_REGION)")
-	fs.StringSliceVar(&f.only, "only", nil, "only these accounts or targets: ACCOUNT or ACCOUNT/REGION")
+	fs.StringSliceVar((*[]string)(&f.only), "only", nil, "only these accounts or targets: ACCOUNT or ACCOUNT/REGION")
 	fs.StringVar(&f.endpointURL, "endpoint-url", "", "endpoint to call instead of AWS")
 	fs.BoolVar(&f.insecureEndpoint, "insecure-endpoint", false, "allow plain http to other machines, where others may read signatures and metrics")
 	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "ignore credentials in the environment")
@@ -151,7 +150,7 @@ func (f *runFlags) configuration(c *cobra.Command) (*config.Config, error) {
 	} else if _, err := os.Stat(initialName); err == nil {
 		fmt.Fprintf(c.ErrOrStderr(), "cwharvest: warning: %s exists here but is not read; use it with -c %s\n", initialName, initialName)
 	}
-	if err := errors.Join(f.override(&s), f.checkOnly(), f.checkEndpoints(&s)); err != nil {
+	if err := errors.Join(f.override(&s), checkOnly(f.only), f.checkEndpoints(&s)); err != nil {
 		return nil, usageError{error: err}
 	}
 	f.tellOrigins(&s)
@@ -260,27 +259,9 @@ func (f *runFlags) overrideRest(s *config.Config) (err error) {
 	return nil
 }
 
-var onlyForm = regexp.MustCompile(`^\d{12}(/[a-z0-9-]+)?$`)
-
-func (f *runFlags) checkOnly() error {
-	for _, only := range f.only {
-		if !onlyForm.MatchString(only) {
-			return fmt.Errorf("--only %q: write ACCOUNT or ACCOUNT/REGION, such as 111122223333/us-east-1", only)
-		}
+func checkOnly(only accounts.Selection) error {
+	if err := only.Check(); err != nil {
+		return fmt.Errorf("--only: %w", err)
 	}
 	return nil
-}
-
-// selects returns the condition of --only, or nil without --only. A pattern of regions is selected if it may match a selected
-// region.
-func (f *runFlags) selects() func(record.Target) bool {
-	if len(f.only) == 0 {
-		return nil
-	}
-	return func(t record.Target) bool {
-		return slices.ContainsFunc(f.only, func(only string) bool {
-			account, region, _ := strings.Cut(only, "/")
-			return account == t.Account && (region == "" || t.Covers(region))
-		})
-	}
 }

@@ -1,24 +1,17 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
 
-	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
 	"cwharvest/store/record"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 )
@@ -98,7 +91,7 @@ func FuzzSettings(f *testing.F) {
 			err = flags.override(&s)
 		}
 		if err == nil {
-			err = flags.checkOnly()
+			err = checkOnly(flags.only)
 		}
 		if err == nil {
 			flags.tellOrigins(&s)
@@ -135,64 +128,4 @@ func checkSettings(t *testing.T, flags *runFlags, s *config.Config, err error) {
 			t.Error(err)
 		}
 	}
-}
-
-// oneAnswer is a service that answers every call alike.
-type oneAnswer struct {
-	status int
-	body   string
-	calls  int
-}
-
-// mostCalls is more than any listing of the fuzz target may cause.
-const mostCalls = 50
-
-func (a *oneAnswer) Do(r *http.Request) (*http.Response, error) {
-	if a.calls++; a.calls > mostCalls {
-		return nil, context.DeadlineExceeded // as somebody's patience would end it
-	}
-	return &http.Response{
-		StatusCode: a.status, Request: r, ContentLength: int64(len(a.body)), Body: io.NopCloser(strings.NewReader(a.body)),
-		Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}},
-	}, nil
-}
-
-// Whatever Organizations answers: accounts, each with an id of its own, or an
-// error of a class that an answer can have.
-func FuzzOrganization(f *testing.F) {
-	for _, text := range []string{`{"Accounts":[{"Id":"111122223333","Status":"ACTIVE"},{"Id":"444455556666","State":"ACTIVE"},{"Id":"777788889999","State":"SUSPENDED"}]}`,
-		`{"OrganizationalUnits":[]}`, `{"__type":"AWSOrganizationsNotInUseException","Message":"m"}`, `{}`, `null`, `<html>`, `[]`,
-	} {
-		f.Add(uint16(200), text, false)
-		f.Add(uint16(400), text, true)
-	}
-	id := regexp.MustCompile(`^\d{12}$`)
-	f.Fuzz(func(t *testing.T, status uint16, body string, units bool) {
-		service := &oneAnswer{status: int(status), body: body}
-		client := organizations.New(organizations.Options{
-			Region: "us-east-1", HTTPClient: service, Retryer: aws.NopRetryer{},
-			Credentials: credentials.NewStaticCredentialsProvider("AKIABASEBASEBASEBASE", "s", ""),
-		})
-		o := &config.Organization{Exclude: []string{"444455556666"}}
-		if units {
-			o.OUs = []string{"ou-ab12-cdefgh34", "ou-ab12-cdefgh34"}
-		}
-		members, err := listOrganization(t.Context(), client, o)
-		if service.calls > mostCalls {
-			t.Fatalf("asked %d times: %v", service.calls, err)
-		}
-		if err != nil {
-			if f := pipeline.Explain(err); f.Class == "" || strings.Contains(f.Message, "\n") {
-				t.Errorf("%q", f)
-			}
-			return
-		}
-		seen := map[string]bool{"444455556666": true}
-		for _, m := range members {
-			if !id.MatchString(m.ID) || seen[m.ID] {
-				t.Errorf("member %q", m.ID)
-			}
-			seen[m.ID] = true
-		}
-	})
 }

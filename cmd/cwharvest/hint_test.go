@@ -57,7 +57,7 @@ var situations = []situation{
 	{"a target", "run --only reader", "", 2, "write ACCOUNT or ACCOUNT/REGION, such as 111122223333/us-east-1"},
 	{"another target", "run " + asked + "--only 999999999999", "", 2, "name some of 111122223333/us-east-1"},
 	{"redo of everything", "run --redo", "", 2, "name the targets with --only ACCOUNT or ACCOUNT/REGION"},
-	{"redo of nothing", "run " + asked + "--dir other --redo --only 111122223333", "", 2, "see what it holds: cwharvest status, and name the day with --night"},
+	{"redo of nothing", "run " + asked + "--dir other --redo --only 111122223333", "", 2, "name the day of a finished job with --night"},
 	{"a log format", "run --log-format xml", "", 2, "text or json"},
 	{"a log level", "run --log-level loud", "", 2, "debug, info, warn or error"},
 	{"a log that cannot be", "run --log-file nowhere/log", "", 2, "make what is missing of nowhere/log, or name another path"},

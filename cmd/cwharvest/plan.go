@@ -3,14 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
+	"cwharvest/cmd/cwharvest/harvest"
 	"cwharvest/cmd/cwharvest/human"
-	"cwharvest/creds"
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
 	"cwharvest/store/record"
@@ -38,8 +36,13 @@ is out of reach that is not tolerated, 5 when the job would cost more than max_c
 				return err
 			}
 			f.waitForCredentials, f.attended = min(f.waitForCredentials, 30*time.Second), true
-			p := &planner{runner{config: s, flags: f, log: newLogger(c.ErrOrStderr(), f.log.verbose)}}
-			report, err := p.plan(c.Context())
+			log := newLogger(c.ErrOrStderr(), f.log.verbose)
+			resolver, err := f.prepare(s, log)
+			if err != nil {
+				return err
+			}
+			defer resolver.Manager.Close()
+			report, err := plan(c.Context(), f.harvestConfig(s, resolver, log))
 			if err != nil {
 				return err
 			}
@@ -50,9 +53,6 @@ is out of reach that is not tolerated, 5 when the job would cost more than max_c
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
 }
-
-// planner tells what a run would do.
-type planner struct{ runner }
 
 // planReport is what `plan --json` prints. Version counts changes of its form.
 type planReport struct {
@@ -103,21 +103,18 @@ type plannedTarget struct {
 	Seconds   float64         `json:"seconds_at_quota"`
 }
 
-func (p *planner) plan(ctx context.Context) (*planReport, error) {
-	if err := p.prepare(); err != nil {
-		return nil, err
-	}
-	p.creds = p.newManager()
-	defer p.creds.Close()
-	jobs, err := record.ReadJobs(p.config.Dir)
+// plan reports what a run with this configuration would do.
+func plan(ctx context.Context, cfg harvest.Config) (*planReport, error) {
+	s := cfg.Settings
+	jobs, err := record.ReadJobs(s.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.config.Shard.CheckJobs(p.config.Dir, jobs); err != nil {
+	if err := s.Shard.CheckJobs(s.Dir, jobs); err != nil {
 		return nil, err
 	}
 	report := &planReport{
-		Version: 1, Job: p.config.Job, Shard: p.config.Shard.String(), API: p.config.API, MaxCostUSD: p.config.MaxCost,
+		Version: 1, Job: s.Job, Shard: s.Shard.String(), API: s.API, MaxCostUSD: s.MaxCost,
 		Degraded: []degraded{}, Sessions: []string{}, Details: []plannedTarget{},
 	}
 	for _, j := range jobs {
@@ -125,7 +122,7 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 			report.OpenJob = j.Plan.ID
 		}
 	}
-	frozen, next, err := p.dueAfter(rangesOf(jobs))
+	frozen, next, err := cfg.Due(jobs)
 	if err != nil {
 		return nil, err
 	}
@@ -134,35 +131,36 @@ func (p *planner) plan(ctx context.Context) (*planReport, error) {
 	}
 	report.Due, report.Next = true, time.Time{}
 	report.Range = record.StatusRange{Start: frozen.Start, End: frozen.End}
-	report.windows(frozen, int64(p.config.Period/time.Second))
-	return report, p.survey(ctx, frozen, report)
+	report.windows(frozen, int64(s.Period/time.Second))
+	return report, report.survey(ctx, cfg, frozen)
 }
 
-func (p *planner) survey(ctx context.Context, frozen *record.Plan, report *planReport) error {
-	entries, err := p.accounts(ctx)
+// survey adds what the targets hold and what fetching it takes.
+func (r *planReport) survey(ctx context.Context, cfg harvest.Config, frozen *record.Plan) error {
+	set, err := cfg.Accounts.Resolve(ctx)
 	if err != nil {
 		return err
 	}
-	targets := targetsOf(entries)
-	listed, err := p.listed(targets)
+	targets := set.Targets()
+	listed, err := cfg.ReadInstances(targets)
 	if err != nil {
 		return err
 	}
-	surveys, err := pipeline.SurveyTargets(ctx, p.pipelineConfig(entries, listed), frozen.Series, targets)
+	surveys, err := pipeline.SurveyTargets(ctx, cfg.Pipeline(set, listed), frozen.Series, targets)
 	if err != nil {
 		return err
 	}
 	for i := range surveys {
-		report.add(&surveys[i], p.config)
+		r.add(&surveys[i], cfg.Settings)
 	}
-	report.DiscoverUSD = p.config.Prices.Listing(report.Discovery)
-	report.CostUSD += report.DiscoverUSD
-	report.WorstUSD += report.DiscoverUSD
-	report.OutputBytes = report.Rows * bytesPerRow[p.config.Format]
-	length := max(time.Duration(report.Seconds*float64(time.Second)), time.Minute)
-	for _, src := range principalsOf(entries) {
-		if who, err := p.creds.Principal(ctx, src); err == nil && !who.Expires.IsZero() && time.Until(who.Expires) < length {
-			report.Sessions = append(report.Sessions, fmt.Sprintf("%s: its session ends at %s, before the job", who.Name, who.Expires.UTC().Format(time.RFC3339)))
+	r.DiscoverUSD = cfg.Settings.Prices.Listing(r.Discovery)
+	r.CostUSD += r.DiscoverUSD
+	r.WorstUSD += r.DiscoverUSD
+	r.OutputBytes = r.Rows * bytesPerRow[cfg.Settings.Format]
+	length := max(time.Duration(r.Seconds*float64(time.Second)), time.Minute)
+	for _, src := range set.Principals() {
+		if p, err := cfg.Accounts.Manager.Principal(ctx, src); err == nil && !p.Expires.IsZero() && time.Until(p.Expires) < length {
+			r.Sessions = append(r.Sessions, fmt.Sprintf("%s: its session ends at %s, before the job", p.Name, p.Expires.UTC().Format(time.RFC3339)))
 		}
 	}
 	return context.Cause(ctx)
@@ -281,37 +279,4 @@ func (r *planReport) printTrouble(line func(string, ...any)) {
 	if r.overBudget() {
 		line("BUDGET      the job costs up to $%.4f, and max_cost is $%.4f: a run would fetch nothing and exit %d", r.WorstUSD-r.DiscoverUSD, r.MaxCostUSD, exitBudget)
 	}
-}
-
-// prepare does what needs neither the directory nor the network: whatever is
-// wrong there has then cost nothing.
-func (r *runner) prepare() error {
-	r.warnOfClear()
-	if r.flags.ignoreEnvCredentials {
-		if err := dropEnvironmentCredentials(); err != nil {
-			return err
-		}
-	}
-	r.getenv = environment()
-	r.warnOfArrays()
-	r.members = map[int][]config.Account{}
-	var errs []error
-	for i := range r.config.Accounts {
-		if path := r.config.Accounts[i].File; path != "" {
-			var err error
-			r.members[i], err = readAccounts(path)
-			errs = append(errs, err)
-		}
-	}
-	if path := r.config.Instances.File; path != "" && path != "-" {
-		if _, err := os.Stat(path); err != nil {
-			errs = append(errs, usageError{error: fmt.Errorf("read instances: %w", err)})
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// newManager makes the one manager of a command, which ends with Close.
-func (r *runner) newManager() *creds.Manager {
-	return creds.NewManager(creds.Config{EndpointURL: r.flags.endpointURL, Insecure: r.config.InsecureEndpoint, Log: r.log})
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/template"
 
+	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/pipeline/config"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
@@ -195,15 +196,12 @@ func printPolicies(w io.Writer, s *config.Config, principal string) error {
 
 // policyEntries returns the configured accounts without any call. An organization stands for any account.
 func policyEntries(s *config.Config) ([]config.Account, error) {
-	members := map[int][]config.Account{}
+	members, err := accounts.ReadFiles(s)
+	if err != nil {
+		return nil, err
+	}
 	for i := range s.Accounts {
-		switch a := &s.Accounts[i]; {
-		case a.File != "":
-			var err error
-			if members[i], err = readAccounts(a.File); err != nil {
-				return nil, err
-			}
-		case a.Organization != nil:
+		if s.Accounts[i].Organization != nil {
 			members[i] = []config.Account{{ID: "*"}}
 		}
 	}

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"cmp"
-	"context"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"cwharvest/store/record"
 )
@@ -62,41 +60,11 @@ func arrayNumber(of int, getenv func(string) string) (int, error) {
 	return 0, fmt.Errorf("auto/%d: no variable of Kubernetes, AWS Batch or Slurm tells which job of an array this is; write 1/%d to %d/%d", of, of, of, of)
 }
 
-// warnOfArrays is for arrays in which each job harvests everything.
-func (r *runner) warnOfArrays() {
+// warnOfArrays warns when each job of an array would harvest all targets.
+func warnOfArrays(shard record.Shard, getenv func(string) string, log *slog.Logger) {
 	for _, a := range arrays {
-		if r.config.Shard == (record.Shard{}) && r.getenv(a.index) != "" {
-			r.log.Warn("this is a job of an array and harvests all targets, as the others do; --shard auto/M divides them", "variable", a.index)
+		if shard == (record.Shard{}) && getenv(a.index) != "" {
+			log.Warn("each job of this array harvests all targets; --shard auto/M divides them", "variable", a.index)
 		}
 	}
-}
-
-// selectsElsewhere reports whether --only names targets of other shards and none
-// of this one: there is nothing to do then, here.
-func (r *runner) selectsElsewhere(ctx context.Context) (bool, error) {
-	if len(r.flags.only) == 0 || r.config.Shard == (record.Shard{}) {
-		return false, nil
-	}
-	entries, err := r.accounts(ctx)
-	if err != nil {
-		return false, err
-	}
-	found := false
-	for _, t := range append(targetsOf(entries), r.elsewhere...) {
-		for _, only := range r.flags.only {
-			account, region, _ := strings.Cut(only, "/")
-			if account != t.Account || region != "" && !t.Covers(region) {
-				continue
-			}
-			if r.config.Shard.Holds(record.Target{Account: account, Region: cmp.Or(region, t.Region)}) {
-				return false, nil
-			}
-			found = true
-		}
-	}
-	if found {
-		fmt.Fprintf(r.out, "nothing to do: what --only %s names is of other shards than %s\n", strings.Join(r.flags.only, ","), r.config.Shard)
-		newNotifier().ready()
-	}
-	return found, nil
 }

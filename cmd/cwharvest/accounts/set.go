@@ -1,0 +1,105 @@
+package accounts
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"cwharvest/creds"
+	"cwharvest/store/record"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// Set holds the resolved accounts of one run. It does not change, and its methods are safe for concurrent use.
+type Set struct {
+	manager   *creds.Manager
+	shard     record.Shard
+	accounts  []Account       // with the targets of this shard only
+	elsewhere []record.Target // of the other shards
+
+	named    map[record.Target]*Account
+	patterns map[string][]*Account // accounts with patterns of regions, by id
+}
+
+func newSet(manager *creds.Manager, shard record.Shard, all []Account) *Set {
+	s := &Set{manager: manager, shard: shard, accounts: all, named: map[record.Target]*Account{}, patterns: map[string][]*Account{}}
+	for i := range s.accounts {
+		a := &s.accounts[i]
+		var own []record.Target
+		for _, t := range a.Targets {
+			if !shard.Holds(t) {
+				s.elsewhere = append(s.elsewhere, t)
+				continue
+			}
+			own, s.named[t] = append(own, t), a
+			if t.IsPattern() {
+				s.patterns[a.ID] = append(s.patterns[a.ID], a)
+			}
+		}
+		a.Targets = own
+	}
+	return s
+}
+
+// Targets returns the targets of this shard, sorted and without duplicates.
+func (s *Set) Targets() []record.Target {
+	var targets []record.Target
+	for _, a := range s.accounts {
+		targets = append(targets, a.Targets...)
+	}
+	slices.SortFunc(targets, func(a, b record.Target) int {
+		if a.Less(b) {
+			return -1
+		}
+		return 1
+	})
+	return slices.Compact(targets)
+}
+
+// Has reports whether a target, or a pattern that covers it, is configured in this shard.
+func (s *Set) Has(t record.Target) bool {
+	return slices.ContainsFunc(s.Targets(), func(o record.Target) bool {
+		return o == t || o.Account == t.Account && o.Covers(t.Region)
+	})
+}
+
+// Principals returns the distinct principals that sign for the accounts, in order of first use.
+func (s *Set) Principals() []creds.Source { return Principals(s.accounts) }
+
+// Connect returns the configuration of a target's clients. A target that no entry names belongs to an entry whose
+// pattern covers it.
+func (s *Set) Connect(ctx context.Context, t record.Target) (aws.Config, error) {
+	a := s.named[t]
+	for _, p := range s.patterns[t.Account] {
+		covers := slices.ContainsFunc(p.Targets, func(o record.Target) bool { return o.IsPattern() && o.Covers(t.Region) })
+		if a == nil && covers {
+			a = p
+		}
+	}
+	switch {
+	case a == nil:
+		return aws.Config{}, &removedError{t}
+	case t.IsPattern():
+		return s.manager.Config(ctx, a.Home, a.Sources...)
+	}
+	return s.manager.Config(ctx, t.Region, a.Sources...)
+}
+
+// OnlyElsewhere reports whether a selection names configured targets, all of which belong to other shards.
+func (s *Set) OnlyElsewhere(selection Selection) bool {
+	found := false
+	for _, t := range append(s.Targets(), s.elsewhere...) {
+		for _, text := range selection {
+			account, region := splitTarget(text)
+			if account != t.Account || region != "" && !t.Covers(region) {
+				continue
+			}
+			if s.shard.Holds(record.Target{Account: account, Region: cmp.Or(region, t.Region)}) {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
+}

@@ -1,0 +1,117 @@
+package harvest
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"cwharvest/pipeline/config"
+	"cwharvest/store/record"
+)
+
+// Due returns the frozen plan of the next job, or nil when none is due beside these jobs; then next is when one will be.
+func (c *Config) Due(jobs []record.JobInfo) (plan *record.Plan, next time.Time, err error) {
+	var finished []config.Interval
+	for _, j := range jobs {
+		finished = append(finished, config.Interval{Start: j.Plan.Start, End: j.Plan.End})
+	}
+	now := c.Now()
+	interval, next, err := c.Settings.Due(now, finished)
+	if err != nil || interval == nil {
+		return nil, next, err
+	}
+	frozen, err := c.Settings.Freeze(*interval, now)
+	if err != nil {
+		return nil, next, err
+	}
+	return &frozen, next, c.Settings.CheckOverlap(config.Interval{Start: frozen.Start, End: frozen.End}, finished)
+}
+
+// startDue works one job after the other until none is due, and returns when the next one will be. A day may take
+// several jobs, where another job already holds its middle. A range that follows the clock gets no job for data that
+// settled after this call began, so that a run ends.
+func (r *run) startDue(ctx context.Context) (done []JobOutcome, next time.Time, err error) {
+	begin := r.Now().Add(-r.Settings.Settle)
+	for {
+		jobs, err := r.dir.Jobs()
+		if err != nil {
+			return done, next, err
+		}
+		plan, next, err := r.Due(jobs)
+		if err != nil || plan == nil {
+			return done, next, err
+		}
+		if len(done) > 0 && (ctx.Err() != nil || r.Settings.FollowsClock() && plan.End.After(begin)) {
+			if incomplete(done) {
+				return done, next, nil
+			}
+			return done, next, context.Cause(ctx)
+		}
+		o, err := r.start(ctx, plan)
+		done = append(done, o...)
+		if err != nil {
+			return done, next, err
+		}
+	}
+}
+
+// start creates a job and works it.
+func (r *run) start(ctx context.Context, plan *record.Plan) ([]JobOutcome, error) {
+	set, err := r.resolve()
+	if err != nil {
+		return nil, err
+	}
+	targets := set.Targets()
+	if err := r.checkSelected(targets); err != nil {
+		return nil, err
+	}
+	if _, err := r.listed(targets); err != nil {
+		return nil, err
+	}
+	job, err := r.dir.Create(ctx, *plan, targets)
+	if err != nil {
+		return nil, err
+	}
+	return r.work(ctx, job, false)
+}
+
+// checkSelected refuses a selection without any target, which would do nothing and look like success.
+func (r *run) checkSelected(targets []record.Target) error {
+	if len(r.Only) == 0 || slices.ContainsFunc(targets, r.Only.Selects) {
+		return nil
+	}
+	return notSelected(r.Only, targets)
+}
+
+// idle says why nothing is due.
+func (r *run) idle(jobs []record.JobInfo, next time.Time) *Idle {
+	i := &Idle{Finished: r.Settings.Range.String(), Next: next}
+	if night := r.Settings.Night; !night.IsZero() {
+		i.Finished = "the night " + night.Format(time.DateOnly)
+	}
+	if n := len(jobs); n > 0 {
+		i.Changes = r.changesSince(&jobs[n-1])
+	}
+	return i
+}
+
+// changesSince describes how the configuration differs from a job's plan and targets.
+func (r *run) changesSince(job *record.JobInfo) []string {
+	changes, err := r.Settings.Diff(job.Plan.Settings)
+	if err != nil {
+		return nil
+	}
+	for _, e := range r.Settings.Entries() {
+		for _, t := range e.Targets() {
+			if t.Account != "" && !t.IsPattern() && r.Settings.Shard.Holds(t) && !slices.Contains(job.Targets, t) {
+				changes = append(changes, "target "+t.String()+" is new")
+			}
+		}
+	}
+	return changes
+}
+
+// ofNight reports whether a job holds any part of a UTC day.
+func ofNight(j *record.JobInfo, night time.Time) bool {
+	return j.Plan.Start.Before(night.Add(24*time.Hour)) && night.Before(j.Plan.End)
+}

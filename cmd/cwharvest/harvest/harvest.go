@@ -1,0 +1,176 @@
+// Package harvest does the work of one run over a harvest directory. Each phase returns its result to the next one:
+//
+//	Run         reads the directory's jobs and decides what there is to do
+//	earlier     continues the interrupted job, or retries what failed in finished ones
+//	startDue    creates and works one job after the other until none is due
+//	redo        instead of these: fetches some targets of a finished job again
+//	work        works one job: attempt, pipeline, conclusion
+//
+// Nothing is called, and no account is resolved, before one of them has work. The package prints nothing: it logs, and
+// reports each job to the functions in Config.
+package harvest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"cwharvest/cmd/cwharvest/accounts"
+	"cwharvest/pipeline/config"
+	"cwharvest/store"
+	"cwharvest/store/record"
+)
+
+// Config is what a run needs. Every field must be set, except where its comment names a default.
+type Config struct {
+	Settings *config.Config
+	Accounts *accounts.Resolver
+	Now      func() time.Time // decides what is due, frozen, aged out and tolerated
+	Log      *slog.Logger
+
+	Only       accounts.Selection // default: all targets
+	Redo       bool               // fetch the selected targets of a finished job again
+	Rediscover bool               // list accounts, regions and instances of the open job again
+	NoRetry    bool               // leave alone what failed or was denied in a finished job
+
+	CallTimeout, DrainTimeout, WaitForCredentials time.Duration
+
+	// ExitCode returns the exit code for an error, or for ErrIncomplete. The job records it.
+	ExitCode func(error) int
+	// Follow is called before a job is fetched, and its result afterwards. It shows the progress.
+	Follow func(context.Context, *store.Job) (stop func())
+	// Report is called once for each job that came to its pipeline, after that has ended.
+	Report func(JobReport)
+}
+
+// ErrIncomplete is the result of a job that finished with failed or denied instances or targets.
+var ErrIncomplete = errors.New("finished, with failed or denied instances or targets")
+
+// Outcome is what a run did. It is valid even when the run failed.
+type Outcome struct {
+	Jobs []JobOutcome // in the order of work
+	Idle *Idle        // why there was nothing to do; nil if there was
+}
+
+// JobOutcome is the result of one job.
+type JobOutcome struct {
+	ID         string
+	Incomplete bool
+}
+
+// Incomplete reports whether any job finished with failures.
+func (o *Outcome) Incomplete() bool { return incomplete(o.Jobs) }
+
+func incomplete(jobs []JobOutcome) bool {
+	for _, j := range jobs {
+		if j.Incomplete {
+			return true
+		}
+	}
+	return false
+}
+
+// Idle says why a run had nothing to do.
+type Idle struct {
+	Elsewhere bool // all selected targets belong to other shards
+
+	Finished string    // the range or night that is finished
+	Changes  []string  // of the configuration since the latest job; they count from the next one
+	Next     time.Time // when the next job is due; zero: never
+}
+
+// run is one call of Run. Its fields do not change.
+type run struct {
+	Config
+	dir *store.Dir
+
+	// resolve finds the accounts once, when the first phase has work for them.
+	resolve func() (*accounts.Set, error)
+	// listed reads the instance file once, for the targets of the first job.
+	listed func([]record.Target) (map[record.Target][]record.Instance, error)
+}
+
+// Run works until nothing is due. Interrupted and stopped runs return an error, and Run continues them when called again.
+func Run(ctx context.Context, dir *store.Dir, cfg Config) (Outcome, error) {
+	ctx, stop := limitDuration(ctx, cfg.Settings.MaxDuration)
+	defer stop()
+	jobs, err := dir.Jobs()
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := cfg.Settings.Shard.CheckJobs(cfg.Settings.Dir, jobs); err != nil {
+		return Outcome{}, err
+	}
+	r := newRun(ctx, dir, cfg, jobs)
+	if elsewhere, err := r.selectsElsewhere(); elsewhere || err != nil {
+		return Outcome{Idle: &Idle{Elsewhere: elsewhere}}, err
+	}
+	if cfg.Redo {
+		return r.redo(ctx, jobs)
+	}
+	return r.harvest(ctx, jobs)
+}
+
+func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobInfo) *run {
+	resolver := *cfg.Accounts
+	resolver.OpenJob = openAccounts(jobs)
+	if n := len(jobs); n > 0 {
+		resolver.JobLength = accounts.JobLength(jobs[n-1].MostPoints, cfg.Settings.QuotaShare)
+	}
+	cfg.Accounts = &resolver
+	r := &run{Config: cfg, dir: dir}
+	r.resolve = sync.OnceValues(func() (*accounts.Set, error) { return resolver.Resolve(ctx) })
+	var read sync.Once
+	var instances map[record.Target][]record.Instance
+	var readErr error
+	r.listed = func(targets []record.Target) (map[record.Target][]record.Instance, error) {
+		read.Do(func() { instances, readErr = cfg.ReadInstances(targets) })
+		return instances, readErr
+	}
+	return r
+}
+
+func (r *run) selectsElsewhere() (bool, error) {
+	if len(r.Only) == 0 || r.Settings.Shard == (record.Shard{}) {
+		return false, nil
+	}
+	set, err := r.resolve()
+	return err == nil && set.OnlyElsewhere(r.Only), err
+}
+
+func (r *run) harvest(ctx context.Context, jobs []record.JobInfo) (Outcome, error) {
+	if !r.Settings.Night.IsZero() {
+		if _, _, err := r.Due(jobs); err != nil {
+			return Outcome{}, err // before any work
+		}
+	}
+	done, err := r.earlier(ctx, jobs)
+	if err != nil {
+		return Outcome{Jobs: done}, err
+	}
+	started, next, err := r.startDue(ctx)
+	done = append(done, started...)
+	if err != nil || len(done) > 0 {
+		return Outcome{Jobs: done}, err
+	}
+	return Outcome{Idle: r.idle(jobs, next)}, nil
+}
+
+// openAccounts returns the accounts of the unfinished job.
+func openAccounts(jobs []record.JobInfo) (ids []string) {
+	seen := map[string]bool{}
+	for _, j := range jobs {
+		if j.State != record.Unfinished {
+			continue
+		}
+		for _, t := range j.Targets {
+			if !seen[t.Account] {
+				seen[t.Account] = true
+				ids = append(ids, t.Account)
+			}
+		}
+	}
+	return ids
+}

@@ -1,0 +1,60 @@
+package harvest
+
+import (
+	"fmt"
+	"os"
+
+	"cwharvest/cmd/cwharvest/accounts"
+	"cwharvest/pipeline"
+	"cwharvest/pipeline/config"
+	"cwharvest/store/record"
+)
+
+// Pipeline returns the configuration that a run and a survey of the same accounts have in common.
+func (c *Config) Pipeline(set *accounts.Set, listed map[record.Target][]record.Instance) pipeline.Config {
+	s := c.Settings
+	at := c.Now()
+	return pipeline.Config{
+		Discovery:   c.discovery(listed),
+		Connect:     set.Connect,
+		Protocol:    pipeline.Protocol(s.Protocol),
+		Statistics:  s.API == config.MetricStatistics,
+		Only:        c.Only.Func(),
+		Shard:       s.Shard,
+		Tolerated:   func(t record.Target) bool { return s.Tolerated(t, at) },
+		Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight, QuotaShare: s.QuotaShare,
+		MaxCostUSD: s.MaxCost, Prices: s.Prices, GiveUpAfter: s.GiveUpAfter,
+		CallTimeout: c.CallTimeout, DrainTimeout: c.DrainTimeout, WaitForCredentials: c.WaitForCredentials,
+		Now: c.Now, Log: c.Log,
+	}
+}
+
+func (c *Config) discovery(listed map[record.Target][]record.Instance) pipeline.Discovery {
+	in := &c.Settings.Instances
+	d := pipeline.Discovery{States: in.States, Tags: in.Tags, Monitoring: in.Monitoring, Listed: listed}
+	for i := range c.Settings.Metrics {
+		m := &c.Settings.Metrics[i]
+		d.EC2 = d.EC2 || c.Settings.Uses("ec2", m)
+		if c.Settings.Uses("cloudwatch", m) {
+			d.CloudWatch = append(d.CloudWatch, pipeline.Listing{Namespace: m.Namespace, Dimensions: m.DimensionNames(), Metrics: m.Names})
+		}
+	}
+	return d
+}
+
+// ReadInstances reads the instance file that the settings name; "-" is the standard input. Without a file it returns nil.
+func (c *Config) ReadInstances(targets []record.Target) (map[record.Target][]record.Instance, error) {
+	path := c.Settings.Instances.File
+	switch path {
+	case "":
+		return nil, nil
+	case "-":
+		return c.Settings.ReadInstances(path, os.Stdin, targets)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, &accounts.InputError{Err: fmt.Errorf("cannot read instances: %w", err)}
+	}
+	defer file.Close()
+	return c.Settings.ReadInstances(path, file, targets)
+}

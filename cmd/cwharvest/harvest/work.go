@@ -1,0 +1,148 @@
+package harvest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cwharvest/cmd/cwharvest/accounts"
+	"cwharvest/pipeline"
+	"cwharvest/store"
+	"cwharvest/store/record"
+)
+
+// JobReport is the state of a job after its pipeline has ended.
+type JobReport struct {
+	Status     *record.Status
+	Took       time.Duration
+	Err        error // of the pipeline
+	Incomplete bool
+}
+
+// work runs one job to its end. The attempt ends with the exit code and the reason that the status shows.
+func (r *run) work(ctx context.Context, job *store.Job, retry bool) ([]JobOutcome, error) {
+	incomplete, err := r.attempt(ctx, job, retry)
+	ended := err
+	if incomplete && err == nil {
+		ended = ErrIncomplete
+	}
+	err = errors.Join(err, job.Close(r.ExitCode(ended), reason(ended)))
+	return []JobOutcome{{ID: job.Plan().ID, Incomplete: incomplete}}, err
+}
+
+// attempt begins the job, runs its pipeline, and reports how it ended.
+func (r *run) attempt(ctx context.Context, job *store.Job, retry bool) (incomplete bool, err error) {
+	started := time.Now()
+	if retry {
+		if err := job.Retry(); err != nil {
+			return false, err
+		}
+	}
+	if err := r.replan(job); err != nil {
+		return false, err
+	}
+	if err := job.Begin(ctx); err != nil {
+		return false, err
+	}
+	set, err := r.resolve()
+	if err != nil {
+		return false, err
+	}
+	if r.Rediscover {
+		if err := job.Rediscover(set.Targets()); err != nil {
+			return false, err
+		}
+	}
+	cfg, err := r.pipeline(job, set)
+	if err != nil {
+		return false, err
+	}
+	r.announce(job, retry)
+	stop := r.Follow(ctx, job)
+	introduced := r.Accounts.Introduce(ctx, set)
+	runErr := pipeline.Run(ctx, cfg)
+	stop()
+	introduced.Wait() // so that the report comes last
+	return r.conclude(job, time.Since(started), runErr)
+}
+
+func (r *run) pipeline(job *store.Job, set *accounts.Set) (cfg pipeline.Config, err error) {
+	var targets []record.Target
+	for _, t := range job.Targets() {
+		targets = append(targets, t.Target)
+	}
+	listed, err := r.listed(targets)
+	if err != nil {
+		return cfg, err
+	}
+	cfg = r.Pipeline(set, listed)
+	cfg.Job, cfg.Sessions = job, r.sessions
+	return cfg, nil
+}
+
+func (r *run) announce(job *store.Job, retry bool) {
+	s := job.Plan()
+	verb := "starts"
+	status, err := job.Status()
+	switch {
+	case retry:
+		verb = "retries what failed or was denied"
+	case err == nil && len(status.Attempts) > 1:
+		verb = fmt.Sprintf("resumes: %d of %d instances done", status.Instances.Done+status.Instances.Empty, status.Instances.Planned)
+	}
+	r.Log.Info("job "+verb, "job", s.ID, "from", s.Start.Format(time.RFC3339), "to", s.End.Format(time.RFC3339), "targets", len(job.Targets()))
+}
+
+// conclude reports the job and tells a complete one from one that finished with failures.
+func (r *run) conclude(job *store.Job, took time.Duration, runErr error) (incomplete bool, err error) {
+	status, err := job.Status()
+	if err != nil {
+		return false, errors.Join(runErr, err)
+	}
+	if n := withoutInstances(status); n > 0 {
+		r.Log.Warn("targets without any matching instance", "targets", n)
+	}
+	for _, metric := range status.EmptyMetrics {
+		r.Log.Warn("a metric has no datapoint anywhere: check its name and dimensions, and whether anything publishes it", "metric", metric)
+	}
+	incomplete = runErr == nil && status.State == string(record.FinishedWithFailures)
+	r.Report(JobReport{Status: status, Took: took, Err: runErr, Incomplete: incomplete})
+	return incomplete, runErr
+}
+
+func withoutInstances(s *record.Status) (n int) {
+	for _, d := range s.TargetDetails {
+		if d.State == "done" && d.Instances != nil && d.Instances.Planned == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// replan replaces windows that CloudWatch keeps only coarser since the job was planned.
+func (r *run) replan(job *store.Job) error {
+	frozen := job.Plan()
+	replans := r.Settings.Replans(&frozen, r.Now())
+	if len(replans) == 0 {
+		return nil
+	}
+	for _, p := range replans {
+		start := time.Unix(p.Window.Start, 0).UTC().Format(time.RFC3339)
+		if p.Now.Gone() {
+			r.Log.Warn("CloudWatch no longer keeps a window; its pending instances fail", "from", start, "period", p.Window.Period)
+			continue
+		}
+		r.Log.Warn("CloudWatch now keeps a window only at a coarser period", "from", start, "period", p.Window.Period, "now", p.Now.Period)
+	}
+	return job.Replan(replans)
+}
+
+// sessions converts the manager's counts to the pipeline's.
+func (r *run) sessions() pipeline.Sessions {
+	s := r.Accounts.Manager.Stats()
+	return pipeline.Sessions{
+		Open: s.Open, NextRefresh: s.NextRefresh, Assumed: s.Assumed, RefusedExpired: s.RefusedExpired, Waits: s.Waits,
+		Switches: s.Switches, Fallbacks: s.Fallbacks,
+	}
+}

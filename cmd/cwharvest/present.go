@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"cwharvest/cmd/cwharvest/harvest"
+	"cwharvest/pipeline/cloudwatch"
+	"cwharvest/store"
+	"cwharvest/store/record"
+)
+
+// presenter shows the jobs of a run to people and to systemd: their progress, and one last line for each.
+type presenter struct {
+	out      io.Writer
+	shown    *progress // nil off a terminal
+	log      *slog.Logger
+	stats    time.Duration     // between two lines of progress; 0: none
+	share    float64           // of the quota that the run uses
+	patience time.Duration     // of the watchdog
+	lines    map[string]string // the last line of each job, by id
+}
+
+func (p *presenter) follow(ctx context.Context, job *store.Job) (stop func()) {
+	stopNotifier := newNotifier().follow(ctx, job.Status, p.patience)
+	f := follower{job: job, shown: p.shown, log: p.log, stats: p.stats, quota: cloudwatch.DatapointsPerSecond(time.Since(job.Plan().Start)) * p.share}
+	f.start()
+	return func() { f.stop(); stopNotifier() }
+}
+
+func (p *presenter) report(r harvest.JobReport) {
+	code := exitCode(r.Err)
+	if r.Incomplete {
+		code = exitIncomplete
+	}
+	line := lastLine(r.Status, r.Took, code)
+	p.lines[r.Status.Job] = line
+	fmt.Fprintln(p.out, line)
+}
+
+// idle prints why a run had nothing to do. A service of Type=notify must say that it is ready before it ends.
+func (p *presenter) idle(i *harvest.Idle, f *runFlags, shard record.Shard) {
+	text := "nothing due: " + i.Finished + " is finished"
+	if i.Elsewhere {
+		text = fmt.Sprintf("nothing to do: --only %s selects targets of other shards than %s", f.only, shard)
+	}
+	if len(i.Changes) > 0 {
+		text += ", with another plan (" + strings.Join(i.Changes, "; ") + "); the changes apply from the next job, or now in another --dir"
+	}
+	if !i.Next.IsZero() {
+		text += "; next at " + i.Next.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	fmt.Fprintln(p.out, text)
+	newNotifier().ready()
+}
