@@ -2,18 +2,12 @@ package store
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
-	"cwharvest/store/durable"
 	"cwharvest/store/record"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Dir is a harvest directory, held by this process alone until Close.
@@ -58,53 +52,6 @@ func (d *Dir) unanswered(err error) {
 // Close gives the directory back.
 func (d *Dir) Close() error { return d.lock.Close() }
 
-// Create makes a job with its targets, durably and as a whole: the rename of
-// its database is the one step that makes it exist.
-func (d *Dir) Create(ctx context.Context, plan record.Plan, targets []record.Target) (*Job, error) {
-	id, err := record.NewJobID(plan)
-	if err != nil {
-		return nil, err
-	}
-	plan.ID, plan.Out, plan.Targets = id, record.RelativeOut(d.disk.Path, plan.Out), targets
-	if err := d.takeOut(ctx, plan.Out, plan.Shard); err != nil {
-		return nil, err
-	}
-	denied, err := d.deniedBefore()
-	if err != nil {
-		return nil, err
-	}
-	if err := retryTransient(ctx, d.full, func() error { return d.makeJob(&plan, targets, denied) }); err != nil {
-		return nil, fmt.Errorf("create job %s: %w", id, err)
-	}
-	return d.OpenJob(id)
-}
-
-// takeOut makes a place of output the directory's own, and leaves another's as it
-// is.
-func (d *Dir) takeOut(ctx context.Context, out string, shard record.Shard) error {
-	out = record.ResolveOut(d.disk.Path, out)
-	if err := d.checkClaims(ctx, out, shard); err != nil {
-		return err
-	}
-	if err := retryTransient(ctx, d.unanswered, func() error { return d.checkStrangers(ctx, out, shard) }); err != nil {
-		return err
-	}
-	return d.claimOut(ctx, out, shard)
-}
-
-// makeJob writes the specification and an empty database, whose name is what makes
-// it a job. What a full disk has stopped can be done anew.
-func (d *Dir) makeJob(plan *record.Plan, targets []record.Target, denied map[string]time.Time) error {
-	if err := d.disk.WritePlan(plan); err != nil {
-		return err
-	}
-	temporary := durable.Temporary(d.disk.JobFile(plan.ID, ".db"))
-	if err := record.CreateDatabase(temporary, *plan, targets, denied); err != nil {
-		return err
-	}
-	return d.disk.Files.Publish(temporary, d.disk.JobFile(plan.ID, ".db"))
-}
-
 // Jobs returns all jobs of the directory by start of their range.
 func (d *Dir) Jobs() ([]record.JobInfo, error) { return record.ReadJobs(d.disk.Path) }
 
@@ -113,24 +60,7 @@ func (d *Dir) full(err error) {
 	d.log.Warn("a job has no room and is tried again", "error", err)
 }
 
-// deniedBefore returns the targets that the latest job was denied, and since
-// when.
-func (d *Dir) deniedBefore() (map[string]time.Time, error) {
-	denied := map[string]time.Time{}
-	jobs, err := d.Jobs()
-	if err != nil || len(jobs) == 0 || jobs[len(jobs)-1].Pruned {
-		return denied, err
-	}
-	db, err := record.OpenForReading(d.disk.JobFile(jobs[len(jobs)-1].Plan.ID, ".db"))
-	if err != nil {
-		return nil, err
-	}
-	targets := map[record.Target]record.TargetRecord{}
-	err = db.View(func(tx *bolt.Tx) error { return record.ReadTargets(tx, targets) })
-	for t, r := range targets {
-		if r.Denied != nil {
-			denied[t.String()] = r.DeniedSince
-		}
-	}
-	return denied, errors.Join(err, db.Close())
-}
+// SpoolLimit bounds the data committed and not yet published, unless Config says
+// otherwise: when it is reached, commits wait for the builder, and so does
+// fetching.
+const SpoolLimit = 2 << 30

@@ -2,14 +2,12 @@ package store
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"cwharvest/store/place"
 	"cwharvest/store/record"
@@ -36,25 +34,6 @@ type Job struct {
 
 	builder builder
 	ticker  statusTicker
-}
-
-// OpenJob opens a job for a run. Opening is recovery: what an earlier process
-// began to publish, the builder finishes once Begin has started it.
-func (d *Dir) OpenJob(id string) (*Job, error) {
-	db, err := record.OpenForWriting(d.disk.JobFile(id, ".db"))
-	if err != nil {
-		return nil, fmt.Errorf("open job %s: %w", id, err)
-	}
-	j := &Job{dir: d, db: db, targets: map[record.Target]record.TargetRecord{}}
-	if err := j.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.Close())
-	}
-	if j.place, err = d.disk.Place(j.plan.Out); err != nil {
-		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.Close())
-	}
-	j.shapes = record.NewShapes(j.plan.Series)
-	j.builder.init(j)
-	return j, nil
 }
 
 func (j *Job) load() error {
@@ -138,34 +117,6 @@ func (j *Job) Targets() []TargetState {
 	}
 	slices.SortFunc(states, func(a, b TargetState) int { return record.CompareTargets(a.Target, b.Target) })
 	return states
-}
-
-// Begin starts an attempt: it is written down, an earlier one without an end
-// is marked as crashed, and building of parts and publishing of status begin. It
-// waits while the disk is full, until the context ends.
-func (j *Job) Begin(ctx context.Context) error {
-	err := j.retryTransient(ctx, func() error {
-		return j.changeRecord(func(r *record.JobRecord) {
-			closeCrashed(r)
-			r.Attempts = append(r.Attempts, record.Attempt{Started: time.Now().UTC(), Owner: record.ReadOwner(j.dir.disk.Path)})
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("begin attempt: %w", err)
-	}
-	j.sweepAll(j.builder.ctx)
-	if err := j.builder.start(); err != nil {
-		return fmt.Errorf("begin attempt: %w", err)
-	}
-	j.ticker.start(j)
-	return nil
-}
-
-func closeCrashed(r *record.JobRecord) {
-	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Ended.IsZero() {
-		r.Attempts[n-1].Ended = time.Now().UTC()
-		r.Attempts[n-1].Reason = "crashed"
-	}
 }
 
 // changeRecord changes the job's record in a transaction of its own.
@@ -370,22 +321,4 @@ func (j *Job) retryFailed(tx *bolt.Tx, t record.Target, rec *record.TargetRecord
 		err = errors.Join(err, bucket.Put([]byte(key), value))
 	}
 	return err
-}
-
-// Discard closes a job that was opened but not begun.
-func (j *Job) Discard() error { return j.db.Close() }
-
-// Close ends the attempt with the exit code and the reason that people are
-// shown, publishes a last status, and closes the database.
-func (j *Job) Close(exit int, reason string) error {
-	j.ticker.stop()
-	j.builder.stop()
-	err := j.changeRecord(func(r *record.JobRecord) {
-		if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Ended.IsZero() {
-			r.Attempts[n-1].Ended = time.Now().UTC()
-			r.Attempts[n-1].Exit = &exit
-			r.Attempts[n-1].Reason = reason
-		}
-	})
-	return errors.Join(err, j.publishStatus(), j.db.Close())
 }

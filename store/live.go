@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"sync"
 	"syscall"
-	"time"
 
 	"cwharvest/store/durable"
 	"cwharvest/store/record"
@@ -55,41 +53,6 @@ func (d *Dir) Status(id string) (*record.Status, error) {
 
 // status.json is the snapshot of its status that a run publishes, since nobody
 // else can read the database while it works.
-
-// snapshotEvery is how often a run publishes its status.
-const snapshotEvery = time.Second
-
-// statusTicker publishes snapshots until stopped.
-type statusTicker struct {
-	end  chan struct{} // closed by stop
-	done sync.WaitGroup
-}
-
-func (t *statusTicker) start(j *Job) {
-	t.end = make(chan struct{})
-	t.done.Go(func() {
-		tick := time.NewTicker(snapshotEvery)
-		defer tick.Stop()
-		for {
-			// A snapshot that cannot be written must not end the night: its
-			// age tells, and the last one, at Close, reports the error.
-			_ = j.publishStatus()
-			select {
-			case <-tick.C:
-			case <-t.end:
-				return
-			}
-		}
-	})
-}
-
-func (t *statusTicker) stop() {
-	if t.end != nil {
-		close(t.end)
-		t.done.Wait()
-		t.end = nil
-	}
-}
 
 // publishStatus replaces status.json. It need not survive a power cut, since
 // the database then tells: no fsync.

@@ -2,13 +2,17 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"slices"
 
+	"cwharvest/store/durable"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 
@@ -27,6 +31,33 @@ func (j *Job) intents() (all []record.Intent, err error) {
 		})
 	})
 	return all, err
+}
+
+// unpublished returns the bytes of the spool and the number of sealed segments
+// that are not published yet.
+func (j *Job) unpublished() (spooled int64, sealed int, err error) {
+	intents, err := j.intents()
+	spooled = j.record.Spooled
+	for _, in := range intents {
+		if !in.Staged {
+			spooled += in.Bytes
+			sealed++
+		}
+	}
+	return spooled, sealed, err
+}
+
+// publishOldest publishes the oldest sealed segment, writes the manifest and
+// returns the bytes of the segment.
+func (j *Job) publishOldest(ctx context.Context) (bytes int64, err error) {
+	err = j.retryTransient(ctx, func() (err error) {
+		bytes, err = j.publishNext(ctx)
+		return err
+	})
+	if err == nil {
+		err = j.retryTransient(ctx, j.writeManifest)
+	}
+	return bytes, err
 }
 
 // publishNext publishes the oldest sealed segment and returns its bytes.
@@ -92,4 +123,66 @@ func (j *Job) publishPart(ctx context.Context, in *record.Intent, i int) error {
 		return err
 	}
 	return j.place.Publish(ctx, part.Name, part.SHA256)
+}
+
+// stage builds the parts of the oldest sealed segment, and leaves them without
+// their names.
+func (j *Job) stage(ctx context.Context, in *record.Intent) error {
+	for i := range in.Parts {
+		part := &in.Parts[i]
+		if err := j.stagePart(part, func(w io.Writer) error { return j.encodeDate(ctx, w, in.Segment, part) }); err != nil {
+			return fmt.Errorf("%s: %w", part.Name, err)
+		}
+	}
+	in.Staged = true
+	return j.db.Update(func(tx *bolt.Tx) error {
+		if err := record.PutJSON(tx.Bucket(record.BucketIntents), record.SegmentKey(in.Segment), in); err != nil {
+			return err
+		}
+		return tx.Bucket(record.BucketSpool).DeleteBucket(record.SegmentKey(in.Segment))
+	})
+}
+
+// stagePart builds a temporary file that a power cut does not take away.
+func (j *Job) stagePart(part *record.Part, encode func(io.Writer) error) error {
+	if err := build(j.place, &j.dir.disk.Files, part, encode); err != nil {
+		return err
+	}
+	path, err := j.place.Temporary(part.Name)
+	if err != nil {
+		return err
+	}
+	return j.dir.disk.Files.SyncDir(filepath.Dir(path))
+}
+
+// build writes an output file to its temporary file, synced, and fills in its
+// size and checksum.
+func build(at place.Place, files *durable.Files, part *record.Part, encode func(io.Writer) error) (err error) {
+	path, err := at.Temporary(part.Name)
+	if err != nil {
+		return err
+	}
+	file, err := files.Create(path, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	sum := sha256.New()
+	size := &countingWriter{w: io.MultiWriter(file, sum)}
+	if err := encode(size); err != nil {
+		return err
+	}
+	part.Bytes, part.SHA256 = size.n, hex.EncodeToString(sum.Sum(nil))
+	return files.Sync(file)
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -83,36 +82,6 @@ func forget(tx *bolt.Tx, t record.Target) (rows int64, err error) {
 		}
 	}
 	return rows, nil
-}
-
-// stage builds the parts of the oldest sealed segment, and leaves them without
-// their names.
-func (j *Job) stage(ctx context.Context, in *record.Intent) error {
-	for i := range in.Parts {
-		part := &in.Parts[i]
-		if err := j.stagePart(part, func(w io.Writer) error { return j.encodeDate(ctx, w, in.Segment, part) }); err != nil {
-			return fmt.Errorf("%s: %w", part.Name, err)
-		}
-	}
-	in.Staged = true
-	return j.db.Update(func(tx *bolt.Tx) error {
-		if err := record.PutJSON(tx.Bucket(record.BucketIntents), record.SegmentKey(in.Segment), in); err != nil {
-			return err
-		}
-		return tx.Bucket(record.BucketSpool).DeleteBucket(record.SegmentKey(in.Segment))
-	})
-}
-
-// stagePart builds a temporary file that a power cut does not take away.
-func (j *Job) stagePart(part *record.Part, encode func(io.Writer) error) error {
-	if err := build(j.place, &j.dir.disk.Files, part, encode); err != nil {
-		return err
-	}
-	path, err := j.place.Temporary(part.Name)
-	if err != nil {
-		return err
-	}
-	return j.dir.disk.Files.SyncDir(filepath.Dir(path))
 }
 
 // swap ends a redo, when all its targets have everything. Until then the old

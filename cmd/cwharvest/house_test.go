@@ -55,9 +55,10 @@ var houseLimits = map[string]houseLimit{
 	"cwharvest/creds":           {files: 20, exported: 60, back: 0},
 	"cwharvest/pipeline":        {files: 20, exported: 60, back: 9},
 	"cwharvest/pipeline/awssim": {files: 20, exported: 60, back: 12},
-	"cwharvest/store":           {files: 21, exported: 60, back: 10},
-	// The format on disk is what the writer and the check share.
-	"cwharvest/store/record": {files: 20, exported: 124, back: 9},
+	"cwharvest/store":           {files: 20, exported: 25, back: 1},
+	"cwharvest/store/check":     {files: 8, exported: 10, back: 1},
+	// The writer and the check share the format on disk.
+	"cwharvest/store/record": {files: 20, exported: 124, back: 2},
 }
 
 type houseLimit struct{ files, exported, back int }

@@ -13,18 +13,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Repaired tells what Repair did to one job.
-type Repaired struct {
-	Job     string
-	Sound   bool   // nothing was wrong with the database
-	Problem string // what was
-	Files   string // what was wrong with specification or manifest, which were written anew
-	Backup  string // where the damaged database went; empty when there was none
-
-	Rows    int64    // that are published and not fetched again
-	Dropped []string // parts that were damaged, or of one segment with such: their rows are fetched again
-}
-
 // Repair rebuilds the databases of a directory that are damaged or lost from
 // specification, manifest and parts. What is published counts as done; what was
 // only in the spool, empty or failed is asked again.

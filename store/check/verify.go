@@ -14,25 +14,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Report is what Verify found. It is good when Problems is empty.
-type Report struct {
-	Jobs  int
-	Parts int
-	Rows  int64 // in parts and in the spool
-	Bytes int64 // of parts
-
-	// Of all jobs whose database is there: planned is the sum of the rest.
-	Instances record.InstanceCounts
-	Targets   record.TargetCounts
-
-	Problems []string
-	Damaged  []string // parts and inventories that are missing or altered
-}
-
-func (r *Report) problem(format string, args ...any) {
-	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
-}
-
 // Verify proves of every job of a directory that what was planned is
 // accounted for, and that the parts are those that were published: present,
 // unaltered, none too many, with the rows that the database counts. With deep it

@@ -2,6 +2,7 @@ package record
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"math/bits"
 )
@@ -233,3 +234,5 @@ func (p *packed) next() float64 {
 	differ := uint64(1)<<(8*p.width) - 1 // all ones for 8: the shift gives 0
 	return math.Float64frombits(p.common&^(differ<<p.lowest) | bytes&differ<<p.lowest)
 }
+
+var errSpoolDamaged = errors.New("spool value is damaged (checksum mismatch)")

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // JobInfo is what the directory knows of one job.
@@ -24,8 +26,6 @@ type JobInfo struct {
 	MostPoints int64 // estimated datapoints of its largest target, as far as enumerated
 	Bytes      int64 // that its database and its parts take
 }
-
-func jobFile(dir, id, suffix string) string { return filepath.Join(dir, "jobs", id+suffix) }
 
 // ReadJobs returns the jobs of a directory by start of their range, without
 // taking it; none when there is no directory.
@@ -133,13 +133,48 @@ func ReadSummary(dir, id string) (job JobInfo, err error) {
 	return job, err
 }
 
-func ReadJSON(path string, into any) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+// info returns a job's specification and state.
+func (db *Database) Info() (info JobInfo, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		var rec JobRecord
+		if err := GetJSON(tx.Bucket(BucketMeta), KeyJob, &rec); err != nil {
+			return err
+		}
+		info.State = rec.State
+		if n := len(rec.Attempts); n > 0 {
+			info.Worked = rec.Attempts[n-1].Started
+		}
+		return GetJSON(tx.Bucket(BucketMeta), KeyPlan, &info.Plan)
+	})
+	return info, err
+}
+
+// targets adds to info what it tells of targets.
+func (db *Database) targets(info *JobInfo) error {
+	return db.View(func(tx *bolt.Tx) error {
+		targets := map[Target]TargetRecord{}
+		if err := ReadTargets(tx, targets); err != nil {
+			return err
+		}
+		for t, r := range targets {
+			info.Targets = append(info.Targets, t)
+			info.MostPoints = max(info.MostPoints, r.PointsPlanned)
+		}
+		return tx.Bucket(BucketParts).ForEach(func(_, value []byte) error {
+			var p Part
+			err := json.Unmarshal(value, &p)
+			info.Bytes += p.Bytes
+			return err
+		})
+	})
+}
+
+// CheckJobs refuses a harvest directory that has jobs of another shard.
+func (s Shard) CheckJobs(dir string, jobs []JobInfo) error {
+	for i := range jobs {
+		if has := jobs[i].Plan.Shard; has != s {
+			return &ShardError{Dir: dir, Has: has, Not: s}
+		}
 	}
 	return nil
 }

@@ -2,7 +2,10 @@ package record
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -75,4 +78,17 @@ func ParseSpoolKey(k []byte) (n SpoolName, err error) {
 
 func DateOf(day int64) string {
 	return time.Unix(day*SecondsPerDay, 0).UTC().Format(time.DateOnly)
+}
+
+func jobFile(dir, id, suffix string) string { return filepath.Join(dir, "jobs", id+suffix) }
+
+func ReadJSON(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }

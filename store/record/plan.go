@@ -157,3 +157,6 @@ func (s *Plan) check(id string) error {
 	}
 	return nil
 }
+
+// maxSpoolPoints bounds what a damaged value can make us allocate.
+const maxSpoolPoints = 1 << 20

@@ -165,3 +165,14 @@ func (p *Progress) Mark(i, bits int, failed bool) bool {
 	p.Complete = true
 	return true
 }
+
+func (r *TargetRecord) CountInstance(p *Progress) {
+	switch {
+	case p.Failed != nil:
+		r.Failed++
+	case p.Rows == 0:
+		r.Empty++
+	default:
+		r.Done++
+	}
+}

@@ -102,17 +102,6 @@ type TargetRecord struct {
 
 func (r *TargetRecord) Pending() int64 { return r.Planned - r.Done - r.Empty - r.Failed }
 
-func (r *TargetRecord) CountInstance(p *Progress) {
-	switch {
-	case p.Failed != nil:
-		r.Failed++
-	case p.Rows == 0:
-		r.Empty++
-	default:
-		r.Done++
-	}
-}
-
 func ReadTargets(tx *bolt.Tx, into map[Target]TargetRecord) error {
 	return tx.Bucket(BucketTargets).ForEach(func(key, value []byte) error {
 		var r TargetRecord
@@ -247,40 +236,4 @@ func PutJSON(b *bolt.Bucket, key []byte, value any) error {
 		return fmt.Errorf("record %q: %w", key, err)
 	}
 	return b.Put(key, data)
-}
-
-// info returns a job's specification and state.
-func (db *Database) Info() (info JobInfo, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
-		var rec JobRecord
-		if err := GetJSON(tx.Bucket(BucketMeta), KeyJob, &rec); err != nil {
-			return err
-		}
-		info.State = rec.State
-		if n := len(rec.Attempts); n > 0 {
-			info.Worked = rec.Attempts[n-1].Started
-		}
-		return GetJSON(tx.Bucket(BucketMeta), KeyPlan, &info.Plan)
-	})
-	return info, err
-}
-
-// targets adds to info what it tells of targets.
-func (db *Database) targets(info *JobInfo) error {
-	return db.View(func(tx *bolt.Tx) error {
-		targets := map[Target]TargetRecord{}
-		if err := ReadTargets(tx, targets); err != nil {
-			return err
-		}
-		for t, r := range targets {
-			info.Targets = append(info.Targets, t)
-			info.MostPoints = max(info.MostPoints, r.PointsPlanned)
-		}
-		return tx.Bucket(BucketParts).ForEach(func(_, value []byte) error {
-			var p Part
-			err := json.Unmarshal(value, &p)
-			info.Bytes += p.Bytes
-			return err
-		})
-	})
 }

@@ -1,12 +1,9 @@
 package record
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -138,20 +135,6 @@ func (s *Status) tell(now time.Time) {
 		s.State = "running"
 	}
 }
-
-func ReadSnapshot(dir string) (*Status, error) {
-	data, err := os.ReadFile(StatusPath(dir))
-	if err != nil {
-		return nil, err
-	}
-	var s Status
-	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, fmt.Errorf("%s: %w", StatusPath(dir), err)
-	}
-	return &s, nil
-}
-
-func StatusPath(dir string) string { return filepath.Join(dir, "status.json") }
 
 // unresponsiveAfter is the age of a snapshot from which on its run counts as one
 // that does not respond.

@@ -2,7 +2,6 @@ package record
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 
@@ -152,11 +151,6 @@ func anyValue(columns [][]float64, i int) bool {
 func spoolSum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }
-
-var errSpoolDamaged = errors.New("spool value is damaged (checksum mismatch)")
-
-// maxSpoolPoints bounds what a damaged value can make us allocate.
-const maxSpoolPoints = 1 << 20
 
 // decode reads a value into g, reusing its memory.
 func (g *Grid) Decode(key, value []byte) error {

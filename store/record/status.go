@@ -1,6 +1,10 @@
 package record
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -165,3 +169,17 @@ type StatusCost struct {
 	WorstPlanned float64 `json:"worst_planned"`
 	Limit        float64 `json:"limit"` // of the worst case, in the running process; 0: none
 }
+
+func ReadSnapshot(dir string) (*Status, error) {
+	data, err := os.ReadFile(StatusPath(dir))
+	if err != nil {
+		return nil, err
+	}
+	var s Status
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", StatusPath(dir), err)
+	}
+	return &s, nil
+}
+
+func StatusPath(dir string) string { return filepath.Join(dir, "status.json") }

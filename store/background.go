@@ -4,16 +4,15 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
-// SpoolLimit bounds the data committed and not yet published, unless Config says
-// otherwise: when it is reached, commits wait for the builder, and so does
-// fetching.
-const SpoolLimit = 2 << 30
-
-// builder turns sealed segments into parts, in the background, one at a time.
+// builder publishes sealed segments in the background, one at a time. Its
+// goroutine is the only one that publishes parts.
 type builder struct {
-	job *Job
+	publish func(context.Context) (bytes int64, err error) // publishes the oldest sealed segment and returns its size
+	limit   int64                                          // of spooled, in bytes
+
 	ctx context.Context // ended by stop
 	end context.CancelFunc
 
@@ -25,41 +24,24 @@ type builder struct {
 	ended   chan struct{} // nil until started; the builder's goroutine closes it
 }
 
-func (b *builder) init(j *Job) {
-	b.job = j
+func (b *builder) init(limit int64, publish func(context.Context) (int64, error)) {
+	b.limit, b.publish = limit, publish
 	b.change.L = &b.mu
 	b.ctx, b.end = context.WithCancel(context.Background())
 }
 
-// start counts what an earlier attempt left sealed and starts the goroutine.
-func (b *builder) start() error {
-	intents, err := b.job.intents()
-	if err != nil {
-		return err
-	}
-	b.spooled = b.job.record.Spooled
-	for _, in := range intents {
-		if !in.Staged {
-			b.spooled += in.Bytes
-			b.sealed++
-		}
-	}
+// start starts the goroutine, given the bytes and the sealed segments that an
+// earlier attempt has left.
+func (b *builder) start(spooled int64, sealed int) {
+	b.spooled, b.sealed = spooled, sealed
 	b.ended = make(chan struct{})
 	go b.loop()
-	return nil
 }
 
 func (b *builder) loop() {
 	defer close(b.ended)
 	for b.next() {
-		var bytes int64
-		err := b.job.retryTransient(b.ctx, func() (err error) {
-			bytes, err = b.job.publishNext(b.ctx)
-			return err
-		})
-		if err == nil {
-			err = b.job.retryTransient(b.ctx, b.job.writeManifest)
-		}
+		bytes, err := b.publish(b.ctx)
 		b.mu.Lock()
 		switch {
 		case b.ctx.Err() != nil:
@@ -74,7 +56,7 @@ func (b *builder) loop() {
 	}
 }
 
-// next waits for a sealed segment; false means that the builder is to end.
+// next waits for a sealed segment; false means that the builder ends.
 func (b *builder) next() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -96,7 +78,7 @@ func (b *builder) committed(bytes int64, sealed bool) {
 
 // waitForRoom waits while the spool is full.
 func (b *builder) waitForRoom(ctx context.Context) error {
-	return b.wait(ctx, func() bool { return b.spooled > b.job.dir.spoolLimit() && b.sealed > 0 })
+	return b.wait(ctx, func() bool { return b.spooled > b.limit && b.sealed > 0 })
 }
 
 // drain waits until every sealed segment is published.
@@ -133,4 +115,39 @@ func (b *builder) stop() {
 	b.change.Broadcast()
 	b.mu.Unlock()
 	<-b.ended
+}
+
+// snapshotEvery is how often a run publishes its status.
+const snapshotEvery = time.Second
+
+// statusTicker publishes snapshots until stopped.
+type statusTicker struct {
+	end  chan struct{} // closed by stop
+	done sync.WaitGroup
+}
+
+func (t *statusTicker) start(publish func() error) {
+	t.end = make(chan struct{})
+	t.done.Go(func() {
+		tick := time.NewTicker(snapshotEvery)
+		defer tick.Stop()
+		for {
+			// A snapshot that cannot be written must not end the night: its
+			// age tells, and the last one, at Close, reports the error.
+			_ = publish()
+			select {
+			case <-tick.C:
+			case <-t.end:
+				return
+			}
+		}
+	})
+}
+
+func (t *statusTicker) stop() {
+	if t.end != nil {
+		close(t.end)
+		t.done.Wait()
+		t.end = nil
+	}
 }

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cwharvest/store/record"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// OpenJob opens a job for a run. Opening is recovery: what an earlier process
+// began to publish, the builder finishes once Begin has started it.
+func (d *Dir) OpenJob(id string) (*Job, error) {
+	db, err := record.OpenForWriting(d.disk.JobFile(id, ".db"))
+	if err != nil {
+		return nil, fmt.Errorf("open job %s: %w", id, err)
+	}
+	j := &Job{dir: d, db: db, targets: map[record.Target]record.TargetRecord{}}
+	if err := j.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.Close())
+	}
+	if j.place, err = d.disk.Place(j.plan.Out); err != nil {
+		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.Close())
+	}
+	j.shapes = record.NewShapes(j.plan.Series)
+	j.builder.init(d.spoolLimit(), j.publishOldest)
+	return j, nil
+}
+
+// Begin starts an attempt: it is written down, an earlier one without an end
+// is marked as crashed, and building of parts and publishing of status begin. It
+// waits while the disk is full, until the context ends.
+func (j *Job) Begin(ctx context.Context) error {
+	err := j.retryTransient(ctx, func() error {
+		return j.changeRecord(func(r *record.JobRecord) {
+			closeCrashed(r)
+			r.Attempts = append(r.Attempts, record.Attempt{Started: time.Now().UTC(), Owner: record.ReadOwner(j.dir.disk.Path)})
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("begin attempt: %w", err)
+	}
+	j.sweepAll(j.builder.ctx)
+	spooled, sealed, err := j.unpublished()
+	if err != nil {
+		return fmt.Errorf("begin attempt: %w", err)
+	}
+	j.builder.start(spooled, sealed)
+	j.ticker.start(j.publishStatus)
+	return nil
+}
+
+func closeCrashed(r *record.JobRecord) {
+	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Ended.IsZero() {
+		r.Attempts[n-1].Ended = time.Now().UTC()
+		r.Attempts[n-1].Reason = "crashed"
+	}
+}
+
+// Close ends the attempt with the exit code and the reason that people are
+// shown, publishes a last status, and closes the database.
+func (j *Job) Close(exit int, reason string) error {
+	j.ticker.stop()
+	j.builder.stop()
+	err := j.changeRecord(func(r *record.JobRecord) {
+		if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Ended.IsZero() {
+			r.Attempts[n-1].Ended = time.Now().UTC()
+			r.Attempts[n-1].Exit = &exit
+			r.Attempts[n-1].Reason = reason
+		}
+	})
+	return errors.Join(err, j.publishStatus(), j.db.Close())
+}
+
+// Discard closes a job that was opened but not begun.
+func (j *Job) Discard() error { return j.db.Close() }
+
+// Finish publishes all that is still in the spool and marks the job finished.
+// It is an error while anything is pending in a target that is not denied.
+func (j *Job) Finish(ctx context.Context) error {
+	for _, t := range j.Targets() {
+		if t.Denied == nil && !t.Complete() {
+			return fmt.Errorf("job %s is not finished: %s is pending", j.plan.ID, t.Target)
+		}
+	}
+	if err := j.retryTransient(ctx, j.sealRest); err != nil {
+		return err
+	}
+	if err := j.builder.drain(ctx); err != nil {
+		return err
+	}
+	return j.retryTransient(ctx, func() error { return j.finish(ctx) })
+}
+
+// finish is repeated as a whole.
+func (j *Job) finish(ctx context.Context) error {
+	if err := j.swap(ctx); err != nil {
+		return err
+	}
+	if err := j.publishInventory(ctx); err != nil {
+		return err
+	}
+	if err := j.writeManifest(); err != nil {
+		return err
+	}
+	return j.changeRecord(func(r *record.JobRecord) {
+		r.State = record.Finished
+		for _, t := range j.targets {
+			if t.Denied != nil && !t.Tolerated || t.Failed > 0 {
+				r.State = record.FinishedWithFailures
+			}
+		}
+	})
+}
+
+func (j *Job) sealRest() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.record.Days) == 0 {
+		return nil
+	}
+	err := j.save(func(r *record.JobRecord, tx *bolt.Tx) error { return seal(tx, r, j.plan) })
+	if err != nil {
+		return fmt.Errorf("seal the last segment: %w", err)
+	}
+	j.builder.committed(0, true)
+	return nil
+}
