@@ -7,47 +7,45 @@ import (
 	"cwharvest/store/record"
 )
 
-// packer fills requests with items as they come, those of each window apart. It
-// is pure: equal items give equal requests. Items of one size fill requests in
-// order; where sizes differ, it looks some requests ahead for those that leave
-// no room unused.
+// packer fills requests with the items of one target, those of each window apart.
+// It gathers items for a few requests and then fills one with items in the order
+// in which they came; only the last ones are chosen so that they fit. Equal items
+// in equal order give equal requests.
+//
+// Items of one size fill the fewest requests possible. Items of mixed sizes may
+// leave a little room unused, which costs less than one per cent more requests.
 type packer struct {
 	series []record.Series
 	single bool   // one item a request: GetMetricStatistics
 	bins   []*bin // by first use, so that flushing keeps the order
 }
 
-// lookahead is how many requests' worth of items a bin gathers before it gives
-// the first, when their sizes differ.
+// lookahead is the number of requests for which a bin gathers items before it
+// fills the first one. It bounds the packer's memory.
 const lookahead = 4
 
-// bin is what waits for requests of one window.
+// bin holds the items of one window that are in no request yet.
 type bin struct {
 	window  record.Window
 	room    int    // queries that fit one request
-	items   []item // in the order they came
-	sizes   []int  // of items: their queries
-	queries int    // of items together
-	mixed   bool   // sizes differ
+	items   []item // in the order in which they came
+	queries int    // of all items
 }
 
 func (p *packer) window(it item) record.Window { return p.series[it.series].Windows[it.window] }
 
-// add takes an item and returns a request that is ready with it, if any.
+// size returns how many queries an item takes: one for each statistic.
+func (p *packer) size(it item) int { return len(p.series[it.series].Statistics) }
+
+// add takes an item and returns a request if one is ready.
 func (p *packer) add(it item) *request {
 	w := p.window(it)
 	if p.single {
 		return p.request(w, []item{it})
 	}
 	b := p.bin(w)
-	n := len(p.series[it.series].Statistics)
-	b.mixed = b.mixed || len(b.sizes) > 0 && b.sizes[0] != n
-	b.items, b.sizes, b.queries = append(b.items, it), append(b.sizes, n), b.queries+n
-	enough := b.room + 1
-	if b.mixed {
-		enough = lookahead * b.room
-	}
-	if b.queries < enough {
+	b.items, b.queries = append(b.items, it), b.queries+p.size(it)
+	if b.queries < lookahead*b.room {
 		return nil
 	}
 	return p.fill(b)
@@ -64,7 +62,7 @@ func (p *packer) bin(w record.Window) *bin {
 	return b
 }
 
-// flush returns the next request of what still waits, nil when nothing does.
+// flush returns a request of the items that are left, nil if there are none.
 func (p *packer) flush() *request {
 	for len(p.bins) > 0 {
 		if b := p.bins[0]; len(b.items) > 0 {
@@ -75,37 +73,92 @@ func (p *packer) flush() *request {
 	return nil
 }
 
-// fill takes one request's items out of a bin: in the order they came, and at
-// the end those that leave the least room unused.
+// fill moves items from a bin into a request.
 func (p *packer) fill(b *bin) *request {
-	const choice = 4 // the last so many items are chosen
-	whole, room := 0, b.room
-	for largest := slices.Max(b.sizes); whole < len(b.sizes) && room-b.sizes[whole] >= choice*largest; whole++ {
-		room -= b.sizes[whole]
-	}
-	take := fillRoom(b.sizes[whole:], room)
+	taken := p.choose(b)
 	var items, left []item
-	var sizes []int
-	bytes := 0
 	for i, it := range b.items {
-		size := p.bytes(it) * b.sizes[i]
-		if i >= whole && take[b.sizes[i]] == 0 || len(items) > 0 && bytes+size > maxBytes {
-			left, sizes = append(left, it), append(sizes, b.sizes[i])
-			continue
+		if taken[i] {
+			items, b.queries = append(items, it), b.queries-p.size(it)
+		} else {
+			left = append(left, it)
 		}
-		if i >= whole {
-			take[b.sizes[i]]--
-		}
-		bytes += size
-		items = append(items, it)
-		b.queries -= b.sizes[i]
 	}
-	b.items, b.sizes = left, sizes
-	b.mixed = slices.ContainsFunc(sizes, func(n int) bool { return n != sizes[0] })
+	b.items = left
 	return p.request(b.window, items)
 }
 
-// bytes is about what one query of an item takes in a request.
+// closing is the number of items of the largest size for which a request keeps
+// room while it takes items in order.
+const closing = 2
+
+// choose reports for each item of a bin whether the next request takes it. The
+// request takes the first item even if that is larger than the room, and then
+// items in order. For the rest it tries every number of the largest items, fills
+// up with smaller ones, and keeps the choice that leaves the least room unused.
+func (p *packer) choose(b *bin) (taken []bool) {
+	largest := p.size(slices.MaxFunc(b.items, func(x, y item) int { return p.size(x) - p.size(y) }))
+	s := selection{taken: make([]bool, len(b.items)), room: b.room, bytes: maxBytes}
+	next := 0
+	for next < len(b.items) && (next == 0 || s.room-p.size(b.items[next]) >= closing*largest && p.fits(&s, b.items[next])) {
+		p.take(&s, b, next)
+		next++
+	}
+	order := p.largestFirst(b, next)
+	best := s
+	for most := max(s.room, 0) / largest; most >= 0 && best.room > 0; most-- {
+		if try := p.complete(s, b, order, largest, most); try.room < best.room {
+			best = try
+		}
+	}
+	return best.taken
+}
+
+// selection holds the items of a bin that a request takes.
+type selection struct {
+	taken       []bool // by their place in the bin
+	room, bytes int    // not used yet
+}
+
+func (p *packer) fits(s *selection, it item) bool {
+	return p.size(it) <= s.room && p.bytes(it) <= s.bytes
+}
+
+func (p *packer) take(s *selection, b *bin, i int) {
+	s.taken[i] = true
+	s.room -= p.size(b.items[i])
+	s.bytes -= p.bytes(b.items[i])
+}
+
+// complete adds the items that fit, in the given order, to a copy of a selection:
+// at most so many of the largest size.
+func (p *packer) complete(s selection, b *bin, order []int, largest, most int) selection {
+	s.taken = slices.Clone(s.taken)
+	for _, i := range order {
+		isLargest := p.size(b.items[i]) == largest
+		if isLargest && most == 0 || !p.fits(&s, b.items[i]) {
+			continue
+		}
+		if isLargest {
+			most--
+		}
+		p.take(&s, b, i)
+	}
+	return s
+}
+
+// largestFirst returns the places of a bin's items after the first few, those of
+// one size in the order in which they came.
+func (p *packer) largestFirst(b *bin, skip int) []int {
+	order := make([]int, 0, len(b.items)-skip)
+	for i := skip; i < len(b.items); i++ {
+		order = append(order, i)
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return p.size(b.items[y]) - p.size(b.items[x]) })
+	return order
+}
+
+// bytes returns about how many bytes the queries of an item take in a request.
 func (p *packer) bytes(it item) int {
 	const form, pair = 120, 16 // names of fields
 	s := &p.series[it.series]
@@ -113,7 +166,7 @@ func (p *packer) bytes(it item) int {
 	for _, d := range it.dimensions {
 		n += pair + len(d.Name) + len(d.Value)
 	}
-	return n
+	return n * p.size(it)
 }
 
 func (p *packer) request(w record.Window, items []item) *request {
@@ -125,62 +178,4 @@ func (p *packer) request(w record.Window, items []item) *request {
 		r.calls = len(cloudwatch.StatisticsCalls(p.series[items[0].series].Statistics))
 	}
 	return r
-}
-
-// fillRoom chooses how many items of each size to take so that they fill the
-// room as far as possible, large ones first. An item larger than the room is
-// taken alone.
-func fillRoom(sizes []int, room int) map[int]int {
-	counts := map[int]int{}
-	for _, n := range sizes {
-		counts[n]++
-	}
-	if len(sizes) == 0 {
-		return nil
-	}
-	kinds := make([]int, 0, len(counts))
-	for n := range counts {
-		kinds = append(kinds, n)
-	}
-	slices.Sort(kinds)
-	slices.Reverse(kinds)
-	if kinds[len(kinds)-1] > room {
-		return map[int]int{sizes[0]: 1}
-	}
-	reach := reachable(kinds, counts, room)
-	left := room
-	for !reach[0][left] {
-		left--
-	}
-	take := map[int]int{}
-	for i, n := range kinds {
-		for m := min(counts[n], left/n); m >= 0; m-- {
-			if reach[i+1][left-m*n] {
-				take[n], left = m, left-m*n
-				break
-			}
-		}
-	}
-	return take
-}
-
-// reachable tells by kind which sums its items and those of later kinds make up.
-func reachable(kinds []int, counts map[int]int, room int) [][]bool {
-	reach := make([][]bool, len(kinds)+1)
-	reach[len(kinds)] = make([]bool, room+1)
-	reach[len(kinds)][0] = true
-	for i := len(kinds) - 1; i >= 0; i-- {
-		n, most := kinds[i], counts[kinds[i]]
-		reach[i] = make([]bool, room+1)
-		used := make([]int, room+1) // the fewest of this kind that make up the sum
-		for sum := range reach[i] {
-			switch {
-			case reach[i+1][sum]:
-				reach[i][sum] = true
-			case sum >= n && reach[i][sum-n] && used[sum-n] < most:
-				reach[i][sum], used[sum] = true, used[sum-n]+1
-			}
-		}
-	}
-	return reach
 }
