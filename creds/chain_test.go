@@ -37,7 +37,7 @@ func (s *fakeSTS) deny(role string, denied bool) {
 	s.denied = map[string]bool{role: denied}
 }
 
-// callWith asks who the first of the sources that works is.
+// callWith retrieves the credentials of the first working source.
 func callWith(t *testing.T, m *Manager, sources ...Source) error {
 	t.Helper()
 	cfg, err := m.Config(t.Context(), "us-east-1", sources...)
@@ -48,8 +48,8 @@ func callWith(t *testing.T, m *Manager, sources ...Source) error {
 	return err
 }
 
-// A role that is denied in mid-run gives way to the fallback when its session
-// is over, and takes over again when it works.
+// A role that is denied during a run is replaced by the fallback when its session
+// expires, and is used again once it works.
 func TestFallsBackAndReturns(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	second := testSource
@@ -67,9 +67,9 @@ func TestFallsBackAndReturns(t *testing.T) {
 		expect("at the start", 0, 0)
 		s.deny(testSource.RoleARN, true)
 		time.Sleep(55 * time.Minute)
-		expect("denied, but not over", 0, 0)
+		expect("denied, but still valid", 0, 0)
 		time.Sleep(10 * time.Minute)
-		expect("over", 1, 1)
+		expect("expired", 1, 1)
 		s.deny(testSource.RoleARN, false)
 		time.Sleep(retryRefusal + time.Second)
 		expect("works again, in the background", 1, 1)
@@ -78,8 +78,8 @@ func TestFallsBackAndReturns(t *testing.T) {
 	})
 }
 
-// A profile whose keys have expired gives way too, and is seldom tried again
-// until its file changes.
+// A profile with expired keys is replaced by the fallback as well, and is rarely
+// tried again until its file changes.
 func TestProfileFallsBack(t *testing.T) {
 	const old, fresh = "AKIAOLDOLDOLDOLDOLD0", "AKIANEWNEWNEWNEWNEW0"
 	s := &fakeSTS{life: time.Hour}
@@ -111,7 +111,7 @@ func TestProfileFallsBack(t *testing.T) {
 		if refusals > 8 {
 			t.Errorf("an expired key was used %d times in an hour", refusals)
 		}
-		rewrite(t, path, keys+fresh+"\n# mended\n")
+		rewrite(t, path, keys+fresh+"\n# replaced\n")
 		time.Sleep(checkFilesEvery)
 		if err := ask(); err != nil || m.Stats().Fallbacks != 0 {
 			t.Errorf("after the file was rewritten: %d fallbacks in use, %v", m.Stats().Fallbacks, err)
@@ -119,8 +119,8 @@ func TestProfileFallsBack(t *testing.T) {
 	})
 }
 
-// What all links say decides: refused only when every one is.
-func TestErrorsOfAllLinks(t *testing.T) {
+// A chain is refused only if every source is.
+func TestErrorsOfAllSources(t *testing.T) {
 	s := &fakeSTS{life: time.Hour, denied: map[string]bool{testSource.RoleARN: true}}
 	elsewhere := Source{Profile: "elsewhere", Account: testSource.Account}
 	stranger := Source{RoleARN: "arn:aws:iam::999999999999:role/r", Account: testSource.Account}
@@ -135,7 +135,7 @@ func TestErrorsOfAllLinks(t *testing.T) {
 		}
 		rewrite(t, path, "[default]\naws_access_key_id = AKIADEFAULTDEFAULT00\naws_secret_access_key = SECRET\n"+
 			"[elsewhere]\naws_access_key_id = AKIAELSEWHERE0000000\naws_secret_access_key = SECRET\n")
-		s.account = "" // GetCallerIdentity tells 111122223333
+		s.account = "" // GetCallerIdentity returns 111122223333
 		other := elsewhere
 		other.Account = "444455556666"
 		if err := callWith(t, m, other); !errors.As(err, &e) || !e.Refused() || !strings.Contains(err.Error(), "not to account 444455556666") {
@@ -144,7 +144,7 @@ func TestErrorsOfAllLinks(t *testing.T) {
 	})
 }
 
-// A role on the way is assumed by the principal and assumes the other, for an
+// The principal assumes the intermediate role, which assumes the other one for an
 // hour at most.
 func TestRoleChain(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
@@ -168,12 +168,12 @@ func TestRoleChain(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		var e *Error
 		if err := callWith(t, m, src); !errors.As(err, &e) || !e.Refused() || !strings.Contains(err.Error(), src.Via) {
-			t.Errorf("the role on the way is denied: %v", err)
+			t.Errorf("the intermediate role is denied: %v", err)
 		}
 	})
 }
 
-// A principal whose keys have expired is asked no more until its files change.
+// Expired keys of a principal are not used again until its files change.
 func TestFilesAreReadWhenTheyChange(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	const old, fresh = "AKIAOLDOLDOLDOLDOLD0", "AKIANEWNEWNEWNEWNEW0"
@@ -206,7 +206,7 @@ func TestFilesAreReadWhenTheyChange(t *testing.T) {
 	})
 }
 
-// A profile that asks for an MFA code is of no use at night, and says so.
+// A profile that needs an MFA code cannot be used at night, and the error says so.
 func TestMFAIsRefused(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
@@ -219,14 +219,14 @@ func TestMFAIsRefused(t *testing.T) {
 	})
 }
 
-// Sources that differ in anything, be it only the account that is demanded, do
+// Sources that differ in any field, even only in the account that they demand, do
 // not share a chain.
 func TestChainsAreSeparate(t *testing.T) {
 	s := &fakeSTS{life: time.Hour, account: "999999999999"}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
-		anybody := testSource
-		anybody.Account = ""
-		if err := callWith(t, m, anybody); err != nil {
+		anyAccount := testSource
+		anyAccount.Account = ""
+		if err := callWith(t, m, anyAccount); err != nil {
 			t.Fatal(err)
 		}
 		var e *Error
@@ -236,7 +236,7 @@ func TestChainsAreSeparate(t *testing.T) {
 	})
 }
 
-// Whatever somebody prints, no verb shows more than a masked key.
+// No verb prints more than a masked key of any value.
 func TestNothingPrintsSecrets(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
@@ -250,7 +250,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		c := cfg.Credentials.(*chain)
 		r := c.providers[0].(*refresher)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-			for _, value := range []any{c, r, r.session, r.session.grant} {
+			for _, value := range []any{c, r, r.session, r.session.grant, r.role.principal} {
 				if text := fmt.Sprintf(verb, value); strings.Contains(text, "CANARY") {
 					t.Errorf("%s of %T: %s", verb, value, text)
 				}

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// oneResponse is a service that answers every call alike.
+// oneResponse is a service that gives every call the same response.
 type oneResponse struct {
 	status     int
 	date, body string
@@ -49,9 +49,9 @@ func roleAt(service aws.HTTPClient) (*role, aws.Config) {
 	return &role{src: src, principal: p, log: p.log}, cfg
 }
 
-// Whatever STS answers: a session that is whole, of the right account and not
-// over, or an error of one line that says what to do; and never a different
-// session because the answer broke off.
+// Every response of STS yields either a complete, valid session of the right
+// account or an error of one line. A truncated response never yields another
+// session than the whole one.
 func FuzzSTS(f *testing.F) {
 	const whole = `<AssumeRoleResponse><AssumeRoleResult><AssumedRoleUser><Arn>arn:aws:sts::111122223333:assumed-role/r/s</Arn>` +
 		`</AssumedRoleUser><Credentials><AccessKeyId>ASIA000000000001</AccessKeyId><SecretAccessKey>s</SecretAccessKey>` +

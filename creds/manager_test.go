@@ -25,8 +25,8 @@ const (
 	tokenCanary  = "CANARYTOKENCANARYTOKEN"
 )
 
-// fakeSTS plays STS in memory. GetCallerIdentity stands for any call of a
-// service: it is refused as refuse says.
+// fakeSTS is STS in memory. Its GetCallerIdentity also stands for the calls of
+// services: refuse decides which of them are refused.
 type fakeSTS struct {
 	mu      sync.Mutex
 	life    time.Duration
@@ -35,7 +35,7 @@ type fakeSTS struct {
 	calls   []url.Values                               // of AssumeRole, with the key that signed them
 	denied  map[string]bool                            // role ARNs
 	assume  func() error                               // before a session is granted; nil: granted
-	refuse  func(key string) (status int, body string) // of other calls; nil: answered
+	refuse  func(key string) (status int, body string) // of other calls; nil: none is refused
 }
 
 type fault struct {
@@ -111,8 +111,8 @@ func answer(r *http.Request, status int, body string) *http.Response {
 
 var testSource = Source{RoleARN: "arn:aws:iam::111122223333:role/r", ExternalID: "CANARYEXTERNAL", Account: "111122223333"}
 
-// inBubble runs a test in a bubble of its own time with a manager on a fake
-// STS, and then searches all that was logged for secrets.
+// inBubble runs a test with a manager on a fake STS and with fake time, and then
+// searches the log for secrets.
 func inBubble(t *testing.T, s *fakeSTS, test func(t *testing.T, m *Manager)) {
 	t.Helper()
 	setEnvironment(t)
@@ -127,7 +127,8 @@ func inBubble(t *testing.T, s *fakeSTS, test func(t *testing.T, m *Manager)) {
 	}
 }
 
-// setEnvironment has a test find base keys, and nothing of this machine's.
+// setEnvironment gives a test keys in the environment, and hides the files and the
+// role of this machine.
 func setEnvironment(t *testing.T) {
 	t.Helper()
 	for name, value := range map[string]string{
@@ -154,7 +155,7 @@ func call(t *testing.T, m *Manager, src Source) error {
 	return err
 }
 
-// brokenBody breaks when what the SDK has not read of it is thrown away.
+// brokenBody fails at its end, where the SDK discards the rest of a response.
 type brokenBody struct{ io.Reader }
 
 func (b brokenBody) Read(p []byte) (int, error) {
@@ -167,8 +168,7 @@ func (b brokenBody) Read(p []byte) (int, error) {
 
 func (b brokenBody) Close() error { return nil }
 
-// What the SDK has to say of a broken answer goes to the log, and not past it to
-// standard error.
+// Messages of the SDK go to our log, not to standard error.
 func TestSDKLogsThroughUs(t *testing.T) {
 	setEnvironment(t)
 	var log bytes.Buffer
@@ -182,14 +182,14 @@ func TestSDKLogsThroughUs(t *testing.T) {
 	})
 	defer m.Close()
 	if _, err := m.Identity(t.Context(), Source{}, "us-east-1"); err == nil {
-		t.Error("an answer that names no account is an identity")
+		t.Error("a response without an account was accepted")
 	}
 	if !strings.Contains(log.String(), "AWS SDK: failed to discard remaining HTTP response body") {
-		t.Errorf("the SDK has said nothing here:\n%s", log.String())
+		t.Errorf("the message of the SDK is missing:\n%s", log.String())
 	}
 }
 
-func TestRenewedAheadWithoutWaiting(t *testing.T) {
+func TestRefreshedAheadWithoutWaiting(t *testing.T) {
 	for _, life := range []time.Duration{2 * time.Second, 15 * time.Minute, time.Hour} {
 		s := &fakeSTS{life: life}
 		inBubble(t, s, func(t *testing.T, m *Manager) {
@@ -215,7 +215,7 @@ func TestRenewedAheadWithoutWaiting(t *testing.T) {
 	}
 }
 
-func TestRarelyUsedSessionIsRenewedByTimer(t *testing.T) {
+func TestRarelyUsedSessionIsRefreshedByTimer(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
 		p := credentialsOf(t, m, testSource)
@@ -231,7 +231,7 @@ func TestRarelyUsedSessionIsRenewedByTimer(t *testing.T) {
 	})
 }
 
-func TestHangingSTSTrapsNobody(t *testing.T) {
+func TestHangingSTSBlocksNoCaller(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
 		p := credentialsOf(t, m, testSource)
@@ -241,12 +241,12 @@ func TestHangingSTSTrapsNobody(t *testing.T) {
 		s.mu.Lock()
 		s.assume = func() error { return fault{hang: true} }
 		s.mu.Unlock()
-		time.Sleep(56 * time.Minute) // past the renewal, which hangs
+		time.Sleep(56 * time.Minute) // past the refresh, which hangs
 		began := time.Now()
 		if _, err := p.Retrieve(t.Context()); err != nil || time.Since(began) > 0 {
-			t.Errorf("a valid session was held back %v: %v", time.Since(began), err)
+			t.Errorf("a caller waited %v for a valid session: %v", time.Since(began), err)
 		}
-		time.Sleep(5 * time.Minute) // past the end
+		time.Sleep(5 * time.Minute) // past the expiry
 		began = time.Now()
 		_, err := p.Retrieve(t.Context())
 		var e *Error
@@ -263,9 +263,9 @@ func TestHangingSTSTrapsNobody(t *testing.T) {
 	})
 }
 
-// Five hundred calls whose session is refused at once cause one AssumeRole, in
-// whatever words the refusal comes.
-func TestOneRenewalForAllRefusals(t *testing.T) {
+// Five hundred calls whose session is refused at the same time cause one
+// AssumeRole, whichever code refuses it.
+func TestOneRefreshForAllRefusals(t *testing.T) {
 	for name, refusal := range map[string]fault{
 		"ExpiredToken": {status: 403, code: "ExpiredToken"}, "ExpiredTokenException": {status: 400, code: "ExpiredTokenException"},
 		"RequestExpired": {status: 400, code: "RequestExpired"}, "InvalidClientTokenId": {status: 403, code: "InvalidClientTokenId"},
@@ -373,17 +373,17 @@ func TestDurationStepsDownOnce(t *testing.T) {
 	})
 }
 
-// The base dies and is mended by rewriting the credentials file.
-func TestBaseIsReadAnew(t *testing.T) {
+// A rejected key is replaced by rewriting the credentials file.
+func TestPrincipalIsReloaded(t *testing.T) {
 	t.Run("another key", func(t *testing.T) {
-		readAnew(t, "AKIANEWNEWNEWNEWNEW0", fault{status: 403, code: "ExpiredToken", message: "The security token included in the request is expired"})
+		testReload(t, "AKIANEWNEWNEWNEWNEW0", fault{status: 403, code: "ExpiredToken", message: "The security token included in the request is expired"})
 	})
 	t.Run("another secret", func(t *testing.T) {
-		readAnew(t, "AKIAOLDOLDOLDOLDOLD0", fault{status: 403, code: "SignatureDoesNotMatch", message: "The request signature we calculated does not match the signature you provided."})
+		testReload(t, "AKIAOLDOLDOLDOLDOLD0", fault{status: 403, code: "SignatureDoesNotMatch", message: "The request signature we calculated does not match the signature you provided."})
 	})
 }
 
-func readAnew(t *testing.T, mended string, refusal fault) {
+func testReload(t *testing.T, fresh string, refusal fault) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	write := func(key, secret string) {
 		text := "[default]\naws_access_key_id = " + key + "\naws_secret_access_key = " + secret + "\n"
@@ -392,10 +392,10 @@ func readAnew(t *testing.T, mended string, refusal fault) {
 		}
 	}
 	write("AKIAOLDOLDOLDOLDOLD0", "wrong")
-	dead := true
+	rejected := true
 	s := &fakeSTS{life: time.Hour}
 	s.assume = func() error {
-		if dead {
+		if rejected {
 			return refusal
 		}
 		return nil
@@ -410,8 +410,8 @@ func readAnew(t *testing.T, mended string, refusal fault) {
 		if !errors.As(err, &e) || !e.NeedsPerson() || !strings.Contains(e.Hint(), "put fresh keys into profile default of "+path) {
 			t.Fatalf("%v", err)
 		}
-		write(mended, secretCanary)
-		dead = false
+		write(fresh, secretCanary)
+		rejected = false
 		time.Sleep(checkFilesEvery)
 		if _, err := p.Retrieve(t.Context()); err != nil {
 			t.Fatalf("after the file was rewritten: %v", err)
@@ -419,8 +419,8 @@ func readAnew(t *testing.T, mended string, refusal fault) {
 	})
 }
 
-// A region that is not enabled refuses a good key: the session stays, also where
-// STS knows the key and answers nothing else.
+// A region that is not enabled refuses a valid key. The session is kept, even if
+// STS accepts the key but denies the call.
 func TestDisabledRegionKeepsTheSession(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
@@ -442,8 +442,8 @@ func TestDisabledRegionKeepsTheSession(t *testing.T) {
 	})
 }
 
-// A refusal that may mean the session, while STS is out, means an outage: the
-// target must not be denied for it, and the session is asked about again.
+// An ambiguous refusal during an outage of STS is an outage: it must not deny the
+// target, and the next refusal asks STS again.
 func TestRefusalWithoutSTSIsAnOutage(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
@@ -474,8 +474,8 @@ func TestRefusalWithoutSTSIsAnOutage(t *testing.T) {
 	})
 }
 
-// A signature that AWS takes for one of another time is refused for the clocks,
-// whichever is off: the target waits. One of another secret is a denial.
+// A signature that AWS refuses for its time is an outage, whichever clock is wrong:
+// the target waits. A signature with another secret is a denial.
 func TestRefusedForTheTimeIsAnOutage(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
@@ -510,7 +510,7 @@ func TestSessionTimes(t *testing.T) {
 			t.Errorf("life %v: refresh after %v, urgent after %v", c.life, l.refresh.Sub(born), l.urgent.Sub(born))
 		}
 		if !l.valid(born.Add(c.life-1)) || l.valid(born.Add(c.life)) {
-			t.Errorf("life %v: validity is off", c.life)
+			t.Errorf("life %v: wrong validity", c.life)
 		}
 	}
 }

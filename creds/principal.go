@@ -3,6 +3,7 @@ package creds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -49,6 +50,9 @@ const (
 func newPrincipal(source Source, l *loader) *principal {
 	return &principal{source: source, loader: l, log: l.log, accounts: map[string]string{}}
 }
+
+// Format prints the source and nothing else, whatever the verb.
+func (p *principal) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.source.String()) }
 
 // open loads the principal unless it is loaded.
 func (p *principal) open(ctx context.Context) error {

@@ -39,8 +39,8 @@ var (
 	instanceHosts  = []string{"169.254.169.254", "fd00:ec2::254"}
 )
 
-// TestContainerCredentials asks where ECS and EKS keep a container's
-// credentials, in the clear, and nothing else there.
+// TestContainerCredentials gets the credentials of an ECS and an EKS container over
+// plain HTTP, and calls nothing else at their addresses.
 func TestContainerCredentials(t *testing.T) {
 	for variable, value := range map[string]string{
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/x", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
@@ -81,7 +81,7 @@ func TestContainerCredentials(t *testing.T) {
 					t.Errorf("%s: %v", service, err)
 				}
 			}
-			// The SDK asks within calls, too, with what it knows of them.
+			// Within a call the SDK gets them with the context of that call.
 			elsewhere := NewManager(Config{HTTPClient: client, EndpointURL: "https://aws.example.com"})
 			defer elsewhere.Close()
 			if cfg, err = elsewhere.Config(t.Context(), "us-east-1", Source{}); err != nil {
@@ -95,15 +95,15 @@ func TestContainerCredentials(t *testing.T) {
 	}
 }
 
-// TestContainerIsAskedItself has no proxy see the container's token, and no other
-// host.
-func TestContainerIsAskedItself(t *testing.T) {
+// TestContainerTokenStaysHere: neither a proxy nor another host sees the token of a
+// container.
+func TestContainerTokenStaysHere(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	for _, host := range slices.Concat(containerHosts, instanceHosts) {
 		r := &http.Request{URL: &url.URL{Scheme: "http", Host: net.JoinHostPort(host, "80")}}
 		t.Setenv("HTTP_PROXY", "http://proxy.example.com")
 		if proxy, err := wire.NewTransport().GetTransport().Proxy(r); proxy != nil || err != nil {
-			t.Errorf("%s is asked by %v: %v", host, proxy, err)
+			t.Errorf("%s is called through %v: %v", host, proxy, err)
 		}
 	}
 	var followed atomic.Int64
@@ -129,9 +129,9 @@ func TestContainerIsAskedItself(t *testing.T) {
 	}
 }
 
-// TestProcessThatSaysMore has a credential_process print a line before its keys:
-// the SDK's error holds all of it.
-func TestProcessThatSaysMore(t *testing.T) {
+// TestProcessOutputStaysSecret has a credential_process print a line before its
+// keys. The SDK's error contains the whole output.
+func TestProcessOutputStaysSecret(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys")
 	text := fmt.Sprintf(`echo note; echo '{"Version": 1, "AccessKeyId": "AKIA1", "SecretAccessKey": %q, "SessionToken": %q}'`, secretCanary, tokenCanary)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -150,13 +150,13 @@ func TestProcessThatSaysMore(t *testing.T) {
 	}
 	for _, secret := range []string{secretCanary, tokenCanary} {
 		if strings.Contains(fmt.Sprint(err)+log.String(), secret) {
-			t.Errorf("it is told: %v\n%s", err, &log)
+			t.Errorf("a secret was printed: %v\n%s", err, &log)
 		}
 	}
 }
 
-// configFor is a manager's configuration for a server, with nothing else of the
-// machine's.
+// configFor returns a manager's configuration for a config file, with keys in the
+// environment, and hides the files and the role of this machine.
 func configFor(t *testing.T, c Config, configFile string) (aws.Config, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config")
@@ -186,9 +186,9 @@ func callAll(t *testing.T, cfg aws.Config) map[string]error {
 	return map[string]error{"sts": stsErr, "ec2": ec2Err, "cloudwatch": cwErr, "s3": s3Err}
 }
 
-// TestNothingIsSentInTheClear names a machine that is not this one in each way
-// that the SDK knows; a proxy stands for the way there.
-func TestNothingIsSentInTheClear(t *testing.T) {
+// TestPlainHTTPIsNotSent configures an endpoint on another machine in each way that
+// the SDK supports.
+func TestPlainHTTPIsNotSent(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	var sent atomic.Int64
 	client := clientFunc(func(r *http.Request) (*http.Response, error) { sent.Add(1); return answer(r, 500, ""), nil })
@@ -219,14 +219,14 @@ func TestNothingIsSentInTheClear(t *testing.T) {
 				t.Fatal(err)
 			}
 			if callAll(t, cfg); sent.Swap(0) != 4 {
-				t.Error("what is allowed is not sent")
+				t.Error("allowed requests were not sent")
 			}
 		})
 	}
 }
 
-// TestRoleOfAProfileIsNotAskedInTheClear holds the SDK's own provider to it.
-func TestRoleOfAProfileIsNotAskedInTheClear(t *testing.T) {
+// TestRoleOfProfileUsesNoPlainHTTP checks the guard of the SDK's own provider.
+func TestRoleOfProfileUsesNoPlainHTTP(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	client := clientFunc(func(r *http.Request) (*http.Response, error) {
 		t.Errorf("sent to %s", r.URL)
@@ -251,7 +251,7 @@ func TestRoleOfAProfileIsNotAskedInTheClear(t *testing.T) {
 	}
 }
 
-// TestRedirectsAreNotFollowed: what was signed for one host goes to no other.
+// TestRedirectsAreNotFollowed: a request signed for one host goes to no other.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	var elsewhere atomic.Int64
@@ -265,7 +265,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		}
 		for service, err := range callAll(t, cfg) {
 			if err == nil {
-				t.Errorf("%s takes %d for an answer", service, status)
+				t.Errorf("%s accepts %d as a response", service, status)
 			}
 		}
 		s.Close()
@@ -323,8 +323,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestAnswersAreBounded has a server never end, in the ways there are.
-func TestAnswersAreBounded(t *testing.T) {
+// TestResponsesAreBounded calls a server whose responses never end.
+func TestResponsesAreBounded(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
@@ -335,7 +335,7 @@ func TestAnswersAreBounded(t *testing.T) {
 		"endless": func(w http.ResponseWriter) { endless(w) },
 		"gzip": func(w http.ResponseWriter) {
 			w.Header().Set("Content-Encoding", "gzip")
-			for { // members may follow one another
+			for { // a gzip stream may have many members
 				if _, err := w.Write(bomb); err != nil {
 					return
 				}
@@ -351,7 +351,7 @@ func TestAnswersAreBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			for service, err := range callAll(t, cfg) {
-				// An object may be as long as it says, and is not decompressed.
+				// An object may be as long as its Content-Length, and is not decompressed.
 				if service != "s3" && !errors.As(err, new(*wire.TooLongError)) || service == "s3" && name == "endless" && err == nil {
 					t.Errorf("%s: %.300v", service, err)
 				}
@@ -385,7 +385,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	})
 }
 
-// endless writes until nobody reads any more.
+// endless writes until the reader is gone.
 func endless(w io.Writer) {
 	block := []byte(strings.Repeat("x", 1<<16))
 	for {

@@ -22,7 +22,7 @@ func TestPlainHTTP(t *testing.T) {
 	} {
 		err := CheckEndpoint(text)
 		if got := errors.As(err, new(*PlainHTTPError)); got != clear {
-			// What is no address at all is refused as well.
+			// A text that is not a URL is refused as well.
 			if _, parse := url.Parse(text); parse == nil || got {
 				t.Errorf("%s: %v", text, err)
 			}
@@ -30,12 +30,12 @@ func TestPlainHTTP(t *testing.T) {
 	}
 	for _, text := range []string{"aws.example.com", "localhost:4566", "ftp://127.0.0.1", "http://", "https:", "http:///x", "file:///etc/passwd"} {
 		if CheckEndpoint(text) == nil {
-			t.Errorf("%q passes for an address", text)
+			t.Errorf("%q is accepted as an endpoint", text)
 		}
 	}
 }
 
-// TestTagsAreCounted: what is short in bytes may be long in structures.
+// TestTagsAreCounted: few bytes of XML can decode to many structures.
 func TestTagsAreCounted(t *testing.T) {
 	for text, fits := range map[string]bool{
 		strings.Repeat("<item/>", maxTags/8): true, strings.Repeat("<item/>", maxTags/8+100): false,
@@ -50,7 +50,7 @@ func TestTagsAreCounted(t *testing.T) {
 	}
 }
 
-func TestSlowAnswersEnd(t *testing.T) {
+func TestSlowResponsesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := boundBody(&http.Response{StatusCode: 200, Body: drip{}}, "GetMetricData")
 		began := time.Now()
@@ -61,7 +61,7 @@ func TestSlowAnswersEnd(t *testing.T) {
 	})
 }
 
-// drip gives a byte every ten seconds.
+// drip yields a byte every ten seconds.
 type drip struct{}
 
 func (drip) Read(p []byte) (int, error) { time.Sleep(10 * time.Second); return 1, nil }
