@@ -1,13 +1,17 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"cwharvest/store/durable"
+	"cwharvest/store/place"
 	"cwharvest/store/record"
 )
 
@@ -58,6 +62,44 @@ func TestClaimsAtOnce(t *testing.T) {
 				t.Fatalf("round %d: one place is claimed by %d shards %q", round, n, s)
 			}
 		}
+	}
+}
+
+// A claim that a process left empty when it died, on a file system without hard
+// links, is made by the next one. While its creator may be alive, others wait.
+func TestClaimOfAProcessThatDied(t *testing.T) {
+	for content, name := range map[string]string{"": "empty", "\x00\x00\x00": "zeros"} {
+		t.Run(name, func(t *testing.T) {
+			out := t.TempDir()
+			file := filepath.Join(out, claimName)
+			if err := os.WriteFile(file, []byte(content), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			d, err := Open(t.TempDir(), Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if err := d.claimOut(ctx, out, record.Shard{}); !errors.Is(err, durable.ErrUnfinished) {
+				t.Errorf("beside a process that is creating the claim: %v", err)
+			}
+			old := time.Now().Add(-time.Minute)
+			if err := os.Chtimes(file, old, old); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.claimOut(t.Context(), out, record.Shard{}); err != nil {
+				t.Fatal(err)
+			}
+			own, err := d.identity(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if held, err := readClaim(t.Context(), place.NewLocal(out, &d.disk.Files), claimName); err != nil || held.ID != own.ID {
+				t.Errorf("claim %+v, %v", held, err)
+			}
+		})
 	}
 }
 

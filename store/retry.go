@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"cwharvest/store/durable"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 )
@@ -17,7 +18,8 @@ const (
 
 // passes reports whether an error may pass by waiting.
 func passes(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || place.Transient(err)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		errors.Is(err, durable.ErrUnfinished) || place.Transient(err)
 }
 
 // persist repeats what meets a full disk or an outage, until the context ends:

@@ -6,6 +6,8 @@ package durable
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/rand"
 	"errors"
 	"io"
 	"io/fs"
@@ -13,6 +15,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Files performs durable steps. The zero value is ready to use.
@@ -154,14 +157,15 @@ func all(data []byte) func(io.Writer) error {
 	}
 }
 
-// WriteNew makes a small file as a whole, durably, by a temporary one that nobody
-// else has; fs.ErrExist: it was there, maybe by somebody at the same time.
-func (f *Files) WriteNew(temporary, path string, data []byte, mode fs.FileMode) error {
+// WriteNew creates a small file as a whole, durably; fs.ErrExist if the file
+// exists. Of several processes that create it at the same time, one succeeds.
+func (f *Files) WriteNew(path string, data []byte, mode fs.FileMode) error {
+	temporary := Temporary(path) + "-" + rand.Text()[:8]
 	if err := f.write(temporary, all(data), mode); err != nil {
 		return errors.Join(err, f.Remove(temporary))
 	}
 	err := f.step(Step{Name: "link", Path: temporary, To: path}, func() error { return os.Link(temporary, path) })
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EPERM) { // a file system without hard links
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EPERM) {
 		err = f.writeInPlace(path, data, mode)
 	}
 	if err == nil {
@@ -170,18 +174,56 @@ func (f *Files) WriteNew(temporary, path string, data []byte, mode fs.FileMode) 
 	return errors.Join(err, f.Remove(temporary))
 }
 
-// writeInPlace makes a file that is there before its content, and that a power cut
-// may leave without it.
+// ErrUnfinished reports a file that another process is creating.
+var ErrUnfinished = errors.New("another process is creating the file")
+
+// unfinishedAfter is the age of an empty file from which on its creator counts as
+// dead. A live one writes the content within milliseconds.
+const unfinishedAfter = 10 * time.Second
+
+// writeInPlace is for file systems without hard links: the file exists before it
+// has its content. The file is locked while it is empty. When its creator has died,
+// the next one fills it.
 func (f *Files) writeInPlace(path string, data []byte, mode fs.FileMode) error {
 	var file *os.File
 	err := f.step(Step{Name: "create", Path: path}, func() (err error) {
-		file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		return err
 	})
+	created := err == nil
+	if errors.Is(err, fs.ErrExist) {
+		file, err = os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	}
 	if err != nil {
 		return err
 	}
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
+	if err == nil {
+		err = checkUnfinished(file, created)
+	}
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
 	return f.fill(file, all(data))
+}
+
+// checkUnfinished returns nil if the caller may fill a locked file. After a power
+// cut, a file may hold zeros instead of its content.
+func checkUnfinished(file *os.File, created bool) error {
+	data, err := io.ReadAll(io.NewSectionReader(file, 0, 1<<16))
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return err
+	case len(bytes.Trim(data, "\x00")) > 0:
+		return fs.ErrExist
+	case !created && time.Since(info.ModTime()) < unfinishedAfter:
+		return ErrUnfinished
+	}
+	return file.Truncate(0)
 }
 
 func (f *Files) write(temporary string, content func(io.Writer) error, mode fs.FileMode) error {

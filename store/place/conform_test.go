@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 
 	"cwharvest/store/durable"
@@ -63,6 +64,7 @@ func conform(t *testing.T, p Place) {
 		t.Errorf("list of nothing: %q, %v", names, err)
 	}
 
+	conformCreate(t, p)
 	temporary := mustMake(t, p, name, content)
 	mustPublish(t, p, name, sum)
 	if _, err := os.Stat(temporary); !errors.Is(err, fs.ErrNotExist) {
@@ -98,6 +100,37 @@ func conform(t *testing.T, p Place) {
 	}
 	if _, _, err := p.Sum(ctx, name, false); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("sum after remove: %v", err)
+	}
+}
+
+// conformCreate has several callers create one object.
+func conformCreate(t *testing.T, p Place) {
+	t.Helper()
+	const name = ".claim.json"
+	errs := make([]error, 5)
+	var all sync.WaitGroup
+	for i := range errs {
+		all.Go(func() { errs[i] = p.Create(t.Context(), name, []byte{'a' + byte(i)}) })
+	}
+	all.Wait()
+	object, err := p.Open(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(io.NewSectionReader(object, 0, object.Size()))
+	if err := errors.Join(err, object.Close()); err != nil || len(got) != 1 {
+		t.Fatalf("created %q, %v", got, err)
+	}
+	for i, err := range errs {
+		if winner := got[0] == 'a'+byte(i); winner && err != nil || !winner && !errors.Is(err, fs.ErrExist) {
+			t.Errorf("create %d beside others (%q won): %v", i, got, err)
+		}
+	}
+	if err := p.Create(t.Context(), "../../outside", nil); err == nil {
+		t.Error("created an object outside of the place")
+	}
+	if err := p.Remove(t.Context(), name); err != nil {
+		t.Errorf("remove: %v", err)
 	}
 }
 

@@ -55,6 +55,17 @@ func (l *Local) Publish(_ context.Context, name, sum string) error {
 	return errors.Join(l.files.SyncDir(filepath.Dir(p)), l.files.Remove(durable.Temporary(p)))
 }
 
+func (l *Local) Create(_ context.Context, name string, data []byte) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	p := l.path(name)
+	if err := l.files.MakeDir(filepath.Dir(p), 0o777); err != nil {
+		return err
+	}
+	return l.files.WriteNew(p, data, 0o666)
+}
+
 func (l *Local) Sum(_ context.Context, name string, _ bool) (string, int64, error) {
 	if err := checkName(name); err != nil {
 		return "", 0, err

@@ -27,6 +27,10 @@ type Place interface {
 	// other one ErrExists.
 	Publish(ctx context.Context, name, sum string) error
 
+	// Create makes a small object of data, durably, if nothing has the name;
+	// fs.ErrExist otherwise. Of several at the same time, one succeeds.
+	Create(ctx context.Context, name string, data []byte) error
+
 	// Sum returns the SHA-256 of an object, fs.ErrNotExist without one. With
 	// deep it is computed from the bytes, otherwise what the place keeps of it
 	// may be believed.

@@ -1,6 +1,7 @@
 package place
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -48,18 +49,36 @@ func (s *S3) upload(ctx context.Context, name, sum string, file *os.File) error 
 	if info.Size() > s.part {
 		return s.uploadParts(ctx, name, sum, file, info.Size())
 	}
+	return s.settle(ctx, name, sum, s.put(ctx, name, sum, io.NewSectionReader(file, 0, info.Size()), info.Size()))
+}
+
+// Create relies on the same condition as Publish.
+func (s *S3) Create(ctx context.Context, name string, data []byte) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(data)
+	err := s.put(ctx, name, hex.EncodeToString(sum[:]), bytes.NewReader(data), int64(len(data)))
+	if code(err) == "PreconditionFailed" {
+		return fs.ErrExist
+	}
+	return err
+}
+
+// put writes an object on the condition that the key is free.
+func (s *S3) put(ctx context.Context, name, sum string, body io.Reader, size int64) error {
 	checksum, err := hex.DecodeString(sum)
 	if err != nil {
 		return fmt.Errorf("SHA-256 of %s: %w", name, err)
 	}
 	_, err = s.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &s.bucket, Key: aws.String(s.key(name)), IfNoneMatch: aws.String("*"),
-		Body: io.NewSectionReader(file, 0, info.Size()), ContentLength: aws.Int64(info.Size()),
+		Body: body, ContentLength: aws.Int64(size),
 		ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 		ChecksumSHA256:    aws.String(base64.StdEncoding.EncodeToString(checksum)),
 		Metadata:          map[string]string{"sha256": sum},
 	})
-	return s.settle(ctx, name, sum, s.fail("write", name, err))
+	return s.fail("write", name, err)
 }
 
 // settle looks at what has the key when a write was refused for it.
