@@ -28,11 +28,11 @@ func newDoctor() *cobra.Command {
 	asJSON := false
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Try every account, region and permission that the specification needs",
-		Long: `Tries, for every account and region, each link of the way in and each permission that
-the job needs, and looks at the environment, the clock and the directory. It leaves
-nothing behind and costs one metric ($0.00001) for each account and region. Exit code 0 when
-all is well, 4 when credentials need a person, 3 when something else would fail.`,
+		Short: "Check every account, region and permission that a run needs",
+		Long: `Checks, for every account and region, each credential source and each permission that the
+job needs, and also the environment, the clock and the directory. It leaves nothing behind
+and costs one metric ($0.00001) for each account and region. Exit code 0 if all is well, 4
+if credentials need a person, 3 if something else would fail.`,
 		Example: "  cwharvest doctor -c harvest.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -59,65 +59,77 @@ all is well, 4 when credentials need a person, 3 when something else would fail.
 	return c
 }
 
-// doctor tries everything that a run would need.
+// doctor checks everything that a run needs.
 type doctor struct {
 	config   *config.Config
 	flags    *runFlags
 	accounts *accounts.Resolver
 	creds    *creds.Manager
+
+	mu     sync.Mutex // guards report
+	report checkup
 }
 
-// mostProbes bounds the probes in flight, over hundreds of accounts.
+// mostProbes bounds the probes in flight, which may be for hundreds of accounts.
 const mostProbes = 64
 
 func (d *doctor) examine(ctx context.Context) (*checkup, error) {
-	report := &checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.config), Out: d.checkOut(ctx)}
-	var pool errgroup.Group
-	pool.SetLimit(mostProbes)
-	var mu sync.Mutex // guards report
+	d.report = checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.config), Out: d.checkOut(ctx)}
 	located, err := d.accounts.Locate(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range accounts.Principals(located) {
+	principals := accounts.Principals(located)
+	for _, p := range principals {
 		for _, line := range creds.Conflicts(p.Profile, d.accounts.Getenv) {
-			if !slices.Contains(report.Environment, line) {
-				report.Environment = append(report.Environment, line)
+			if !slices.Contains(d.report.Environment, line) {
+				d.report.Environment = append(d.report.Environment, line)
 			}
 		}
-		pool.Go(func() error {
+	}
+	if err := d.probeAll(ctx, principals, located); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(d.report.Principals, func(a, b checkedPrincipal) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(d.report.Targets, func(a, b checkedTarget) int { return strings.Compare(a.String(), b.String()) })
+	return &d.report, context.Cause(ctx)
+}
+
+// probeAll checks principals and targets at the same time. Members of the first group resolve patterns and start members
+// of the second one.
+func (d *doctor) probeAll(ctx context.Context, principals []creds.Source, located []accounts.Account) error {
+	var first, second errgroup.Group
+	first.SetLimit(mostProbes)
+	second.SetLimit(mostProbes)
+	for _, p := range principals {
+		first.Go(func() error {
 			c := d.principal(ctx, p)
-			mu.Lock()
-			defer mu.Unlock()
-			report.Principals = append(report.Principals, c)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.report.Principals = append(d.report.Principals, c)
 			return nil
 		})
 	}
-	targets := errgroup.Group{}
-	targets.SetLimit(mostProbes)
-	add := func(c checkedTarget) {
-		mu.Lock()
-		defer mu.Unlock()
-		report.Targets = append(report.Targets, c)
-	}
 	for _, a := range located {
 		for _, t := range a.Targets {
-			if d.flags.only.Selects(t) {
-				pool.Go(func() error {
-					for _, found := range d.resolve(ctx, a, t, add) {
-						targets.Go(func() error { add(d.target(ctx, a, found)); return nil })
-					}
-					return nil
-				})
+			if !d.flags.only.Selects(t) {
+				continue
 			}
+			first.Go(func() error {
+				for _, region := range d.resolve(ctx, a, t) {
+					second.Go(func() error { d.add(d.target(ctx, a, region)); return nil })
+				}
+				return nil
+			})
 		}
 	}
-	if err := errors.Join(pool.Wait(), targets.Wait()); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(report.Principals, func(a, b checkedPrincipal) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(report.Targets, func(a, b checkedTarget) int { return strings.Compare(a.String(), b.String()) })
-	return report, context.Cause(ctx)
+	return errors.Join(first.Wait(), second.Wait())
+}
+
+func (d *doctor) add(c checkedTarget) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.report.Targets = append(d.report.Targets, c)
 }
 
 func (d *doctor) principal(ctx context.Context, src creds.Source) checkedPrincipal {
@@ -128,9 +140,8 @@ func (d *doctor) principal(ctx context.Context, src creds.Source) checkedPrincip
 	}
 }
 
-// resolve returns the regions that a target stands for, and adds to the report
-// why it cannot.
-func (d *doctor) resolve(ctx context.Context, a accounts.Account, t record.Target, add func(checkedTarget)) (regions []string) {
+// resolve returns the regions that a target stands for. If a pattern cannot be resolved, it adds the reason to the report.
+func (d *doctor) resolve(ctx context.Context, a accounts.Account, t record.Target) (regions []string) {
 	if !t.IsPattern() {
 		return []string{t.Region}
 	}
@@ -141,20 +152,20 @@ func (d *doctor) resolve(ctx context.Context, a accounts.Account, t record.Targe
 		regions, err = pipeline.EnabledRegions(call, cfg, t, &pipeline.Discovery{})
 	}
 	if err != nil {
-		add(checkedTarget{Target: t, Probes: []checkedProbe{{"ec2:DescribeRegions", finding(err)}}})
+		d.add(checkedTarget{Target: t, Probes: []checkedProbe{{"ec2:DescribeRegions", finding(err)}}})
 	}
 	return regions
 }
 
-// target tries each link, then each permission with the first link that works.
+// target checks each credential source of a target, then each permission with the first source that works.
 func (d *doctor) target(ctx context.Context, a accounts.Account, region string) checkedTarget {
 	t := checkedTarget{Target: record.Target{Account: a.ID, Region: region}}
 	for _, src := range a.Sources {
-		who, err := d.creds.Identity(ctx, src, region)
+		caller, err := d.creds.Identity(ctx, src, region)
 		if t.Account == "" {
-			t.Account = who.Account
+			t.Account = caller.Account
 		}
-		t.Links = append(t.Links, checkedLink{Source: src.String(), ARN: who.ARN, Finding: finding(err)})
+		t.Links = append(t.Links, checkedLink{Source: src.String(), ARN: caller.ARN, Finding: finding(err)})
 	}
 	if !slices.ContainsFunc(t.Links, func(l checkedLink) bool { return l.Class == "" }) {
 		return t
@@ -170,8 +181,8 @@ func (d *doctor) target(ctx context.Context, a accounts.Account, region string) 
 	return t
 }
 
-// probe repeats what is throttled: a run at work in the account may use up its
-// quotas, and that says nothing of the permission.
+// probe makes one call and repeats it while it is throttled: a run may use up the quota of the account, which does not
+// mean that the permission is missing.
 func (d *doctor) probe(ctx context.Context, p permissionProbe, cfg aws.Config) error {
 	const tries, first = 6, 200 * time.Millisecond
 	for n := 0; ; n++ {
@@ -193,7 +204,7 @@ type permissionProbe struct {
 	call       func(context.Context, aws.Config) error
 }
 
-// probes are the smallest calls that need the permissions of the job.
+// probes returns the smallest calls that need the permissions of the job.
 func (d *doctor) probes() []permissionProbe {
 	calls := map[string]func(context.Context, aws.Config) error{
 		"cloudwatch:GetMetricData": d.probeMetrics,

@@ -22,13 +22,12 @@ type checkedDirectory struct {
 	Path      string `json:"path"`
 	FreeBytes uint64 `json:"free_bytes"`
 
-	// NeededBytes is twice what the latest job took; before the first one, twice
-	// the spool limit.
+	// NeededBytes is twice the size of the latest job, or 4 GiB before the first one.
 	NeededBytes uint64 `json:"needed_bytes"`
 	Finding
 }
 
-// checkDirectory looks where the harvest directory is or would be.
+// checkDirectory checks the harvest directory, or the directory in which it would be created.
 func checkDirectory(s *config.Config) checkedDirectory {
 	d := checkedDirectory{Path: s.Dir, NeededBytes: needed(s)}
 	there := nearest(s.Dir)
@@ -52,7 +51,7 @@ func checkDirectory(s *config.Config) checkedDirectory {
 	return d
 }
 
-// nearest is a directory, or what is there of the way to it.
+// nearest returns the directory, or its nearest parent that exists.
 func nearest(dir string) string {
 	for _, err := os.Stat(dir); err != nil && filepath.Dir(dir) != dir; _, err = os.Stat(dir) {
 		dir = filepath.Dir(dir)
@@ -69,20 +68,20 @@ func needed(s *config.Config) uint64 {
 	return 2 * uint64(jobs[len(jobs)-1].Bytes)
 }
 
-// checkedPlace is the place of output in S3.
+// checkedPlace is the result for an output place in S3.
 type checkedPlace struct {
 	Place  string         `json:"place"`
 	Probes []checkedProbe `json:"probes"`
 }
 
-// checkOut publishes, finds, reads and removes a small object under the prefix;
-// nil when the output lies in a directory.
+// checkOut publishes, reads, lists and removes a small object under the prefix. It returns nil if the output is a local
+// directory.
 func (d *doctor) checkOut(ctx context.Context) *checkedPlace {
 	if _, _, isS3, _ := place.ParseS3(d.config.Out); !isS3 {
 		return nil
 	}
 	c := &checkedPlace{Place: d.config.Out}
-	temporary, err := os.MkdirTemp(nearest(d.config.Dir), ".cwharvest-doctor-") // an image from scratch has no /tmp
+	temporary, err := os.MkdirTemp(nearest(d.config.Dir), ".cwharvest-doctor-") // a minimal image has no /tmp
 	if err != nil {
 		c.Probes = append(c.Probes, checkedProbe{"temporary directory", Finding{Class: "directory", Message: err.Error()}})
 		return c
@@ -96,7 +95,7 @@ func (d *doctor) checkOut(ctx context.Context) *checkedPlace {
 		return c
 	}
 	name := "date=0000-00-00/" + filepath.Base(temporary)
-	const text = "cwharvest doctor looks whether it may write here\n"
+	const text = "cwharvest doctor checks whether it may write here\n"
 	sum := sha256.Sum256([]byte(text))
 	for _, step := range []struct {
 		permission string
@@ -120,7 +119,7 @@ func (d *doctor) checkOut(ctx context.Context) *checkedPlace {
 		err := step.try()
 		c.Probes = append(c.Probes, checkedProbe{step.permission, placeFinding(err)})
 		if err != nil && step.permission == "s3:PutObject" {
-			break // there is nothing to read or remove
+			break // the other steps need the object
 		}
 	}
 	return c

@@ -13,13 +13,13 @@ import (
 	"cwharvest/store/record"
 )
 
-// checkup is what the doctor found. Version counts changes of its form.
+// checkup is the output of `doctor --json`. Version counts incompatible changes.
 type checkup struct {
 	Version     int                `json:"version"`
-	Environment []string           `json:"environment"` // settings without effect
+	Environment []string           `json:"environment"` // settings that have no effect
 	Principals  []checkedPrincipal `json:"principals"`
 	Directory   checkedDirectory   `json:"directory"`
-	Out         *checkedPlace      `json:"out,omitempty"` // where it is in S3
+	Out         *checkedPlace      `json:"out,omitempty"` // nil if the output is local
 	Targets     []checkedTarget    `json:"targets"`
 }
 
@@ -30,11 +30,11 @@ type checkedPrincipal struct {
 	Account     string    `json:"account,omitempty"`
 	ARN         string    `json:"arn,omitempty"`
 	ValidUntil  time.Time `json:"valid_until,omitzero"`
-	ClockOffset float64   `json:"clock_offset_seconds"` // of AWS's clock from ours
+	ClockOffset float64   `json:"clock_offset_seconds"` // of AWS's clock, relative to this machine's
 	Finding
 }
 
-// Finding is how a probe ended: Class and Message are empty when all is well.
+// Finding is the result of one check. Class and Message are empty if it succeeded.
 type Finding struct {
 	Class   string `json:"class,omitempty"`
 	Message string `json:"message,omitempty"`
@@ -47,7 +47,7 @@ type checkedTarget struct {
 	Probes []checkedProbe `json:"probes"`
 }
 
-// checkedLink is one way into an account.
+// checkedLink is the result for one credential source of an account.
 type checkedLink struct {
 	Source string `json:"source"`
 	ARN    string `json:"arn,omitempty"`
@@ -99,8 +99,7 @@ func (c *checkup) exitCode() int {
 	return code
 }
 
-// print shows the checkup to people: what is wrong in full, what is right in a
-// line.
+// print prints every failure in full, and all that succeeded in one line for each subject.
 func (c *checkup) print(w io.Writer) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	for _, e := range c.Environment {
@@ -134,7 +133,7 @@ func (c *checkup) print(w io.Writer) {
 	}
 }
 
-// printProbes prints what failed of a thing, then all that is well in a line.
+// printProbes prints the failures of one subject, then one line with everything that succeeded.
 func printProbes(line func(string, ...any), name string, probes []checkedProbe, well []string) {
 	for _, p := range probes {
 		if p.Class == "" {

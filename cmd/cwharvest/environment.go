@@ -12,33 +12,32 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Flags win over CWHARVEST_* variables, those over harvest.yaml, that over the
-// defaults. A variable that is empty counts as not set.
+// variablePrefix begins the names of variables that set flags. Flags override variables, which override harvest.yaml,
+// which overrides the defaults. An empty variable counts as not set.
 const variablePrefix = "CWHARVEST_"
 
-// notSettings are flags that say what to do this once, not what to harvest: a
-// variable that is left over must not do it again.
+// notSettings lists flags that apply to one run. A variable must not repeat them in later runs.
 var notSettings = []string{"redo", "rediscover", "no-retry", "night", "only", "print-config"}
 
-// notOurs are variables of other readers: tests, and commands that a run starts.
+// notOurs lists variables that tests and on_finish commands read.
 var notOurs = []string{"CWHARVEST_PROOFS", "CWHARVEST_EXIT"}
 
-// alternatives say the same thing in several ways: a flag for one of them keeps
-// the environment from saying another.
+// alternatives lists groups of flags of which one excludes the others: if the command line sets one, variables cannot
+// set another.
 var alternatives = [][]string{{"range", "last", "from", "to"}}
 
-// kinds are what people call the types of flags.
+// kinds describes the types of flags in messages.
 var kinds = map[string]string{"bool": "true or false", "int": "a whole number", "float64": "a number", "duration": "a duration such as 1m30s"}
 
 func variableOf(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// readEnvironment sets the flags that the command line leaves open, and remembers
-// where every value comes from. It warns about variables that mean nothing.
+// readEnvironment sets flags that the command line does not set, and records the origin of every value. It warns about
+// unknown variables.
 func (f *runFlags) readEnvironment(environment []string, warnings io.Writer) (err error) {
 	f.givenBy = map[string]string{}
-	var given []string // on the command line
+	var given []string // flags on the command line
 	f.all.VisitAll(func(flag *pflag.Flag) {
 		if flag.Changed {
 			f.givenBy[flag.Name] = "--" + flag.Name
@@ -55,13 +54,13 @@ func (f *runFlags) readEnvironment(environment []string, warnings io.Writer) (er
 		flag := flags[name]
 		switch {
 		case flag == nil:
-			warnOf(warnings, name, flags)
+			warnOfUnknown(warnings, name, flags)
 		case slices.Contains(notSettings, flag.Name):
 			fmt.Fprintf(warnings, "cwharvest: warning: %s has no effect: --%s is for the command line only\n", name, flag.Name)
 		case flag.Changed || shadowed(flag.Name, given):
 		default:
 			if e := f.all.Set(flag.Name, value); e != nil && err == nil {
-				err = fmt.Errorf("%s=%q is not possible: it is --%s, and takes %s", name, masked(flag.Name, value), flag.Name, cmp.Or(kinds[flag.Value.Type()], "text"))
+				err = fmt.Errorf("%s=%q is not possible: it sets --%s, which takes %s", name, masked(flag.Name, value), flag.Name, cmp.Or(kinds[flag.Value.Type()], "text"))
 			}
 			f.givenBy[flag.Name] = name
 		}
@@ -69,8 +68,8 @@ func (f *runFlags) readEnvironment(environment []string, warnings io.Writer) (er
 	return err
 }
 
-// warnOf names the variable that a misspelt one most likely means.
-func warnOf(w io.Writer, name string, flags map[string]*pflag.Flag) {
+// warnOfUnknown suggests the variable that a misspelt one most likely means.
+func warnOfUnknown(w io.Writer, name string, flags map[string]*pflag.Flag) {
 	var known []string
 	for variable, flag := range flags {
 		if !slices.Contains(notSettings, flag.Name) {
@@ -78,15 +77,15 @@ func warnOf(w io.Writer, name string, flags map[string]*pflag.Flag) {
 		}
 	}
 	slices.Sort(known)
-	tails := make([]string, len(known)) // the prefix is no likeness
+	tails := make([]string, len(known)) // the common prefix says nothing about similarity
 	for i := range known {
 		tails[i] = strings.TrimPrefix(known[i], variablePrefix)
 	}
-	hint := "see cwharvest run --help for what there is"
+	hint := "cwharvest run --help lists the settings"
 	if near := config.Nearest(strings.TrimPrefix(name, variablePrefix), tails); near != "" {
 		hint = "did you mean " + variablePrefix + near + "?"
 	}
-	fmt.Fprintf(w, "cwharvest: warning: %s is no setting: %s\n", name, hint)
+	fmt.Fprintf(w, "cwharvest: warning: unknown variable %s; %s\n", name, hint)
 }
 
 func shadowed(flag string, given []string) bool {
@@ -104,24 +103,24 @@ func masked(flag, value string) string {
 	return value
 }
 
-// said reports whether the command line or the environment sets a flag.
-func (f *runFlags) said(flag string) bool { return f.givenBy[flag] != "" }
+// isSet reports whether the command line or the environment sets a flag.
+func (f *runFlags) isSet(flag string) bool { return f.givenBy[flag] != "" }
 
-// origin is how a value was given: --period or CWHARVEST_PERIOD.
+// origin returns the name by which a flag was given: --period or CWHARVEST_PERIOD.
 func (f *runFlags) origin(flag string) string { return cmp.Or(f.givenBy[flag], "--"+flag) }
 
-// origins are how several were given, those that were.
+// origins returns the names by which flags were given, without those that are not set.
 func (f *runFlags) origins(flags ...string) string {
 	var all []string
 	for _, flag := range flags {
-		if f.said(flag) {
+		if f.isSet(flag) {
 			all = append(all, f.givenBy[flag])
 		}
 	}
 	return strings.Join(all, ", ")
 }
 
-// settings are where flags go in a specification.
+// settings maps the keys of the configuration to the flags that set them.
 var settings = map[string][]string{
 	"$.dir": {"dir"}, "$.out": {"out"}, "$.format": {"format"}, "$.compression": {"compression"},
 	"$.range": {"range", "last", "from", "to"}, "$.period": {"period"}, "$.settle": {"settle"},
@@ -133,24 +132,24 @@ var settings = map[string][]string{
 	"$.allow_unknown_metric": {"allow-unknown-metric"}, "$.insecure_endpoint": {"insecure-endpoint"},
 }
 
-// tellOrigins tells the specification what overrides its settings.
-func (f *runFlags) tellOrigins(s *config.Config) {
-	tell := func(path string, flags ...string) {
+// recordOrigins records in the configuration which flags and variables override its settings.
+func (f *runFlags) recordOrigins(s *config.Config) {
+	record := func(path string, flags ...string) {
 		if by := f.origins(flags...); by != "" {
 			s.Override(path, by)
 		}
 	}
 	for path, flags := range settings {
-		tell(path, flags...)
+		record(path, flags...)
 	}
 	for i := range s.Metrics {
 		at := fmt.Sprintf("$.metrics[%d]", i)
-		if f.said("metric") {
-			tell(at+".names", "metric")
+		if f.isSet("metric") {
+			record(at+".names", "metric")
 			s.Override(at+".namespace", cmp.Or(f.givenBy["namespace"], f.givenBy["metric"]))
 			s.Override(at+".dimensions", cmp.Or(f.givenBy["dimension"], f.givenBy["metric"]))
 			s.Override(at+".statistics", f.givenBy["metric"])
 		}
-		tell(at+".statistics", "stat")
+		record(at+".statistics", "stat")
 	}
 }

@@ -153,7 +153,7 @@ func (f *runFlags) configuration(c *cobra.Command) (*config.Config, error) {
 	if err := errors.Join(f.override(&s), checkOnly(f.only), f.checkEndpoints(&s)); err != nil {
 		return nil, usageError{error: err}
 	}
-	f.tellOrigins(&s)
+	f.recordOrigins(&s)
 	return &s, s.Validate()
 }
 
@@ -187,19 +187,19 @@ func (f *runFlags) override(s *config.Config) error {
 	if f.regions != nil {
 		s.Defaults.Regions = f.regions
 	}
-	if f.said("concurrency") {
+	if f.isSet("concurrency") {
 		s.Concurrency = f.concurrency
 	}
-	if f.said("max-cost") {
+	if f.isSet("max-cost") {
 		s.MaxCost = f.maxCost
 	}
-	if f.said("strict-period") {
+	if f.isSet("strict-period") {
 		s.StrictPeriod = f.strictPeriod
 	}
-	if f.said("allow-unknown-metric") {
+	if f.isSet("allow-unknown-metric") {
 		s.AllowUnknownMetric = f.allowUnknownMetric
 	}
-	if f.said("insecure-endpoint") {
+	if f.isSet("insecure-endpoint") {
 		s.InsecureEndpoint = f.insecureEndpoint
 	}
 	return f.overrideRest(s)
@@ -225,7 +225,7 @@ func (f *runFlags) overrideRest(s *config.Config) (err error) {
 			s.Metrics[i].Statistics = f.statistics
 		}
 	}
-	if f.said("shard") {
+	if f.isSet("shard") {
 		if s.Shard, err = parseShard(f.shard, os.Getenv); err != nil {
 			return fmt.Errorf("%s %w", f.origin("shard"), err)
 		}

@@ -94,7 +94,7 @@ func FuzzSettings(f *testing.F) {
 			err = checkOnly(flags.only)
 		}
 		if err == nil {
-			flags.tellOrigins(&s)
+			flags.recordOrigins(&s)
 			if err = s.Validate(); err != nil && !config.IsError(err) {
 				t.Errorf("%v is not about the specification", err)
 			}
@@ -114,7 +114,7 @@ func checkSettings(t *testing.T, flags *runFlags, s *config.Config, err error) {
 		return
 	}
 	flags.all.VisitAll(func(flag *pflag.Flag) {
-		if flag.Changed && !flags.said(flag.Name) {
+		if flag.Changed && !flags.isSet(flag.Name) {
 			t.Errorf("nobody said --%s", flag.Name)
 		}
 	})

@@ -9,21 +9,20 @@ import (
 	"cwharvest/store/record"
 )
 
-// A history holds at most mostSamples. When it is full, every second one goes
-// and the next come half as often, so that it covers any night in the same room.
+// A history holds at most mostSamples. When it is full, it drops every second one and then samples half as often, so
+// that it covers a run of any length in the same space.
 const (
 	mostSamples  = 720
-	firstSamples = 2 * time.Second // apart, in the beginning
+	firstSamples = 2 * time.Second // between the first ones
 )
 
-// sample is what a run had come to at one time. Counts are the job's, so that
-// samples left out take nothing with them.
+// sample is the state of a run at one time. Its counts are totals of the job, so that a dropped sample loses nothing.
 type sample struct {
 	Time       time.Time `json:"time"`
 	Job        string    `json:"job"`
 	Datapoints int64     `json:"datapoints"`
-	Estimated  int64     `json:"estimated_datapoints"` // what the quota counts
-	Quota      float64   `json:"quota"`                // estimated datapoints a second, of the targets not done, denied or waiting
+	Estimated  int64     `json:"estimated_datapoints"` // datapoints as the quota counts them
+	Quota      float64   `json:"quota"`                // estimated datapoints per second of the active and pending targets
 	Throttled  int64     `json:"throttled"`
 	Waiting    int64     `json:"waiting_targets"`
 	Held       bool      `json:"writing_waits"`
@@ -31,16 +30,15 @@ type sample struct {
 	Refused    int64     `json:"sessions_refused"`
 }
 
-// history is a bounded record of samples. The zero value is empty and ready;
-// safe for concurrent use.
+// history is a bounded list of samples. Its zero value is ready, and it is safe for concurrent use.
 type history struct {
 	mu      sync.Mutex
 	samples []sample
 	every   time.Duration
 }
 
-// add takes a sample of a status that is new and far enough from the last. A
-// wait that falls between two samples is kept with the later one.
+// add appends a sample, unless the last one of the same job is too recent. A wait between two samples is recorded in the
+// earlier one.
 func (h *history) add(s *record.Status, share float64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -66,7 +64,7 @@ func newSample(s *record.Status, share float64) sample {
 	}
 }
 
-// thin keeps every second sample, and of those that go their waits.
+// thin drops every second sample and records its waits in the next one.
 func (h *history) thin() {
 	kept := h.samples[:0]
 	for pair := range slices.Chunk(h.samples, 2) {

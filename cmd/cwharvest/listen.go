@@ -20,13 +20,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// monitor shows a run to others while it works: over HTTP, as a file of metrics,
-// or both. It reads what `cwharvest status` reads and never changes or delays
-// anything; it outlives the jobs of a run and shows the present one. Its zero
-// value shows nothing.
+// monitor publishes the status of a run over HTTP, in a file of metrics, or both. It reads the files that `cwharvest
+// status` reads, and never delays the run. It lives for all jobs of a run and shows the current one.
 type monitor struct {
 	dir     string
-	share   float64 // of the quota that the run uses
+	share   float64 // of the quota that the run may use
 	log     *slog.Logger
 	file    *metricsFile // nil: none
 	listen  net.Listener // nil: none
@@ -38,11 +36,11 @@ type monitor struct {
 	done sync.WaitGroup
 }
 
-// staleAfter is how old the status of a run that works may be.
+// staleAfter is the greatest age of the status of a healthy run.
 const staleAfter = 15 * time.Second
 
-// newMonitor takes the address and writes the file, so that neither can fail
-// once something was called. Nothing is served before start.
+// newMonitor listens on the address and writes the file, so that neither can fail after the first call to AWS. It serves
+// nothing before start.
 func newMonitor(f *runFlags, dir string, share float64, log *slog.Logger) (*monitor, error) {
 	m := &monitor{dir: dir, share: share, log: log}
 	if f.metricsFile != "" {
@@ -70,7 +68,7 @@ func newMonitor(f *runFlags, dir string, share float64, log *slog.Logger) (*moni
 	return m, nil
 }
 
-// checkListen returns the host of an address, which must be this machine's own.
+// checkListen returns the host of an address. Unless anywhere is set, it must be a loopback address.
 func checkListen(address string, anywhere bool) (string, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -94,8 +92,7 @@ func newServer(h http.Handler) *http.Server {
 	}
 }
 
-// start shows the run from now on. The directory must be held: who reads a
-// status of a free one holds it for a moment.
+// start begins to publish. The run must hold the directory, because reading the status of a free one locks it for a moment.
 func (m *monitor) start() {
 	end := make(chan struct{})
 	m.end, m.began = end, time.Now()
@@ -108,10 +105,10 @@ func (m *monitor) start() {
 	m.done.Go(func() { m.sample(end) })
 	m.done.Go(func() {
 		if err := m.server.Serve(m.listen); !errors.Is(err, http.ErrServerClosed) {
-			m.log.Warn("the run is not shown any more", "error", err)
+			m.log.Warn("the status is no longer served", "error", err)
 		}
 	})
-	m.log.Info("the run shows itself", "url", "http://"+m.listen.Addr().String()+"/")
+	m.log.Info("serving the status", "url", "http://"+m.listen.Addr().String()+"/")
 }
 
 // sample fills the history until end is closed.
@@ -130,14 +127,14 @@ func (m *monitor) sample(end <-chan struct{}) {
 	}
 }
 
-// stop ends what start began.
+// stop ends publishing. A second call does nothing.
 func (m *monitor) stop() {
 	if m.end != nil {
 		close(m.end)
 		m.end = nil
 	}
 	if m.listen != nil {
-		_ = m.server.Close() // what is being read ends with the run
+		_ = m.server.Close() // responses in progress end with the run
 		if err := m.listen.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			m.log.Warn("listener", "error", err)
 		}
@@ -145,7 +142,7 @@ func (m *monitor) stop() {
 	m.done.Wait()
 }
 
-// finish writes the last metrics, once the directory is free.
+// finish writes the last metrics. The directory must be free.
 func (m *monitor) finish(code int) {
 	if m.file != nil {
 		m.file.finish(code)
@@ -166,7 +163,7 @@ func (m *monitor) handler() http.Handler {
 	return mux
 }
 
-// status answers exactly what `status --json` prints.
+// status serves exactly the output of `status --json`.
 func (m *monitor) status(w http.ResponseWriter, _ *http.Request) {
 	s, err := m.read()
 	switch {
@@ -181,18 +178,17 @@ func (m *monitor) status(w http.ResponseWriter, _ *http.Request) {
 
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = encodeJSON(w, v) // who does not listen any more is not told
+	_ = encodeJSON(w, v) // the client has gone if this fails
 }
 
-// encodeJSON writes JSON as every command prints it.
+// encodeJSON writes JSON in the form that all commands print.
 func encodeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
 
-// healthz says whether the run works. One that has not come to a job yet, or is
-// between two, does.
+// healthz reports whether the run is healthy. A run is healthy before its first job and between two jobs.
 func (m *monitor) healthz(w http.ResponseWriter, _ *http.Request) {
 	s, err := m.read()
 	if errors.Is(err, record.ErrNoJob) || err == nil && s.Written.Before(m.began) {
@@ -210,8 +206,7 @@ func (m *monitor) healthz(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ok: "+s.State)
 }
 
-// readOnly refuses everything but reading, and has browsers do no more than
-// show what they get.
+// readOnly refuses methods other than GET and HEAD, and sets headers that keep browsers from doing more than display.
 func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
@@ -229,9 +224,8 @@ func readOnly(next http.Handler) http.Handler {
 	})
 }
 
-// forHosts refuses requests under another name: a page elsewhere whose name is
-// made to lead here could read what this serves (DNS rebinding). Ports do not
-// matter: a tunnel changes them.
+// forHosts refuses requests for other host names. Otherwise a foreign page could resolve its own name to this address and
+// read the responses (DNS rebinding). Ports may differ, because a tunnel changes them.
 func forHosts(next http.Handler, hosts ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)

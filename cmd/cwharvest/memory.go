@@ -12,15 +12,14 @@ import (
 	"strings"
 )
 
-// A run's memory is bounded by its requests in flight, so the garbage
-// collector is given just that much and left in peace below it; a container
-// with less bounds it further. GOGC and GOMEMLIMIT overrule this.
+// The requests in flight bound the memory of a run. The garbage collector gets that much as its limit and works little
+// below it; the limit of a smaller container lowers it further. GOGC and GOMEMLIMIT override this.
 const (
 	memoryBase       = 48 << 20
-	memoryPerRequest = 1 << 20 // the datapoints of one answer, and its request
+	memoryPerRequest = 1 << 20 // one request and the datapoints of its response
 
-	garbagePercent = 400 // of what lives: the limit comes first
-	containerShare = 0.9 // of the container's limit; the rest is for what Go does not count
+	garbagePercent = 400 // of the live heap: the limit is reached first
+	containerShare = 0.9 // of the container's limit; the rest is for memory that Go does not count
 )
 
 func limitMemory(inFlight int) {
@@ -38,9 +37,8 @@ func limitMemory(inFlight int) {
 	debug.SetMemoryLimit(limit)
 }
 
-// containerLimit is the least memory limit of the process's control group and
-// those above it, as far as they can be seen; MaxInt64 where there is none
-// (cgroups(7): version 2 has memory.max, version 1 memory.limit_in_bytes).
+// containerLimit returns the smallest memory limit of the process's control group and its visible parents, or MaxInt64 if
+// there is none (cgroups(7): version 2 has memory.max, version 1 memory.limit_in_bytes).
 func containerLimit(root fs.FS) int64 {
 	least := int64(math.MaxInt64)
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")
@@ -58,7 +56,7 @@ func containerLimit(root fs.FS) int64 {
 		default:
 			continue
 		}
-		// In a container the path may be the host's, and only its end exists.
+		// In a container this may be a path of the host, of which only the end exists.
 		for dir := path.Join("/", group); ; dir = path.Dir(dir) {
 			least = min(least, readLimit(root, path.Join(mount, dir, name)))
 			if dir == "/" {
@@ -75,7 +73,7 @@ func readLimit(root fs.FS, name string) int64 {
 		return math.MaxInt64
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
-	if err != nil || n <= 0 || n > 1<<60 { // max; version 1 writes a huge number instead
+	if err != nil || n <= 0 || n > 1<<60 { // "max" means no limit; version 1 writes a huge number instead
 		return math.MaxInt64
 	}
 	return n

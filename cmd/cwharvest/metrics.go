@@ -17,10 +17,9 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// collector turns the status of a harvest directory into metrics at each scrape:
-// the same numbers as `cwharvest status`, by the same way, which no run can hold
-// up. No label has more values than are written here; accounts, regions and
-// instances are none.
+// collector turns the status of a harvest directory into metrics at each scrape. It reads the files that `cwharvest
+// status` reads, so a run cannot delay it. Labels have a fixed set of values: accounts, regions and instances are not
+// labels.
 type collector struct {
 	read func() (*record.Status, error)
 }
@@ -37,12 +36,12 @@ var (
 	descState     = metric("job_state", "1 for the state the job is in.", "state")
 	descInstances = metric("instances", "Instances by outcome.", "outcome")
 	descTargets   = metric("targets", "Targets (account and region) by state.", "state")
-	descTolerated = metric("targets_tolerated", "Targets that are denied and may be.")
+	descTolerated = metric("targets_tolerated", "Denied targets that are tolerated.")
 	descRows      = metric("rows_total", "Rows committed.")
 	descPoints    = metric("datapoints_total", "Datapoints committed.")
-	descEstimated = metric("estimated_datapoints", "Grid points times statistics, as quotas count: of the whole job, and done.", "kind")
-	descSent      = metric("requests_total", "Requests sent, those repeated and throttled included.")
-	descRepeated  = metric("requests_repeated_total", "Requests sent once more.")
+	descEstimated = metric("estimated_datapoints", "Datapoints as quotas count them, grid points times statistics: planned and done.", "kind")
+	descSent      = metric("requests_total", "Requests sent, including repeated and throttled ones.")
+	descRepeated  = metric("requests_repeated_total", "Requests sent again.")
 	descThrottled = metric("requests_throttled_total", "Requests that AWS throttled.")
 	descInFlight  = metric("requests_in_flight", "Requests in flight.")
 	descAssumed   = metric("sessions_assumed_total", "Sessions assumed.")
@@ -52,14 +51,14 @@ var (
 	descRefresh   = metric("session_next_refresh_timestamp_seconds", "When the next session is refreshed.")
 	descFallbacks = metric("fallbacks_in_use", "Fallback credentials in use.")
 	descCost      = metric("cost_usd", "Cost of the job in USD: spent and planned, as billed and at worst.", "kind")
-	descETA       = metric("eta_seconds", "Time left at the speed of this attempt; absent while unknown.")
+	descETA       = metric("eta_seconds", "Remaining time at the speed of this attempt; absent while unknown.")
 	descParts     = metric("parts", "Parts published.")
 	descAttempts  = metric("attempts", "Attempts at the job.")
-	descHeld      = metric("writing_held_up", "1 while a full disk or the place of output holds writing up.")
-	descWritten   = metric("status_timestamp_seconds", "When the status shown was taken.")
+	descHeld      = metric("writing_held_up", "1 while a full disk or the output place stops writing.")
+	descWritten   = metric("status_timestamp_seconds", "When the status was written.")
 )
 
-func (collector) Describe(chan<- *prometheus.Desc) {} // none in advance: without a job there are few
+func (collector) Describe(chan<- *prometheus.Desc) {} // an unchecked collector: without a job it has fewer metrics
 
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	e := emitter{to}
@@ -146,9 +145,8 @@ func oneIf(is bool) float64 {
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
-// metricsFile is a file of metrics for node_exporter's textfile collector,
-// replaced by rename. It has nothing of the Go runtime or the process: those
-// names are node_exporter's own, and it would refuse the file.
+// metricsFile is a file of metrics for node_exporter's textfile collector, replaced by rename. It has no metrics of the Go
+// runtime or the process: node_exporter uses these names itself and would refuse the file.
 type metricsFile struct {
 	path     string
 	registry *prometheus.Registry
@@ -159,14 +157,14 @@ type metricsFile struct {
 
 const writeMetricsEvery = 15 * time.Second
 
-// newMetricsFile keeps how the run before ended, until this one has ended.
+// newMetricsFile keeps the end of the previous run in the file until this one has ended.
 func newMetricsFile(path string, log *slog.Logger) *metricsFile {
 	gauge := func(name, help string) prometheus.Gauge {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "cwharvest_" + name, Help: help})
 	}
 	m := &metricsFile{
 		path: path, registry: prometheus.NewRegistry(), log: log,
-		exit: gauge("last_exit_code", "Exit code of the last run that has ended."),
+		exit: gauge("last_exit_code", "Exit code of the last finished run."),
 		end:  gauge("last_end_timestamp_seconds", "When the last run ended."),
 	}
 	if code, end, ok := readLast(path); ok {
@@ -180,12 +178,12 @@ func (m *metricsFile) ended(code, end float64) {
 	m.end.Set(end)
 	for _, g := range []prometheus.Gauge{m.exit, m.end} {
 		if err := m.registry.Register(g); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
-			m.log.Warn("metrics of the last run cannot be told", "error", err)
+			m.log.Warn("cannot register the metrics of the last run", "error", err)
 		}
 	}
 }
 
-// readLast reads how the last run ended from an earlier file, if there is one.
+// readLast reads the end of the last run from an existing file.
 func readLast(path string) (code, end float64, ok bool) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -207,7 +205,7 @@ func readLast(path string) (code, end float64, ok bool) {
 func (m *metricsFile) write() error {
 	err := prometheus.WriteToTextfile(m.path, m.registry)
 	var file *fs.PathError
-	if errors.As(err, &file) { // of a temporary file beside it
+	if errors.As(err, &file) { // the path is that of a temporary file
 		err = &fs.PathError{Op: "write in", Path: filepath.Dir(m.path), Err: file.Err}
 	}
 	if err != nil {
@@ -216,13 +214,13 @@ func (m *metricsFile) write() error {
 	return nil
 }
 
-// writeUntil writes the file now and then; what fails must not end the night.
+// writeUntil writes the file at intervals until end is closed. A failure must not end the run.
 func (m *metricsFile) writeUntil(end <-chan struct{}) {
 	tick := time.NewTicker(writeMetricsEvery)
 	defer tick.Stop()
 	for {
 		if err := m.write(); err != nil {
-			m.log.Warn("metrics are not written", "error", err)
+			m.log.Warn("cannot write metrics", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -236,6 +234,6 @@ func (m *metricsFile) writeUntil(end <-chan struct{}) {
 func (m *metricsFile) finish(code int) {
 	m.ended(float64(code), seconds(time.Now()))
 	if err := m.write(); err != nil {
-		m.log.Warn("metrics are not written", "error", err)
+		m.log.Warn("cannot write metrics", "error", err)
 	}
 }

@@ -14,12 +14,11 @@ import (
 	"cwharvest/store/record"
 )
 
-// notifier tells systemd how the run is (sd_notify(3)): nothing at all where
-// NOTIFY_SOCKET is not set. A message that does not arrive is not worth an
-// error; systemd acts on what it misses.
+// notifier sends the state of a run to systemd (sd_notify(3)). Without NOTIFY_SOCKET it sends nothing. A message that
+// cannot be sent is not an error, because systemd acts when it misses one.
 type notifier struct {
 	socket   string
-	watchdog time.Duration // systemd's patience without WATCHDOG=1; 0: no end
+	watchdog time.Duration // how long systemd waits for WATCHDOG=1; 0: it has no watchdog
 }
 
 func newNotifier() *notifier {
@@ -38,24 +37,22 @@ func (n *notifier) send(state string) {
 	if n.socket == "" {
 		return
 	}
-	// A name that begins with @ is abstract, which net knows.
+	// net supports abstract names, which begin with @.
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: n.socket, Net: "unixgram"})
 	if err != nil {
 		return
 	}
 	defer c.Close()
-	_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // never waits for systemd
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // so that a run never waits for systemd
 	_, _ = c.Write([]byte(state))
 }
 
-// ready says that the run works, or has nothing to do: a service of
-// Type=notify that ends before counts as failed.
+// ready reports that the run works, or has nothing to do. A service of Type=notify that ends without it counts as failed.
 func (n *notifier) ready() { n.send("READY=1") }
 
 const statusEvery = 5 * time.Second
 
-// follow tells of a job's progress until stop is called, and of the drain
-// once ctx ends.
+// follow reports a job's progress until stop is called, and that the run drains once ctx ends.
 func (n *notifier) follow(ctx context.Context, status func() (*record.Status, error), patience time.Duration) (stop func()) {
 	if n.socket == "" {
 		return func() {}
@@ -73,8 +70,8 @@ func (n *notifier) follow(ctx context.Context, status func() (*record.Status, er
 		defer tick.Stop()
 		p := pulse{patience: patience}
 		for {
-			if s, err := status(); err == nil { // blocks while a commit hangs: then nothing is sent
-				n.tell(s, p.beats(s, time.Now()))
+			if s, err := status(); err == nil { // blocks while a commit hangs, so that the watchdog sees nothing
+				n.report(s, p.beats(s, time.Now()))
 			}
 			select {
 			case <-tick.C:
@@ -86,7 +83,7 @@ func (n *notifier) follow(ctx context.Context, status func() (*record.Status, er
 	return func() { unhook(); close(end); <-done }
 }
 
-func (n *notifier) tell(s *record.Status, alive bool) {
+func (n *notifier) report(s *record.Status, alive bool) {
 	state := "STATUS=" + progressLine(s)
 	if alive && n.watchdog > 0 {
 		state += "\nWATCHDOG=1"
@@ -94,15 +91,14 @@ func (n *notifier) tell(s *record.Status, alive bool) {
 	n.send(state)
 }
 
-// pulse tells progress from standstill.
+// pulse detects a run that no longer makes progress.
 type pulse struct {
-	patience time.Duration // that a call in flight may take without any sign
+	patience time.Duration // how long a call in flight may take without any sign of progress
 	last     string
 	since    time.Time
 }
 
-// beats reports whether anything was committed or moved within patience, or
-// the run knows what it waits for.
+// beats reports whether the status changed within patience, or the run waits for a known reason.
 func (p *pulse) beats(s *record.Status, now time.Time) bool {
 	signs, err := json.Marshal(struct {
 		Transaction, InFlight, Parts int
@@ -115,7 +111,7 @@ func (p *pulse) beats(s *record.Status, now time.Time) bool {
 	return waits || now.Sub(p.since) < p.patience
 }
 
-// progressLine is a running job in one line.
+// progressLine describes a running job in one line.
 func progressLine(s *record.Status) string {
 	i := s.Instances
 	text := fmt.Sprintf("%s %s: %s of %s instances", title(s.Name, s.Shard), rangeText(s.Range), human.Number(i.Done+i.Empty), human.Number(i.Planned))

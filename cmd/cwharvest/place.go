@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -15,13 +16,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// remotes returns how to reach places of output in S3: through the same manager
-// as everything else, so that an upload survives the end of a session too.
+// remotes returns a function that opens output places in S3. They use the same credential manager as all other calls, so
+// that an upload survives the end of a session.
 func remotes(ctx context.Context, m *creds.Manager, access config.S3) func(string, string, *durable.Files) (place.Place, error) {
 	return func(out, temporary string, files *durable.Files) (place.Place, error) {
 		bucket, prefix, ok, err := place.ParseS3(out)
 		if err != nil || !ok {
-			return nil, usageError{error: fmt.Errorf("out %q: write a directory or s3://bucket/prefix: %w", out, err)}
+			return nil, usageError{error: fmt.Errorf("out %q: %w", out, err), hint: "write a directory or s3://bucket/prefix"}
 		}
 		client, err := s3Client(ctx, m, access)
 		if err != nil {
@@ -39,14 +40,14 @@ func s3Client(ctx context.Context, m *creds.Manager, access config.S3) (*s3.Clie
 		return nil, err
 	}
 	if cfg.Region == "" {
-		return nil, usageError{error: fmt.Errorf("no region for S3: give s3: {region: ...} in the file, or AWS_REGION")}
+		return nil, usageError{error: errors.New("no region for S3"), hint: "give s3: {region: ...} in the file, or AWS_REGION"}
 	}
 	return s3.NewFromConfig(cfg, func(o *s3.Options) {
-		o.UsePathStyle = o.BaseEndpoint != nil // what is not AWS seldom has a name for every bucket
+		o.UsePathStyle = o.BaseEndpoint != nil // other services than AWS seldom resolve a name for each bucket
 	}), nil
 }
 
-// placeFlags say how commands that know only a directory reach its output.
+// placeFlags are the flags of commands that read a directory's output without the rest of the configuration.
 type placeFlags struct {
 	file     string
 	insecure bool
@@ -57,7 +58,7 @@ func (f *placeFlags) register(c *cobra.Command) {
 	c.Flags().BoolVar(&f.insecure, "insecure-endpoint", false, "let plain http go to other machines: signatures and data may be read on the way")
 }
 
-// remote returns the way to remote places of output, and a function that ends it.
+// remote returns a function that opens output places in S3, and one that releases its resources.
 func (f *placeFlags) remote(c *cobra.Command) (record.Remote, func(), error) {
 	s := config.Default()
 	if f.file != "" {

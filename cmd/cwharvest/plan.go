@@ -21,13 +21,13 @@ func newPlan() *cobra.Command {
 	asJSON := false
 	c := &cobra.Command{
 		Use:   "plan",
-		Short: "Tell what the job that is due would ask, cost and take; fetch and create nothing",
-		Long: `Lists the instances of every target and tells what the job that is due would do:
-requests, datapoints, dollars, how long at the speed of the quotas, what CloudWatch
-keeps only coarser, and which targets are out of reach. It makes discovery calls only
-(DescribeInstances and DescribeRegions are free, a thousand ListMetrics cost one cent)
-and creates nothing. Without faults a run does exactly this. Exit code 3 when a target
-is out of reach that is not tolerated, 5 when the job would cost more than max_cost.`,
+		Short: "Show the requests, cost and duration of the next job, without starting it",
+		Long: `Lists the instances of every target and shows what the job that is due would do: requests,
+datapoints, cost, duration at the speed of the quotas, ranges that CloudWatch keeps only
+at a coarser period, and targets that cannot be reached. It makes discovery calls only
+(DescribeInstances and DescribeRegions are free, a thousand ListMetrics cost one cent) and
+creates nothing. Exit code 3 if a target that is not tolerated cannot be reached, 5 if the
+job would cost more than max_cost.`,
 		Example: "  cwharvest plan -c harvest.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -54,14 +54,14 @@ is out of reach that is not tolerated, 5 when the job would cost more than max_c
 	return c
 }
 
-// planReport is what `plan --json` prints. Version counts changes of its form.
+// planReport is the output of `plan --json`. Version counts incompatible changes.
 type planReport struct {
 	Version int                `json:"version"`
 	Job     string             `json:"job"`
 	Shard   string             `json:"shard,omitempty"`
-	OpenJob string             `json:"open_job,omitempty"` // that a run would finish first
+	OpenJob string             `json:"open_job,omitempty"` // a run continues it first
 	Due     bool               `json:"due"`
-	Next    time.Time          `json:"next,omitzero"` // when something is due, if nothing is
+	Next    time.Time          `json:"next,omitzero"` // when the next job is due; zero if one is due now
 	Range   record.StatusRange `json:"range,omitzero"`
 	API     config.API         `json:"api"`
 
@@ -75,18 +75,18 @@ type planReport struct {
 	CostUSD     float64 `json:"cost_usd"`
 	WorstUSD    float64 `json:"worst_usd"`
 	MaxCostUSD  float64 `json:"max_cost_usd"`
-	Discovery   int64   `json:"discovery_calls"` // that were charged for now, and would be again
+	Discovery   int64   `json:"discovery_calls"` // charged now, and again by the run
 	DiscoverUSD float64 `json:"discovery_usd"`
 	Seconds     float64 `json:"seconds_at_quota"`
-	OutputBytes int64   `json:"output_bytes"` // about
+	OutputBytes int64   `json:"output_bytes"` // estimated
 
 	AskableUntil time.Time       `json:"askable_until,omitzero"`
 	Degraded     []degraded      `json:"degraded"`
-	Sessions     []string        `json:"sessions_ending"` // principals whose session ends too soon
+	Sessions     []string        `json:"sessions_ending"` // principals whose session ends before the job
 	Details      []plannedTarget `json:"target_details"`
 }
 
-// degraded is a part of the range that CloudWatch keeps only coarser.
+// degraded is a part of the range that CloudWatch keeps only at a coarser period.
 type degraded struct {
 	Start  time.Time `json:"start"`
 	End    time.Time `json:"end"`
@@ -135,7 +135,7 @@ func plan(ctx context.Context, cfg harvest.Config) (*planReport, error) {
 	return report, report.survey(ctx, cfg, frozen)
 }
 
-// survey adds what the targets hold and what fetching it takes.
+// survey adds the instances of all targets, and the requests, cost and time to fetch them.
 func (r *planReport) survey(ctx context.Context, cfg harvest.Config, frozen *record.Plan) error {
 	set, err := cfg.Accounts.Resolve(ctx)
 	if err != nil {
@@ -166,8 +166,8 @@ func (r *planReport) survey(ctx context.Context, cfg harvest.Config, frozen *rec
 	return context.Cause(ctx)
 }
 
-// bytesPerRow is about what a row takes: measured with two statistics of values
-// that do not repeat; real ones compress better.
+// bytesPerRow estimates the size of a row. It was measured with two statistics of values that do not repeat; real values
+// compress better.
 var bytesPerRow = map[string]int64{"parquet": 11, "jsonl": 240, "csv": 130}
 
 func (r *planReport) add(v *pipeline.Survey, s *config.Config) {
@@ -187,11 +187,11 @@ func (r *planReport) add(v *pipeline.Survey, s *config.Config) {
 	r.CostUSD += v.CostUSD
 	r.WorstUSD += v.WorstUSD
 	r.Discovery += v.Charged
-	r.Seconds = max(r.Seconds, v.Duration.Seconds()) // targets have quotas of their own
+	r.Seconds = max(r.Seconds, v.Duration.Seconds()) // each target has its own quota
 	r.Details = append(r.Details, t)
 }
 
-// windows tells what of the range is degraded, and until when it can be asked.
+// windows adds the degraded parts of the range, and the time until which all of it can be fetched.
 func (r *planReport) windows(frozen *record.Plan, period int64) {
 	for i := range frozen.Series {
 		for _, w := range frozen.Series[i].Windows {
@@ -231,7 +231,7 @@ func (r *planReport) exitCode() int {
 func (r *planReport) print(w io.Writer) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	if r.OpenJob != "" {
-		line("job %s is open: a run finishes it first; cwharvest status tells how far it is, and what it costs", r.OpenJob)
+		line("job %s is open: a run finishes it first; cwharvest status shows its progress and cost", r.OpenJob)
 	}
 	if !r.Due {
 		text := "nothing due"

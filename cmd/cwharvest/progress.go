@@ -18,18 +18,17 @@ import (
 	"golang.org/x/term"
 )
 
-// progress is the display of a run on a terminal: a few lines at its bottom that
-// are drawn anew twice a second, below the log. Off a terminal there is none.
+// progress displays a run in the last lines of a terminal, below the log. It redraws them twice a second.
 type progress struct {
 	out  io.Writer
 	size func() (width, height int)
 
 	mu    sync.Mutex
-	drawn int    // lines on the terminal
-	lines string // that are to be there
+	drawn int    // number of lines on the terminal
+	lines string // the text to display
 }
 
-// newProgress returns the display of a terminal; nil for anything else.
+// newProgress returns the display of a terminal, or nil if w is none.
 func newProgress(w io.Writer) *progress {
 	if !isTerminal(w) {
 		return nil
@@ -37,8 +36,7 @@ func newProgress(w io.Writer) *progress {
 	return &progress{out: w, size: func() (int, int) { return sizeOf(w) }}
 }
 
-// sizeOf is the size of a terminal; of one that does not tell, the usual one; of
-// anything else none.
+// sizeOf returns the size of a terminal, or 80 x 24 if it is unknown. It returns 0 x 0 if w is no terminal.
 func sizeOf(w io.Writer) (width, height int) {
 	if !isTerminal(w) {
 		return 0, 0
@@ -50,13 +48,13 @@ func sizeOf(w io.Writer) (width, height int) {
 	return width, height
 }
 
-// isTerminal reports whether a person looks at what is written.
+// isTerminal reports whether w is a terminal that can move its cursor.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
 }
 
-// Write writes a piece of the log above the display.
+// Write writes a part of the log above the display.
 func (p *progress) Write(text []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,16 +64,16 @@ func (p *progress) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// show replaces what is displayed; nothing ends it.
+// show replaces the displayed text; an empty text removes the display.
 func (p *progress) show(lines string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lines = lines
-	_ = p.redraw("") // a terminal that is gone must not end the night
+	_ = p.redraw("") // a closed terminal must not end the run
 }
 
-// redraw goes up to where the display began, erases from there on, writes what
-// comes above, and draws again: one write, so that nothing flickers.
+// redraw erases the display, writes the text that belongs above it, and draws the display again. It does all this in
+// one write, so that nothing flickers.
 func (p *progress) redraw(above string) error {
 	var b bytes.Buffer
 	if p.drawn > 0 {
@@ -89,7 +87,7 @@ func (p *progress) redraw(above string) error {
 		lines = nil
 	}
 	if room := height - 1; len(lines) > room {
-		lines = append(lines[:room-1], fmt.Sprintf("  ... and %d lines more; see: cwharvest status", len(lines)-room+1))
+		lines = append(lines[:room-1], fmt.Sprintf("  ... and %d more lines; see: cwharvest status", len(lines)-room+1))
 	}
 	for _, line := range lines {
 		b.WriteString(cut(line, width-1) + "\n") // no line wraps
@@ -99,7 +97,7 @@ func (p *progress) redraw(above string) error {
 	return err
 }
 
-// meteredRate tells datapoints per second of the last half minute.
+// meteredRate measures datapoints per second over the last half minute.
 type meteredRate struct {
 	times []time.Time
 	done  []int64
@@ -118,14 +116,14 @@ func (m *meteredRate) add(at time.Time, done int64) float64 {
 	return float64(done-m.done[0]) / seconds
 }
 
-// follower tells of a job while it is worked: on a terminal by the display, off
-// it by a line now and then, and at any time when SIGUSR1 asks.
+// follower shows the progress of a job: in the display on a terminal, in a log line now and then elsewhere, and in a log
+// line for each SIGUSR1.
 type follower struct {
 	job   *store.Job
 	shown *progress // nil off a terminal
 	log   *slog.Logger
-	stats time.Duration // 0: no lines
-	quota float64       // datapoints a second and target that the run may ask for
+	stats time.Duration // between two log lines; 0: none
+	quota float64       // datapoints per second that the run may request from one target
 
 	rate meteredRate
 	end  chan struct{} // closed by stop
@@ -134,26 +132,26 @@ type follower struct {
 
 func (f *follower) start() {
 	f.end = make(chan struct{})
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGUSR1)
+	requested := make(chan os.Signal, 1) // the runtime sends, nobody closes it
+	signal.Notify(requested, syscall.SIGUSR1)
 	f.done.Go(func() {
-		defer signal.Stop(asked)
+		defer signal.Stop(requested)
 		draw := time.NewTicker(500 * time.Millisecond)
 		defer draw.Stop()
-		var tell <-chan time.Time
+		var logged <-chan time.Time
 		if f.stats > 0 && f.shown == nil {
 			lines := time.NewTicker(f.stats)
 			defer lines.Stop()
-			tell = lines.C
+			logged = lines.C
 		}
 		for {
 			select {
 			case <-draw.C:
 				f.draw()
-			case <-tell:
-				f.tell("progress")
-			case <-asked:
-				f.tell("asked for by SIGUSR1")
+			case <-logged:
+				f.report("progress")
+			case <-requested:
+				f.report("progress requested by SIGUSR1")
 			case <-f.end:
 				if f.shown != nil {
 					f.shown.show("")
@@ -172,7 +170,7 @@ func (f *follower) stop() {
 func (f *follower) draw() {
 	s, err := f.job.Status()
 	if err != nil {
-		return // the run itself meets what is wrong
+		return // the run itself reports it
 	}
 	rate := f.rate.add(s.Written, s.Estimated.Done)
 	if f.shown == nil {
@@ -198,11 +196,11 @@ func (f *follower) draw() {
 	f.shown.show(b.String())
 }
 
-// tell logs one line.
-func (f *follower) tell(why string) {
+// report logs one line.
+func (f *follower) report(message string) {
 	s, err := f.job.Status()
 	if err != nil {
-		f.log.Warn("status cannot be told", "error", err)
+		f.log.Warn("cannot read the status", "error", err)
 		return
 	}
 	values := []any{"job", s.Job, "percent", fmt.Sprintf("%.1f", 100*s.Progress), "datapoints_per_second", int64(f.rate.add(s.Written, s.Estimated.Done)),
@@ -215,5 +213,5 @@ func (f *follower) tell(why string) {
 	if s.Trouble != nil {
 		values = append(values, "waits_for", s.Trouble.Reason)
 	}
-	f.log.Info(why, values...)
+	f.log.Info(message, values...)
 }

@@ -22,14 +22,14 @@ func newRun() *cobra.Command {
 	f := &runFlags{}
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "Finish the open job, start the one that is due, or say that none is",
-		Long: `Finishes an open job first, then starts what is due, one job after the other; when nothing
-is due it says so, calls nothing and exits 0. The same command resumes after a crash, a kill
-or an outage. What failed or was denied in the last job, or in those of the --night that is
-named, is tried once more.
+		Short: "Continue the interrupted job and start what is due",
+		Long: `If the previous run was interrupted, continues from the last committed series. Otherwise it
+retries what failed or was denied in the last job, or in the jobs of --night, and starts
+the next job that is due, one after the other. If nothing is due, it prints so, calls
+nothing and exits 0. Run the same command every night, and after a crash or an outage.
 
-Flags that set something can be given as variables of the environment too: --max-cost 5
-as CWHARVEST_MAX_COST=5. Flags win over variables, variables over the file.`,
+Most flags can also be set by environment variables: --max-cost 5 is CWHARVEST_MAX_COST=5.
+Flags override variables, which override the file.`,
 		Example: `  cwharvest run -c harvest.yaml
   cwharvest run --role-arn arn:aws:iam::111122223333:role/metrics-reader --external-id x1 \
       --region us-east-1 --metric CPUUtilization --stat Average,Maximum --last 24h --dir ./harvest`,

@@ -9,30 +9,32 @@ import (
 	"cwharvest/store/record"
 )
 
-// arrays are schedulers that number the jobs of an array, and their variables.
+// arrays lists the schedulers that number the jobs of an array, with their variables.
 var arrays = []struct {
 	scheduler, index, size string
 	first                  int
 }{
 	{"Kubernetes", "JOB_COMPLETION_INDEX", "", 0},
 	{"AWS Batch", "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE", 0},
-	{"Slurm", "SLURM_ARRAY_TASK_ID", "", 1}, // what it says of the size is that of the latest submission
+	{"Slurm", "SLURM_ARRAY_TASK_ID", "", 1}, // its variable for the size describes the latest submission only
 }
+
+const sameSize = "give the array and M the same size"
 
 var shardForm = regexp.MustCompile(`^(auto|\d{1,6})/(\d{1,6})$`)
 
-// parseShard reads 2/4, or auto/4: then a scheduler's variable tells which.
+// parseShard parses 2/4, or auto/4, where a scheduler's variable names the number.
 func parseShard(text string, getenv func(string) string) (s record.Shard, err error) {
 	m := shardForm.FindStringSubmatch(text)
 	if m == nil {
-		return s, fmt.Errorf("%q: write N/M, such as 2/4 for the second of four, or auto/M in an array of jobs", text)
+		return s, hintedError{fmt.Errorf("%q is not a shard", text), "write N/M, such as 2/4 for the second of four, or auto/M in an array of jobs"}
 	}
-	s.Of, _ = strconv.Atoi(m[2]) // has six digits at most
+	s.Of, _ = strconv.Atoi(m[2]) // at most six digits
 	s.Number, _ = strconv.Atoi(m[1])
 	if m[1] == "auto" && s.Of > 0 {
 		s.Number, err = arrayNumber(s.Of, getenv)
 	} else if s.Number < 1 || s.Number > s.Of {
-		err = fmt.Errorf("%q: shards are counted from 1 to M", text)
+		err = fmt.Errorf("%q is not possible: shards are counted from 1 to M", text)
 	}
 	if err != nil {
 		return record.Shard{}, err
@@ -40,7 +42,7 @@ func parseShard(text string, getenv func(string) string) (s record.Shard, err er
 	return s, nil
 }
 
-// arrayNumber is the job's number in its array, from 1.
+// arrayNumber returns the job's number in its array, counted from 1.
 func arrayNumber(of int, getenv func(string) string) (int, error) {
 	for _, a := range arrays {
 		text := getenv(a.index)
@@ -50,14 +52,14 @@ func arrayNumber(of int, getenv func(string) string) (int, error) {
 		index, err := strconv.Atoi(text)
 		number := index - a.first + 1
 		if err != nil || number < 1 || number > of {
-			return 0, fmt.Errorf("auto/%d: %s=%.20q, and %s counts %d to %d then; the array and M must have the same size", of, a.index, text, a.scheduler, a.first, a.first+of-1)
+			return 0, hintedError{fmt.Errorf("auto/%d: %s=%.20q, but %s would count from %d to %d", of, a.index, text, a.scheduler, a.first, a.first+of-1), sameSize}
 		}
 		if size := getenv(a.size); a.size != "" && size != "" && size != strconv.Itoa(of) {
-			return 0, fmt.Errorf("auto/%d: %s=%.20q; the array and M must have the same size", of, a.size, size)
+			return 0, hintedError{fmt.Errorf("auto/%d: %s=%.20q", of, a.size, size), sameSize}
 		}
 		return number, nil
 	}
-	return 0, fmt.Errorf("auto/%d: no variable of Kubernetes, AWS Batch or Slurm tells which job of an array this is; write 1/%d to %d/%d", of, of, of, of)
+	return 0, hintedError{fmt.Errorf("auto/%d: no variable of Kubernetes, AWS Batch or Slurm numbers this job", of), fmt.Sprintf("write 1/%d to %d/%d", of, of, of)}
 }
 
 // warnOfArrays warns when each job of an array would harvest all targets.

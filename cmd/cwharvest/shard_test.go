@@ -23,8 +23,8 @@ func TestParseShard(t *testing.T) {
 
 		{"auto/4", "JOB_COMPLETION_INDEX=4", record.Shard{}, "Kubernetes counts 0 to 3"},
 		{"auto/4", "SLURM_ARRAY_TASK_ID=0", record.Shard{}, "Slurm counts 1 to 4"},
-		{"auto/4", "JOB_COMPLETION_INDEX=x", record.Shard{}, "must have the same size"},
-		{"auto/4", "AWS_BATCH_JOB_ARRAY_INDEX=1 AWS_BATCH_JOB_ARRAY_SIZE=8", record.Shard{}, "must have the same size"},
+		{"auto/4", "JOB_COMPLETION_INDEX=x", record.Shard{}, "give the array and M the same size"},
+		{"auto/4", "AWS_BATCH_JOB_ARRAY_INDEX=1 AWS_BATCH_JOB_ARRAY_SIZE=8", record.Shard{}, "give the array and M the same size"},
 		{"auto/4", "", record.Shard{}, "write 1/4 to 4/4"},
 		{"auto", "", record.Shard{}, "write N/M"},
 		{"", "", record.Shard{}, "write N/M"},
@@ -50,7 +50,7 @@ func TestParseShard(t *testing.T) {
 		switch {
 		case c.problem == "" && (err != nil || got != c.want):
 			t.Errorf("%q, %q: %v, %v, want %v", c.text, c.environment, got, err, c.want)
-		case c.problem != "" && (err == nil || !strings.Contains(err.Error(), c.problem)):
+		case c.problem != "" && (err == nil || !strings.Contains(err.Error()+"; "+hint(err), c.problem)):
 			t.Errorf("%q, %q: %v, want %q", c.text, c.environment, err, c.problem)
 		}
 	}
