@@ -39,7 +39,7 @@ func simulated(t *testing.T) (client *sdk.Client, now time.Time, instances [][]t
 		id := c.Instance("111122223333", "us-east-1", i).ID
 		instances = append(instances, []types.Dimension{{Name: aws.String("InstanceId"), Value: &id}})
 	}
-	k := awssim.BaseKey()
+	k := awssim.AccessKey()
 	return NewCloudWatch(aws.Config{
 		BaseEndpoint: &s.URL, Region: "us-east-1", HTTPClient: hideWriterTo{}, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: credentials.NewStaticCredentialsProvider(k.ID, k.Secret, k.Token),

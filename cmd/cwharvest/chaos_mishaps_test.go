@@ -35,7 +35,7 @@ func (c *chaos) begin(m *mishap) {
 		c.breakBucket(s3test.Fault{Match: ".", Status: 503, Code: "SlowDown", Count: 1 << 30})
 	case "s3_lost":
 		c.breakBucket(s3test.Fault{Match: "^PUT|^POST", Lost: true, Count: 3})
-	case "base_expired":
+	case "key_expired":
 		c.inject(awssim.Fault{Kind: m.kind, Key: awssim.NumberedKey(c.key).ID})
 	default:
 		c.inject(m.fault)
@@ -52,8 +52,8 @@ func (c *chaos) end(m *mishap) {
 		c.resize(0)
 	case "s3_down", "s3_lost":
 		c.breakBucket(s3test.Fault{})
-	case "base_expired":
-		c.key = c.key%awssim.BaseKeys + 1
+	case "key_expired":
+		c.key = c.key%awssim.NumberedKeys + 1
 		c.writeKey()
 		c.sim.Clear(m.kind) // of a key that nobody has now
 	case "quota":

@@ -66,7 +66,7 @@ var chaosKinds = []chaosKind{
 
 	{name: "sts_down", often: 1, longest: 2 * time.Second},
 	{name: "revoke_all", often: 2},
-	{name: "base_expired", often: 1, longest: 3 * time.Second},
+	{name: "key_expired", often: 1, longest: 3 * time.Second},
 	{name: "role_denied", often: 1, longest: 2 * time.Second, ends: true, make: inAccount},
 	{name: "access_denied", often: 1, longest: 2 * time.Second, ends: true, make: inTarget},
 	{name: "region_disabled", often: 1, longest: 2 * time.Second, ends: true, make: inTarget},

@@ -130,12 +130,12 @@ func (l *lake) poisoned() string { return l.config.Instance("111122223333", "us-
 
 // want is what must come of an instance.
 func (l *lake) want(account, region string, in awssim.Instance) (outcome, class string) {
-	switch fate := awssim.FateOf(in.ID); {
+	switch coverage := awssim.CoverageOf(in.ID); {
 	case account == "444455556666" && region == "eu-west-1":
 		return "denied", "refused"
 	case in.ID == l.poisoned():
 		return "failed", "poison"
-	case fate == awssim.Stopped || fate == awssim.Silent:
+	case coverage == awssim.Stopped || coverage == awssim.Silent:
 		return "empty", ""
 	}
 	return "done", ""

@@ -120,7 +120,7 @@ func TestSecretsStayInside(t *testing.T) {
 	printed.Write(output.Bytes())
 	print("status", "harvest", "--json")
 	print("doctor", "-c", "harvest.yaml", "--json")
-	if err := n.sim.Inject(awssim.Fault{Kind: "base_expired"}); err != nil {
+	if err := n.sim.Inject(awssim.Fault{Kind: "key_expired"}); err != nil {
 		t.Fatal(err)
 	}
 	print("run", "-c", "harvest.yaml", "--verbose", "--wait-for-credentials", "1s")

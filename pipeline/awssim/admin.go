@@ -7,14 +7,14 @@ import (
 	"slices"
 )
 
-// admin serves what tests and the demo need beside the services:
+// admin serves the control interface for tests and the demo:
 //
-//	GET    /_sim/stats             what was counted, as Stats
-//	GET    /_sim/faults            active faults
+//	GET    /_sim/stats             returns Stats
+//	GET    /_sim/faults            lists the active faults
 //	POST   /_sim/faults            adds a Fault
-//	DELETE /_sim/faults?kind=KIND  clears faults of a kind, or all
-//	POST   /_sim/mark              forgets which instances were served
-//	GET    /_sim/served            instances served since, as account/region/dimensions
+//	DELETE /_sim/faults?kind=KIND  removes faults of a kind, or all
+//	POST   /_sim/mark              clears the list of served instances
+//	GET    /_sim/served            lists them, as account/region/dimensions
 func (s *Server) admin(w http.ResponseWriter, r *http.Request) {
 	switch r.Method + " " + r.URL.Path {
 	case "GET /_sim/stats":
@@ -41,11 +41,11 @@ func (s *Server) admin(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Inject makes a fault active, or does at once what happens only once.
+// Inject adds a fault. Kinds that happen only once happen now.
 func (s *Server) Inject(f Fault) error {
 	switch f.Kind {
 	case "revoke_all":
-		s.sessions.refuse(func(p *principal) bool { return !p.base })
+		s.sessions.revoke(func(p *principal) bool { return !p.longLived })
 		return nil
 	case "quota":
 		s.quotas.set(f.Requests, f.Datapoints)
@@ -54,13 +54,13 @@ func (s *Server) Inject(f Fault) error {
 	return s.faults.add(f)
 }
 
-// Clear ends the faults of a kind, or all.
+// Clear removes the faults of a kind, or all if kind is "".
 func (s *Server) Clear(kind string) { s.faults.clear(kind) }
 
-// Mark forgets which instances were served.
+// Mark clears the list of served instances.
 func (s *Server) Mark() { s.repeats.mark() }
 
-// Served lists the instances answered since the last mark, sorted.
+// Served lists the instances that were in responses since the last Mark, sorted.
 func (s *Server) Served() []string {
 	s.repeats.mu.Lock()
 	defer s.repeats.mu.Unlock()
@@ -70,6 +70,6 @@ func (s *Server) Served() []string {
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(v); err != nil {
-		panic(http.ErrAbortHandler) // the caller has left
+		panic(http.ErrAbortHandler) // the caller has disconnected
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// Appending CBOR (RFC 8949) by hand: answers are written into reused buffers.
-
+// appendHead appends the head of a CBOR item (RFC 8949). The functions in this file
+// append by hand, so that responses can be encoded into reused buffers.
 func appendHead(b []byte, major byte, n int) []byte {
 	major <<= 5
 	switch {
@@ -30,5 +30,5 @@ func appendFloat(b []byte, v float64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, 0xfb), math.Float64bits(v))
 }
 
-// appendTime is tag 1 (epoch time) and a float, as the SDK writes it.
+// appendTime appends a time as the SDK writes it: tag 1 (epoch time) and a float.
 func appendTime(b []byte, unix int64) []byte { return appendFloat(append(b, 0xc1), float64(unix)) }

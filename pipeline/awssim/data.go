@@ -7,15 +7,15 @@ import (
 	"sync"
 )
 
-// answerBuffer is the memory of one GetMetricData answer, reused.
-type answerBuffer struct {
+// dataBuffer is the reused memory of a GetMetricData response.
+type dataBuffer struct {
 	body       []byte
-	times      []byte // of the result in the making
+	times      []byte // of the current result
 	values     []byte
 	datapoints int
 }
 
-var answerBuffers = sync.Pool{New: func() any { return new(answerBuffer) }}
+var dataBuffers = sync.Pool{New: func() any { return new(dataBuffer) }}
 
 func (s *Server) getMetricData(w http.ResponseWriter, c *call, f activeFaults) *apiError {
 	r, fail := parseDataRequest(c)
@@ -38,21 +38,21 @@ func (s *Server) getMetricData(w http.ResponseWriter, c *call, f activeFaults) *
 	if fail != nil {
 		return fail
 	}
-	b := answerBuffers.Get().(*answerBuffer)
-	defer answerBuffers.Put(b)
+	b := dataBuffers.Get().(*dataBuffer)
+	defer dataBuffers.Put(b)
 	p := page{server: s, call: c, request: r, faults: f, buffer: b}
 	p.encode(from, skip)
 	if f.on("truncate") {
-		s.stats.code(c, "truncate")
-		c.answer(half{w}, b.body) // and no further
+		s.stats.code("truncate")
+		c.respond(truncating{w}, b.body) // does not return
 	}
 	s.bill(target, r, &p)
-	c.answer(w, b.body)
+	c.respond(w, b.body)
 	return nil
 }
 
-// estimate is what CloudWatch's datapoint quota counts: every grid point of
-// every query, whether it has a datapoint or not.
+// estimate returns the number of datapoints that CloudWatch's quota counts: one for
+// every period of every query, whether it has a datapoint or not.
 func (r *dataRequest) estimate() (n int) {
 	for i := range r.queries {
 		n += int((r.end - r.start + r.queries[i].period - 1) / r.queries[i].period)
@@ -60,6 +60,7 @@ func (r *dataRequest) estimate() (n int) {
 	return n
 }
 
+// names reports whether a query is about an EC2 instance.
 func (r *dataRequest) names(instance string) bool {
 	for i := range r.queries {
 		if instance != "" && strings.HasSuffix(r.queries[i].dimensions, "InstanceId="+instance) {
@@ -69,11 +70,11 @@ func (r *dataRequest) names(instance string) bool {
 	return false
 }
 
-// bill counts an answered request as AWS bills it: five statistics of one
-// metric count once; a second page is not billed again.
+// bill adds a request to Stats, and to the bill: five statistics of a metric cost as
+// much as one, and further pages cost nothing.
 func (s *Server) bill(target string, r *dataRequest, p *page) {
 	repeated := 0
-	if !p.spoiled {
+	if !p.faulty {
 		repeated = s.repeats.add(target, r.queries[p.first:p.end], r.start, r.end)
 	}
 	perMetric := map[string]int{}
@@ -100,7 +101,8 @@ func (s *Server) bill(target string, r *dataRequest, p *page) {
 	})
 }
 
-// A page token names the query to go on with and the grid points to skip.
+// parseToken returns the query at which a page begins, and the number of its
+// datapoints that were on earlier pages.
 func parseToken(token string, queries int) (query, skip int, fail *apiError) {
 	if token == "" {
 		return 0, 0, nil
@@ -111,27 +113,25 @@ func parseToken(token string, queries int) (query, skip int, fail *apiError) {
 	return query, skip, nil
 }
 
-// page is one page of an answer.
+// page is one page of a GetMetricData response.
 type page struct {
 	server  *Server
 	call    *call
 	request *dataRequest
 	faults  activeFaults
-	buffer  *answerBuffer
+	buffer  *dataBuffer
 
-	first, end int  // queries completed on this page
-	spoiled    bool // a fault spoiled some results
+	first, end int  // queries that this page completes
+	faulty     bool // a fault replaced some results
 }
 
-// encode writes the page from a query on into the buffer.
+// encode writes the page into the buffer, beginning at a query.
 func (p *page) encode(query, skip int) {
 	b, r := p.buffer, p.request
 	b.body, b.datapoints = b.body[:0], 0
 	p.first = query
 	next := ""
-	// The body begins with a map whose size depends on whether there is a
-	// next page: results first, the token behind them.
-	b.body = append(b.body, 0xbf) // indefinite map
+	b.body = append(b.body, 0xbf) // map of indefinite length, because NextToken comes last
 	b.body = append(appendText(b.body, "MetricDataResults"), 0x9f)
 	for ; query < len(r.queries); query++ {
 		left := p.result(&r.queries[query], skip)
@@ -150,16 +150,16 @@ func (p *page) encode(query, skip int) {
 	b.body = append(b.body, 0xff)
 }
 
-// result appends one query's result. It returns -1, or the grid point to go on
-// with when the page is full.
+// result appends the result of a query. It returns -1, or the period at which the
+// next page continues if this one is full.
 func (p *page) result(q *query, skip int) (left int) {
 	b := p.buffer
 	status := "Complete"
 	b.times, b.values = b.times[:0], b.values[:0]
 	count := 0
 	left = -1
-	if spoiled := p.spoil(q); spoiled != "" {
-		status, p.spoiled = spoiled, true
+	if fault := p.faultStatus(q); fault != "" {
+		status, p.faulty = fault, true
 	} else if kept(p.request.start, q.period, p.server.cfg.Now()) {
 		count, left = p.datapoints(q, skip)
 		if left >= 0 {
@@ -176,8 +176,8 @@ func (p *page) result(q *query, skip int) (left int) {
 	return left
 }
 
-// spoil returns the status that a fault gives a result, if any.
-func (p *page) spoil(q *query) string {
+// faultStatus returns the status that a fault gives the result of a query, or "".
+func (p *page) faultStatus(q *query) string {
 	for kind, status := range map[string]string{
 		"partial": "PartialData", "internal_result": "InternalError", "forbidden": "Forbidden",
 	} {
@@ -189,8 +189,8 @@ func (p *page) spoil(q *query) string {
 	return ""
 }
 
-// datapoints appends a query's datapoints from a grid point on, as many as the
-// page has room for.
+// datapoints appends the datapoints of a query, beginning at period skip, until the
+// page is full. left is the period at which the next page continues, or -1.
 func (p *page) datapoints(q *query, skip int) (count, left int) {
 	b, r := p.buffer, p.request
 	source := newSource(p.call.principal.account, p.call.region, q.namespace, q.metric, q.dimensions, q.statistic)

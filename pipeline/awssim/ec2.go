@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// describeInstances pages through the fleet; a token is the index to go on at.
+// describeInstances returns a page of instances. The token is the index of the next
+// one.
 func (s *Server) describeInstances(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
 	limit, first, fail := ec2Page(c)
 	if fail != nil {
@@ -40,13 +41,14 @@ func (s *Server) describeInstances(w http.ResponseWriter, c *call, _ activeFault
 	return nil
 }
 
-// ec2Page reads MaxResults (5 to 1000) and NextToken.
+// ec2Page reads MaxResults, 5 to 1000 (Amazon EC2 API Reference, DescribeInstances),
+// and NextToken.
 func ec2Page(c *call) (limit, first int, fail *apiError) {
 	limit = 1000
-	if asked := c.form.Get("MaxResults"); asked != "" {
-		n, err := strconv.Atoi(asked)
+	if requested := c.form.Get("MaxResults"); requested != "" {
+		n, err := strconv.Atoi(requested)
 		if err != nil || n < 5 || n > 1000 {
-			return 0, 0, &apiError{status: 400, code: "InvalidParameterValue", message: "Value ( " + asked + " ) for parameter maxResults is invalid."}
+			return 0, 0, &apiError{status: 400, code: "InvalidParameterValue", message: "Value ( " + requested + " ) for parameter maxResults is invalid."}
 		}
 		if len(indexed(c, "InstanceId")) > 0 {
 			return 0, 0, &apiError{status: 400, code: "InvalidParameterCombination", message: "The parameter instancesSet cannot be used with the parameter maxResults"}
@@ -63,7 +65,7 @@ func ec2Page(c *call) (limit, first int, fail *apiError) {
 	return limit, first, nil
 }
 
-// indexed reads a list parameter: NAME.1, NAME.2, ...
+// indexed reads a list parameter: NAME.1, NAME.2 and so on.
 func indexed(c *call, name string) (values []string) {
 	for i := 1; c.form.Has(fmt.Sprintf("%s.%d", name, i)); i++ {
 		values = append(values, c.form.Get(fmt.Sprintf("%s.%d", name, i)))

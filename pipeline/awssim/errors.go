@@ -9,19 +9,18 @@ import (
 	"strconv"
 )
 
-// apiError is an error answer: code as the query protocols spell it, and the
-// shape of CBOR's __type where it differs.
+// apiError is an error response.
 type apiError struct {
 	status  int
-	code    string
-	shape   string // of __type; empty: code
+	code    string // in the Query protocol
+	shape   string // in the other protocols, as __type; empty: code
 	message string
-	raw     bool // answered without any protocol, as proxies do
+	raw     bool // sent without the request's protocol, as a proxy does
 }
 
 var errMissingToken = &apiError{status: 403, code: "MissingAuthenticationToken", message: "Request is missing Authentication Token"}
 
-// errExpired is how each service says that a session is over.
+// errExpired returns a service's error for an expired session.
 func errExpired(service string) *apiError {
 	if service == "ec2" {
 		return &apiError{status: 400, code: "RequestExpired", message: "Request has expired."}
@@ -30,8 +29,8 @@ func errExpired(service string) *apiError {
 		message: "The security token included in the request is expired"}
 }
 
-// errUnknownKey is how each service refuses a key it does not know, and any
-// key in a region that the account has not enabled.
+// errUnknownKey returns a service's error for an unknown key, and for any key in a
+// region that the account has not enabled.
 func errUnknownKey(service string) *apiError {
 	if service == "ec2" {
 		return &apiError{status: 401, code: "AuthFailure",
@@ -57,7 +56,7 @@ func errInvalid(format string, args ...any) *apiError {
 	return &apiError{status: 400, code: "ValidationError", message: fmt.Sprintf(format, args...)}
 }
 
-// codec writes errors in a service's protocol.
+// codec is the protocol of a request. It writes errors.
 type codec interface {
 	name() string
 	fail(http.ResponseWriter, *apiError)
@@ -89,11 +88,11 @@ func (cborCodec) fail(w http.ResponseWriter, e *apiError) {
 	b = appendText(appendText(b, "__type"), "com.amazonaws.cloudwatch.v2010_08_01#"+e.typeName())
 	b = appendText(appendText(b, "message"), e.message)
 	b = appendText(appendText(b, "Message"), e.message) // as modelled errors spell it
-	e.tellQueryCode(w)
+	e.setQueryError(w)
 	writeCBOR(w, e.status, b)
 }
 
-// jsonCodec answers in AWS JSON.
+// jsonCodec is AWS JSON.
 type jsonCodec struct {
 	version   string // 1.0 or 1.1
 	queryMode bool
@@ -101,18 +100,19 @@ type jsonCodec struct {
 
 func (j jsonCodec) fail(w http.ResponseWriter, e *apiError) {
 	if j.queryMode {
-		e.tellQueryCode(w)
+		e.setQueryError(w)
 	}
 	writeAWSJSON(w, e.status, j.version, map[string]string{"__type": e.typeName(), "Message": e.message})
 }
 
-// tellQueryCode tells clients of the query protocol's time the code they know.
-func (e *apiError) tellQueryCode(w http.ResponseWriter) {
+// setQueryError sets the header with the code of the Query protocol, for clients
+// that were written for it.
+func (e *apiError) setQueryError(w http.ResponseWriter) {
 	w.Header().Set("X-Amzn-Query-Error", e.code+";"+e.side())
 }
 
-// failRaw answers as a proxy or front end may: in a protocol that the SDK does
-// not expect, or with an empty body.
+// failRaw writes an error as a proxy would: in a protocol that the SDK does not
+// expect, or with an empty body.
 func failRaw(w http.ResponseWriter, e *apiError) {
 	if e.message == "empty" {
 		w.WriteHeader(e.status)
@@ -148,7 +148,7 @@ func writeCBOR(w http.ResponseWriter, status int, body []byte) {
 func writeAWSJSON(w http.ResponseWriter, status int, version string, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // what comes here encodes
+		panic(err) // every value here can be encoded
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-"+version)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
@@ -156,8 +156,7 @@ func writeAWSJSON(w http.ResponseWriter, status int, version string, v any) {
 	write(w, body)
 }
 
-// write sends a body to a caller who may have left: then there is nobody to
-// tell.
+// write sends a body. An error means that the caller has disconnected.
 func write(w http.ResponseWriter, body []byte) { _, _ = w.Write(body) }
 
 func escape(s string) string {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Fault is trouble that the server makes until it is used up or cleared. An
-// empty scope field matches everything.
+// Fault makes calls fail, until its count is used up or it is cleared. Calls match
+// if they agree with every field from Service to Region that is not empty.
 type Fault struct {
 	Kind string `json:"kind"` // see kinds
 
@@ -17,51 +17,51 @@ type Fault struct {
 	Operation string `json:"operation,omitempty"`
 	Account   string `json:"account,omitempty"`
 	Region    string `json:"region,omitempty"`
-	Instance  string `json:"instance,omitempty"` // of poison, partial: the id that causes it
+	Instance  string `json:"instance,omitempty"` // of poison, partial, internal_result, forbidden: only for this instance
 	Role      string `json:"role,omitempty"`     // of role_denied
-	Key       string `json:"key,omitempty"`      // of base_expired: the access key id
+	Key       string `json:"key,omitempty"`      // of key_expired: the access key id
 
-	Probability float64 `json:"probability,omitempty"` // 0: always
-	Count       int     `json:"count,omitempty"`       // 0: until cleared
+	Probability float64 `json:"probability,omitempty"` // per call; 0: always
+	Count       int     `json:"count,omitempty"`       // of calls; 0: until cleared
 	Millis      int     `json:"millis,omitempty"`      // of latency
-	Spelling    string  `json:"spelling,omitempty"`    // of expired: xml, empty, RequestExpired; default the protocol's
+	Spelling    string  `json:"spelling,omitempty"`    // of expired: xml, empty or RequestExpired; default: the service's
 
 	Requests   float64 `json:"requests,omitempty"`   // of quota: per second
 	Datapoints float64 `json:"datapoints,omitempty"` // of quota: per second
 }
 
-// kinds names every fault and what it does.
+// kinds describes every kind of fault.
 var kinds = map[string]string{
 	"throttle":        "the call is throttled",
 	"error500":        "internal error",
 	"error503":        "service unavailable",
-	"expired":         "the session that signed the call is over from now on",
-	"revoke_all":      "every session issued until now is over, once",
-	"base_expired":    "base keys are refused as expired",
-	"cut":             "the connection is closed without an answer",
-	"truncate":        "the answer's body ends in its middle",
-	"hang":            "no answer until the fault is cleared or the caller leaves",
-	"latency":         "answers take longer by millis",
+	"expired":         "the session that signed the call expires now",
+	"revoke_all":      "every session issued so far expires now, once",
+	"key_expired":     "long-lived keys are refused as expired",
+	"cut":             "the connection is closed without a response",
+	"truncate":        "the body of the response ends in the middle",
+	"hang":            "no response until the fault is cleared or the caller disconnects",
+	"latency":         "responses take millis longer",
 	"partial":         "GetMetricData results are PartialData without data",
 	"internal_result": "GetMetricData results are InternalError",
 	"forbidden":       "GetMetricData results are Forbidden",
 	"poison":          "GetMetricData calls that name the instance fail with 500",
-	"sts_down":        "STS answers 503",
+	"sts_down":        "every call of STS returns 503",
 	"role_denied":     "AssumeRole into the account is denied",
 	"access_denied":   "the call is denied",
-	"region_down":     "every call in the region answers 503",
-	"region_disabled": "the region is not enabled: good keys look invalid there",
-	"quota":           "GetMetricData's quotas change",
+	"region_down":     "every call in the region returns 503",
+	"region_disabled": "the region is not enabled, so valid keys look unknown there",
+	"quota":           "sets the quotas of GetMetricData",
 }
 
 // faults is the list of active faults.
 type faults struct {
 	mu      sync.Mutex
 	active  []*Fault
-	cleared chan struct{} // closed when faults are cleared: hanging calls go on
+	cleared chan struct{} // closed by clear, so that hanging calls continue; nil if none waits
 }
 
-// activeFaults are the kinds that apply to one call.
+// activeFaults are the faults that apply to one call, by kind.
 type activeFaults map[string]Fault
 
 func (f *faults) add(fault Fault) error {
@@ -94,7 +94,7 @@ func (f *faults) list() []Fault {
 	return all
 }
 
-// untilCleared is closed at the next clear.
+// untilCleared returns a channel that the next clear closes.
 func (f *faults) untilCleared() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -104,8 +104,9 @@ func (f *faults) untilCleared() <-chan struct{} {
 	return f.cleared
 }
 
-// pick returns the faults that apply to a call and uses them up: of those with
-// a count one a call, so that each is seen as often as it says.
+// pick returns the faults that apply to a call. It takes at most one fault with a
+// count and reduces that count, so that every counted fault affects exactly that
+// many calls.
 func (f *faults) pick(c *call, chance func(float64) bool) activeFaults {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -132,7 +133,7 @@ func (f *faults) pick(c *call, chance func(float64) bool) activeFaults {
 
 func (a *Fault) matches(c *call) bool {
 	is := func(want, have string) bool { return want == "" || want == have }
-	if a.Kind == "sts_down" && c.service != "sts" || a.Kind == "base_expired" || a.Kind == "role_denied" {
+	if a.Kind == "sts_down" && c.service != "sts" || a.Kind == "key_expired" || a.Kind == "role_denied" {
 		return false
 	}
 	return is(a.Service, c.service) && is(a.Operation, c.operation) &&
@@ -146,9 +147,9 @@ func (f *faults) has(match func(*Fault) bool) bool {
 	return slices.ContainsFunc(f.active, match)
 }
 
-func (f *faults) baseExpired(key string) bool {
+func (f *faults) keyExpired(key string) bool {
 	return f.has(func(a *Fault) bool {
-		return a.Kind == "base_expired" && (a.Key == "" || a.Key == key)
+		return a.Kind == "key_expired" && (a.Key == "" || a.Key == key)
 	})
 }
 
@@ -158,9 +159,8 @@ func (f *faults) roleDenied(account, role string) bool {
 	})
 }
 
-// interfere plays the faults that replace a whole answer. Done means that
-// there is nothing more to answer.
-func (s *Server) interfere(w http.ResponseWriter, c *call, f activeFaults) (done bool, fail *apiError) {
+// applyFaults applies the faults that delay or replace a whole response.
+func (s *Server) applyFaults(c *call, f activeFaults) *apiError {
 	if l, on := f["latency"]; on {
 		wait(c, time.Duration(l.Millis)*time.Millisecond)
 	}
@@ -168,27 +168,27 @@ func (s *Server) interfere(w http.ResponseWriter, c *call, f activeFaults) (done
 	case f.on("hang"):
 		select {
 		case <-s.faults.untilCleared():
-			return false, nil
+			return nil
 		case <-c.Context().Done():
 			panic(http.ErrAbortHandler)
 		}
 	case f.on("cut"):
-		s.stats.code(c, "cut")
-		panic(http.ErrAbortHandler) // closes the connection without an answer
+		s.stats.code("cut")
+		panic(http.ErrAbortHandler) // closes the connection without a response
 	case f.on("throttle"):
-		return false, errThrottled(c.service)
+		return errThrottled(c.service)
 	case f.on("error500"):
-		return false, &apiError{status: 500, code: "InternalServiceError", shape: "InternalServiceFault", message: "Internal error"}
+		return &apiError{status: 500, code: "InternalServiceError", shape: "InternalServiceFault", message: "Internal error"}
 	case f.on("error503"), f.on("sts_down"), f.on("region_down"):
-		return false, &apiError{status: 503, code: "ServiceUnavailable", message: "Service is unavailable"}
+		return &apiError{status: 503, code: "ServiceUnavailable", message: "Service is unavailable"}
 	case f.on("expired"):
-		return false, s.expireEarly(c, f["expired"])
+		return s.expireEarly(c, f["expired"])
 	case f.on("access_denied"):
-		return false, errDenied(c)
+		return errDenied(c)
 	case f.on("region_disabled"):
-		return false, errUnknownKey(c.service)
+		return errUnknownKey(c.service)
 	}
-	return false, nil
+	return nil
 }
 
 func (f activeFaults) on(kind string) bool {
@@ -196,9 +196,9 @@ func (f activeFaults) on(kind string) bool {
 	return on
 }
 
-// expireEarly ends the session that signed the call before its time.
+// expireEarly ends the session that signed a call.
 func (s *Server) expireEarly(c *call, f Fault) *apiError {
-	s.sessions.refuse(func(p *principal) bool { return p.key.ID == c.principal.key.ID && !p.base })
+	s.sessions.revoke(func(p *principal) bool { return p.key.ID == c.principal.key.ID && !p.longLived })
 	s.stats.expired(true)
 	switch f.Spelling {
 	case "RequestExpired":
@@ -209,11 +209,11 @@ func (s *Server) expireEarly(c *call, f Fault) *apiError {
 	return errExpired(c.service)
 }
 
-// quotas enforces GetMetricData's limits per account and region.
+// quotas enforces the quotas of GetMetricData, per account and region.
 type quotas struct {
 	mu       sync.Mutex
-	requests float64 // per second; 0: not enforced
-	points   float64
+	requests float64 // per second; 0: no limit
+	points   float64 // datapoints per second; 0: no limit
 	buckets  map[string]*bucket
 }
 
@@ -229,21 +229,22 @@ func (q *quotas) set(requests, points float64) {
 	q.requests, q.points, q.buckets = requests, points, map[string]*bucket{}
 }
 
-// take reports whether a call of so many estimated datapoints is within the
-// quotas. A bucket holds one second's worth, and at least one full call.
+// take reports whether a call with so many estimated datapoints is within the
+// quotas, and counts it. A bucket holds one second's worth, and at least one full
+// call.
 func (q *quotas) take(target string, points int, now time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	roof := max(q.points, maxDatapoints)
+	capacity := max(q.points, maxDatapoints)
 	b := q.buckets[target]
 	if b == nil {
-		b = &bucket{at: now, requests: q.requests, points: roof}
+		b = &bucket{at: now, requests: q.requests, points: capacity}
 		q.buckets[target] = b
 	}
 	elapsed := now.Sub(b.at).Seconds()
 	b.at = now
 	b.requests = min(b.requests+elapsed*q.requests, max(q.requests, 1))
-	b.points = min(b.points+elapsed*q.points, roof)
+	b.points = min(b.points+elapsed*q.points, capacity)
 	if q.requests > 0 && b.requests < 1 || q.points > 0 && b.points < float64(points) {
 		return false
 	}

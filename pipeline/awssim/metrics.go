@@ -10,7 +10,8 @@ import (
 	"github.com/aws/smithy-go/encoding/cbor"
 )
 
-// getMetricStatistics answers one metric's statistics, unordered as AWS may.
+// getMetricStatistics returns the statistics of one metric. The product must not rely
+// on their order, because AWS does not sort them.
 func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
 	f, fail := c.fields()
 	if fail != nil {
@@ -55,7 +56,7 @@ func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, _ activeFau
 			b = appendDatapoint(b, sources, from+i*period, len(extended) > 0)
 		}
 	}
-	c.answer(w, append(b, 0xff))
+	c.respond(w, append(b, 0xff))
 	return nil
 }
 
@@ -83,37 +84,38 @@ func appendDatapoint(b []byte, sources map[string]source, at int64, extended boo
 	return b
 }
 
-// publisher publishes metrics of the things of a namespace, and of nothing in
-// the regions that the account has not.
+// publisher publishes metrics of one kind of resource in every account and region.
 type publisher struct {
 	namespace string
 	metrics   []string
 	count     func(Config) int
-	// thing returns the dimensions of the i-th thing, sorted by name; empty when
-	// it has published nothing lately.
-	thing func(c Config, account, region string, i int) [][2]string
+	// resource returns the dimensions of resource number i, sorted by name. It
+	// returns none if the resource has not published recently.
+	resource func(c Config, account, region string, i int) [][2]string
 }
 
+// oneIn returns the number of resources, one for n instances.
 func oneIn(n int) func(Config) int { return func(c Config) int { return (c.Instances + n - 1) / n } }
 
-// named makes things with one dimension and a speaking value.
+// named returns resources with one dimension, with values that begin with a prefix.
 func named(dimension, prefix string) func(Config, string, string, int) [][2]string {
 	return func(_ Config, account, region string, i int) [][2]string {
 		return [][2]string{{dimension, fmt.Sprintf("%s-%06x", prefix, mix(hash(hash(offset, account), region)+uint64(i))>>40)}}
 	}
 }
 
-// instance is an EC2 instance that has published lately.
+// instance returns the dimensions of an EC2 instance, or none if it has published
+// nothing.
 func instance(c Config, account, region string, i int) [][2]string {
 	id := c.Instance(account, region, i).ID
-	if fate := FateOf(id); fate == Silent || fate == Stopped {
+	if coverage := CoverageOf(id); coverage == Silent || coverage == Stopped {
 		return nil
 	}
 	return [][2]string{{"InstanceId", id}}
 }
 
-// publishers are what ListMetrics knows. Values hold commas, equals signs and
-// slashes, as real ones do.
+// publishers are the metrics that ListMetrics returns. Some dimension values contain
+// commas, equals signs and slashes, as real ones do.
 var publishers = []publisher{
 	{"AWS/EC2", []string{"CPUCreditBalance", "CPUUtilization", "EBSReadBytes", "EBSReadOps", "EBSWriteBytes", "EBSWriteOps", "NetworkIn", "NetworkOut"},
 		oneIn(1), instance},
@@ -137,15 +139,15 @@ var publishers = []publisher{
 	}},
 }
 
-// Published returns the dimension sets, in the form of Datapoint, that publish
-// metrics of a namespace by some dimensions in a target.
+// Published returns the sets of dimensions with the given names that have metrics in
+// a namespace, account and region, in the form that Datapoint takes.
 func (c Config) Published(account, region, namespace string, names []string) (sets []string) {
 	for i := range publishers {
 		p := &publishers[i]
 		for n := range p.count(c) {
-			thing := p.thing(c, account, region, n)
-			same := slices.EqualFunc(thing, names, func(d [2]string, name string) bool { return d[0] == name })
-			if set := joined(thing); p.namespace == namespace && same && !slices.Contains(sets, set) {
+			resource := p.resource(c, account, region, n)
+			same := slices.EqualFunc(resource, names, func(d [2]string, name string) bool { return d[0] == name })
+			if set := joined(resource); p.namespace == namespace && same && !slices.Contains(sets, set) {
 				sets = append(sets, set)
 			}
 		}
@@ -165,7 +167,7 @@ func joined(dimensions [][2]string) string {
 type listRequest struct {
 	namespace, metric string
 	dimensions        [][2]string // name, and value or empty
-	publisher, thing  int         // to go on at
+	publisher, first  int         // where the page begins
 }
 
 func parseListRequest(c *call) (r listRequest, fail *apiError) {
@@ -179,25 +181,25 @@ func parseListRequest(c *call) (r listRequest, fail *apiError) {
 		r.dimensions = append(r.dimensions, [2]string{fields(m).text("Name"), fields(m).text("Value")})
 	}
 	if token := f.text("NextToken"); token != "" {
-		if n, err := fmt.Sscanf(token, "p%d-%d", &r.publisher, &r.thing); err != nil || n != 2 || r.publisher < 0 || r.thing < 0 {
+		if n, err := fmt.Sscanf(token, "p%d-%d", &r.publisher, &r.first); err != nil || n != 2 || r.publisher < 0 || r.first < 0 {
 			return r, &apiError{status: 400, code: "InvalidParameterValue", message: "The token is not valid."}
 		}
 	}
 	return r, nil
 }
 
-// wants reports whether a filter lets a thing through: it may have more
-// dimensions than the filter names.
-func (r *listRequest) wants(thing [][2]string) bool {
+// matches reports whether a resource has all dimensions of the request. It can have
+// others, too.
+func (r *listRequest) matches(resource [][2]string) bool {
 	for _, d := range r.dimensions {
-		if !slices.ContainsFunc(thing, func(t [2]string) bool { return t[0] == d[0] && (d[1] == "" || t[1] == d[1]) }) {
+		if !slices.ContainsFunc(resource, func(t [2]string) bool { return t[0] == d[0] && (d[1] == "" || t[1] == d[1]) }) {
 			return false
 		}
 	}
-	return len(thing) > 0
+	return len(resource) > 0
 }
 
-// listMetrics lists what is published, 500 metrics a page.
+// listMetrics returns a page of the published metrics.
 func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
 	r, fail := parseListRequest(c)
 	if fail != nil {
@@ -205,7 +207,7 @@ func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *ap
 	}
 	b := append(appendText([]byte{0xbf}, "Metrics"), 0x9f)
 	count, next := 0, ""
-	for ; r.publisher < len(publishers) && next == ""; r.publisher, r.thing = r.publisher+1, 0 {
+	for ; r.publisher < len(publishers) && next == ""; r.publisher, r.first = r.publisher+1, 0 {
 		p := &publishers[r.publisher]
 		names := p.metrics
 		if r.metric != "" {
@@ -214,9 +216,9 @@ func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *ap
 		if r.namespace != "" && r.namespace != p.namespace || len(names) == 0 {
 			continue
 		}
-		for i := r.thing; i < p.count(s.cfg); i++ {
-			thing := p.thing(s.cfg, c.principal.account, c.region, i)
-			if !r.wants(thing) {
+		for i := r.first; i < p.count(s.cfg); i++ {
+			resource := p.resource(s.cfg, c.principal.account, c.region, i)
+			if !r.matches(resource) {
 				continue
 			}
 			if count+len(names) > maxMetricsListed {
@@ -224,7 +226,7 @@ func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *ap
 				break
 			}
 			for _, name := range names {
-				b = appendMetric(b, p.namespace, name, thing)
+				b = appendMetric(b, p.namespace, name, resource)
 				count++
 			}
 		}
@@ -233,7 +235,7 @@ func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *ap
 	if next != "" {
 		b = appendText(appendText(b, "NextToken"), next)
 	}
-	c.answer(w, append(b, 0xff))
+	c.respond(w, append(b, 0xff))
 	return nil
 }
 

@@ -8,23 +8,24 @@ import (
 	"strings"
 )
 
-// The simulated organization: its accounts by turns in the root and three
-// organizational units, of which one lies in another, and a suspended account.
+// The simulated organization has three organizational units, one of them nested in
+// another. The accounts are distributed over the root and the units, and one more
+// account is suspended.
 const (
 	RootID      = "r-sim0"
 	ProdUnit    = "ou-sim0-prod0000"
 	NestedUnit  = "ou-sim0-nested00" // in ProdUnit
 	DevUnit     = "ou-sim0-dev00000"
 	Suspended   = "999988887777"
-	orgPageSize = 20 // the most of ListAccounts (API reference)
+	orgPageSize = 20 // largest page of ListAccounts (AWS Organizations API Reference)
 )
 
-// parentOf is where the i-th account lies.
+// parentOf returns the parent of account number i.
 func parentOf(i int) string { return []string{ProdUnit, NestedUnit, DevUnit, RootID}[i%4] }
 
 var unitsIn = map[string][]string{RootID: {ProdUnit, DevUnit}, ProdUnit: {NestedUnit}, NestedUnit: nil, DevUnit: nil}
 
-// orgRequest is what the listing operations take.
+// orgRequest is a request of any listing operation.
 type orgRequest struct{ NextToken, ParentID string }
 
 func (s *Server) parseOrg(c *call) (r orgRequest, first int, fail *apiError) {
@@ -47,7 +48,7 @@ func (s *Server) parseOrg(c *call) (r orgRequest, first int, fail *apiError) {
 }
 
 func (s *Server) listAccounts(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
-	return s.answerAccounts(w, c, func(int) bool { return true })
+	return s.writeAccounts(w, c, func(int) bool { return true })
 }
 
 func (s *Server) listAccountsForParent(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
@@ -58,10 +59,11 @@ func (s *Server) listAccountsForParent(w http.ResponseWriter, c *call, _ activeF
 	if _, known := unitsIn[r.ParentID]; !known {
 		return &apiError{status: 400, code: "ParentNotFoundException", message: "You specified parent that doesn't exist."}
 	}
-	return s.answerAccounts(w, c, func(i int) bool { return parentOf(i) == r.ParentID })
+	return s.writeAccounts(w, c, func(i int) bool { return parentOf(i) == r.ParentID })
 }
 
-func (s *Server) answerAccounts(w http.ResponseWriter, c *call, wanted func(i int) bool) *apiError {
+// writeAccounts writes a page of the wanted accounts.
+func (s *Server) writeAccounts(w http.ResponseWriter, c *call, wanted func(i int) bool) *apiError {
 	_, first, fail := s.parseOrg(c)
 	if fail != nil {
 		return fail
@@ -82,11 +84,11 @@ func (s *Server) answerAccounts(w http.ResponseWriter, c *call, wanted func(i in
 		}
 		page = append(page, map[string]string{"Id": ids[i], "Name": "account-" + ids[i], "Status": state, "State": state})
 	}
-	answer := map[string]any{"Accounts": page}
+	response := map[string]any{"Accounts": page}
 	if next != "" {
-		answer["NextToken"] = next
+		response["NextToken"] = next
 	}
-	writeAWSJSON(w, 200, "1.1", answer)
+	writeAWSJSON(w, 200, "1.1", response)
 	return nil
 }
 

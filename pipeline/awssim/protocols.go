@@ -15,10 +15,11 @@ import (
 	"github.com/aws/smithy-go/encoding/cbor"
 )
 
-// CloudWatch says the same in three protocols: CBOR, AWS JSON 1.0 and query. Its
-// handlers know CBOR, the one that must be fast; the others are translated.
+// The handlers of CloudWatch read and write CBOR, the fastest of its three
+// protocols. This file translates requests and responses of the other two, AWS JSON
+// 1.0 and Query.
 
-// codecOf tells a request's protocol.
+// codecOf returns the protocol of a request.
 func codecOf(c *call) codec {
 	switch {
 	case c.service == "ec2":
@@ -32,8 +33,8 @@ func codecOf(c *call) codec {
 	return xmlCodec{}
 }
 
-// operationOf finds the operation where the protocols have it: in the path, in a
-// header, or in a form, which it keeps.
+// operationOf returns the operation of a request, which depends on the protocol: it
+// is in the path, in a header, or in the form. It stores the form in the call.
 func operationOf(c *call) string {
 	if _, operation, found := strings.Cut(c.URL.Path, "/operation/"); found {
 		return operation
@@ -49,7 +50,7 @@ func operationOf(c *call) string {
 	return form.Get("Action")
 }
 
-// fields reads a request of CloudWatch.
+// fields decodes a request of CloudWatch.
 func (c *call) fields() (fields, *apiError) {
 	var v cbor.Value
 	var err error
@@ -73,7 +74,7 @@ func (c *call) fields() (fields, *apiError) {
 	return fields(m), nil
 }
 
-// nested takes the parameters of a form apart: A.member.1.B=text.
+// nested turns parameters such as A.member.1.B=text into nested maps.
 func nested(form url.Values) map[string]any {
 	root := map[string]any{}
 	for key := range form {
@@ -92,8 +93,8 @@ func nested(form url.Values) map[string]any {
 	return root
 }
 
-// toCBOR translates what a request holds under a name. JSON has no times, and
-// forms have neither times nor numbers nor lists: the names tell.
+// toCBOR translates a value of a request. Its name decides the type where the
+// protocol does not: JSON has no times, and forms have only text.
 func toCBOR(name string, v any) cbor.Value {
 	switch v := v.(type) {
 	case map[string]any:
@@ -149,8 +150,9 @@ func leaf(name, text string) cbor.Value {
 	return cbor.String(text)
 }
 
-// answer writes an answer of CloudWatch, made as CBOR, in the request's protocol.
-func (c *call) answer(w http.ResponseWriter, body []byte) {
+// respond writes a response of CloudWatch, given as CBOR, in the protocol of the
+// request.
+func (c *call) respond(w http.ResponseWriter, body []byte) {
 	switch codec := c.codec.(type) {
 	case cborCodec:
 		writeCBOR(w, 200, body)
@@ -168,7 +170,7 @@ func (c *call) answer(w http.ResponseWriter, body []byte) {
 func decoded(body []byte) cbor.Value {
 	v, err := cbor.Decode(body)
 	if err != nil {
-		panic(err) // it was made here
+		panic(err) // this package encoded it
 	}
 	return v
 }
@@ -193,8 +195,8 @@ func toJSON(v cbor.Value) any {
 	return v // text and numbers, as Go's own types
 }
 
-// appendElement writes a value as an element: lists by member, and the one map
-// with keys that are data by entry.
+// appendElement writes a value as an XML element. The items of a list are elements
+// member. The map ExtendedStatistics, whose keys are data, has elements entry.
 func appendElement(b *strings.Builder, name string, v cbor.Value) {
 	b.WriteString("<" + name + ">")
 	switch v := v.(type) {
@@ -223,10 +225,10 @@ func appendElement(b *strings.Builder, name string, v cbor.Value) {
 	b.WriteString("</" + name + ">")
 }
 
-// half sends half of a body and closes the connection.
-type half struct{ http.ResponseWriter }
+// truncating sends half of a body and closes the connection.
+type truncating struct{ http.ResponseWriter }
 
-func (h half) Write(body []byte) (int, error) {
-	write(h.ResponseWriter, body[:len(body)/2])
+func (t truncating) Write(body []byte) (int, error) {
+	write(t.ResponseWriter, body[:len(body)/2])
 	panic(http.ErrAbortHandler)
 }

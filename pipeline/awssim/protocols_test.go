@@ -14,8 +14,8 @@ import (
 	"github.com/aws/smithy-go/transport/http/protocol/awsquery"
 )
 
-// speak are clients of the three protocols.
-func speak(cfg aws.Config) map[string]*cloudwatch.Client {
+// clients returns a client for each protocol.
+func clients(cfg aws.Config) map[string]*cloudwatch.Client {
 	return map[string]*cloudwatch.Client{
 		"cbor":  cloudwatch.NewFromConfig(cfg),
 		"json":  cloudwatch.NewFromConfig(cfg, func(o *cloudwatch.Options) { o.Protocol = awsjson.New10(schemas.GraniteServiceVersion20100801) }),
@@ -23,15 +23,15 @@ func speak(cfg aws.Config) map[string]*cloudwatch.Client {
 	}
 }
 
-// said is what a client was answered.
-type said struct {
+// responses are all responses that a client received.
+type responses struct {
 	data       []*cloudwatch.GetMetricDataOutput
 	statistics []*cloudwatch.GetMetricStatisticsOutput
 	list       []*cloudwatch.ListMetricsOutput
 	codes      []string
 }
 
-func askEverything(t *testing.T, c *cloud, name string, client *cloudwatch.Client) (s said) {
+func askEverything(t *testing.T, c *cloud, name string, client *cloudwatch.Client) (s responses) {
 	t.Helper()
 	fail := func(err error) {
 		if err != nil {
@@ -73,24 +73,24 @@ func askEverything(t *testing.T, c *cloud, name string, client *cloudwatch.Clien
 	}
 	fail(c.Inject(Fault{Kind: "truncate", Count: 1}))
 	if _, err := client.GetMetricData(t.Context(), in); err == nil {
-		t.Errorf("%s: half an answer passes for one", name)
+		t.Errorf("%s: half a response is accepted", name)
 	}
 	return s
 }
 
-// TestProtocolsSayTheSame asks everything in each protocol, pages and errors
-// among it: all get what CBOR gets.
-func TestProtocolsSayTheSame(t *testing.T) {
+// TestProtocolsAgree makes the same calls in every protocol, with several pages and
+// with errors. All protocols return the same values.
+func TestProtocolsAgree(t *testing.T) {
 	c := newCloud(t, Config{Instances: 900})
-	all := map[string]said{}
-	for name, client := range speak(c.config(BaseKey())) {
+	all := map[string]responses{}
+	for name, client := range clients(c.config(AccessKey())) {
 		all[name] = askEverything(t, c, name, client)
 	}
 	want := all["cbor"]
 	if len(want.data) < 2 || len(want.list) < 2 || len(want.statistics[1].Datapoints) == 0 || want.codes[0] != "Throttling" {
 		t.Errorf("%d pages of data, %d of metrics, codes %q", len(want.data), len(want.list), want.codes)
 	}
-	// A modelled error goes by its type's code in query: no header tells another.
+	// In the Query protocol the SDK takes the code of a modelled error from its type.
 	if last := len(want.codes) - 1; want.codes[last] == "InternalServiceError" && all["query"].codes[last] == "InternalServiceFault" {
 		all["query"].codes[last] = want.codes[last]
 	}

@@ -1,7 +1,6 @@
 package awssim
 
 import (
-	"fmt"
 	"regexp"
 	"sort"
 	"strings"
@@ -10,16 +9,7 @@ import (
 	"github.com/aws/smithy-go/encoding/cbor"
 )
 
-// Limits of CloudWatch's requests (API reference of GetMetricData,
-// GetMetricStatistics and ListMetrics).
-const (
-	maxQueries       = 500
-	maxDatapoints    = 100_800
-	maxStatistics    = 1_440 // datapoints of one GetMetricStatistics call
-	maxMetricsListed = 500   // per page
-)
-
-// query is one statistic of one metric, asked of GetMetricData.
+// query is a query of GetMetricData: one statistic of one metric.
 type query struct {
 	id, label                                string
 	namespace, metric, dimensions, statistic string
@@ -35,8 +25,8 @@ type dataRequest struct {
 	token         string
 }
 
-// fields reads a decoded CBOR map; what is missing or of another type reads as
-// zero, as AWS's own validation then says.
+// fields reads the values of a decoded CBOR map. A missing value, or one of another
+// type, reads as zero, which validation then refuses.
 type fields cbor.Map
 
 func (f fields) text(name string) string { s, _ := f[name].(cbor.String); return string(s) }
@@ -60,7 +50,7 @@ func (f fields) time(name string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// dimensionSet reads a list of dimensions into canonical form.
+// dimensionSet returns a list of dimensions as "Name=Value,...", sorted.
 func dimensionSet(l cbor.List) string {
 	var pairs []string
 	for _, v := range l {
@@ -135,46 +125,3 @@ func (r *dataRequest) parseQueries(list cbor.List) *apiError {
 var statisticName = regexp.MustCompile(`^(SampleCount|Average|Sum|Minimum|Maximum|IQM|(p|tm|tc|ts|wm)\d{1,2}(\.\d+)?|p100|(TM|TC|TS|WM|PR)\([\d.%]*:[\d.%]*\))$`)
 
 func validStatistic(s string) bool { return statisticName.MatchString(s) }
-
-func checkPeriod(p int64) error {
-	switch p {
-	case 1, 5, 10, 20, 30:
-		return nil
-	}
-	if p < 60 || p%60 != 0 || p > 86400 {
-		return fmt.Errorf("period %d must be 1, 5, 10, 20, 30 or a multiple of 60 up to 86400", p)
-	}
-	return nil
-}
-
-// kept reports whether CloudWatch still has data at a period for a start: if
-// not, it answers with nothing, and no error.
-func kept(start, period int64, now time.Time) bool {
-	const day = 24 * time.Hour
-	switch age := now.Sub(time.Unix(start, 0)); {
-	case age > 455*day:
-		return false
-	case age > 63*day:
-		return period%3600 == 0
-	case age > 15*day:
-		return period%300 == 0
-	case age > 3*time.Hour:
-		return period%60 == 0
-	}
-	return true
-}
-
-// roundStart rounds a start down as CloudWatch does by its age.
-func roundStart(start int64, now time.Time) int64 {
-	const day = 24 * time.Hour
-	step := int64(60)
-	switch age := now.Sub(time.Unix(start, 0)); {
-	case age > 63*day:
-		step = 3600
-	case age > 15*day:
-		step = 300
-	case age < 3*time.Hour:
-		step = 1
-	}
-	return start - start%step
-}

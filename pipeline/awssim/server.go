@@ -15,9 +15,8 @@ import (
 	"time"
 )
 
-// Server is a simulated AWS. It serves every service on one address, as they
-// are told apart by the scope of the request's signature, and its own admin
-// interface below /_sim/.
+// Server is a simulated AWS. It serves all services on one address; the scope of
+// the signature names the service. Its own control interface is below /_sim/.
 type Server struct {
 	cfg      Config
 	sessions *sessions
@@ -31,7 +30,7 @@ type Server struct {
 	random   *rand.Rand
 }
 
-// New returns a simulated AWS; it is an http.Handler.
+// New returns a simulated AWS, which is an http.Handler.
 func New(c Config) *Server {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -47,8 +46,8 @@ func New(c Config) *Server {
 	return s
 }
 
-// Serve serves a simulated AWS on an address until ctx ends. The first line it
-// writes to out is "listening on http://ADDRESS".
+// Serve serves a simulated AWS on an address until ctx ends. It first writes the
+// line "listening on http://ADDRESS" to out.
 func Serve(ctx context.Context, c Config, address string, out io.Writer) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -63,7 +62,7 @@ func Serve(ctx context.Context, c Config, address string, out io.Writer) error {
 	return nil
 }
 
-// call is one request of a service on its way through the server.
+// call is a request and the state of its processing.
 type call struct {
 	*http.Request
 	body      []byte
@@ -71,13 +70,13 @@ type call struct {
 	operation string
 	region    string
 	principal principal
-	form      url.Values // of the query protocols
+	form      url.Values // of the Query protocols
 	codec     codec
 }
 
 const maxBody = 4 << 20
 
-// ServeHTTP answers one request.
+// ServeHTTP serves one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/_sim/") {
 		s.admin(w, r)
@@ -100,7 +99,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// read takes a request apart without judging it.
+// read parses a request. It checks only that the request is signed.
 func (s *Server) read(r *http.Request) (*call, *apiError) {
 	c := &call{Request: r}
 	sig, signed := parseSignature(r.Header.Get("Authorization"))
@@ -118,7 +117,7 @@ func (s *Server) read(r *http.Request) (*call, *apiError) {
 	return c, nil
 }
 
-// serve judges a request as AWS does, lets faults interfere, and answers it.
+// serve authenticates a request, applies faults, and calls the operation.
 func (s *Server) serve(w http.ResponseWriter, c *call) *apiError {
 	if fail := s.authenticate(c); fail != nil {
 		return fail
@@ -126,17 +125,17 @@ func (s *Server) serve(w http.ResponseWriter, c *call) *apiError {
 	s.stats.called(c)
 	s.delay(c)
 	f := s.faults.pick(c, s.chance)
-	if done, fail := s.interfere(w, c, f); done || fail != nil {
+	if fail := s.applyFaults(c, f); fail != nil {
 		return fail
 	}
 	handle := operations[c.service+"."+c.operation]
 	if handle == nil {
-		return &apiError{status: 400, code: "InvalidAction", message: fmt.Sprintf("%s has no operation %q here", c.service, c.operation)}
+		return &apiError{status: 400, code: "InvalidAction", message: fmt.Sprintf("awssim has no operation %s.%s", c.service, c.operation)}
 	}
 	return handle(s, w, c, f)
 }
 
-// operations answers by service and operation.
+// operations are the handlers, by service and operation.
 var operations = map[string]func(*Server, http.ResponseWriter, *call, activeFaults) *apiError{
 	"sts.AssumeRole":                 (*Server).assumeRole,
 	"sts.GetCallerIdentity":          (*Server).callerIdentity,
@@ -151,7 +150,8 @@ var operations = map[string]func(*Server, http.ResponseWriter, *call, activeFaul
 	"organizations.ListOrganizationalUnitsForParent": (*Server).listUnits,
 }
 
-// authenticate finds whose key signed the request, and whether it may.
+// authenticate finds the principal whose key signed a request. It checks the
+// signature and that the key has not expired.
 func (s *Server) authenticate(c *call) *apiError {
 	sig, _ := parseSignature(c.Header.Get("Authorization"))
 	p, known := s.sessions.find(sig.key)
@@ -166,12 +166,12 @@ func (s *Server) authenticate(c *call) *apiError {
 			message: "The request signature we calculated does not match the signature you provided."}
 	}
 	c.principal = p
-	if p.base && s.faults.baseExpired(p.key.ID) {
+	if p.longLived && s.faults.keyExpired(p.key.ID) {
 		s.stats.expired(true)
 		return errExpired(c.service)
 	}
-	if p.refused || !p.expires.IsZero() && !s.cfg.Now().Before(p.expires) {
-		s.stats.expired(p.refused)
+	if p.revoked || !p.expires.IsZero() && !s.cfg.Now().Before(p.expires) {
+		s.stats.expired(p.revoked)
 		return errExpired(c.service)
 	}
 	return nil
@@ -193,7 +193,7 @@ func (s *Server) delay(c *call) {
 	wait(c, d)
 }
 
-// wait holds an answer back for d, or until the caller has left.
+// wait waits for d, or until the caller has disconnected.
 func wait(c *call, d time.Duration) {
 	if d <= 0 {
 		return

@@ -1,125 +1,18 @@
 package awssim
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/smithy-go"
 )
-
-// plainBody hides the request body's WriterTo (aws-sdk-go-v2#1825).
-type plainBody struct{ client *http.Client }
-
-func (p plainBody) Do(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		r.Body = struct{ io.ReadCloser }{r.Body}
-	}
-	return p.client.Do(r)
-}
-
-// cloud is a served simulated AWS with a clock that tests move.
-type cloud struct {
-	*Server
-	url string
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newCloud(t *testing.T, c Config) *cloud {
-	t.Helper()
-	cl := &cloud{now: time.Now()}
-	c.Now = func() time.Time { cl.mu.Lock(); defer cl.mu.Unlock(); return cl.now }
-	if c.Accounts == nil {
-		c.Accounts = []string{"111122223333", "444455556666"}
-	}
-	c.Regions, c.RoleName = []string{"us-east-1"}, "reader"
-	cl.Server = New(c)
-	server := httptest.NewServer(cl.Server)
-	t.Cleanup(server.Close)
-	cl.url = server.URL
-	return cl
-}
-
-func (c *cloud) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-func (c *cloud) config(k Key) aws.Config {
-	return aws.Config{
-		Region: "us-east-1", BaseEndpoint: &c.url, HTTPClient: plainBody{http.DefaultClient},
-		Credentials: credentials.NewStaticCredentialsProvider(k.ID, k.Secret, k.Token),
-		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
-	}
-}
-
-func (c *cloud) assume(t *testing.T, external string) (Key, error) {
-	t.Helper()
-	in := &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::444455556666:role/reader"), RoleSessionName: aws.String("test")}
-	if external != "" {
-		in.ExternalId = &external
-	}
-	out, err := sts.NewFromConfig(c.config(BaseKey())).AssumeRole(t.Context(), in)
-	if err != nil {
-		return Key{}, err
-	}
-	return Key{*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken}, nil
-}
-
-func codeOf(err error) string {
-	var e smithy.APIError
-	if errors.As(err, &e) {
-		return e.ErrorCode()
-	}
-	return fmt.Sprint(err)
-}
-
-func data(t *testing.T, cfg aws.Config, in *cloudwatch.GetMetricDataInput) (*cloudwatch.GetMetricDataOutput, error) {
-	t.Helper()
-	return cloudwatch.NewFromConfig(cfg).GetMetricData(t.Context(), in)
-}
-
-// ask asks one statistic of instances for the last complete hours.
-func ask(ids []string, hours int) *cloudwatch.GetMetricDataInput {
-	end := time.Now().Truncate(time.Hour)
-	in := &cloudwatch.GetMetricDataInput{
-		StartTime: aws.Time(end.Add(-time.Duration(hours) * time.Hour)), EndTime: &end, ScanBy: cwtypes.ScanByTimestampAscending,
-	}
-	for i, id := range ids {
-		in.MetricDataQueries = append(in.MetricDataQueries, cwtypes.MetricDataQuery{
-			Id: aws.String(fmt.Sprintf("q%d", i)),
-			MetricStat: &cwtypes.MetricStat{
-				Metric: &cwtypes.Metric{Namespace: aws.String("AWS/EC2"), MetricName: aws.String("CPUUtilization"),
-					Dimensions: []cwtypes.Dimension{{Name: aws.String("InstanceId"), Value: aws.String(id)}}},
-				Period: aws.Int32(300), Stat: aws.String("Average"),
-			},
-		})
-	}
-	return in
-}
-
-func (c *cloud) ids(n int) []string {
-	ids := make([]string, n)
-	for i := range ids {
-		ids[i] = c.cfg.Instance(c.cfg.Accounts[0], "us-east-1", i).ID
-	}
-	return ids
-}
 
 func TestSignaturesAndSessions(t *testing.T) {
 	c := newCloud(t, Config{Instances: 5, ExternalID: "x1", SessionLife: 2 * time.Second})
@@ -140,7 +33,7 @@ func TestSignaturesAndSessions(t *testing.T) {
 		t.Errorf("wrong secret: %v", err)
 	}
 	stolen := key
-	stolen.Token = BaseKey().Token
+	stolen.Token = AccessKey().Token
 	if _, err := data(t, c.config(stolen), ask(c.ids(1), 1)); codeOf(err) != "InvalidClientTokenId" {
 		t.Errorf("wrong token: %v", err)
 	}
@@ -161,7 +54,7 @@ func TestSignaturesAndSessions(t *testing.T) {
 
 func TestInstancesPageAndFilter(t *testing.T) {
 	c := newCloud(t, Config{Instances: 2345})
-	client := ec2.NewFromConfig(c.config(BaseKey()))
+	client := ec2.NewFromConfig(c.config(AccessKey()))
 	seen := map[string]bool{}
 	pages := ec2.NewDescribeInstancesPaginator(client, &ec2.DescribeInstancesInput{MaxResults: aws.Int32(1000)})
 	for pages.HasMorePages() {
@@ -193,14 +86,15 @@ func TestInstancesPageAndFilter(t *testing.T) {
 	}
 }
 
-// Pages merged by id are the datapoints of the pure function.
+// TestDataPagesMergeToTheTruth merges the pages of a response by id and compares
+// them with Datapoint.
 func TestDataPagesMergeToTheTruth(t *testing.T) {
 	c := newCloud(t, Config{Instances: 40})
 	in := ask(c.ids(40), 24)
 	in.MaxDatapoints = aws.Int32(1000)
 	got := map[string]map[int64]float64{}
 	for pages := 0; ; pages++ {
-		out, err := data(t, c.config(BaseKey()), in)
+		out, err := data(t, c.config(AccessKey()), in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +135,7 @@ func TestDataPagesMergeToTheTruth(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	c := newCloud(t, Config{Instances: 600})
-	cfg := c.config(BaseKey())
+	cfg := c.config(AccessKey())
 	for name, change := range map[string]func(*cloudwatch.GetMetricDataInput){
 		"501 queries":   func(in *cloudwatch.GetMetricDataInput) { *in = *ask(c.ids(501), 1) },
 		"duplicate ids": func(in *cloudwatch.GetMetricDataInput) { in.MetricDataQueries[1].Id = in.MetricDataQueries[0].Id },
@@ -289,11 +183,11 @@ func TestFaultsAsTheSDKSeesThem(t *testing.T) {
 		if err := c.Inject(fault); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := data(t, c.config(BaseKey()), ask(c.ids(3), 24)); !strings.Contains(codeOf(err), want) {
+		if _, err := data(t, c.config(AccessKey()), ask(c.ids(3), 24)); !strings.Contains(codeOf(err), want) {
 			t.Errorf("%s: %v, want %s", fault.Kind, err, want)
 		}
 		c.Clear("")
-		if _, err := data(t, c.config(BaseKey()), ask(c.ids(3), 1)); err != nil {
+		if _, err := data(t, c.config(AccessKey()), ask(c.ids(3), 1)); err != nil {
 			t.Errorf("after %s: %v", fault.Kind, err)
 		}
 	}
@@ -301,7 +195,7 @@ func TestFaultsAsTheSDKSeesThem(t *testing.T) {
 		if err := c.Inject(Fault{Kind: kind, Count: 1}); err != nil {
 			t.Fatal(err)
 		}
-		out, err := data(t, c.config(BaseKey()), ask(c.ids(1), 1))
+		out, err := data(t, c.config(AccessKey()), ask(c.ids(1), 1))
 		if err != nil || out.MetricDataResults[0].StatusCode != want {
 			t.Errorf("%s: %+v, %v", kind, out, err)
 		}
@@ -313,7 +207,7 @@ func TestFaultsAsTheSDKSeesThem(t *testing.T) {
 
 func TestQuotas(t *testing.T) {
 	c := newCloud(t, Config{Instances: 350, DatapointsPerSecond: 100_800, RequestsPerSecond: 2})
-	cfg := c.config(BaseKey())
+	cfg := c.config(AccessKey())
 	if _, err := data(t, cfg, ask(c.ids(350), 24)); err != nil {
 		t.Fatal(err)
 	}
@@ -326,20 +220,21 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
-func TestFates(t *testing.T) {
-	counts := map[Fate]int{}
+func TestCoverage(t *testing.T) {
+	counts := map[Coverage]int{}
 	c := Config{}
 	for i := range 100_000 {
-		counts[FateOf(c.Instance("111122223333", "us-east-1", i).ID)]++
+		counts[CoverageOf(c.Instance("111122223333", "us-east-1", i).ID)]++
 	}
-	for fate, want := range map[Fate]int{Silent: 1500, Stopped: 2000, Gaps: 2000} {
+	for fate, want := range map[Coverage]int{Silent: 1500, Stopped: 2000, Gaps: 2000} {
 		if n := counts[fate]; n < want*8/10 || n > want*12/10 {
 			t.Errorf("fate %d: %d of 100,000, want about %d", fate, n, want)
 		}
 	}
 }
 
-// The server must not be the bottleneck of what is measured against it.
+// BenchmarkEncode350x288 shows that the server is not the bottleneck of the benchmarks
+// that use it.
 func BenchmarkEncode350x288(b *testing.B) {
 	s := New(Config{Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 350})
 	end := time.Now().Unix() / 3600 * 3600
@@ -348,7 +243,7 @@ func BenchmarkEncode350x288(b *testing.B) {
 		r.queries = append(r.queries, query{id: fmt.Sprint("q", i), namespace: "AWS/EC2", metric: "CPUUtilization",
 			dimensions: "InstanceId=" + s.cfg.Instance("111122223333", "us-east-1", i).ID, statistic: "Average", period: 300})
 	}
-	p := page{server: s, call: &call{principal: principal{account: "111122223333"}, region: "us-east-1"}, request: r, buffer: new(answerBuffer)}
+	p := page{server: s, call: &call{principal: principal{account: "111122223333"}, region: "us-east-1"}, request: r, buffer: new(dataBuffer)}
 	points := 0
 	for b.Loop() {
 		p.encode(0, 0)

@@ -8,34 +8,32 @@ import (
 	"time"
 )
 
-// Key is a set of credentials as a caller holds them.
+// Key is a set of AWS credentials. A long-lived key has no token.
 type Key struct {
 	ID, Secret, Token string
 }
 
-// BaseKey is the long-lived key of the first account that every simulated AWS
-// accepts.
-func BaseKey() Key {
+// AccessKey returns a long-lived key of the first account.
+func AccessKey() Key {
 	return Key{ID: "AKIASIMULATEDBASEKEY", Secret: "simulated/base/secret/that/opens/nothing"}
 }
 
-// BaseKeys is the number of long-lived keys that a simulated AWS knows beside
-// BaseKey.
-const BaseKeys = 10
+// NumberedKeys is the number of long-lived keys in addition to AccessKey.
+const NumberedKeys = 10
 
-// NumberedKey is the n-th long-lived key, from 1; it belongs to the n-th
-// account, counted round.
+// NumberedKey returns long-lived key number n, from 1. The keys are distributed over
+// the accounts in turn.
 func NumberedKey(n int) Key {
 	return Key{ID: fmt.Sprintf("AKIASIMULATEDBASE%03d", n), Secret: fmt.Sprintf("simulated/base/secret/number/%03d/of/nothing", n)}
 }
 
-// Environment returns what makes the AWS SDK call a simulated AWS with the
-// base key, as NAME=value.
+// Environment returns the variables, as NAME=value, with which the AWS SDK calls a
+// simulated AWS at url with AccessKey.
 func Environment(c Config, url string) []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + url,
-		"AWS_ACCESS_KEY_ID=" + BaseKey().ID,
-		"AWS_SECRET_ACCESS_KEY=" + BaseKey().Secret,
+		"AWS_ACCESS_KEY_ID=" + AccessKey().ID,
+		"AWS_SECRET_ACCESS_KEY=" + AccessKey().Secret,
 		"AWS_SESSION_TOKEN=",
 		"AWS_PROFILE=",
 		"AWS_REGION=" + c.Regions[0],
@@ -45,18 +43,18 @@ func Environment(c Config, url string) []string {
 	}
 }
 
-// principal is whose key signed a request.
+// principal is the user or the role session that a key belongs to.
 type principal struct {
-	key     Key
-	account string
-	arn     string
-	base    bool
-	expires time.Time // zero: never
-	refused bool      // before its time
+	key       Key
+	account   string
+	arn       string
+	longLived bool      // a user's key, not a session's
+	expires   time.Time // zero: never
+	revoked   bool      // by a fault, before it expired
 }
 
-// sessions is the table of all keys. Keys of sessions are derived from a
-// counter, so that nothing but the principal is kept for one.
+// sessions is the table of all keys. It derives the keys of sessions from a counter,
+// so that the same seed gives the same keys.
 type sessions struct {
 	mu     sync.Mutex
 	secret []byte
@@ -66,18 +64,18 @@ type sessions struct {
 
 func newSessions(c Config) *sessions {
 	s := &sessions{secret: fmt.Appendf(nil, "seed %d", c.Seed), known: map[string]*principal{}}
-	s.user(BaseKey(), c.Accounts[0])
-	for n := 1; n <= BaseKeys; n++ {
+	s.user(AccessKey(), c.Accounts[0])
+	for n := 1; n <= NumberedKeys; n++ {
 		s.user(NumberedKey(n), c.Accounts[(n-1)%len(c.Accounts)])
 	}
 	return s
 }
 
 func (s *sessions) user(key Key, account string) {
-	s.known[key.ID] = &principal{key: key, account: account, base: true, arn: "arn:aws:iam::" + account + ":user/harvester"}
+	s.known[key.ID] = &principal{key: key, account: account, longLived: true, arn: "arn:aws:iam::" + account + ":user/harvester"}
 }
 
-// issue makes a session of a role.
+// issue starts a session of a role.
 func (s *sessions) issue(account, role, name string, expires time.Time) *principal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,8 +94,8 @@ func (s *sessions) issue(account, role, name string, expires time.Time) *princip
 	return p
 }
 
-// Secrets returns the secrets and tokens of all keys, for tests that search for
-// them where they must not be.
+// Secrets returns the secrets and tokens of all keys, for tests that search logs and
+// files for them.
 func (s *Server) Secrets() (all []string) {
 	s.sessions.mu.Lock()
 	defer s.sessions.mu.Unlock()
@@ -120,13 +118,13 @@ func (s *sessions) find(id string) (principal, bool) {
 	return *p, true
 }
 
-// refuse makes keys count as expired from now on.
-func (s *sessions) refuse(which func(*principal) bool) {
+// revoke makes keys count as expired from now on.
+func (s *sessions) revoke(which func(*principal) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.known {
 		if which(p) {
-			p.refused = true
+			p.revoked = true
 		}
 	}
 }

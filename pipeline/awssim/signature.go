@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// signature is an AWS Signature Version 4 in the Authorization header.
+// signature is a Signature Version 4 from an Authorization header (IAM User Guide,
+// "AWS Signature Version 4 for API requests").
 type signature struct {
 	key                   string
 	date, region, service string // the credential scope
@@ -47,7 +48,7 @@ func parseSignature(header string) (s signature, ok bool) {
 
 const amzDate = "20060102T150405Z"
 
-// signed reports whether the request carries the right signature for a secret.
+// signed reports whether the signature is correct for a secret.
 func (s signature) signed(r *http.Request, body []byte, secret string) bool {
 	date := r.Header.Get("X-Amz-Date")
 	scope := strings.Join([]string{s.date, s.region, s.service, "aws4_request"}, "/")
@@ -60,12 +61,14 @@ func (s signature) signed(r *http.Request, body []byte, secret string) bool {
 		hmac.Equal([]byte(hex.EncodeToString(hmacSum(key, toSign))), []byte(s.sum))
 }
 
-// skewed reports whether the request was signed too far from now.
+// skewed reports whether the request was signed more than five minutes before or
+// after now.
 func (s signature) skewed(r *http.Request, now time.Time) bool {
 	at, err := time.Parse(amzDate, r.Header.Get("X-Amz-Date"))
 	return err != nil || now.Sub(at).Abs() > 5*time.Minute
 }
 
+// canonical returns the canonical request.
 func (s signature) canonical(r *http.Request, body []byte) string {
 	var c strings.Builder
 	path := r.URL.EscapedPath()

@@ -5,31 +5,31 @@ import (
 	"sync"
 )
 
-// Stats is what a simulated AWS has counted.
+// Stats are the counters of a simulated AWS.
 type Stats struct {
 	Calls   map[string]int   `json:"calls"`   // by service.operation
-	Targets map[string]int   `json:"targets"` // GetMetricData calls by account/region
-	Points  map[string]int64 `json:"points"`  // estimated datapoints answered, by account/region
-	Codes   map[string]int   `json:"codes"`   // error answers by code
-	Roles   map[string]int   `json:"roles"`   // AssumeRole calls by role ARN
+	Targets map[string]int   `json:"targets"` // GetMetricData calls, by account/region
+	Points  map[string]int64 `json:"points"`  // estimated datapoints of successful calls, by account/region
+	Codes   map[string]int   `json:"codes"`   // error responses, by code
+	Roles   map[string]int   `json:"roles"`   // AssumeRole calls, by role ARN
 
-	Protocols map[string]int `json:"protocols"` // CloudWatch's calls by cbor, json and query
+	Protocols map[string]int `json:"protocols"` // calls of CloudWatch, by cbor, json and query
 
-	Answered       int   `json:"answered"`        // GetMetricData calls answered with data
-	Datapoints     int64 `json:"datapoints"`      // returned
-	Estimated      int64 `json:"estimated"`       // as the quota counts them, of answered calls
-	BilledMetrics  int64 `json:"billed_metrics"`  // five statistics of a metric count once
-	BilledWorst    int64 `json:"billed_worst"`    // every statistic counts
-	Throttled      int   `json:"throttled"`       // answers
-	ExpiredEarly   int   `json:"expired_early"`   // ExpiredToken answers that a fault caused
-	ExpiredInTime  int   `json:"expired_in_time"` // those for sessions whose time was over
-	Sessions       int   `json:"sessions"`        // issued
-	Repeated       int   `json:"repeated"`        // queries answered that were answered before
-	MostInFlight   int64 `json:"most_in_flight"`
-	PagesContinued int   `json:"pages_continued"` // GetMetricData calls with a NextToken
+	Answered       int   `json:"answered"`        // successful GetMetricData calls
+	Datapoints     int64 `json:"datapoints"`      // returned by these calls
+	Estimated      int64 `json:"estimated"`       // of these calls, as the quota counts them
+	BilledMetrics  int64 `json:"billed_metrics"`  // if five statistics of a metric are billed once
+	BilledWorst    int64 `json:"billed_worst"`    // if every statistic is billed
+	Throttled      int   `json:"throttled"`       // throttled calls
+	ExpiredEarly   int   `json:"expired_early"`   // calls refused as expired because of a fault
+	ExpiredInTime  int   `json:"expired_in_time"` // calls refused because the session had expired
+	Sessions       int   `json:"sessions"`        // sessions issued
+	Repeated       int   `json:"repeated"`        // successful queries that had succeeded before
+	MostInFlight   int64 `json:"most_in_flight"`  // largest number of concurrent requests
+	PagesContinued int   `json:"pages_continued"` // successful GetMetricData calls with a NextToken
 }
 
-// Total is the number of calls of all services.
+// Total returns the number of calls of all services.
 func (s Stats) Total() (n int) {
 	for _, calls := range s.Calls {
 		n += calls
@@ -78,7 +78,7 @@ func (s *statistics) failed(c *call, e *apiError) {
 	})
 }
 
-func (s *statistics) code(_ *call, code string) { s.count(func(s *Stats) { s.Codes[code]++ }) }
+func (s *statistics) code(code string) { s.count(func(s *Stats) { s.Codes[code]++ }) }
 
 func (s *statistics) expired(early bool) {
 	s.count(func(s *Stats) {
@@ -92,7 +92,7 @@ func (s *statistics) expired(early bool) {
 
 func (s *statistics) assumed(arn string) { s.count(func(s *Stats) { s.Roles[arn]++ }) }
 
-// Stats returns a copy of what was counted.
+// Stats returns a copy of the counters.
 func (s *Server) Stats() Stats {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()
@@ -106,12 +106,12 @@ func (s *Server) Stats() Stats {
 	return c
 }
 
-// repeats remembers which queries were answered, if asked to.
+// repeats records successful queries, if enabled.
 type repeats struct {
 	on     bool
 	mu     sync.Mutex
-	seen   map[uint64]struct{} // hash of series, statistic and window
-	served map[string]struct{} // account/region/dimensions answered since the mark
+	seen   map[uint64]struct{} // hashes of series, statistic and window
+	served map[string]struct{} // account/region/dimensions since the last mark
 }
 
 func (r *repeats) reset() {
@@ -126,7 +126,7 @@ func (r *repeats) mark() {
 	r.served = map[string]struct{}{}
 }
 
-// add notes answered queries and returns how many had been answered before.
+// add records successful queries and returns how many of them it knew.
 func (r *repeats) add(target string, queries []query, start, end int64) (repeated int) {
 	if !r.on {
 		return 0

@@ -33,27 +33,27 @@ func (s *Server) assumeRole(w http.ResponseWriter, c *call, _ activeFaults) *api
 	}
 	expires := s.cfg.Now().Add(life)
 	p := s.sessions.issue(account, role, c.form.Get("RoleSessionName"), expires)
-	s.answerSTS(w, "AssumeRole", fmt.Sprintf(`<AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>AROASIM:%s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>`,
+	s.writeSTS(w, "AssumeRole", fmt.Sprintf(`<AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>AROASIM:%s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>`,
 		p.arn, escape(c.form.Get("RoleSessionName")), p.key.ID, p.key.Secret, p.key.Token,
 		expires.UTC().Format(time.RFC3339Nano)))
 	return nil
 }
 
-// sessionLife checks the duration asked for in STS's order: schema, role
-// maximum, chaining limit.
+// sessionLife returns the duration of a session. It checks the request in STS's
+// order: the valid range, the role's maximum, the limit for chained roles.
 func (s *Server) sessionLife(c *call) (time.Duration, *apiError) {
 	life := time.Hour
-	if asked := c.form.Get("DurationSeconds"); asked != "" {
-		n, err := strconv.Atoi(asked)
+	if requested := c.form.Get("DurationSeconds"); requested != "" {
+		n, err := strconv.Atoi(requested)
 		if err != nil || n < 900 || n > 43200 {
-			return 0, errInvalid("Value '%s' at 'durationSeconds' failed to satisfy constraint", asked)
+			return 0, errInvalid("Value '%s' at 'durationSeconds' failed to satisfy constraint", requested)
 		}
 		life = time.Duration(n) * time.Second
 	}
 	switch {
 	case life > s.cfg.MaxSession:
 		return 0, errInvalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
-	case !c.principal.base && life > time.Hour:
+	case !c.principal.longLived && life > time.Hour:
 		return 0, errInvalid("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
 	case s.cfg.SessionLife > 0:
 		return s.cfg.SessionLife, nil
@@ -61,6 +61,7 @@ func (s *Server) sessionLife(c *call) (time.Duration, *apiError) {
 	return life, nil
 }
 
+// parseRole returns the account and name of a role ARN.
 func parseRole(arn string) (account, role string, ok bool) {
 	fields := strings.Split(arn, ":")
 	if len(fields) != 6 || fields[2] != "iam" {
@@ -71,12 +72,12 @@ func parseRole(arn string) (account, role string, ok bool) {
 }
 
 func (s *Server) callerIdentity(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
-	s.answerSTS(w, "GetCallerIdentity", fmt.Sprintf(`<Arn>%s</Arn><UserId>AIDASIM</UserId><Account>%s</Account>`,
+	s.writeSTS(w, "GetCallerIdentity", fmt.Sprintf(`<Arn>%s</Arn><UserId>AIDASIM</UserId><Account>%s</Account>`,
 		c.principal.arn, c.principal.account))
 	return nil
 }
 
-func (s *Server) answerSTS(w http.ResponseWriter, operation, result string) {
+func (s *Server) writeSTS(w http.ResponseWriter, operation, result string) {
 	writeXML(w, 200, fmt.Sprintf(`<%sResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><%sResult>%s</%sResult><ResponseMetadata><RequestId>sim</RequestId></ResponseMetadata></%sResponse>`,
 		operation, operation, result, operation, operation))
 }

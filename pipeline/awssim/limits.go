@@ -1,0 +1,62 @@
+package awssim
+
+import (
+	"fmt"
+	"time"
+)
+
+// Limits of one request (Amazon CloudWatch API Reference: GetMetricData,
+// GetMetricStatistics, ListMetrics).
+const (
+	maxQueries       = 500     // queries of GetMetricData
+	maxDatapoints    = 100_800 // datapoints of a GetMetricData response
+	maxStatistics    = 1_440   // datapoints of a GetMetricStatistics response
+	maxMetricsListed = 500     // metrics of a ListMetrics page
+)
+
+const day = 24 * time.Hour
+
+// checkPeriod returns an error if CloudWatch has no such period (Amazon CloudWatch
+// API Reference, MetricStat). Older versions of the reference give the maximum.
+func checkPeriod(p int64) error {
+	switch p {
+	case 1, 5, 10, 20, 30:
+		return nil
+	}
+	if p < 60 || p%60 != 0 || p > 86400 {
+		return fmt.Errorf("period %d must be 1, 5, 10, 20, 30 or a multiple of 60 up to 86400", p)
+	}
+	return nil
+}
+
+// kept reports whether CloudWatch still keeps data at a period for a StartTime. If
+// it does not, a request succeeds without data (Amazon CloudWatch API Reference,
+// GetMetricData; CloudWatch User Guide, "Metrics retention").
+func kept(start, period int64, now time.Time) bool {
+	switch age := now.Sub(time.Unix(start, 0)); {
+	case age > 455*day:
+		return false
+	case age > 63*day:
+		return period%3600 == 0
+	case age > 15*day:
+		return period%300 == 0
+	case age > 3*time.Hour:
+		return period%60 == 0
+	}
+	return true
+}
+
+// roundStart rounds a StartTime down by its age, as CloudWatch does (Amazon
+// CloudWatch API Reference, GetMetricData).
+func roundStart(start int64, now time.Time) int64 {
+	step := int64(60)
+	switch age := now.Sub(time.Unix(start, 0)); {
+	case age > 63*day:
+		step = 3600
+	case age > 15*day:
+		step = 300
+	case age < 3*time.Hour:
+		step = 1
+	}
+	return start - start%step
+}
