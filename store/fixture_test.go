@@ -27,7 +27,9 @@ type fixture struct {
 	plan record.Plan
 	job  *Job // of the attempt at hand
 	// fault is planted in every directory that the fixture opens.
-	fault func(step durable.Step, after bool) error
+	fault  func(step durable.Step, after bool) error
+	remote record.Remote // of an output that is no directory
+	files  durable.Files // of the test itself
 
 	instances []record.Instance
 	results   []Result
@@ -120,7 +122,7 @@ func (f *fixture) moveTo(path string) { f.path, f.plan.Out = path, filepath.Join
 
 // open opens the directory with the fixture's fault planted.
 func (f *fixture) open() (*Dir, error) {
-	d, err := Open(f.path, Config{})
+	d, err := Open(f.path, Config{Remote: f.remote})
 	if err == nil {
 		d.disk.Files.Fault = f.fault
 	}
