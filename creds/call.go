@@ -15,7 +15,7 @@ import (
 // fails and its target pauses.
 const maxRepeats = 3
 
-// repeater repeats the calls of one chain's clients whose session was refused.
+// repeater repeats calls of one chain's clients after AWS refused their session.
 type repeater struct {
 	chain  *chain
 	probes *probes
@@ -64,8 +64,8 @@ func (r *repeater) repeat(ctx context.Context, in middleware.InitializeInput, ne
 	}
 }
 
-// judge returns what the error of a call means for the key that signed it. If
-// that is unknown, it returns an Error that makes the target wait.
+// judge returns the state of the key that signed a failed call. If the state is
+// unknown, judge also returns an Error that makes the target wait.
 func (r *repeater) judge(ctx context.Context, err error, key string) (keyState, error) {
 	switch {
 	case isWrongTime(err): // although it was signed again: a clock jumps, or is far off

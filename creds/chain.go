@@ -136,5 +136,5 @@ func (c *chain) held(ctx context.Context, key string) (aws.Credentials, provider
 // Format prints the source and nothing else, whatever the verb.
 func (c *chain) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "credentials of %s", c.first()) }
 
-// LogValue returns what Format prints.
+// LogValue returns the text of Format.
 func (c *chain) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }

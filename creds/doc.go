@@ -1,7 +1,7 @@
 // Package creds provides AWS credentials that do not end a run: a Manager,
 // shared by all workers, refreshes each session ahead of its expiry, replaces a
-// session that a service refuses and repeats the call, and reports what a person
-// must do when no source works.
+// session that a service refuses and repeats the call, and reports how a
+// person can help when no source works.
 //
 // # Layers
 //
@@ -10,6 +10,7 @@
 // another role. Each file uses only files above it in this list:
 //
 //	source, stats         names of sources, counts
+//	environment           conflicts between variables of the environment
 //	error, classify       errors, and the only reading of AWS's codes and messages
 //	load, remedy          loading by the SDK; how a person brings a principal back
 //	principal, own        the keys of a principal, reloaded when its files change

@@ -11,11 +11,11 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// class says what has to happen before a source works again.
+// class is the kind of change that makes a source work again.
 type class int
 
 const (
-	outage        class = iota // nothing: try again later
+	outage        class = iota // none: try again later
 	refused                    // the account or the configuration must change
 	person                     // a person must log in or replace keys; the run can wait for it
 	configuration              // a person must correct the keys or the clock; waiting is pointless
@@ -140,7 +140,7 @@ func oneLine(err error) string {
 
 func cut(text string) string {
 	if runes := []rune(text); len(runes) > maxText {
-		return string(runes[:maxText]) + "..."
+		return string(runes[:maxText]) + "…"
 	}
 	return text
 }

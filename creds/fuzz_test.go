@@ -36,7 +36,7 @@ type brokenReader struct{ err error }
 
 func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }
 
-// roleAt returns the role of testSource whose STS is the service, and the
+// roleAt returns the role of testSource with the service as its STS, and the
 // configuration that signs for it.
 func roleAt(service aws.HTTPClient) (*role, aws.Config) {
 	cfg := aws.Config{

@@ -61,8 +61,8 @@ func (m *Manager) Close() { m.background.close() }
 // Config returns the configuration for clients in a region; an empty region is
 // that of the profile or the environment. Its credentials are those of the first
 // source, or of the first working fallback while that has none. Its clients
-// repeat calls whose session was refused, and otherwise make one attempt. Config
-// needs at least one source and calls no service.
+// repeat a call after AWS refused its session, and otherwise make one attempt.
+// Config needs at least one source and calls no service.
 func (m *Manager) Config(ctx context.Context, region string, sources ...Source) (aws.Config, error) {
 	p, err := m.principal(ctx, sources[0])
 	if err != nil {
@@ -94,7 +94,7 @@ func (m *Manager) principal(ctx context.Context, src Source) (*principal, error)
 	return p, p.open(ctx)
 }
 
-// chain returns the one chain of a list of sources, without the fallbacks whose
+// chain returns the one chain of a list of sources. It leaves out a fallback if its
 // principal cannot be loaded.
 func (m *Manager) chain(ctx context.Context, sources []Source) (*chain, error) {
 	c := &chain{counters: m.counters, log: m.cfg.Log}

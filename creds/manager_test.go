@@ -64,10 +64,10 @@ func (s *fakeSTS) Do(r *http.Request) (*http.Response, error) {
 	}
 	if s.refuse != nil {
 		if status, body := s.refuse(key); status != 0 {
-			return answer(r, status, body), nil
+			return respond(r, status, body), nil
 		}
 	}
-	return answer(r, 200, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::111122223333:assumed-role/r/s</Arn><Account>111122223333</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`), nil
+	return respond(r, 200, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::111122223333:assumed-role/r/s</Arn><Account>111122223333</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`), nil
 }
 
 func (s *fakeSTS) assumeRole(r *http.Request, form url.Values) (*http.Response, error) {
@@ -78,7 +78,7 @@ func (s *fakeSTS) assumeRole(r *http.Request, form url.Values) (*http.Response, 
 	refused := s.denied[form.Get("RoleArn")]
 	s.mu.Unlock()
 	if refused {
-		return answer(r, 403, errorBody("AccessDenied", "not authorized to perform sts:AssumeRole")), nil
+		return respond(r, 403, errorBody("AccessDenied", "not authorized to perform sts:AssumeRole")), nil
 	}
 	if assume != nil {
 		var f fault
@@ -87,14 +87,14 @@ func (s *fakeSTS) assumeRole(r *http.Request, form url.Values) (*http.Response, 
 				<-r.Context().Done()
 				return nil, r.Context().Err()
 			}
-			return answer(r, f.status, errorBody(f.code, f.message)), nil
+			return respond(r, f.status, errorBody(f.code, f.message)), nil
 		}
 	}
 	account := s.account
 	if account == "" {
 		account = strings.Split(form.Get("RoleArn"), ":")[4]
 	}
-	return answer(r, 200, fmt.Sprintf(`<AssumeRoleResponse><AssumeRoleResult><AssumedRoleUser><Arn>arn:aws:sts::%s:assumed-role/r/s</Arn><AssumedRoleId>A:s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>ASIA%012d</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
+	return respond(r, 200, fmt.Sprintf(`<AssumeRoleResponse><AssumeRoleResult><AssumedRoleUser><Arn>arn:aws:sts::%s:assumed-role/r/s</Arn><AssumedRoleId>A:s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>ASIA%012d</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
 		account, n, secretCanary, tokenCanary, time.Now().Add(s.life).UTC().Format(time.RFC3339Nano))), nil
 }
 
@@ -102,7 +102,7 @@ func errorBody(code, message string) string {
 	return fmt.Sprintf(`<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>`, code, message)
 }
 
-func answer(r *http.Request, status int, body string) *http.Response {
+func respond(r *http.Request, status int, body string) *http.Response {
 	return &http.Response{
 		StatusCode: status, Request: r, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
 		Header: http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}, "Content-Type": {"text/xml"}},
@@ -175,7 +175,7 @@ func TestSDKLogsThroughUs(t *testing.T) {
 	m := NewManager(Config{
 		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		HTTPClient: smithyhttp.ClientDoFunc(func(r *http.Request) (*http.Response, error) {
-			a := answer(r, 200, "<GetCallerIdentityResponse><GetCallerIdentityResult></GetCallerIdentityResult></GetCallerIdentityResponse> ")
+			a := respond(r, 200, "<GetCallerIdentityResponse><GetCallerIdentityResult></GetCallerIdentityResult></GetCallerIdentityResponse> ")
 			a.Body = brokenBody{a.Body}
 			return a, nil
 		}),
@@ -429,8 +429,8 @@ func TestDisabledRegionKeepsTheSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, answer := range []func(string) (int, string){nil, func(string) (int, string) { return 403, errorBody("AccessDenied", "not authorized") }} {
-			s.refuse = answer
+		for _, refusal := range []func(string) (int, string){nil, func(string) (int, string) { return 403, errorBody("AccessDenied", "not authorized") }} {
+			s.refuse = refusal
 			if v, err := m.probes.check(t.Context(), p.(*chain), keys.AccessKeyID); v != keyValid || err != nil {
 				t.Errorf("state of a key that STS accepts: %d, %v", v, err)
 			}

@@ -61,5 +61,5 @@ func (o *ownKeys) identify(ctx context.Context, keys aws.Credentials) error {
 // Format prints the source and nothing else, whatever the verb.
 func (o *ownKeys) Format(f fmt.State, _ rune) { fmt.Fprint(f, o.src.String()) }
 
-// LogValue returns what Format prints.
+// LogValue returns the text of Format.
 func (o *ownKeys) LogValue() slog.Value { return slog.StringValue(o.src.String()) }

@@ -181,7 +181,7 @@ func (p *principal) remedy() remedy {
 	return remedyFor(p.source, providers)
 }
 
-// identify asks STS whose keys these are.
+// identify asks STS for the account and the ARN of keys.
 func (p *principal) identify(ctx context.Context, keys aws.Credentials) (*sts.GetCallerIdentityOutput, error) {
 	return callerIdentity(ctx, withKeys(p.config(), keys))
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// keyState is what STS says about a key that a service refused.
+// keyState is the answer of STS about a key that a service refused.
 type keyState int
 
 const (

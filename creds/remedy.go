@@ -8,8 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// remedyFor returns how a person brings a principal back whose keys came from
-// the SDK's providers.
+// remedyFor returns how a person brings a principal back. providers are those of
+// the SDK that found its keys.
 func remedyFor(src Source, providers []aws.CredentialSource) remedy {
 	profile := cmp.Or(src.Profile, os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE"), "default")
 	file := sharedFiles()[1]

@@ -25,7 +25,7 @@ type role struct {
 	capped atomic.Bool // AWS refused the duration, so an hour is requested
 }
 
-// grant is what AssumeRole returned.
+// grant holds the result of AssumeRole.
 type grant struct {
 	keys aws.Credentials
 	sent time.Time     // when AssumeRole was called, on the monotonic clock
@@ -37,7 +37,7 @@ func (g grant) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "session %s until %s", masked(g.keys.AccessKeyID), g.sent.Add(g.life).UTC().Format(time.RFC3339))
 }
 
-// LogValue returns what Format prints.
+// LogValue returns the text of Format.
 func (g grant) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(g)) }
 
 // assume returns a new grant, or an Error. If STS rejects the principal's key, it

@@ -266,5 +266,5 @@ func (r *refresher) identify(ctx context.Context, keys aws.Credentials) error {
 // Format prints the source and nothing else, whatever the verb.
 func (r *refresher) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.role.src.String()) }
 
-// LogValue returns what Format prints.
+// LogValue returns the text of Format.
 func (r *refresher) LogValue() slog.Value { return slog.StringValue(r.role.src.String()) }

@@ -52,11 +52,11 @@ func TestContainerCredentials(t *testing.T) {
 				switch own := slices.Contains(containerHosts, r.URL.Hostname()); {
 				case own:
 				case calls:
-					return answer(r, 200, "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>"), nil
+					return respond(r, 200, "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>"), nil
 				default:
 					t.Errorf("%s was called", r.URL)
 				}
-				return answer(r, 200, fmt.Sprintf(`{"AccessKeyId": "ASIA1", "SecretAccessKey": "s", "Token": "t", "Expiration": %q}`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))), nil
+				return respond(r, 200, fmt.Sprintf(`{"AccessKeyId": "ASIA1", "SecretAccessKey": "s", "Token": "t", "Expiration": %q}`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))), nil
 			})
 			t.Setenv(variable, value)
 			t.Setenv("AWS_CA_BUNDLE", "")
@@ -191,7 +191,7 @@ func callAll(t *testing.T, cfg aws.Config) map[string]error {
 func TestPlainHTTPIsNotSent(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	var sent atomic.Int64
-	client := clientFunc(func(r *http.Request) (*http.Response, error) { sent.Add(1); return answer(r, 500, ""), nil })
+	client := clientFunc(func(r *http.Request) (*http.Response, error) { sent.Add(1); return respond(r, 500, ""), nil })
 	for name, text := range map[string]string{
 		"flag":     "",
 		"profile":  "[default]\nendpoint_url = http://aws.example.com\n",
@@ -230,7 +230,7 @@ func TestRoleOfProfileUsesNoPlainHTTP(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	client := clientFunc(func(r *http.Request) (*http.Response, error) {
 		t.Errorf("sent to %s", r.URL)
-		return answer(r, 500, ""), nil
+		return respond(r, 500, ""), nil
 	})
 	t.Setenv("AWS_ENDPOINT_URL_STS", "http://aws.example.com")
 	_, err := configFor(t, Config{}, "[profile p]\nrole_arn = arn:aws:iam::111122223333:role/r\nsource_profile = q\n"+

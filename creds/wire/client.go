@@ -77,8 +77,8 @@ func (c client) Do(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// CertificateError reports a server whose certificate does not verify, such as
-// a proxy that inspects TLS or an emulator.
+// CertificateError reports that the certificate of a server does not verify, as
+// with a proxy that inspects TLS or an emulator.
 type CertificateError struct{ Err error }
 
 func (e *CertificateError) Error() string { return e.Err.Error() }

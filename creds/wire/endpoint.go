@@ -94,7 +94,7 @@ func local(host, service string, container bool) bool {
 }
 
 // refusePlainHTTP is the last step before the network. It fails with a
-// PlainHTTPError instead of sending what others could read.
+// PlainHTTPError instead of sending a request that others could read.
 type refusePlainHTTP struct{ container bool }
 
 func (refusePlainHTTP) ID() string { return "cwharvest.RefusePlainHTTP" }
