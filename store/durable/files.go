@@ -1,7 +1,7 @@
-// Package durable performs every file operation that has to outlast a power
-// cut. The order is always the same: write a temporary file, fsync it, give it its
-// name by renaming or linking, fsync the directory. Tests break each step, and
-// forget what was not synced.
+// Package durable performs the file operations that must survive a power cut. The
+// order is always the same: write a temporary file, fsync it, rename or link it to
+// its name, fsync the directory. Tests fail each step through Files.Fault, and
+// simulate a power cut by discarding everything that was not synced.
 package durable
 
 import (
@@ -20,18 +20,18 @@ import (
 
 // Files performs durable steps. The zero value is ready to use.
 type Files struct {
-	// Fault is asked before and after every step; an error it returns is the
-	// step's. Nil outside tests.
+	// Fault is called before and after each step, and the step returns its error.
+	// It is nil outside tests.
 	Fault func(s Step, after bool) error
 
-	found sync.Map // directories whose names are durable
+	found sync.Map // paths of existing directories whose names were made durable
 }
 
 // Step is one durable operation on a path.
 type Step struct {
 	Name string // create, sync, rename, link, syncdir, mkdir, remove
 	Path string
-	To   string // of a rename or link
+	To   string // the new name, of a rename or link
 }
 
 func (f *Files) step(s Step, do func() error) error {
@@ -47,14 +47,14 @@ func (f *Files) step(s Step, do func() error) error {
 	return f.Fault(s, true)
 }
 
-// Temporary is the name that a file has until it is complete: engines that read
-// directories skip names that begin so.
+// Temporary returns the name of a file until it is complete. It begins with an
+// underscore because query engines skip such files when they read a directory.
 func Temporary(path string) string {
 	return filepath.Join(filepath.Dir(path), "_"+filepath.Base(path))
 }
 
-// Create opens a new temporary file, replacing what an earlier attempt left. A
-// symbolic link in its place is refused: it is none of ours, and may lead anywhere.
+// Create opens a new temporary file and truncates the file that an earlier attempt
+// left. It does not follow a symbolic link, which may point anywhere.
 func (f *Files) Create(path string, mode fs.FileMode) (file *os.File, err error) {
 	err = f.step(Step{Name: "create", Path: path}, func() error {
 		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, mode)
@@ -71,7 +71,7 @@ func (f *Files) Sync(file *os.File) error {
 	return f.step(Step{Name: "sync", Path: file.Name()}, file.Sync)
 }
 
-// Publish renames a synced file to its name and makes the name durable.
+// Publish renames a synced temporary file and makes its name durable.
 func (f *Files) Publish(temporary, name string) error {
 	err := f.step(Step{Name: "rename", Path: temporary, To: name}, func() error { return os.Rename(temporary, name) })
 	if err != nil {
@@ -80,13 +80,14 @@ func (f *Files) Publish(temporary, name string) error {
 	return f.SyncDir(filepath.Dir(name))
 }
 
-// Remove removes a file, durably; that there is none is no error.
+// Remove removes a file durably. It succeeds if the file does not exist.
 func (f *Files) Remove(path string) error {
 	err := f.step(Step{Name: "remove", Path: path}, func() error { return os.Remove(path) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	// Also when it was gone: who removed it may have died before this.
+	// Sync even if the file was gone: the process that removed it may have died
+	// before the sync.
 	if err := f.SyncDir(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -104,7 +105,8 @@ func (f *Files) SyncDir(path string) error {
 	})
 }
 
-// MakeDir makes a directory and its parents, and makes their names durable.
+// MakeDir creates a directory and its missing parents, and makes their names
+// durable.
 func (f *Files) MakeDir(path string, mode fs.FileMode) error {
 	parent := filepath.Dir(path)
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -122,9 +124,9 @@ func (f *Files) MakeDir(path string, mode fs.FileMode) error {
 	return f.SyncDir(parent)
 }
 
-// syncOnce makes the name of a directory durable that was found: who made it may
-// have died before that. A parent that may not be read is somebody else's, and
-// was there before.
+// syncOnce makes the name of an existing directory durable, once for each path: the
+// process that created it may have died before the sync. A parent without read
+// permission was not created by this program, so it needs no sync.
 func (f *Files) syncOnce(path, parent string) error {
 	if _, found := f.found.Load(path); found || parent == path {
 		return nil
@@ -136,12 +138,13 @@ func (f *Files) syncOnce(path, parent string) error {
 	return nil
 }
 
-// Write replaces a file as a whole, durably.
+// Write creates or replaces a file durably. After a power cut the file has either
+// its old or its new content.
 func (f *Files) Write(path string, data []byte, mode fs.FileMode) error {
 	return f.WriteBy(path, mode, all(data))
 }
 
-// WriteBy is Write for content that is not in memory.
+// WriteBy is Write for content that is produced by a function.
 func (f *Files) WriteBy(path string, mode fs.FileMode, content func(io.Writer) error) error {
 	temporary := Temporary(path)
 	if err := f.write(temporary, content, mode); err != nil {
@@ -157,8 +160,8 @@ func all(data []byte) func(io.Writer) error {
 	}
 }
 
-// WriteNew creates a small file as a whole, durably; fs.ErrExist if the file
-// exists. Of several processes that create it at the same time, one succeeds.
+// WriteNew creates a small file durably, or returns fs.ErrExist if it exists. Of
+// several processes that create it at the same time, one succeeds.
 func (f *Files) WriteNew(path string, data []byte, mode fs.FileMode) error {
 	temporary := Temporary(path) + "-" + rand.Text()[:8]
 	if err := f.write(temporary, all(data), mode); err != nil {
@@ -181,9 +184,9 @@ var ErrUnfinished = errors.New("another process is creating the file")
 // dead. A live one writes the content within milliseconds.
 const unfinishedAfter = 10 * time.Second
 
-// writeInPlace is for file systems without hard links: the file exists before it
-// has its content. The file is locked while it is empty. When its creator has died,
-// the next one fills it.
+// writeInPlace creates a file on a file system without hard links, where the file
+// exists before it has its content. The file is locked while it is empty. If its
+// creator has died, the next caller fills it.
 func (f *Files) writeInPlace(path string, data []byte, mode fs.FileMode) error {
 	var file *os.File
 	err := f.step(Step{Name: "create", Path: path}, func() (err error) {
@@ -234,7 +237,7 @@ func (f *Files) write(temporary string, content func(io.Writer) error, mode fs.F
 	return f.fill(file, content)
 }
 
-// fill writes, syncs and closes a new file.
+// fill writes the content of a new file, syncs it and closes it.
 func (f *Files) fill(file *os.File, content func(io.Writer) error) error {
 	buffered := bufio.NewWriter(file)
 	err := content(buffered)
