@@ -131,7 +131,7 @@ func placeFinding(err error) Finding {
 	}
 	f := finding(err)
 	f.Message = err.Error()
-	if text := cmp.Or(carriedHint(err), place.Remedy(err)); text != "" {
+	if text := cmp.Or(carriedHint(err), diskHint(err)); text != "" {
 		f.Message += "; " + text
 	}
 	return f

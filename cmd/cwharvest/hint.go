@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"net"
@@ -8,24 +9,18 @@ import (
 	"syscall"
 
 	"cwharvest/pipeline/config"
-	"cwharvest/store/place"
 	"cwharvest/store/record"
 )
 
 // hint returns the next step after an error: the one that the error carries, or one chosen by its type. Only this package names
 // commands, so errors of other packages whose remedy is a command have types.
 func hint(err error) string {
-	if carried := carriedHint(err); carried != "" {
-		return carried
-	}
-	if remedy := configRemedy(err); remedy != "" {
-		return remedy
+	if text := cmp.Or(carriedHint(err), configRemedy(err), diskHint(err)); text != "" {
+		return text
 	}
 	var file *fs.PathError
 	onPath := errors.As(err, &file)
-	switch text := place.Remedy(err); {
-	case text != "":
-		return text
+	switch {
 	case errors.Is(err, record.ErrNoJob):
 		return "name the harvest directory, which is dir in harvest.yaml, or begin with: cwharvest run"
 	case errors.Is(err, syscall.ENOTDIR) && onPath:
@@ -53,6 +48,17 @@ func configRemedy(err error) string {
 		return "create it with: cwharvest init " + configured.File
 	case config.ShowExample:
 		return "see every key in its place with: cwharvest init -"
+	}
+	return ""
+}
+
+// diskHint returns the hint for a disk that cannot be written, or "".
+func diskHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on the disk"
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		return "let this user write there"
 	}
 	return ""
 }

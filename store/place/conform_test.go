@@ -18,7 +18,7 @@ import (
 	"cwharvest/store/place/s3test"
 )
 
-// TestConformance holds both places to the same promises.
+// TestConformance checks that both kinds of place keep the promises of Place.
 func TestConformance(t *testing.T) {
 	t.Run("local", func(t *testing.T) { conform(t, NewLocal(t.TempDir()+"/lake/metrics", &durable.Files{})) })
 	t.Run("s3", func(t *testing.T) {
@@ -49,19 +49,19 @@ func conform(t *testing.T, p Place) {
 	sum := hexSum(content)
 
 	if _, _, err := p.Sum(ctx, name, false); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("sum of nothing: %v", err)
+		t.Errorf("sum of a missing object: %v", err)
 	}
 	if _, _, err := p.Sum(ctx, name, true); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("deep sum of nothing: %v", err)
+		t.Errorf("deep sum of a missing object: %v", err)
 	}
 	if _, err := p.Open(ctx, name); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("open nothing: %v", err)
+		t.Errorf("open a missing object: %v", err)
 	}
 	if err := p.Remove(ctx, name); err != nil {
-		t.Errorf("remove nothing: %v", err)
+		t.Errorf("remove a missing object: %v", err)
 	}
 	if names, err := p.List(ctx, "date=*/job1*"); err != nil || len(names) > 0 {
-		t.Errorf("list of nothing: %q, %v", names, err)
+		t.Errorf("list an empty place: %q, %v", names, err)
 	}
 
 	conformCreate(t, p)
@@ -80,7 +80,7 @@ func conform(t *testing.T, p Place) {
 	other := random(100_000)
 	mustMake(t, p, name, other)
 	if err := p.Publish(ctx, name, hexSum(other)); !errors.Is(err, ErrExists) || Transient(err) {
-		t.Errorf("publish another content: %v", err)
+		t.Errorf("publish other content: %v", err)
 	}
 
 	for _, deep := range []bool{false, true} {
@@ -145,7 +145,7 @@ func readBack(t *testing.T, p Place, name string, content []byte) {
 	}
 	got, err := io.ReadAll(io.NewSectionReader(object, 0, object.Size()))
 	if err != nil || !bytes.Equal(got, content) {
-		t.Errorf("read it whole: %d bytes, %v", len(got), err)
+		t.Errorf("read all: %d bytes, %v", len(got), err)
 	}
 	for range 50 {
 		at, want := rand.IntN(len(content)), make([]byte, rand.IntN(20_000))

@@ -10,36 +10,46 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// s3Error is a failed call, and where it happened.
+// s3Error is the error of a call of S3.
 type s3Error struct {
-	s3         *S3
-	doing, key string
-	err        error
+	s3     *S3
+	action string // read, write, remove, ...
+	key    string
+	err    error
 }
 
-func (s *S3) fail(doing, name string, err error) error { return s.failKey(doing, s.key(name), err) }
+// fail returns the error of an action on an object, or nil if err is nil.
+func (s *S3) fail(action, name string, err error) error { return s.failKey(action, s.key(name), err) }
 
-func (s *S3) failKey(doing, key string, err error) error {
+func (s *S3) failKey(action, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &s3Error{s, doing, key, err}
+	return &s3Error{s, action, key, err}
 }
 
-// Error leaves out the SDK's layers around an answer of S3.
+// Error returns the code and message of S3's response without the text that the SDK
+// puts around them.
 func (e *s3Error) Error() string {
 	text := e.err.Error()
 	var api smithy.APIError
 	if errors.As(e.err, &api) {
 		text = strings.TrimSuffix(api.ErrorCode()+": "+api.ErrorMessage(), ": ")
 	}
-	return fmt.Sprintf("%s s3://%s/%s: %s", e.doing, e.s3.bucket, e.key, text)
+	return fmt.Sprintf("cannot %s s3://%s/%s: %s", e.action, e.s3.bucket, e.key, cut(text))
+}
+
+// cut returns at most the first 300 characters of a text from the network.
+func cut(text string) string {
+	if runes := []rune(text); len(runes) > 300 {
+		return string(runes[:300]) + "..."
+	}
+	return text
 }
 
 func (e *s3Error) Unwrap() error { return e.err }
@@ -56,19 +66,19 @@ func code(err error) string {
 	return ""
 }
 
-// waitByCode holds the codes whose HTTP status says otherwise whether waiting
-// helps (S3 API reference, Error responses; the session codes also AWS general
-// reference, common errors).
-var waitByCode = map[string]bool{
-	"RequestTimeout": true, "IncompleteBody": true, // 400: the body came too slowly, or not to its end
-	"RequestTimeTooSkewed": true, // 403: the SDK's client learns the clock from the answer
+// transientByCode holds the codes for which the HTTP status alone would give the
+// wrong class (S3 API reference, Error responses; for the codes of sessions also
+// AWS general reference, common errors).
+var transientByCode = map[string]bool{
+	"RequestTimeout": true, "IncompleteBody": true, // 400: the body was too slow or incomplete
+	"RequestTimeTooSkewed": true, // 403: the SDK's client corrects its clock by the response
 
-	// A session that is over is renewed by who gave it.
+	// The credential manager refreshes an expired session.
 	"ExpiredToken": true, "ExpiredTokenException": true, "RequestExpired": true,
 	"InvalidToken": true, "TokenRefreshRequired": true,
 
-	"ConditionalRequestConflict": true, "OperationAborted": true, // 409: another write is under way
-	"NoSuchUpload": true, // somebody aborted it; the next attempt begins another
+	"ConditionalRequestConflict": true, "OperationAborted": true, // 409: another write is in progress
+	"NoSuchUpload": true, // it was aborted elsewhere; the next attempt creates another one
 
 	"SlowDown": true, "Throttling": true, "ThrottlingException": true, "RequestLimitExceeded": true,
 	"InternalError": true, "ServiceUnavailable": true,
@@ -76,97 +86,87 @@ var waitByCode = map[string]bool{
 	"NotImplemented": false, // 501
 }
 
-// Transient reports whether doing the same again later may succeed without
-// anybody's help, except that of who must log in again. A full disk is none of
-// it: what fills it does not go away.
+// Transient reports whether the same call may succeed later, without help or after
+// the user has logged in again. A full disk is not transient, because it stays full
+// without help.
 func Transient(err error) bool {
-	var refusal interface{ Refused() bool } // of credentials: they will not work as things are
+	var refusal interface{ Refused() bool } // credentials that will not work until the user changes something
 	switch {
 	case err == nil, errors.Is(err, ErrExists), errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled):
 		return false
 	case errors.As(err, &refusal):
 		return !refusal.Refused()
 	}
-	if wait, known := waitByCode[code(err)]; known {
-		return wait
+	if transient, known := transientByCode[code(err)]; known {
+		return transient
 	}
-	if broken(err) { // also in the middle of an answer that says no: its reason is lost
+	if incomplete(err) { // also an incomplete error response, whose code is lost
 		return true
 	}
-	var answer *smithyhttp.ResponseError
-	if !errors.As(err, &answer) || answer.Response == nil {
+	var response *smithyhttp.ResponseError
+	if !errors.As(err, &response) || response.Response == nil {
 		return false
 	}
-	status := answer.HTTPStatusCode()
+	status := response.HTTPStatusCode()
 	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 }
 
-// broken reports that there was no answer, or no whole one. A name that DNS does
-// not know counts: resolvers say so in outages of their own, too.
-func broken(err error) bool {
+// incomplete reports whether a call had no response, or an incomplete one. It counts
+// a host name that DNS does not know, because resolvers also say so during their own
+// outages.
+func incomplete(err error) bool {
 	switch {
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return false
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errNoList):
 		return true
-	case errors.Is(err, io.ErrUnexpectedEOF): // of an answer, not of a file that was cut
+	case errors.Is(err, io.ErrUnexpectedEOF): // of a response, not of a truncated file
 		return errors.As(err, new(*s3Error))
 	case errors.As(err, new(*smithyhttp.RequestSendError)), errors.As(err, new(*net.OpError)):
 		return true
 	}
-	var timeout net.Error // every syscall.Errno is one, too
+	var timeout net.Error // a syscall.Errno is one, too
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// Remedy is what a person can do about an error that is not transient; empty
-// when the error says it all.
-func Remedy(err error) string {
-	var e *s3Error
-	if !errors.As(err, &e) {
-		return localRemedy(err)
+// Hint returns the next step for the user, or "" if there is none.
+func (e *s3Error) Hint() string {
+	if errors.Is(e.err, ErrExists) {
+		return existsError{}.Hint()
 	}
-	switch code(err) {
+	switch code(e.err) {
 	case "AccessDenied", "Forbidden", "AllAccessDisabled":
-		return e.s3.needs()
+		return "grant the principal " + e.s3.permissions()
 	case "NoSuchBucket":
-		return fmt.Sprintf("create the bucket %s, or mend out", e.s3.bucket)
+		return fmt.Sprintf("create the bucket %s, or correct out", e.s3.bucket)
 	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
-		return "the bucket is in another region; " + region(err)
+		if region := bucketRegion(e.err); region != "" {
+			return "the bucket is in another region; use " + region
+		}
+		return "the bucket is in another region; use that region"
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch":
-		return "S3 does not know these keys; log in again, or renew them"
-	}
-	return localRemedy(err)
-}
-
-func localRemedy(err error) string {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room on the disk"
-	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
-		return "let this user write there"
+		return "S3 rejects these access keys; log in again, or replace the keys"
 	}
 	return ""
 }
 
-// needs names every action that a Place calls. Without s3:ListBucket a missing
-// object answers AccessDenied, too (S3 API reference, GetObject).
-func (s *S3) needs() string {
+// permissions lists every action that a Place calls. Without s3:ListBucket, S3
+// responds AccessDenied for a missing object, too (S3 API reference, GetObject).
+func (s *S3) permissions() string {
 	objects := s.bucket + "/" + s.dir("") + "*"
 	if s.prefix != "" {
 		objects += " and " + s.bucket + "/" + s.dir("../instances") + "*"
 	}
-	return fmt.Sprintf("the principal needs s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on %s, "+
+	return fmt.Sprintf("s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on %s, "+
 		"s3:ListBucket and s3:ListBucketMultipartUploads on %s, "+
 		"and kms:GenerateDataKey and kms:Decrypt on the bucket's KMS key if it has one", objects, s.bucket)
 }
 
-// region reads what S3 tells of the bucket's region.
-func region(err error) string {
-	var answer *smithyhttp.ResponseError
-	if errors.As(err, &answer) && answer.Response != nil {
-		if name := answer.Response.Header.Get("X-Amz-Bucket-Region"); name != "" {
-			return "use " + name
-		}
+// bucketRegion returns the region that a response of S3 names, or "".
+func bucketRegion(err error) string {
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) && response.Response != nil {
+		return response.Response.Header.Get("X-Amz-Bucket-Region")
 	}
-	return "use that"
+	return ""
 }

@@ -1,6 +1,7 @@
 package place
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,13 +16,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-func TestAnswersAreClassified(t *testing.T) {
+// hintOf returns the hint that an error carries.
+func hintOf(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		return hinted.Hint()
+	}
+	return ""
+}
+
+func TestResponsesAreClassified(t *testing.T) {
 	p, server := startS3(t)
 	for _, c := range []struct {
 		status    int
 		code      string
 		transient bool
-		remedy    string
+		hint      string
 	}{
 		{503, "SlowDown", true, ""},
 		{500, "InternalError", true, ""},
@@ -54,23 +64,23 @@ func TestAnswersAreClassified(t *testing.T) {
 			if Transient(err) != c.transient {
 				t.Errorf("%v: transient %v", err, !c.transient)
 			}
-			if remedy := Remedy(err); !strings.Contains(remedy, c.remedy) || c.remedy == "" && remedy != "" {
-				t.Errorf("%v: remedy %q", err, remedy)
+			if hint := hintOf(err); !strings.Contains(hint, c.hint) || c.hint == "" && hint != "" {
+				t.Errorf("%v: hint %q", err, hint)
 			}
 			if !strings.Contains(err.Error(), "s3://lake/lake/metrics") || !strings.Contains(err.Error(), c.code) {
-				t.Errorf("names no object or reason: %v", err)
+				t.Errorf("does not name the object and the reason: %v", err)
 			}
 		}
 	}
 }
 
-func TestNeedsNameBothPrefixes(t *testing.T) {
+func TestPermissionsNameBothPrefixes(t *testing.T) {
 	for prefix, want := range map[string]string{
 		"lake/metrics": " on lake/lake/metrics/* and lake/lake/instances/*, ",
 		"metrics":      " on lake/metrics/* and lake/instances/*, ",
 		"":             " on lake/*, ",
 	} {
-		if got := NewS3(nil, "lake", prefix, "", &durable.Files{}).needs(); !strings.Contains(got, want) {
+		if got := NewS3(nil, "lake", prefix, "", &durable.Files{}).permissions(); !strings.Contains(got, want) {
 			t.Errorf("%q: %s", prefix, got)
 		}
 	}
@@ -94,14 +104,15 @@ func TestOtherErrors(t *testing.T) {
 	for _, c := range []struct {
 		err       error
 		transient bool
-		remedy    string
+		hint      string
 	}{
 		{nil, false, ""},
-		{fmt.Errorf("a: %w", ErrExists), false, ""},
-		{&fs.PathError{Op: "write", Path: "a", Err: syscall.ENOSPC}, false, "room"},
-		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EDQUOT}, false, "room"},
-		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EROFS}, false, "write"},
-		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EACCES}, false, "write"},
+		{fmt.Errorf("a: %w", ErrExists), false, "move it away"},
+		{(&S3{bucket: "b"}).fail("write", "a", ErrExists), false, "move it away"},
+		{&fs.PathError{Op: "write", Path: "a", Err: syscall.ENOSPC}, false, ""},
+		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EDQUOT}, false, ""},
+		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EROFS}, false, ""},
+		{&fs.PathError{Op: "write", Path: "a", Err: syscall.EACCES}, false, ""},
 		{&fs.PathError{Op: "read", Path: "a", Err: syscall.EIO}, false, ""},
 		{os.ErrDeadlineExceeded, true, ""},
 		{io.ErrUnexpectedEOF, false, ""},
@@ -111,8 +122,8 @@ func TestOtherErrors(t *testing.T) {
 		if Transient(c.err) != c.transient {
 			t.Errorf("%v: transient %v", c.err, !c.transient)
 		}
-		if remedy := Remedy(c.err); !strings.Contains(remedy, c.remedy) || c.remedy == "" && remedy != "" {
-			t.Errorf("%v: remedy %q", c.err, remedy)
+		if hint := hintOf(c.err); !strings.Contains(hint, c.hint) || c.hint == "" && hint != "" {
+			t.Errorf("%v: hint %q", c.err, hint)
 		}
 	}
 }

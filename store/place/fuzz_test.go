@@ -18,8 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// oneAnswer is a service that answers every call alike.
-type oneAnswer struct {
+// oneResponse is a service that sends the same response to every call.
+type oneResponse struct {
 	status          int
 	contentRange    string
 	body            string
@@ -31,9 +31,9 @@ type oneAnswer struct {
 // mostCalls is more than any operation of the fuzz target may cause.
 const mostCalls = 20
 
-func (a *oneAnswer) Do(r *http.Request) (*http.Response, error) {
+func (a *oneResponse) Do(r *http.Request) (*http.Response, error) {
 	if a.calls++; a.calls > mostCalls {
-		return nil, context.DeadlineExceeded // as the deadline of a call would end it
+		return nil, context.DeadlineExceeded // as if the call had reached its deadline
 	}
 	if r.Method == http.MethodDelete {
 		a.deletion++
@@ -56,7 +56,7 @@ type brokenReader struct{ err error }
 
 func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }
 
-func (a *oneAnswer) place() *S3 {
+func (a *oneResponse) place() *S3 {
 	client := s3.New(s3.Options{
 		Region: "us-east-1", HTTPClient: a, Retryer: aws.NopRetryer{}, UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIABASEBASEBASEBASE", "s", ""),
@@ -64,8 +64,8 @@ func (a *oneAnswer) place() *S3 {
 	return NewS3(client, "lake", "lake/metrics", a.temporary, &durable.Files{})
 }
 
-// Whatever S3 answers: names that match, sums and bytes of what is there, or an
-// error that says what to do; and nothing else because an answer broke off.
+// FuzzS3 checks that any response gives matching names, correct sums and bytes, or an
+// error, and that an incomplete response gives no other result than the whole one.
 func FuzzS3(f *testing.F) {
 	const list = `<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>lake</Name><Prefix>lake/metrics/date=</Prefix><KeyCount>2</KeyCount><MaxKeys>1000</MaxKeys>` +
 		`<IsTruncated>false</IsTruncated><Contents><Key>lake/metrics/date=2026-01-02/job1-0001.parquet</Key><Size>5</Size></Contents><Contents><Key>lake/metrics/date=2026-01-02/_job1</Key></Contents></ListBucketResult>`
@@ -87,7 +87,7 @@ func FuzzS3(f *testing.F) {
 	f.Add(uint16(503), "", "<html>", uint16(0))
 	temporary := f.TempDir()
 	f.Fuzz(func(t *testing.T, status uint16, contentRange, body string, cut uint16) {
-		service := &oneAnswer{status: int(status), contentRange: contentRange, body: body, temporary: temporary}
+		service := &oneResponse{status: int(status), contentRange: contentRange, body: body, temporary: temporary}
 		names, listErr := checkList(t, service)
 		sum := checkSum(t, service)
 		checkRead(t, service)
@@ -95,22 +95,22 @@ func FuzzS3(f *testing.F) {
 		service.broken = errors.New("connection reset")
 		service.body = body[:min(int(cut), len(body))]
 		if part, err := checkList(t, service); err == nil && (listErr != nil || !slices.Equal(part, names)) {
-			t.Errorf("of a list that broke off: %q, of the whole one: %q, %v", part, names, listErr)
+			t.Errorf("an incomplete listing gives %q, the whole one %q, %v", part, names, listErr)
 		}
 		if part := checkSum(t, service); part != "" && part != sum {
-			t.Errorf("of an object that broke off: %s, of the whole one: %s", part, sum)
+			t.Errorf("an incomplete object has the sum %s, the whole one %s", part, sum)
 		}
 		checkRead(t, service)
 		if n := checkSweep(t, service); n > deletions {
-			t.Errorf("%d uploads aborted of a list that broke off, %d of the whole one", n, deletions)
+			t.Errorf("%d uploads aborted for an incomplete listing, %d for the whole one", n, deletions)
 		}
 	})
 }
 
-func checkAnswered(t *testing.T, service *oneAnswer, err error) {
+func checkResult(t *testing.T, service *oneResponse, err error) {
 	t.Helper()
 	if service.calls > mostCalls {
-		t.Fatalf("asked %d times: %v", service.calls, err)
+		t.Fatalf("%d calls: %v", service.calls, err)
 	}
 	service.calls = 0
 	if err == nil {
@@ -119,70 +119,71 @@ func checkAnswered(t *testing.T, service *oneAnswer, err error) {
 	if Transient(err) && errors.Is(err, ErrExists) || strings.TrimSpace(err.Error()) == "" {
 		t.Errorf("error %q", err)
 	}
-	_ = Remedy(err) // must not panic; it may be empty
+	_ = hintOf(err) // must not panic; it may be empty
 }
 
-func checkList(t *testing.T, service *oneAnswer) ([]string, error) {
+func checkList(t *testing.T, service *oneResponse) ([]string, error) {
 	t.Helper()
 	const pattern = "date=*/job1*"
 	names, err := service.place().List(t.Context(), pattern)
-	checkAnswered(t, service, err)
+	checkResult(t, service, err)
 	for _, name := range names {
 		if ok, _ := path.Match(pattern, name); !ok || err != nil || !strings.Contains(service.body, "job1") {
 			t.Errorf("listed %q, error %v", name, err)
 		}
 	}
 	if err == nil && !strings.Contains(strings.ToLower(service.body), "name") {
-		t.Error("took for a list what names no bucket")
+		t.Error("accepted a listing that does not name the bucket")
 	}
 	return names, err
 }
 
-func checkSum(t *testing.T, service *oneAnswer) string {
+func checkSum(t *testing.T, service *oneResponse) string {
 	t.Helper()
 	p := service.place()
 	_, size, err := p.Sum(t.Context(), object, false)
-	checkAnswered(t, service, err)
+	checkResult(t, service, err)
 	if size < 0 {
 		t.Errorf("size %d", size)
 	}
 	sum, size, err := p.Sum(t.Context(), object, true)
-	checkAnswered(t, service, err)
+	checkResult(t, service, err)
 	if err == nil && (sum != hexSum([]byte(service.body)) || size != int64(len(service.body)) || service.broken != nil) {
 		t.Errorf("sum %s of %d bytes, error %v", sum, size, service.broken)
 	}
 	return sum
 }
 
-// checkRead checks that what is read at an offset is what the answer holds there.
-func checkRead(t *testing.T, service *oneAnswer) {
+// checkRead checks that a read at an offset returns the bytes of the response at that
+// offset.
+func checkRead(t *testing.T, service *oneResponse) {
 	t.Helper()
 	const off = 2
 	at, err := service.place().Open(t.Context(), object)
-	checkAnswered(t, service, err)
+	checkResult(t, service, err)
 	if err != nil {
 		return
 	}
 	p := make([]byte, 3)
 	n, err := at.ReadAt(p, off)
-	checkAnswered(t, service, err)
+	checkResult(t, service, err)
 	first, _, _ := strings.Cut(strings.TrimPrefix(service.contentRange, "bytes "), "-")
-	want := service.body // what a server that ignores ranges sends is not at the offset
+	want := service.body // which begins elsewhere if the server ignores ranges
 	if at.Size() < 0 || n > 0 && (first != fmt.Sprint(off) || !strings.HasPrefix(want, string(p[:n]))) {
-		t.Errorf("read %q at %d of %d, answered was %q as %q", p[:n], off, at.Size(), want, service.contentRange)
+		t.Errorf("read %q at %d of %d, the response was %q as %q", p[:n], off, at.Size(), want, service.contentRange)
 	}
 	if err := at.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-func checkSweep(t *testing.T, service *oneAnswer) int {
+func checkSweep(t *testing.T, service *oneResponse) int {
 	t.Helper()
 	service.deletion = 0
 	err := service.place().Sweep(t.Context(), "job1")
-	checkAnswered(t, service, err)
+	checkResult(t, service, err)
 	if service.deletion > 0 && !strings.Contains(service.body, "job1") {
-		t.Error("aborted an upload of somebody else")
+		t.Error("aborted another job's upload")
 	}
 	return service.deletion
 }

@@ -16,20 +16,20 @@ import (
 	"cwharvest/store/durable"
 )
 
-// Local is a directory.
+// Local is a place in a directory.
 type Local struct {
 	dir   string // absolute
 	files *durable.Files
 }
 
-// NewLocal returns the place of a directory, which need not exist.
+// NewLocal returns the place in a directory, which need not exist.
 func NewLocal(dir string, files *durable.Files) *Local { return &Local{dir: dir, files: files} }
 
 func (l *Local) String() string { return l.dir }
 
 func (l *Local) path(name string) string { return filepath.Join(l.dir, filepath.FromSlash(name)) }
 
-// Temporary is beside the object's name, so that a rename publishes it.
+// Temporary returns a path beside the object, so that a rename publishes it.
 func (l *Local) Temporary(name string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", err
@@ -43,13 +43,13 @@ func (l *Local) Temporary(name string) (string, error) {
 
 func (l *Local) Publish(_ context.Context, name, sum string) error {
 	p := l.path(name)
-	held, _, err := l.Sum(context.Background(), name, true)
+	current, _, err := l.Sum(context.Background(), name, true)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return l.files.Publish(durable.Temporary(p), p)
 	case err != nil:
 		return err
-	case held != sum:
+	case current != sum:
 		return fmt.Errorf("%s: %w", p, ErrExists)
 	}
 	return errors.Join(l.files.SyncDir(filepath.Dir(p)), l.files.Remove(durable.Temporary(p)))
@@ -122,12 +122,14 @@ func (l *Local) List(_ context.Context, pattern string) (names []string, err err
 	return names, err
 }
 
-// escapeGlob keeps a directory's own name from being read as a pattern.
+// escapeGlob escapes the characters of a directory's name that have a meaning in a
+// pattern.
 func escapeGlob(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
-// Sweep looks where objects may lie: one directory down, and beside.
+// Sweep searches the directories that may hold objects: up to two levels down, and
+// the inventories beside.
 func (l *Local) Sweep(_ context.Context, base string) error {
 	for _, pattern := range []string{"*/_" + base + "*", "*/*/_" + base + "*", "../instances/*/_" + base + "*"} {
 		paths, err := filepath.Glob(filepath.Join(escapeGlob(l.dir), filepath.FromSlash(pattern)))

@@ -35,7 +35,8 @@ func FuzzNames(f *testing.F) {
 	})
 }
 
-// A name that leads out of the place, wherever it was read, does nothing there.
+// TestNamesStayInside checks that every method returns an error for a name that leads
+// out of the place.
 func TestNamesStayInside(t *testing.T) {
 	outer := t.TempDir()
 	victim := filepath.Join(outer, "victim")
@@ -52,7 +53,7 @@ func TestNamesStayInside(t *testing.T) {
 				"temporary": makeErr, "sum": sumErr, "open": openErr,
 				"remove": p.Remove(context.Background(), name), "publish": p.Publish(context.Background(), name, "00"),
 			} {
-				if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "leaves the place of output") {
+				if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "leads out of the output location") {
 					t.Errorf("%s %s of %s: %v", doing, name, p, err)
 				}
 			}
@@ -63,7 +64,8 @@ func TestNamesStayInside(t *testing.T) {
 	}
 }
 
-// A symbolic link where a file is to be made is not written through.
+// TestCreateFollowsNoLink checks that a temporary file is not created through a
+// symbolic link.
 func TestCreateFollowsNoLink(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")

@@ -11,8 +11,8 @@ import (
 // General purpose bucket naming rules).
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
-// ParseS3 splits s3://bucket/prefix; ok says whether it is meant to be one. The
-// prefix has no slash at its end, and may be empty.
+// ParseS3 splits s3://bucket/prefix. It sets ok if out begins with s3://. The
+// prefix has no slash at its end and may be empty.
 func ParseS3(out string) (bucket, prefix string, ok bool, err error) {
 	rest, ok := strings.CutPrefix(out, "s3://")
 	if !ok {

@@ -22,22 +22,23 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// S3 is a prefix of a bucket. It calls once and leaves deadlines and repetition
-// to its caller, who may ask Transient; everything can be done again.
+// S3 is a place under a prefix of a bucket. It does not retry and sets no deadlines:
+// the caller does, and asks Transient. Every method can be called again after an
+// error.
 type S3 struct {
 	client    *s3.Client
 	bucket    string
-	prefix    string // without slashes around it; empty: the whole bucket
-	temporary string // the local directory in which objects are made
+	prefix    string // without slashes around it; empty for the whole bucket
+	temporary string // the local directory of temporary files
 	files     *durable.Files
 
-	part   int64  // objects up to this size go in one piece, larger ones in parts of it or more
+	part   int64  // the largest object that is uploaded in one request, and the least size of parts
 	window int64  // how far a reader reads ahead
-	page   *int32 // of a listing; nil: as AWS likes
+	page   *int32 // the size of a page of a listing; nil leaves it to S3
 }
 
-// NewS3 returns the place of a prefix. The client's own retries would be
-// multiplied by the caller's: it should have none.
+// NewS3 returns the place under a prefix. The client should not retry, because its
+// retries would multiply the caller's.
 func NewS3(client *s3.Client, bucket, prefix, temporary string, files *durable.Files) *S3 {
 	return &S3{
 		client: client, bucket: bucket, prefix: prefix, temporary: temporary, files: files,
@@ -47,11 +48,11 @@ func NewS3(client *s3.Client, bucket, prefix, temporary string, files *durable.F
 
 func (s *S3) String() string { return strings.TrimSuffix("s3://"+s.bucket+"/"+s.prefix, "/") }
 
-// key is the object key of a name. What would lie beside the root of the bucket
-// lies in it, as in the root directory of a file system.
+// key returns the object key of a name. "../instances/" of a place that is the whole
+// bucket is instances/ in it, as "/.." is "/" in a file system.
 func (s *S3) key(name string) string { return path.Join("/", s.prefix, name)[1:] }
 
-// Temporary tells names of one base in different directories apart.
+// Temporary returns different paths for equal base names in different directories.
 func (s *S3) Temporary(name string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", err
@@ -68,15 +69,15 @@ func (s *S3) temporaryPath(name string) string {
 	return durable.Temporary(filepath.Join(s.temporary, fmt.Sprintf("%s.%016x", path.Base(name), h.Sum64())))
 }
 
-// stat is what S3 keeps of an object.
+// stat holds the attributes of an object.
 type stat struct {
 	size      int64
-	etag, sum string // sum is empty for an object that is not ours
+	etag, sum string // sum is empty for an object that this package did not write
 }
 
-// stat asks for one byte instead of for the head: the answer to a failed HEAD
-// has no body, so that an expired session, a wrong region and a bucket that is
-// not there could not be told apart (S3 API reference, HeadObject). Both need
+// stat reads the first byte of an object instead of calling HeadObject. The response
+// to a failed HEAD has no body, so an expired session, a wrong region and a missing
+// bucket would look the same (S3 API reference, HeadObject). Both calls need
 // s3:GetObject and cost the same.
 func (s *S3) stat(ctx context.Context, name string) (stat, error) {
 	out, err := s.get(ctx, name, "bytes=0-0", nil)
@@ -91,7 +92,7 @@ func (s *S3) stat(ctx context.Context, name string) (stat, error) {
 		size, err = strconv.ParseInt(total, 10, 64)
 	}
 	if err == nil && size < 0 {
-		err = fmt.Errorf("answer tells a size of %d", size)
+		err = fmt.Errorf("response has a size of %d", size)
 	}
 	_, readErr := io.Copy(io.Discard, io.LimitReader(out.Body, 1)) // so that the connection can be used again
 	if err = errors.Join(err, readErr, out.Body.Close()); err != nil {
@@ -100,8 +101,9 @@ func (s *S3) stat(ctx context.Context, name string) (stat, error) {
 	return stat{size, aws.ToString(out.ETag), out.Metadata["sha256"]}, nil
 }
 
-// get starts to read an object. The SDK's validation is off: it knows only
-// whole objects uploaded in one piece, and logs a warning for every other.
+// get begins to read an object. It turns off the SDK's validation, which works only
+// for whole objects that were uploaded in one request and logs a warning for all
+// others.
 func (s *S3) get(ctx context.Context, name, bytes string, etag *string) (*s3.GetObjectOutput, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
@@ -118,9 +120,9 @@ func (s *S3) get(ctx context.Context, name, bytes string, etag *string) (*s3.Get
 
 func (s *S3) Sum(ctx context.Context, name string, deep bool) (string, int64, error) {
 	if !deep {
-		held, err := s.stat(ctx, name)
-		if err != nil || held.sum != "" {
-			return held.sum, held.size, err
+		current, err := s.stat(ctx, name)
+		if err != nil || current.sum != "" {
+			return current.sum, current.size, err
 		}
 	}
 	out, err := s.get(ctx, name, "", nil)
@@ -143,15 +145,15 @@ func (s *S3) Remove(ctx context.Context, name string) error {
 	return s.fail("remove", name, err)
 }
 
-// List asks for the keys that begin like the pattern up to its first wildcard.
+// List lists the keys that begin with the literal prefix of the pattern.
 func (s *S3) List(ctx context.Context, pattern string) ([]string, error) {
-	up, rest := climb(pattern)
+	up, rest := splitParents(pattern)
 	if _, err := path.Match(rest, ""); err != nil {
 		return nil, fmt.Errorf("%s: %w", pattern, err)
 	}
 	dir := s.dir(up)
 	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{
-		Bucket: &s.bucket, Prefix: aws.String(dir + literal(rest)), MaxKeys: s.page,
+		Bucket: &s.bucket, Prefix: aws.String(dir + literalPrefix(rest)), MaxKeys: s.page,
 	})
 	var names []string
 	for token, n := "", 1; pages.HasMorePages(); n++ {
@@ -160,7 +162,7 @@ func (s *S3) List(ctx context.Context, pattern string) ([]string, error) {
 			err = errNoList
 		}
 		if err == nil {
-			token, err = another(n, token, aws.ToString(out.NextContinuationToken))
+			token, err = nextToken(n, token, aws.ToString(out.NextContinuationToken))
 		}
 		if err != nil {
 			return nil, s.fail("list", pattern, err)
@@ -176,27 +178,27 @@ func (s *S3) List(ctx context.Context, pattern string) ([]string, error) {
 	return names, nil
 }
 
-// errNoList is what a proxy puts in the place of an answer, with status 200: XML
-// or nothing, without the bucket's name.
-var errNoList = errors.New("answer is no list of a bucket")
+// errNoList reports a response with status 200 that does not name the bucket: an
+// empty one, or other XML.
+var errNoList = errors.New("response is not a bucket listing; it probably came from a proxy, not from S3")
 
 // mostPages bounds a listing: of 1,000 objects each, a hundred million.
 const mostPages = 100_000
 
-// another refuses the token of the page that it came with: the list would never
-// end.
-func another(page int, token, next string) (string, error) {
+// nextToken returns the token of the next page. It returns an error for the token of
+// the current page, with which the listing would never end.
+func nextToken(page int, token, next string) (string, error) {
 	if page > mostPages {
-		return "", fmt.Errorf("answer has more than %d pages", mostPages)
+		return "", fmt.Errorf("listing has more than %d pages", mostPages)
 	}
 	if next != "" && next == token {
-		return "", errors.New("answer names the page it is as the next one")
+		return "", errors.New("listing names the same page as the next one")
 	}
 	return next, nil
 }
 
-// climb splits a pattern after its leading "../".
-func climb(pattern string) (up, rest string) {
+// splitParents splits a pattern after its leading "../".
+func splitParents(pattern string) (up, rest string) {
 	rest = pattern
 	for strings.HasPrefix(rest, "../") {
 		rest = rest[len("../"):]
@@ -204,7 +206,7 @@ func climb(pattern string) (up, rest string) {
 	return pattern[:len(pattern)-len(rest)], rest
 }
 
-// dir is what the keys in a directory begin with.
+// dir returns the prefix of the keys in a directory.
 func (s *S3) dir(name string) string {
 	if key := s.key(name); key != "" {
 		return key + "/"
@@ -212,16 +214,16 @@ func (s *S3) dir(name string) string {
 	return ""
 }
 
-func literal(pattern string) string {
+// literalPrefix returns a pattern up to its first special character.
+func literalPrefix(pattern string) string {
 	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
 		return pattern[:i]
 	}
 	return pattern
 }
 
-// Sweep also aborts uploads that were never completed: their parts are paid for
-// and appear in no listing of objects (S3 User Guide, Aborting a multipart
-// upload).
+// Sweep also aborts incomplete uploads. Their parts cost money and do not appear in
+// listings of objects (S3 User Guide, Aborting a multipart upload).
 func (s *S3) Sweep(ctx context.Context, base string) error {
 	for _, dir := range []string{"", "../instances"} {
 		if err := s.sweepUploads(ctx, dir, base); err != nil {
@@ -250,7 +252,7 @@ func (s *S3) sweepUploads(ctx context.Context, dir, base string) error {
 	for token, n := "", 1; pages.HasMorePages(); n++ {
 		out, err := pages.NextPage(ctx)
 		if err == nil {
-			token, err = another(n, token, aws.ToString(out.NextKeyMarker)+"\n"+aws.ToString(out.NextUploadIdMarker))
+			token, err = nextToken(n, token, aws.ToString(out.NextKeyMarker)+"\n"+aws.ToString(out.NextUploadIdMarker))
 		}
 		if err != nil {
 			return s.fail("list uploads of", dir, err)

@@ -19,8 +19,8 @@ import (
 
 const object = "date=2026-01-02/job1-0001.parquet"
 
-// publishing publishes again while the error is transient.
-func publishing(t *testing.T, p Place, sum string) error {
+// publishRetrying publishes again while the error is transient.
+func publishRetrying(t *testing.T, p Place, sum string) error {
 	var err error
 	for range 5 {
 		if err = p.Publish(t.Context(), object, sum); !Transient(err) {
@@ -30,8 +30,8 @@ func publishing(t *testing.T, p Place, sum string) error {
 	return err
 }
 
-// TestPublishSurvives breaks each step of both kinds of upload, before it is
-// done and after.
+// TestPublishSurvives fails each step of both kinds of upload, before and after it is
+// done.
 func TestPublishSurvives(t *testing.T) {
 	steps := map[string]struct {
 		match string
@@ -62,7 +62,7 @@ func TestPublishSurvives(t *testing.T) {
 				if err := p.Publish(t.Context(), object, hexSum(content)); err != nil && !Transient(err) {
 					t.Fatalf("first: %v", err)
 				}
-				if err := publishing(t, p, hexSum(content)); err != nil {
+				if err := publishRetrying(t, p, hexSum(content)); err != nil {
 					t.Fatal(err)
 				}
 				readBack(t, p, object, content)
@@ -149,12 +149,12 @@ func (c cancelAt) Do(r *http.Request) (*http.Response, error) {
 	return c.HTTPClient.Do(r)
 }
 
-func TestAlteredFileIsNotPublished(t *testing.T) {
+func TestChangedFileIsNotPublished(t *testing.T) {
 	for name, part := range map[string]int64{"whole": 64 << 20, "parts": 40_000} {
 		p, _ := startS3(t)
 		p.part = part
 		mustMake(t, p, object, random(100_000))
-		if err := p.Publish(t.Context(), object, hexSum([]byte("what it was"))); err == nil || Transient(err) {
+		if err := p.Publish(t.Context(), object, hexSum([]byte("before"))); err == nil || Transient(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if n := uploads(t, p); n != 0 {
@@ -169,7 +169,7 @@ func TestSweep(t *testing.T) {
 	p.page = &one
 	for _, key := range []string{
 		"lake/metrics/date=2026-01-01/job1-1", "lake/metrics/date=2026-01-01/job1-2", "lake/instances/date=2026-01-01/job1",
-		"lake/metrics/date=2026-01-01/job2-1", "lake/job1", // somebody else's
+		"lake/metrics/date=2026-01-01/job2-1", "lake/job1", // of other jobs
 	} {
 		if _, err := p.client.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &p.bucket, Key: &key}); err != nil {
 			t.Fatal(err)
@@ -211,7 +211,7 @@ func TestForeignObject(t *testing.T) {
 	}
 	put("another content")
 	if _, err := r.ReadAt(make([]byte, 5), 0); code(err) != "PreconditionFailed" || Transient(err) {
-		t.Errorf("read of what was replaced: %v", err)
+		t.Errorf("read of a replaced object: %v", err)
 	}
 }
 
@@ -235,8 +235,8 @@ func TestReadAheadSavesRequests(t *testing.T) {
 	}
 }
 
-// TestCutRefusal reads half of an answer that says there is no such object.
-func TestCutRefusal(t *testing.T) {
+// TestIncompleteErrorResponse reads half of a response that reports a missing object.
+func TestIncompleteErrorResponse(t *testing.T) {
 	p, server := startS3(t)
 	server.Fault(s3test.Fault{Match: "^GET ", Cut: 60, Count: 1})
 	if _, _, err := p.Sum(t.Context(), object, true); !Transient(err) || errors.Is(err, fs.ErrNotExist) {
@@ -244,7 +244,7 @@ func TestCutRefusal(t *testing.T) {
 	}
 }
 
-func TestCutAnswer(t *testing.T) {
+func TestIncompleteResponse(t *testing.T) {
 	p, server := startS3(t)
 	content := random(100_000)
 	mustMake(t, p, object, content)
@@ -255,10 +255,10 @@ func TestCutAnswer(t *testing.T) {
 	}
 	server.Fault(s3test.Fault{Match: "^GET ", Cut: 1000, Count: 2})
 	if _, err := r.ReadAt(make([]byte, 5000), 0); err == nil || err == io.EOF || !Transient(err) {
-		t.Errorf("read of a cut answer: %v", err)
+		t.Errorf("read of an incomplete response: %v", err)
 	}
 	if _, _, err := p.Sum(t.Context(), object, true); !Transient(err) {
-		t.Errorf("sum of a cut answer: %v", err)
+		t.Errorf("sum of an incomplete response: %v", err)
 	}
 	readBack(t, p, object, content)
 }

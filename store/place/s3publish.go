@@ -20,19 +20,19 @@ import (
 
 const (
 	maxParts     = 10_000           // of an upload (S3 User Guide, Amazon S3 multipart upload limits)
-	abortTimeout = 15 * time.Second // what a cancelled caller waits at most
+	abortTimeout = 15 * time.Second // the longest time that a cancelled caller waits
 )
 
-// Publish writes on the condition that the key is free, so that of two writers
-// one fails. The answer of the request that makes the object visible is the
-// commit point; when it is lost, the next attempt finds the object there.
+// Publish writes on the condition that the key is free, so that one of two writers
+// fails. The request that makes the object visible is the commit point. If its
+// response is lost, the next attempt finds the object and succeeds.
 func (s *S3) Publish(ctx context.Context, name, sum string) error {
 	temporary := s.temporaryPath(name)
 	file, err := os.Open(temporary)
 	switch {
 	case err == nil:
 		err = errors.Join(s.upload(ctx, name, sum, file), file.Close())
-	case errors.Is(err, fs.ErrNotExist): // published before, or lost
+	case errors.Is(err, fs.ErrNotExist): // published by an earlier attempt, or lost
 		err = s.compare(ctx, name, sum)
 	}
 	if err != nil {
@@ -49,7 +49,7 @@ func (s *S3) upload(ctx context.Context, name, sum string, file *os.File) error 
 	if info.Size() > s.part {
 		return s.uploadParts(ctx, name, sum, file, info.Size())
 	}
-	return s.settle(ctx, name, sum, s.put(ctx, name, sum, io.NewSectionReader(file, 0, info.Size()), info.Size()))
+	return s.resolveConflict(ctx, name, sum, s.put(ctx, name, sum, io.NewSectionReader(file, 0, info.Size()), info.Size()))
 }
 
 // Create relies on the same condition as Publish.
@@ -81,24 +81,25 @@ func (s *S3) put(ctx context.Context, name, sum string, body io.Reader, size int
 	return s.fail("write", name, err)
 }
 
-// settle looks at what has the key when a write was refused for it.
-func (s *S3) settle(ctx context.Context, name, sum string, refusal error) error {
-	switch code(refusal) {
+// resolveConflict succeeds if a write failed because the key already has the same
+// content. It returns other errors unchanged.
+func (s *S3) resolveConflict(ctx context.Context, name, sum string, writeErr error) error {
+	switch code(writeErr) {
 	case "PreconditionFailed", "ConditionalRequestConflict":
 	default:
-		return refusal
+		return writeErr
 	}
 	err := s.compare(ctx, name, sum)
-	if errors.Is(err, fs.ErrNotExist) { // another write is under way, or the object has just been removed
-		return refusal
+	if errors.Is(err, fs.ErrNotExist) { // another write is in progress, or the object was just removed
+		return writeErr
 	}
 	return err
 }
 
-// compare succeeds if the object is there with that content.
+// compare returns nil if the object exists with the given SHA-256.
 func (s *S3) compare(ctx context.Context, name, sum string) error {
-	held, _, err := s.Sum(ctx, name, false)
-	if err == nil && held != sum {
+	current, _, err := s.Sum(ctx, name, false)
+	if err == nil && current != sum {
 		return s.fail("write", name, ErrExists)
 	}
 	return err
@@ -112,7 +113,7 @@ func (s *S3) uploadParts(ctx context.Context, name, sum string, file *os.File, s
 		Metadata:          map[string]string{"sha256": sum},
 	})
 	if err != nil {
-		return s.fail("begin upload of", name, err)
+		return s.fail("create an upload of", name, err)
 	}
 	u := &upload{S3: s, name: name, key: key, id: out.UploadId}
 	if err = u.send(ctx, sum, file, size); err == nil {
@@ -120,10 +121,10 @@ func (s *S3) uploadParts(ctx context.Context, name, sum string, file *os.File, s
 	}
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	return errors.Join(s.settle(ctx, name, sum, err), s.abort(own, key, out.UploadId))
+	return errors.Join(s.resolveConflict(ctx, name, sum, err), s.abort(own, key, out.UploadId))
 }
 
-// upload is a multipart upload under way.
+// upload is a multipart upload in progress.
 type upload struct {
 	*S3
 	name, key string
@@ -131,7 +132,8 @@ type upload struct {
 	parts     []types.CompletedPart
 }
 
-// send compares the sum itself: S3 keeps only a sum of the parts' sums.
+// send uploads the parts and completes the upload. It checks the SHA-256 of the whole
+// file itself, because S3 computes only one of the parts' checksums.
 func (u *upload) send(ctx context.Context, sum string, file *os.File, size int64) error {
 	whole := sha256.New()
 	length := u.partLength(size)
@@ -142,13 +144,13 @@ func (u *upload) send(ctx context.Context, sum string, file *os.File, size int64
 		}
 	}
 	if found := hex.EncodeToString(whole.Sum(nil)); found != sum {
-		return fmt.Errorf("%s: its SHA-256 should be %s and is %s; it was altered", file.Name(), sum, found)
+		return fmt.Errorf("%s was changed after it was written: its SHA-256 is %s, expected %s", file.Name(), found, sum)
 	}
 	_, err := u.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 		Bucket: &u.bucket, Key: &u.key, UploadId: u.id, IfNoneMatch: aws.String("*"),
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
 	})
-	return u.fail("complete upload of", u.name, err)
+	return u.fail("complete the upload of", u.name, err)
 }
 
 func (s *S3) partLength(size int64) int64 { return max(s.part, (size+maxParts-1)/maxParts) }
@@ -178,11 +180,11 @@ func (u *upload) sendPart(ctx context.Context, section *io.SectionReader, whole 
 	return nil
 }
 
-// abort ends an upload; that it has ended is no error.
+// abort aborts an upload. It succeeds if the upload does not exist.
 func (s *S3) abort(ctx context.Context, key string, id *string) error {
 	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: &key, UploadId: id})
 	if code(err) == "NoSuchUpload" {
 		return nil
 	}
-	return s.failKey("abort upload of", key, err)
+	return s.failKey("abort the upload of", key, err)
 }

@@ -11,18 +11,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Open opens an object as it is now: once another has its key, reads fail. The
-// context is that of every read until Close.
+// Open opens the current object of a key. Reads fail once another object has the key.
+// They use ctx.
 func (s *S3) Open(ctx context.Context, name string) (Object, error) {
-	held, err := s.stat(ctx, name)
+	current, err := s.stat(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	return &reader{s3: s, name: name, stat: held, ctx: ctx, cancel: cancel}, nil
+	return &reader{s3: s, name: name, stat: current, ctx: ctx, cancel: cancel}, nil
 }
 
-// reader reads ahead, so that small reads one after the other share a request.
+// reader reads ahead, so that consecutive small reads share a request.
 type reader struct {
 	s3   *S3
 	name string
@@ -31,13 +31,13 @@ type reader struct {
 	cancel context.CancelFunc
 
 	mu    sync.Mutex
-	ahead []byte // what was read last; never written to once it is here
-	at    int64  // where it lies in the object
+	ahead []byte // the bytes that were read last; not modified afterwards
+	at    int64  // the offset of ahead in the object
 }
 
 func (r *reader) Size() int64 { return r.size }
 
-// Close ends reads that are under way.
+// Close cancels reads in progress.
 func (r *reader) Close() error {
 	r.cancel()
 	return nil
@@ -48,7 +48,7 @@ func (r *reader) ReadAt(p []byte, off int64) (n int, err error) {
 		return 0, fmt.Errorf("read %s: negative offset %d", r.name, off)
 	}
 	for n < len(p) && off < r.size {
-		ahead := r.held(off)
+		ahead := r.buffered(off)
 		if len(ahead) == 0 {
 			if ahead, err = r.fetch(off, int64(len(p)-n)); err != nil {
 				return n, err
@@ -63,8 +63,8 @@ func (r *reader) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// held is what was read ahead from an offset.
-func (r *reader) held(off int64) []byte {
+// buffered returns the bytes from an offset on that were read ahead.
+func (r *reader) buffered(off int64) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if off < r.at || off >= r.at+int64(len(r.ahead)) {
@@ -73,17 +73,18 @@ func (r *reader) held(off int64) []byte {
 	return r.ahead[off-r.at:]
 }
 
-// begins refuses an answer that begins elsewhere than at the offset: a server or
-// a proxy that takes no ranges sends the whole object.
-func begins(contentRange string, off int64) error {
+// checkOffset returns an error for a response that begins at another offset. A server
+// or proxy that ignores ranges sends the whole object.
+func checkOffset(contentRange string, off int64) error {
 	if contentRange == "" && off == 0 || strings.HasPrefix(contentRange, fmt.Sprintf("bytes %d-", off)) {
 		return nil
 	}
-	return fmt.Errorf("asked for bytes from %d on, and answered is %q", off, contentRange)
+	return fmt.Errorf("requested the bytes from %d on, but the response holds %q", off, cut(contentRange))
 }
 
-// fetch reads ahead from an offset, at least so far. Readers of two places at
-// once cost each other requests, and nothing else.
+// fetch reads at least length bytes from an offset on, and buffers them. Two readers
+// at different offsets of one object overwrite each other's buffer, which costs
+// requests and nothing else.
 func (r *reader) fetch(off, length int64) ([]byte, error) {
 	ahead := make([]byte, min(max(length, r.s3.window), r.size-off))
 	bytes := fmt.Sprintf("bytes=%d-%d", off, off+int64(len(ahead))-1)
@@ -91,7 +92,7 @@ func (r *reader) fetch(off, length int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = begins(aws.ToString(out.ContentRange), off); err == nil {
+	if err = checkOffset(aws.ToString(out.ContentRange), off); err == nil {
 		_, err = io.ReadFull(out.Body, ahead)
 	}
 	if err = errors.Join(err, out.Body.Close()); err != nil {

@@ -1,4 +1,4 @@
-// Package s3test starts an S3 for tests, in a process of its own.
+// Package s3test starts an S3 server for tests in a separate process.
 package s3test
 
 import (
@@ -19,25 +19,26 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// Server is a running S3. It takes any keys, and path-style requests only.
+// Server is a running S3 server. It accepts any access keys, and only path-style
+// requests.
 type Server struct {
 	URL string
 	t   testing.TB
 }
 
-// Fault is what happens to the next Count requests that match, or to all of them
-// if Count is negative. The zero value is none, and ends the one before.
+// Fault makes the next Count matching requests fail, or all of them if Count is
+// negative. The zero value clears the current fault.
 type Fault struct {
-	Match  string // regular expression for "METHOD path?query"; empty: every request
+	Match  string // regular expression for "METHOD path?query"; empty for every request
 	Count  int
-	Status int    // answer with it,
-	Code   string // and with that code
-	Cut    int64  // cut the connection after so many bytes of a body, the request's or the answer's
-	Lost   bool   // do it, and cut the connection instead of answering
+	Status int    // status of the error response
+	Code   string // error code of that response
+	Cut    int64  // close the connection after this many bytes of the request's or the response's body
+	Lost   bool   // perform the request, and close the connection instead of responding
 }
 
-// binary builds the server once a process. The build cache keeps it, so that
-// nobody needs to remove it.
+// binary builds the server once per process. The executable is in Go's build cache,
+// so it needs no removal.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := output("", "list", "-f", "{{.Dir}}", "cwharvest/store/place")
 	if err != nil {
@@ -49,7 +50,7 @@ var binary = sync.OnceValues(func() (string, error) {
 func output(dir string, args ...string) (string, error) {
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off") // the test's own flags are not meant for it
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off") // not with the flags of the test
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
 	out, err := cmd.Output()
@@ -59,8 +60,8 @@ func output(dir string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// Start starts an S3 that holds its data in memory and has one bucket. It ends
-// with the test.
+// Start starts a server with one empty bucket, which it holds in memory. The server
+// stops at the end of the test.
 func Start(t testing.TB, bucket string) *Server {
 	t.Helper()
 	path, err := binary()
@@ -81,19 +82,19 @@ func Start(t testing.TB, bucket string) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		stdin.Close() // which ends it, as the end of this process does
+		stdin.Close() // stops the server, as the end of this process does
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("s3server: %v", err)
 		}
 	})
 	url, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		t.Fatalf("s3server has no URL: %v", err)
+		t.Fatalf("s3server printed no URL: %v", err)
 	}
 	return &Server{URL: strings.TrimSpace(url), t: t}
 }
 
-// Client returns a client that calls once.
+// Client returns a client that does not retry.
 func (s *Server) Client() *s3.Client {
 	return s3.New(s3.Options{
 		Region: "eu-central-1", BaseEndpoint: &s.URL, UsePathStyle: true, Retryer: aws.NopRetryer{},
@@ -101,7 +102,7 @@ func (s *Server) Client() *s3.Client {
 	})
 }
 
-// Fault sets the one fault there is.
+// Fault replaces the current fault.
 func (s *Server) Fault(f Fault) {
 	s.t.Helper()
 	body, err := json.Marshal(f)
@@ -118,7 +119,7 @@ func (s *Server) Fault(f Fault) {
 	}
 }
 
-// Stats returns how many requests of each method there were.
+// Stats returns the number of requests for each HTTP method.
 func (s *Server) Stats() map[string]int {
 	s.t.Helper()
 	resp, err := http.Get(s.URL + "/_stats")

@@ -15,13 +15,13 @@ import (
 	"github.com/johannesboyne/gofakes3"
 )
 
-// complement does what S3 does and gofakes3 v1.2.0 does not: If-None-Match of
+// complement adds what gofakes3 v1.2.0 lacks: If-None-Match of
 // CompleteMultipartUpload, If-Match of GetObject, the check of SHA-256
-// checksums, and an empty list of uploads in a bucket that never had one. It
-// stores no headers of the request but metadata, and refuses unsigned requests.
+// checksums, and an empty list of uploads for a bucket that never had one. Of a
+// request's X-Amz- headers it stores only metadata. It rejects unsigned requests.
 type complement struct {
 	next http.Handler
-	mu   sync.Mutex // completing an upload looks first
+	mu   sync.Mutex // held while the completion of an upload checks and writes
 }
 
 func (c *complement) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -54,7 +54,7 @@ func (c *complement) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.next.ServeHTTP(w, r)
 }
 
-// head asks for the object of a request.
+// head returns the response to a HEAD request for the object of r.
 func (c *complement) head(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	c.next.ServeHTTP(w, httptest.NewRequest(http.MethodHead, r.URL.EscapedPath(), nil))
@@ -72,8 +72,8 @@ func (c *complement) listUploads(w http.ResponseWriter, r *http.Request) {
 	w.Write(list.Body.Bytes())
 }
 
-// strip leaves the metadata: gofakes3 stores every X-Amz- header of a request
-// and answers with it.
+// strip removes all X-Amz- headers except metadata, because gofakes3 stores each of
+// them and returns it with the object.
 func strip(h http.Header) {
 	for name := range h {
 		if strings.HasPrefix(name, "X-Amz-") && !strings.HasPrefix(name, "X-Amz-Meta-") {
@@ -88,7 +88,7 @@ func refuse(w http.ResponseWriter, status int, code string) {
 		xml.StartElement{Name: xml.Name{Local: "Error"}})
 }
 
-// checked is a body whose end is an error if its checksum is another.
+// checked is a body that ends with an error if its checksum is wrong.
 type checked struct {
 	io.ReadCloser
 	want string

@@ -8,15 +8,15 @@ import (
 	"sync"
 )
 
-// fault is what happens to the next Count requests, or to all if it is negative.
-// One without Status, Cut and Lost is none.
+// fault makes the next Count matching requests fail, or all of them if Count is
+// negative. Without Status, Cut and Lost nothing fails. See s3test.Fault.
 type fault struct {
-	Match  string // regular expression for "METHOD path?query"; empty: every request
+	Match  string // regular expression for "METHOD path?query"; empty for every request
 	Count  int
-	Status int    // answer with it,
-	Code   string // and with that code
-	Cut    int64  // cut the connection after so many bytes of a body, the request's or the answer's
-	Lost   bool   // do it, and cut the connection instead of answering
+	Status int    // status of the error response
+	Code   string // error code of that response
+	Cut    int64  // close the connection after this many bytes of the request's or the response's body
+	Lost   bool   // perform the request, and close the connection instead of responding
 
 	match *regexp.Regexp
 }
@@ -45,7 +45,7 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !hit:
 		f.next.ServeHTTP(w, r)
 	case fault.Status != 0:
-		io.Copy(io.Discard, r.Body) // a client that still writes might not see the answer
+		io.Copy(io.Discard, r.Body) // a client that still writes might miss the response
 		refuse(w, fault.Status, fault.Code)
 	case fault.Lost:
 		f.next.ServeHTTP(nowhere{http.Header{}}, r)
@@ -76,7 +76,7 @@ func (f *faulty) set(w http.ResponseWriter, r *http.Request) {
 	f.fault = next
 }
 
-// take counts a request, and says what is to happen to it.
+// take counts a request and returns the fault that applies to it, if any.
 func (f *faulty) take(r *http.Request) (fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,7 +94,7 @@ func (n nowhere) Header() http.Header         { return n.header }
 func (n nowhere) Write(p []byte) (int, error) { return len(p), nil }
 func (n nowhere) WriteHeader(int)             {}
 
-// cutBody is a request's body whose connection breaks.
+// cutBody is a request's body that ends early, as if the connection broke.
 type cutBody struct {
 	io.ReadCloser
 	left int64
@@ -111,7 +111,8 @@ func (c *cutBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// cutWriter drops the rest of an answer, or all of one to a cut request.
+// cutWriter drops the rest of a response, or the whole response to a request whose
+// body was cut.
 type cutWriter struct {
 	http.ResponseWriter
 	body *cutBody

@@ -1,10 +1,10 @@
-// S3server serves gofakes3 for tests, and misbehaves on demand:
+// S3server serves gofakes3 for tests and injects faults:
 //
 //	s3server BUCKET [DIR]
 //
-// It prints its URL, keeps objects in DIR or in memory, uploads always in memory,
-// and ends when its standard input does. POST /_fault sets the one fault there
-// is (see fault), GET /_stats counts requests by method.
+// It prints its URL, stores objects in DIR or in memory, and incomplete uploads in
+// memory. It exits when its standard input ends. POST /_fault sets the current fault
+// (see fault), and GET /_stats returns the number of requests by method.
 package main
 
 import (
@@ -49,7 +49,7 @@ func run(args []string) error {
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	quiet := log.New(io.Discard, "", 0) // of connections that were cut
+	quiet := log.New(io.Discard, "", 0) // drops messages about closed connections
 	server := &http.Server{Handler: &faulty{next: &complement{next: s3}, done: map[string]int{}}, ErrorLog: quiet}
 	return server.Serve(listener)
 }
