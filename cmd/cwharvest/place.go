@@ -21,8 +21,11 @@ import (
 func remotes(ctx context.Context, m *creds.Manager, access config.S3) func(string, string, *durable.Files) (place.Place, error) {
 	return func(out, temporary string, files *durable.Files) (place.Place, error) {
 		bucket, prefix, ok, err := place.ParseS3(out)
-		if err != nil || !ok {
-			return nil, usageError{error: fmt.Errorf("out %q: %w", out, err), hint: "write a directory or s3://bucket/prefix"}
+		switch {
+		case err != nil:
+			return nil, usageError{error: fmt.Errorf("out: %w", err)}
+		case !ok:
+			return nil, usageError{fmt.Errorf("out %q is not a supported location", out), "write a directory or s3://bucket/prefix"}
 		}
 		client, err := s3Client(ctx, m, access)
 		if err != nil {

@@ -10,13 +10,13 @@ import (
 	"unicode/utf8"
 )
 
-// csvLines writes rows as RFC 4180 has them, below a header. The parts of a row
-// that a run shares are encoded once for the run.
+// csvLines writes rows by RFC 4180 below a header. It encodes the cells before the
+// timestamp once for each run.
 type csvLines struct {
 	out    io.WriteCloser
 	buf    *bufio.Writer
-	header string
-	head   []byte
+	header string // empty once it is written
+	head   []byte // the cells before the timestamp
 	line   []byte
 }
 
@@ -45,7 +45,7 @@ func (c *csvLines) WriteRun(r *Run) error {
 		c.line = strconv.AppendInt(append(c.line, ','), r.Period, 10)
 		for _, column := range r.Columns {
 			c.line = append(c.line, ',')
-			if column != nil && column[i] == column[i] { // nothing stands for null
+			if column != nil && column[i] == column[i] { // an empty cell is null
 				c.line = strconv.AppendFloat(c.line, column[i], 'g', -1, 64)
 			}
 		}
@@ -68,22 +68,23 @@ func (c *csvLines) Close() error {
 	return errors.Join(c.begin(), c.buf.Flush(), c.out.Close())
 }
 
-// formulas are what a formula begins with: spreadsheets take the full-width forms
-// for the others.
+// formulas lists the characters with which a formula begins, and the apostrophe.
+// Spreadsheets accept the full-width forms, too.
 const formulas = "=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20"
 
 func isFormula(cell string) bool {
-	if cell != "" && cell[0] < utf8.RuneSelf { // as nearly all do
+	if cell != "" && cell[0] < utf8.RuneSelf { // nearly always
 		return strings.IndexByte(formulas, cell[0]) >= 0
 	}
 	first, _ := utf8.DecodeRuneInString(cell)
 	return cell != "" && strings.ContainsRune(formulas, first)
 }
 
-// appendCell quotes a cell where it must be, and puts an apostrophe before what
-// a spreadsheet would run as a formula (OWASP, CSV injection): names and values
-// of dimensions are other people's text. A cell that begins with an apostrophe
-// gets another, so that taking one off gives every cell back.
+// appendCell appends a cell, in quotes if necessary. It puts an apostrophe before a
+// text that a spreadsheet would run as a formula (OWASP, CSV injection), because
+// anyone who publishes metrics chooses the names and values of dimensions. A cell
+// that begins with an apostrophe gets another one, so that removing one gives back
+// every cell.
 func appendCell(b []byte, cell string) []byte {
 	if isFormula(cell) {
 		cell = "'" + cell

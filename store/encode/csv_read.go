@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// csvRows reads what csvLines writes. encoding/csv reads a line break of CR LF
-// inside a cell as LF; nothing else of a row changes.
+// csvRows reads the files of csvLines. encoding/csv changes CR LF inside a cell to LF;
+// everything else is read as it was written.
 type csvRows struct {
 	in         io.Closer
 	lines      *lineReader
@@ -31,7 +31,7 @@ func openCSV(in io.ReadCloser) (*csvRows, error) {
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
-	names := make([]string, len(header)) // the record is reused
+	names := make([]string, len(header)) // the next record reuses header
 	copy(names, header)
 	c.statistics, err = statisticsOf(names)
 	return c, err
@@ -73,14 +73,14 @@ func (c *csvRows) next(r *row) error {
 	return nil
 }
 
-// plainCell takes off the apostrophe that appendCell puts before some cells.
+// plainCell removes the apostrophe that appendCell puts before some cells.
 func plainCell(cell string) string { return strings.TrimPrefix(cell, "'") }
 
-// parseTime accepts whole seconds in UTC, as they are written.
+// parseTime parses a timestamp as the writers format it: whole seconds in UTC.
 func parseTime(s string) (int64, error) {
 	at, err := time.Parse("2006-01-02T15:04:05Z", s)
-	if err != nil || at.Nanosecond() != 0 { // Parse accepts a fraction unasked
-		return 0, fmt.Errorf("timestamp %.40q is not like 2026-01-31T23:59:00Z", s)
+	if err != nil || at.Nanosecond() != 0 { // Parse accepts a fraction that the layout lacks
+		return 0, fmt.Errorf("timestamp %.40q does not have the form 2026-01-31T23:59:00Z", s)
 	}
 	return at.Unix(), nil
 }
@@ -93,12 +93,11 @@ func parseValue(s string) (float64, error) {
 	return v, nil
 }
 
-// lineReader hands text on to a reader of lines. It refuses a row that is longer
-// than left, which is set anew for each row, and text that ends within a line:
-// that is how a file ends that was cut off.
+// lineReader bounds the text that is read for one row, and returns
+// io.ErrUnexpectedEOF for a text that ends within a line, as a truncated file does.
 type lineReader struct {
 	in   io.Reader
-	left int
+	left int // bytes that the current row may still take; set for each row
 	last byte
 }
 

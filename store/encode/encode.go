@@ -1,6 +1,3 @@
-// Package encode writes rows of datapoints to files people read. It takes runs
-// of datapoints and writes column by column; nothing in it works row by row
-// where the format does not force it to.
 package encode
 
 import (
@@ -22,30 +19,30 @@ type Run struct {
 	Period int64 // seconds
 	Points int
 
-	// Columns has one entry for each statistic of the file: Points values,
-	// NaN where there is none, or nil for a statistic that the series lacks.
-	// A point without any value is no row.
+	// Columns has one entry for each statistic of the file: Points values, NaN for
+	// a missing value, or nil for a statistic that the series lacks. A point
+	// without any value is no row.
 	Columns [][]float64
 
-	// Whole says that no column has a NaN, which saves looking for one.
+	// Whole promises that no column has a NaN, so that writers need not search for
+	// one.
 	Whole bool
 }
 
-// Writer writes runs in the order they come. It keeps nothing of a run.
+// Writer writes the runs of a file in order.
 type Writer interface {
-	WriteRun(*Run) error
-	// Close completes the file; it does not close what it is written to.
+	WriteRun(*Run) error // does not keep the run
+	// Close completes the file. It does not close the underlying io.Writer.
 	Close() error
 }
 
-// Format names a file format: parquet, or csv or jsonl with compression none (or
-// empty), gzip or zstd.
+// Format is a file format.
 type Format struct {
-	Name        string
-	Compression string
+	Name        string // parquet, csv or jsonl
+	Compression string // of csv and jsonl: none or empty, gzip, zstd
 }
 
-// Suffix is the format's file name extension, with its dot.
+// Suffix returns the file name extension with its dot.
 func (f Format) Suffix() string {
 	suffix := "." + f.Name
 	switch f.Compression {
@@ -57,21 +54,37 @@ func (f Format) Suffix() string {
 	return suffix
 }
 
-// Validate refuses what no file can be.
+// Validate returns an error for an unknown format or compression.
 func (f Format) Validate() error {
 	switch {
 	case !slices.Contains([]string{"parquet", "csv", "jsonl"}, f.Name):
-		return fmt.Errorf("unknown format %q: use parquet, csv or jsonl", f.Name)
+		return f.unknownName()
 	case !slices.Contains([]string{"", "none", "gzip", "zstd"}, f.Compression):
-		return fmt.Errorf("unknown compression %q: use none, gzip or zstd", f.Compression)
+		return f.unknownCompression()
 	case f.Name == "parquet" && f.Compression != "" && f.Compression != "none":
-		return fmt.Errorf("compression is for text formats: Parquet compresses by itself (zstd); leave it out, or use csv or jsonl")
+		return &formatError{"compression is for text formats, and Parquet always uses zstd", "leave it out, or use csv or jsonl"}
 	}
 	return nil
 }
 
-// NewWriter starts a file with the given statistics as columns, in their
-// order. Parquet keeps the metadata; text formats have no place for it.
+// formatError is the error of an invalid Format.
+type formatError struct{ fact, hint string }
+
+func (e *formatError) Error() string { return e.fact }
+
+// Hint returns the next step for the user.
+func (e *formatError) Hint() string { return e.hint }
+
+func (f Format) unknownName() error {
+	return &formatError{fmt.Sprintf("unknown format %q", f.Name), "use parquet, csv or jsonl"}
+}
+
+func (f Format) unknownCompression() error {
+	return &formatError{fmt.Sprintf("unknown compression %q", f.Compression), "use none, gzip or zstd"}
+}
+
+// NewWriter begins a file with a column for each of the statistics, in their order.
+// Only Parquet stores the metadata.
 func (f Format) NewWriter(w io.Writer, statistics []string, metadata map[string]string) (Writer, error) {
 	switch f.Name {
 	case "parquet":
@@ -86,7 +99,7 @@ func (f Format) NewWriter(w io.Writer, statistics []string, metadata map[string]
 		}
 		return newJSONLines(out, statistics), nil
 	}
-	return nil, fmt.Errorf("unknown format %q: use parquet, csv or jsonl", f.Name)
+	return nil, f.unknownName()
 }
 
 func (f Format) compress(w io.Writer) (io.WriteCloser, error) {
@@ -98,17 +111,17 @@ func (f Format) compress(w io.Writer) (io.WriteCloser, error) {
 	case "zstd":
 		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
 	}
-	return nil, fmt.Errorf("unknown compression %q: use none, gzip or zstd", f.Compression)
+	return nil, f.unknownCompression()
 }
 
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// basic are the statistics every metric has, in column order.
+// basic lists the statistics that every metric has, in column order.
 var basic = []string{"Average", "Maximum", "Minimum", "Sum", "SampleCount"}
 
-// SortStatistics puts statistics into column order: the basic ones, then the
+// SortStatistics returns statistics in column order: the basic ones, then the
 // extended ones by column name.
 func SortStatistics(statistics iter.Seq[string]) []string {
 	rank := func(s string) string {
@@ -120,8 +133,8 @@ func SortStatistics(statistics iter.Seq[string]) []string {
 	return slices.SortedFunc(statistics, func(a, b string) int { return strings.Compare(rank(a), rank(b)) })
 }
 
-// Column is the column name of a statistic: average, sample_count, p99,
-// p99_9, tm_10_90 for TM(10%:90%).
+// Column returns the column name of a statistic: average, sample_count, p99, p99_9,
+// tm_10_90 for TM(10%:90%).
 func Column(statistic string) string {
 	switch statistic {
 	case "SampleCount":
@@ -131,7 +144,7 @@ func Column(statistic string) string {
 	return strings.ReplaceAll(s, "__", "_")
 }
 
-// HasRow reports whether point i has any value.
+// HasRow reports whether point i has a value in any column.
 func (r *Run) HasRow(i int) bool {
 	for _, c := range r.Columns {
 		if c != nil && c[i] == c[i] { // not NaN
@@ -141,7 +154,7 @@ func (r *Run) HasRow(i int) bool {
 	return false
 }
 
-// Rows counts the points with any value.
+// Rows returns the number of points that have a value in any column.
 func (r *Run) Rows() (n int) {
 	for i := range r.Points {
 		if r.HasRow(i) {

@@ -17,8 +17,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// twoRuns are two series on one date: one with gaps and a statistic that the other
-// lacks, and names that formats must quote.
+// twoRuns returns two series on one date. One has gaps and a statistic that the other
+// lacks; the other has names that formats must quote.
 func twoRuns() []Run {
 	nan := math.NaN()
 	return []Run{
@@ -29,8 +29,8 @@ func twoRuns() []Run {
 	}
 }
 
-// want are the rows of twoRuns, as text: account, metric, instance, timestamp,
-// period, average, p99.
+// want lists the rows of twoRuns as text: account, metric, instance, timestamp, period,
+// average, p99.
 var want = []string{
 	"000122223333|CPUUtilization|i-1|2025-11-24T00:00:00Z|300|1.5|",
 	"000122223333|CPUUtilization|i-1|2025-11-24T00:10:00Z|300|3|1e+300",
@@ -131,7 +131,7 @@ func number(v *float64) string {
 	return fmt.Sprintf("%g", *v)
 }
 
-// Another library reads the Parquet files.
+// TestParquetIsReadBack reads a Parquet file with parquet-go.
 func TestParquetIsReadBack(t *testing.T) {
 	data := write(t, Format{Name: "parquet"})
 	type row struct {
@@ -155,7 +155,7 @@ func TestParquetIsReadBack(t *testing.T) {
 	compare(t, Format{Name: "parquet"}, got)
 }
 
-// Without a row a CSV file still has its header.
+// TestEmptyCSVHasAHeader checks that a CSV file without rows has its header.
 func TestEmptyCSVHasAHeader(t *testing.T) {
 	var b bytes.Buffer
 	w, err := Format{Name: "csv"}.NewWriter(&b, []string{"Sum"}, nil)
@@ -167,8 +167,8 @@ func TestEmptyCSVHasAHeader(t *testing.T) {
 	}
 }
 
-// A cell that a spreadsheet would run is none any more, quoted or not, and every
-// cell is read back as it was; numbers stay numbers.
+// TestCSVHoldsNoFormulas checks that no cell begins like a formula, that every cell is
+// read back unchanged, and that negative numbers stay numbers.
 func TestCSVHoldsNoFormulas(t *testing.T) {
 	var cells []string
 	for _, first := range []string{"=", "+", "-", "@", "\t", "\r", "\n", "'", "''", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\"=", ",=", "a", "\xff", ""} {

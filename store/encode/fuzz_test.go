@@ -30,14 +30,14 @@ func fuzz(f *testing.F, formats ...Format) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, format := range formats {
 			checkMemory(t, format, data)
-			checkWrittenAgain(t, format, data)
+			checkRoundTrip(t, format, data)
 		}
 	})
 }
 
-// checkWrittenAgain checks that the rows which are read of any bytes, up to
-// where they are damaged, can be written and are read as the same again.
-func checkWrittenAgain(t *testing.T, f Format, data []byte) {
+// checkRoundTrip checks that the rows before the first damage in any bytes can be
+// written, and are then read as the same rows.
+func checkRoundTrip(t *testing.T, f Format, data []byte) {
 	t.Helper()
 	reader, err := f.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
@@ -60,15 +60,15 @@ func checkWrittenAgain(t *testing.T, f Format, data []byte) {
 			t.Errorf("%v: an infinite value", f)
 		}
 		if err := w.WriteRun(&r); err != nil {
-			t.Fatalf("%v: what was read cannot be written: %v", f, err)
+			t.Fatalf("%v: the rows that were read cannot be written: %v", f, err)
 		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_ = reader.Close() // that it is damaged is known
+	_ = reader.Close() // may report the damage again
 	got, err := readLines(f, file.Bytes())
 	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("%v: %d rows were read, and %d when they had been written again: %v\n%s\n%s", f, len(want), len(got), err, strings.Join(want, "\n"), strings.Join(got, "\n"))
+		t.Errorf("%v: %d rows were read, and %d after writing them: %v\n%s\n%s", f, len(want), len(got), err, strings.Join(want, "\n"), strings.Join(got, "\n"))
 	}
 }

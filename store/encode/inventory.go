@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -14,28 +13,27 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// InventoryRow is one instance of a job and what came of it. Empty text is
-// unknown: null, or an empty cell of CSV.
+// InventoryRow is an instance of a job and its outcome. An empty text is unknown, and
+// written as null or as an empty cell.
 type InventoryRow struct {
 	Account, Region, Namespace, InstanceID, Dimensions string
 	Type, Zone, Platform, State                        string
-	LaunchTime                                         time.Time // zero: unknown; whole seconds in text formats
-	Tags                                               string    // a JSON object, as text in every format
+	LaunchTime                                         time.Time // zero if unknown; text formats have whole seconds
+	Tags                                               string    // a JSON object, written as text in every format
 	Sources                                            string    // separated by commas
 	Outcome                                            string    // done, empty, failed, denied, pending or unknown
 	Rows                                               int64
-	Class, Reason                                      string // why it failed or was denied
+	Class, Reason                                      string // of the failure or denial
 }
 
-// InventoryWriter writes rows in the order they come.
+// InventoryWriter writes the rows of an inventory in order.
 type InventoryWriter interface {
 	Write(InventoryRow) error
-	// Close completes the file; it does not close what it is written to.
+	// Close completes the file. It does not close the underlying io.Writer.
 	Close() error
 }
 
-// NewInventoryWriter starts an inventory file. Parquet keeps the metadata; text
-// formats have no place for it.
+// NewInventoryWriter begins an inventory file. Only Parquet stores the metadata.
 func (f Format) NewInventoryWriter(w io.Writer, metadata map[string]string) (InventoryWriter, error) {
 	switch f.Name {
 	case "parquet":
@@ -52,11 +50,11 @@ func (f Format) NewInventoryWriter(w io.Writer, metadata map[string]string) (Inv
 		}
 		return &inventoryJSON{out: out, buf: buf, json: json.NewEncoder(buf)}, nil
 	}
-	return nil, fmt.Errorf("unknown format %q: use parquet, csv or jsonl", f.Name)
+	return nil, f.unknownName()
 }
 
-// inventoryRecord is a row as Parquet and JSON Lines have it: null where nothing
-// is known. Its tags are the columns, in file order.
+// inventoryRecord is a row of Parquet and JSON Lines files. Its tags name the columns
+// in file order, and nil is null.
 type inventoryRecord struct {
 	Account    *string `json:"account" parquet:"account,optional,dict"`
 	Region     *string `json:"region" parquet:"region,optional,dict"`
@@ -76,7 +74,7 @@ type inventoryRecord struct {
 	Reason     *string `json:"reason" parquet:"reason,optional,dict"`
 }
 
-// moment is Unix milliseconds, and RFC 3339 in text.
+// moment is a time in Unix milliseconds. Text formats write it by RFC 3339.
 type moment int64
 
 func (m moment) text() string { return time.UnixMilli(int64(m)).UTC().Format(time.RFC3339) }
@@ -108,7 +106,7 @@ func (r *InventoryRow) launched() *moment {
 	return &m
 }
 
-// inventoryRowGroup is the number of rows that are held in memory.
+// inventoryRowGroup is the number of rows that a Parquet writer holds in memory.
 const inventoryRowGroup = 50_000
 
 type inventoryParquet struct {

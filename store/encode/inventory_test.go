@@ -22,7 +22,7 @@ var inventoryRows = []InventoryRow{
 		Outcome: "denied", Class: "AccessDenied", Reason: "two\nlines"},
 }
 
-// wantInventory are the cells of inventoryRows; null is empty.
+// wantInventory lists the cells of inventoryRows, with null as an empty cell.
 var wantInventory = []string{
 	`000122223333|us-east-1|AWS/EC2|i-1|InstanceId=i-1|m7g.large|us-east-1a|Linux/UNIX|running|2025-11-24T01:02:03Z|{"Name":"a, \"b\""}|ec2,cloudwatch|done|288||`,
 	"000122223333|us-east-1|Shop|=1+1|'Path'|||||||" + "|denied|0|AccessDenied|two\nlines",
@@ -104,7 +104,7 @@ func TestInventoryJSONLinesAreReadBack(t *testing.T) {
 	}
 }
 
-// arrow reads what parquet-go writes.
+// TestInventoryParquetIsReadBack reads a file of parquet-go with arrow.
 func TestInventoryParquetIsReadBack(t *testing.T) {
 	f := Format{Name: "parquet"}
 	reader, err := file.NewParquetReader(bytes.NewReader(writeInventory(t, f, inventoryRows)))
@@ -175,7 +175,8 @@ func oneCell[T any](defined []int16, read func(int64, []T, []int16, []int16) (in
 	return fmt.Sprint(value[0]), err
 }
 
-// Rows are held in memory for one row group, not for the file.
+// TestInventoryParquetHasRowGroups checks that the writer holds the rows of one row
+// group in memory, and not those of the file.
 func TestInventoryParquetHasRowGroups(t *testing.T) {
 	data := writeInventory(t, Format{Name: "parquet"}, slices.Repeat(inventoryRows, inventoryRowGroup))
 	reader, err := file.NewParquetReader(bytes.NewReader(data))

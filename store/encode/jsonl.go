@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// jsonLines writes one JSON object a row. The parts of a row that a run shares
-// are encoded once for the run.
+// jsonLines writes one JSON object for each row. It encodes the text columns once for
+// each run.
 type jsonLines struct {
 	out   io.WriteCloser
 	buf   *bufio.Writer
 	names []string // `,"average":` for each statistic
-	head  []byte
+	head  []byte   // the row up to its timestamp
 	line  []byte
 }
 
@@ -57,7 +57,7 @@ func (j *jsonLines) WriteRun(r *Run) error {
 	return nil
 }
 
-// encodeHead encodes a row up to its timestamp.
+// encodeHead sets head.
 func (j *jsonLines) encodeHead(r *Run) error {
 	head, err := json.Marshal(struct {
 		Account    string `json:"account"`

@@ -11,14 +11,14 @@ import (
 	"strconv"
 )
 
-// jsonRows reads what jsonLines writes. Keys have the order of the writer, so
-// each is compared where it must stand. Text is decoded when it changes.
+// jsonRows reads the files of jsonLines. It requires the keys in the order in which
+// jsonLines writes them, and decodes a text only if it differs from the row before.
 type jsonRows struct {
 	in         io.Closer
 	buf        *bufio.Reader
-	keys       []string // `{"account":` and so on, one for each column
+	keys       []string // for each column the text before its value, such as {"account":
 	statistics []string
-	first      []byte // the line that was read for the columns' names
+	first      []byte // the first line, which was read for the names of columns
 	texts      [6]struct {
 		raw  []byte
 		text string
@@ -41,16 +41,17 @@ func openJSONLines(in io.ReadCloser) (*jsonRows, error) {
 	if j.statistics, err = statisticsOf(names); err != nil {
 		return nil, err
 	}
-	before := "{"
+	separator := "{"
 	for _, name := range names {
-		j.keys = append(j.keys, before+strconv.Quote(name)+":")
-		before = ","
+		j.keys = append(j.keys, separator+strconv.Quote(name)+":")
+		separator = ","
 	}
 	j.first = bytes.Clone(line)
 	return j, nil
 }
 
-// keysOf are the keys of an object without objects or lists in it, in order.
+// keysOf returns the keys of an object in order. An object or a list in it is an
+// error.
 func keysOf(line []byte) (keys []string, err error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -66,7 +67,7 @@ func keysOf(line []byte) (keys []string, err error) {
 		}
 		name, ok := key.(string)
 		if !ok || len(keys) > maxStatistics+len(fixedColumns) {
-			return nil, errors.New("nested or too many keys")
+			return nil, errors.New("object is nested or has too many keys")
 		}
 		keys = append(keys, name)
 	}
@@ -77,7 +78,7 @@ func (j *jsonRows) columns() []string { return j.statistics }
 
 func (j *jsonRows) close() error { return j.in.Close() }
 
-// line reads a line, without its end. It is valid until the next.
+// line returns the next line without its end. The line is valid until the next call.
 func (j *jsonRows) line() ([]byte, error) {
 	line, err := j.buf.ReadSlice('\n')
 	switch {
@@ -125,7 +126,7 @@ func (j *jsonRows) next(r *row) (err error) {
 	return nil
 }
 
-// text decodes the text of a column.
+// text decodes a text of a column.
 func (j *jsonRows) text(column int, raw []byte) (string, error) {
 	known := &j.texts[column]
 	if bytes.Equal(raw, known.raw) && len(raw) > 0 {
@@ -145,7 +146,7 @@ func jsonValue(raw []byte) (float64, error) {
 	return parseValue(string(raw))
 }
 
-// scanner takes a line apart. After an error it returns nothing more.
+// scanner splits a line into values. After an error its methods return nil.
 type scanner struct {
 	rest []byte
 	err  error
@@ -154,14 +155,14 @@ type scanner struct {
 func (s *scanner) skip(key string) {
 	rest, ok := bytes.CutPrefix(s.rest, []byte(key))
 	if !ok && s.err == nil {
-		s.err = fmt.Errorf("%.40q where %.40s is due", s.rest, key)
+		s.err = fmt.Errorf("found %.40q, expected %.40s", s.rest, key)
 	}
 	s.rest = rest
 }
 
 func (s *scanner) end() {
 	if len(s.rest) > 0 && s.err == nil {
-		s.err = fmt.Errorf("%.40q behind the object", s.rest)
+		s.err = fmt.Errorf("found %.40q after the object", s.rest)
 	}
 }
 
@@ -174,7 +175,7 @@ func (s *scanner) take(n int) []byte {
 	return taken
 }
 
-// text returns a string of JSON with its quotes.
+// text returns the JSON string behind a key, with its quotes.
 func (s *scanner) text(key string) []byte {
 	s.skip(key)
 	for i, escaped := 1, false; i < len(s.rest); i++ {
@@ -191,7 +192,7 @@ func (s *scanner) text(key string) []byte {
 	return nil
 }
 
-// number returns a number of JSON, or null.
+// number returns the JSON number or null behind a key.
 func (s *scanner) number(key string) []byte {
 	s.skip(key)
 	if bytes.HasPrefix(s.rest, []byte("null")) {

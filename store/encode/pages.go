@@ -5,10 +5,10 @@ import (
 	"math/bits"
 )
 
-// Encodings of Parquet's pages (parquet-format, Encodings.md), of columns that
-// are kept as runs: what a run costs does not depend on its rows.
+// Encodings of Parquet pages (parquet-format, Encodings.md).
 
-// runs is a column of numbers in which equal ones follow each other.
+// runs is a column of numbers as runs of equal ones, so that the cost of a run does
+// not depend on its number of rows.
 type runs []run
 
 type run struct{ value, rows int32 }
@@ -24,22 +24,22 @@ func (r *runs) add(value int32, rows int) {
 	*r = append(*r, run{value, int32(rows)})
 }
 
-// appendHybrid appends the column as RLE: runs of eight and more as such, what
-// lies between them packed, width bits a number.
+// appendHybrid appends the column as RLE/bit-packing hybrid of width bits: runs of at
+// least eight rows as runs, and the numbers between them packed.
 func (r runs) appendHybrid(page []byte, width int) []byte {
 	h := hybrid{page: page, width: width}
 	for _, run := range r {
 		h.add(run.value, int(run.rows))
 	}
 	for len(h.loose)%group != 0 {
-		h.loose = append(h.loose, 0) // beyond the number of values that the page says
+		h.loose = append(h.loose, 0) // padding; the page header has the number of values
 	}
 	h.pack()
 	return h.page
 }
 
-// Packed numbers come in groups of eight, at most so many in a row that one byte
-// tells their number, as other writers have it.
+// Packed numbers form groups of eight. The number of consecutive groups fits into one
+// byte, as other writers have it.
 const (
 	group      = 8
 	mostGroups = 63
@@ -48,7 +48,7 @@ const (
 type hybrid struct {
 	page  []byte
 	width int
-	loose []uint64 // to be packed
+	loose []uint64 // numbers that will be packed
 }
 
 func (h *hybrid) add(value int32, rows int) {
@@ -77,10 +77,10 @@ func (h *hybrid) pack() {
 	h.loose = h.loose[:0]
 }
 
-// appendPacked appends numbers of width bits, the least significant bit first.
-// Together their bits must fill whole bytes.
+// appendPacked appends numbers of width bits, the least significant bit first. Together
+// their bits must fill whole bytes.
 func appendPacked(page []byte, numbers []uint64, width int) []byte {
-	var held uint64 // bits not yet appended
+	var held uint64 // n bits that are not yet appended
 	n := 0
 	for _, v := range numbers {
 		held |= v << n
@@ -99,7 +99,8 @@ func appendPacked(page []byte, numbers []uint64, width int) []byte {
 	return page
 }
 
-// A block of DELTA_BINARY_PACKED and its parts, each with a width of its own.
+// DELTA_BINARY_PACKED has blocks of deltaBlock numbers. Each of the deltaParts parts
+// of a block has its own width.
 const (
 	deltaBlock = 128
 	deltaParts = 4
@@ -129,21 +130,22 @@ func appendDelta(page []byte, numbers []int64) []byte {
 	return page
 }
 
-// stepOf returns the difference of the first two numbers, and whether all that
-// follow each other have it: on a grid without gaps.
+// stepOf returns the difference between the first two numbers, and whether all
+// neighbours have the same difference, as timestamps without gaps do.
 func stepOf(numbers []int64) (step int64, steady bool) {
 	step = numbers[1] - numbers[0]
-	before := numbers[1]
+	previous := numbers[1]
 	for _, n := range numbers[2:] {
-		if n-before != step {
+		if n-previous != step {
 			return step, false
 		}
-		before = n
+		previous = n
 	}
 	return step, true
 }
 
-// appendDeltaBlock appends what each difference has above the least one.
+// appendDeltaBlock appends the least difference, and then the excess of each one over
+// it.
 func appendDeltaBlock(page []byte, deltas []int64) []byte {
 	least := deltas[0]
 	for _, d := range deltas {

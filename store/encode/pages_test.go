@@ -10,7 +10,7 @@ import (
 	"github.com/parquet-go/parquet-go/encoding/rle"
 )
 
-// Another library reads the pages, whatever the runs and the width.
+// TestHybridIsReadBack reads pages of many runs and widths with parquet-go.
 func TestHybridIsReadBack(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 3))
 	for round := range 500 {
@@ -24,11 +24,12 @@ func TestHybridIsReadBack(t *testing.T) {
 		}
 		got, err := (&rle.Encoding{BitWidth: width}).DecodeInt32(nil, r.appendHybrid(nil, width))
 		if err != nil || len(got) < len(want) || len(got) >= len(want)+group || !slices.Equal(got[:len(want)], want) {
-			t.Fatalf("width %d, %d runs: %d numbers come back as %d, %v", width, len(r), len(want), len(got), err)
+			t.Fatalf("width %d, %d runs: %d numbers are read as %d, %v", width, len(r), len(want), len(got), err)
 		}
 	}
 }
 
+// TestDeltaIsReadBack reads pages of many kinds of numbers with parquet-go.
 func TestDeltaIsReadBack(t *testing.T) {
 	random := rand.New(rand.NewPCG(4, 4))
 	for round := range 500 {
@@ -47,7 +48,7 @@ func TestDeltaIsReadBack(t *testing.T) {
 		}
 		got, err := new(delta.BinaryPackedEncoding).DecodeInt64(nil, appendDelta(nil, want))
 		if err != nil || !slices.Equal(got, want) {
-			t.Fatalf("round %d: %d numbers come back as %d others, %v", round, len(want), len(got), err)
+			t.Fatalf("round %d: %d numbers are read as %d others, %v", round, len(want), len(got), err)
 		}
 	}
 	if page := appendDelta(nil, nil); len(page) != 5 || binary.LittleEndian.Uint16(page) != deltaBlock|1<<8 {

@@ -19,35 +19,34 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/schema"
 )
 
-// rowGroup is the number of rows gathered before a row group is written: a
-// few MB, so that engines can skip by its statistics.
+// rowGroup is the number of rows after which a row group is written: a few MB, so
+// that query engines can skip row groups by their bounds.
 const rowGroup = 128 << 10
 
-// textColumns are the dictionary columns, in file order.
+// textColumns lists the columns of text, in file order.
 var textColumns = []string{"account", "region", "namespace", "metric", "instance_id", "dimensions"}
 
-// parquetFile gathers rows in columns that it reuses from row group to row
-// group, and makes their pages itself: text and periods are kept as runs, so
-// that only timestamps and values cost something for each row. Headers and
-// metadata are arrow's.
+// parquetFile gathers the rows of a row group in columns, and encodes their pages. It
+// reuses the memory for the next row group. Arrow writes the headers of pages and the
+// footer.
 type parquetFile struct {
 	out        *position
 	properties *parquet.WriterProperties
 	schema     *schema.Schema
 	metadata   *metadata.FileMetaDataBuilder
 	groups     int16
-	rows       int // of the row group in the making
+	rows       int // of the current row group
 
 	texts            []textColumn
 	timestamps       []int64 // milliseconds
-	earliest, latest int64   // of them
+	earliest, latest int64   // of timestamps
 	periods          numberColumn
 	values           []valueColumn
 
-	body, packed, dictionary []byte // of the page in the making
+	body, packed, dictionary []byte // buffers for the current page
 }
 
-// position tells how far a file is written.
+// position counts the bytes that are written to a file.
 type position struct {
 	w io.Writer
 	n int64
@@ -61,26 +60,26 @@ func (p *position) Write(b []byte) (int, error) {
 
 func (p *position) Tell() int64 { return p.n }
 
-// mostText is how many bytes the words of a column may have in a row group:
-// where each series has a row a day, the words are most of a file, and readers
-// hold a dictionary in memory, ours up to maxPage.
+// mostText bounds the bytes of a column's words in a row group, because readers hold
+// a dictionary in memory; the reader of this package accepts maxPage. Where each
+// series has one row a day, the words are most of a file.
 const mostText = 16 << 20
 
-// textColumn is one dictionary column of the row group in the making.
+// textColumn is a dictionary column of text.
 type textColumn struct {
-	bytes   int // of the words
-	known   map[string]int32
-	words   []string // by index
+	bytes   int              // of the words
+	known   map[string]int32 // index by word
+	words   []string         // by index
 	indices runs
 }
 
-// numberColumn is a dictionary column of few numbers.
+// numberColumn is a dictionary column of a few different numbers.
 type numberColumn struct {
 	words   []int32 // by index
 	indices runs
 }
 
-// valueColumn is one statistic.
+// valueColumn is the column of a statistic.
 type valueColumn struct {
 	values      []float64
 	levels      runs // 1 where the row has a value
@@ -155,9 +154,8 @@ func (p *parquetFile) WriteRun(r *Run) error {
 	return nil
 }
 
-// addRows adds the timestamps and values of a run and returns the number of its
-// rows. A statistic with a value at every point, which most have, makes all
-// points rows.
+// addRows adds the timestamps and values of a run and returns the number of its rows.
+// Usually a statistic has a value at every point, and then all points are rows.
 func (p *parquetFile) addRows(r *Run) int {
 	if !r.Whole && !slices.ContainsFunc(r.Columns, Complete) {
 		return p.addSomeRows(r)
@@ -194,8 +192,7 @@ func (p *parquetFile) addSomeRows(r *Run) (rows int) {
 	return rows
 }
 
-// Complete reports whether a column has a value at every point; one without
-// points has not.
+// Complete reports whether a column has at least one point, and a value at every one.
 func Complete(column []float64) bool {
 	for _, v := range column {
 		if v != v { // NaN
@@ -205,7 +202,7 @@ func Complete(column []float64) bool {
 	return len(column) > 0
 }
 
-// addColumn adds a row for each of the points. Whole columns have no NaN.
+// addColumn adds a row for each point. Whole promises that the column has no NaN.
 func (v *valueColumn) addColumn(column []float64, points int, whole bool) {
 	switch {
 	case column == nil:
@@ -221,7 +218,7 @@ func (v *valueColumn) addColumn(column []float64, points int, whole bool) {
 	}
 }
 
-// add adds a row; NaN has no value.
+// add adds a row. NaN is null.
 func (v *valueColumn) add(value float64) {
 	if value != value {
 		v.levels.add(0, 1)
@@ -241,7 +238,8 @@ func (v *valueColumn) bound(value float64) {
 	}
 }
 
-// boundAll is bound for many, of which none is NaN: min and max look for it.
+// boundAll is bound for values without NaN. It does not use min and max, which are
+// slower because they check for NaN.
 func (v *valueColumn) boundAll(values []float64) {
 	least, most := v.least, v.most
 	for _, value := range values {
@@ -275,7 +273,7 @@ func (t *textColumn) add(word string, rows int) {
 	t.indices.add(index, rows)
 }
 
-// Close completes the file: the last row group, the metadata, their length.
+// Close writes the last row group and the footer.
 func (p *parquetFile) Close() error {
 	if err := p.flush(); err != nil {
 		return err
@@ -341,7 +339,7 @@ func (p *parquetFile) writePeriods(chunk *metadata.ColumnChunkMetaDataBuilder) e
 	return p.writeIndices(chunk, len(c.words), c.indices, number(slices.Min(c.words)), number(slices.Max(c.words)))
 }
 
-// writeIndices writes a chunk of indices into p.dictionary.
+// writeIndices writes a column of indices into the words of p.dictionary.
 func (p *parquetFile) writeIndices(chunk *metadata.ColumnChunkMetaDataBuilder, words int, indices runs, least, most []byte) error {
 	width := max(bits.Len(uint(words-1)), 1)
 	p.body = indices.appendHybrid(append(p.body[:0], byte(width)), width)
@@ -364,22 +362,22 @@ func (p *parquetFile) writeValues(chunk *metadata.ColumnChunkMetaDataBuilder, v 
 	p.packed = parquetCodec.encoder.AppendDoubles(p.packed[:0], p.body, head)
 	var least, most []byte
 	if len(v.values) > 0 {
-		least, most = bound(v.least, -1), bound(v.most, 1)
+		least, most = encodeBound(v.least, -1), encodeBound(v.most, 1)
 	}
 	return p.writeChunk(chunk, 0, parquet.Encodings.Plain, p.rows-len(v.values), least, most)
 }
 
-// bound encodes a bound of values; zero with the sign that includes both zeros
+// encodeBound encodes a bound of values. A zero gets the sign that includes both zeros
 // (parquet.thrift, TypeDefinedOrder).
-func bound(v, sign float64) []byte {
+func encodeBound(v, sign float64) []byte {
 	if v == 0 {
 		v = math.Copysign(0, sign)
 	}
 	return binary.LittleEndian.AppendUint64(nil, math.Float64bits(v))
 }
 
-// writeChunk writes a column: p.dictionary, if that has words, and the page of
-// p.body as p.packed.
+// writeChunk writes a column chunk: p.dictionary if there are words, and then the data
+// page whose compressed form of p.body is p.packed.
 func (p *parquetFile) writeChunk(chunk *metadata.ColumnChunkMetaDataBuilder, words int, encoding parquet.Encoding, nulls int, least, most []byte) error {
 	var stats metadata.EncodedStatistics
 	stats.SetNullCount(int64(nulls))
@@ -404,10 +402,10 @@ func (p *parquetFile) writeChunk(chunk *metadata.ColumnChunkMetaDataBuilder, wor
 	return pages.Close(words > 0, false)
 }
 
-// longestBound is how long a text may be to be told as a bound.
+// longestBound is the length in bytes up to which a text is written as a bound.
 const longestBound = 4 << 10
 
-// reset empties the columns and keeps their memory.
+// reset empties the columns and keeps their memory for the next row group.
 func (p *parquetFile) reset() {
 	p.rows = 0
 	for i := range p.texts {

@@ -17,40 +17,41 @@ import (
 	shallow "github.com/parquet-go/parquet-go/encoding/thrift"
 )
 
-// Limits of what is believed of a Parquet file.
+// Limits on the counts in a Parquet file, which may be damaged.
 const (
-	maxFooter = 64 << 20 // a row group takes about 3 KB of it
-	maxPage   = 64 << 20
-	batchRows = 4096 // that are decoded at once
+	maxFooter = 64 << 20 // bytes; a row group takes about 3 KB of the footer
+	maxPage   = 64 << 20 // bytes
+	batchRows = 4096     // rows that are decoded at once
 )
 
-// parquetRows reads what parquetFile writes: column by column, a batch of rows at
-// a time.
+// parquetRows reads the files of parquetFile. It decodes a batch of rows at a time,
+// column by column.
 type parquetRows struct {
 	file       *file.Reader
 	memory     *recycler
 	statistics []string
 
-	group       int   // that is read next
-	left        int64 // rows of the group that are not yet in a batch
-	rows, taken int   // of the batch, and already given
+	group       int   // index of the next row group
+	left        int64 // rows of the current row group that are not yet decoded
+	rows, taken int   // rows of the batch, and the number of those already returned
 	texts       []textBatch
 	timestamps  []int64 // milliseconds
 	periods     []int32
 	values      []valueBatch
 
-	chunks  []file.ColumnChunkReader // of the group
-	defined []int16                  // scratch
+	chunks  []file.ColumnChunkReader // of the current row group
+	defined []int16                  // buffer for definition levels
 }
 
-// textBatch is a text column of a batch. Rows with the same text share a string.
+// textBatch is a text column of a batch. Consecutive rows with the same text share a
+// string.
 type textBatch struct {
 	raw  []parquet.ByteArray
 	last string
 	rows []string
 }
 
-// valueBatch is a statistic column of a batch, NaN where the row has none.
+// valueBatch is a statistic column of a batch, with NaN for null.
 type valueBatch struct{ rows []float64 }
 
 func openParquet(r io.ReaderAt, size int64) (*parquetRows, error) {
@@ -59,7 +60,7 @@ func openParquet(r io.ReaderAt, size int64) (*parquetRows, error) {
 	}
 	memory := new(recycler)
 	properties := parquet.NewReaderProperties(memory)
-	properties.BufferedStreamEnabled = true // or a whole column of a row group is read
+	properties.BufferedStreamEnabled = true // otherwise arrow reads a whole column of a row group
 	properties.BufferSize = 64 << 10
 	properties.MaxCompressedPageSize, properties.MaxUncompressedPageSize = maxPage, maxPage
 	f, err := file.NewParquetReader(io.NewSectionReader(r, 0, size), file.WithReadProps(properties))
@@ -87,25 +88,26 @@ func openParquet(r io.ReaderAt, size int64) (*parquetRows, error) {
 	return p, nil
 }
 
-// checkFooter looks at the footer before arrow does, which allocates as much as
-// counts in it say and recurses as deep. No checksum covers them.
+// checkFooter checks the footer before arrow reads it. No checksum covers the footer,
+// and arrow allocates memory by the counts in it and recurses by the depth of its
+// schema.
 func checkFooter(r io.ReaderAt, size int64) error {
 	end := make([]byte, 8) // length and magic
 	if size < 12 {
-		return errors.New("too short")
+		return errors.New("too short for a Parquet file")
 	}
 	if _, err := r.ReadAt(end, size-8); err != nil && err != io.EOF {
 		return err
 	}
 	length := int64(binary.LittleEndian.Uint32(end))
 	if string(end[4:]) != "PAR1" || length > size-12 || length > maxFooter {
-		return errors.New("no footer at its end: it was cut off, or is no Parquet file")
+		return errors.New("no footer at the end: the file is truncated, or not a Parquet file")
 	}
 	footer := make([]byte, length)
 	if _, err := r.ReadAt(footer, size-8-length); err != nil && err != io.EOF {
 		return err
 	}
-	// Skipping reads every element of every list, to a limited depth.
+	// Skipping the structure reads every element of every list, to a limited depth.
 	skimmed := thrift.NewTCompactProtocolConf(&thrift.TMemoryBuffer{Buffer: bytes.NewBuffer(footer)}, nil)
 	if err := thrift.SkipDefaultDepth(context.Background(), skimmed, thrift.STRUCT); err != nil {
 		return fmt.Errorf("footer: %w", err)
@@ -120,13 +122,14 @@ func checkFooter(r io.ReaderAt, size int64) error {
 	}
 	for i, element := range meta.Schema {
 		if i == 0 && int(element.Children.V) != len(meta.Schema)-1 || i > 0 && element.Children.V != 0 {
-			return errors.New("schema is not one of plain columns")
+			return errors.New("schema has nested columns")
 		}
 	}
 	return nil
 }
 
-// checkSchema returns the statistic columns of a schema that is one of ours.
+// checkSchema returns the statistic columns of a schema. It returns an error for a
+// schema that parquetFile does not write.
 func checkSchema(s *schema.Schema) ([]string, error) {
 	names := make([]string, s.NumColumns())
 	for i := range names {
@@ -142,7 +145,7 @@ func checkSchema(s *schema.Schema) ([]string, error) {
 	}
 	for i := range names {
 		if got, want := s.Column(i).SchemaNode(), want.Field(i); !got.Equals(want) {
-			return nil, fmt.Errorf("column %s is not of the type that is written", names[i])
+			return nil, fmt.Errorf("column %s has an unexpected type", names[i])
 		}
 	}
 	return statistics, nil
@@ -173,7 +176,7 @@ func (p *parquetRows) next(r *row) error {
 	return nil
 }
 
-// batch decodes the next rows, of one row group.
+// batch decodes the next rows of the current row group, or opens the next row group.
 func (p *parquetRows) batch() error {
 	p.rows, p.taken = 0, 0
 	if p.left == 0 {
@@ -203,7 +206,7 @@ func (p *parquetRows) nextGroup() error {
 	group := p.file.RowGroup(p.group)
 	p.group++
 	if group.NumRows() < 0 || group.NumColumns() != len(fixedColumns)+len(p.statistics) {
-		return fmt.Errorf("row group %d: %d columns, %d rows", p.group, group.NumColumns(), group.NumRows())
+		return fmt.Errorf("row group %d has %d columns and %d rows", p.group, group.NumColumns(), group.NumRows())
 	}
 	for i := range group.NumColumns() {
 		chunk, err := p.openChunk(group, i)
@@ -222,21 +225,21 @@ func (p *parquetRows) openChunk(group *file.RowGroupReader, i int) (file.ColumnC
 		return nil, err
 	}
 	if meta.NumValues() != group.NumRows() || meta.Compression() != compress.Codecs.Zstd {
-		return nil, fmt.Errorf("%d values with compression %s in %d rows", meta.NumValues(), meta.Compression(), group.NumRows())
+		return nil, fmt.Errorf("%d values for %d rows, compression %s", meta.NumValues(), group.NumRows(), meta.Compression())
 	}
 	pages, err := group.GetColumnPageReader(i)
 	if err != nil {
 		return nil, err
 	}
-	//lint:ignore SA1019 the way around it gives no place to check pages
+	//lint:ignore SA1019 the alternative gives no access to pages
 	return file.NewColumnReader(p.file.MetaData().Schema.Column(i), &checkedPages{PageReader: pages}, p.memory, p.file.BufferPool()), nil
 }
 
-// checkEnd proves that columns end with the rows.
+// checkEnd returns an error if a column has more values than the row group has rows.
 func (p *parquetRows) checkEnd() error {
 	for _, chunk := range p.chunks {
 		if chunk.HasNext() {
-			return fmt.Errorf("column %s has more values than the row group rows", chunk.Descriptor().Name())
+			return fmt.Errorf("column %s has more values than the row group has rows", chunk.Descriptor().Name())
 		}
 	}
 	return nil
@@ -264,9 +267,9 @@ func (p *parquetRows) readColumn(chunk file.ColumnChunkReader, column, n int) (e
 	return err
 }
 
-// fill reads the values of as many rows as into holds, and returns how many
-// values they have. It goes page by page, as arrow's ReadBatch does, which does
-// not end when a damaged page has fewer rows than it says.
+// fill reads the values of len(into) rows and returns the number of values. It reads
+// page by page, because arrow's ReadBatch loops forever when a damaged page has fewer
+// rows than its header says.
 func fill[T any](chunk file.ColumnChunkReader, read func(int64, []T, []int16, []int16) (int64, int, error), into []T, defined []int16) (values int, err error) {
 	for done := 0; done < len(into); {
 		got, n, err := read(int64(len(into)-done), into[values:], defined[done:], nil)
@@ -279,7 +282,7 @@ func fill[T any](chunk file.ColumnChunkReader, read func(int64, []T, []int16, []
 	return values, nil
 }
 
-// progress is an error for a column that ends before the rows do.
+// progress returns err, or io.ErrUnexpectedEOF for a column that ends too early.
 func progress(got int64, err error) error {
 	if err == nil && got == 0 {
 		err = io.ErrUnexpectedEOF
@@ -287,7 +290,7 @@ func progress(got int64, err error) error {
 	return err
 }
 
-// read goes page by page: what it gets is part of the page.
+// read reads page by page, because the raw texts are slices of the page.
 func (t *textBatch) read(chunk *file.ByteArrayColumnChunkReader, n int) error {
 	for done := 0; done < n; {
 		got, _, err := chunk.ReadBatchInPage(int64(n-done), t.raw, nil, nil)
@@ -305,7 +308,7 @@ func (t *textBatch) read(chunk *file.ByteArrayColumnChunkReader, n int) error {
 	return nil
 }
 
-// read spreads values, which have no gaps, over the rows that have one.
+// read reads the values, which are stored without gaps, and moves each to its row.
 func (v *valueBatch) read(chunk *file.Float64ColumnChunkReader, n int, defined []int16) error {
 	values, err := fill(chunk, chunk.ReadBatchInPage, v.rows[:n], defined)
 	if err != nil {
@@ -322,8 +325,8 @@ func (v *valueBatch) read(chunk *file.Float64ColumnChunkReader, n int, defined [
 	return nil
 }
 
-// checkedPages refuses pages by which arrow would allocate without bound, and
-// encodings that are not written.
+// checkedPages ends with an error at a page for which arrow would allocate memory
+// without bound, or with an encoding that parquetFile does not write.
 type checkedPages struct {
 	file.PageReader
 	err error
@@ -350,8 +353,8 @@ func (c *checkedPages) GetDictionaryPage() (*file.DictionaryPage, error) {
 func checkPage(page file.Page) error {
 	data := page.Data()
 	if page.Type() == file.PageTypeDictionaryPage {
-		if int(page.NumValues()) > len(data)/4 { // no word takes less
-			return fmt.Errorf("dictionary of %d words in %d bytes", page.NumValues(), len(data))
+		if int(page.NumValues()) > len(data)/4 { // each word takes at least 4 bytes
+			return fmt.Errorf("dictionary has %d words in %d bytes", page.NumValues(), len(data))
 		}
 		return nil
 	}
@@ -360,10 +363,10 @@ func checkPage(page file.Page) error {
 		return nil
 	case parquet.Encodings.DeltaBinaryPacked:
 		if block, n := binary.Uvarint(data); n <= 0 || block > 1<<16 { // 128 is usual
-			return fmt.Errorf("delta block of %d values", block)
+			return fmt.Errorf("delta encoding has blocks of %d values", block)
 		}
 		return nil
 	default:
-		return fmt.Errorf("encoding %s", encoding)
+		return fmt.Errorf("unexpected encoding %s", encoding)
 	}
 }

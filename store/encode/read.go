@@ -13,43 +13,44 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Reader yields the runs of a file in the order of its rows. It holds a page a
-// column: a few MB of our files, 16 MB where words are long, 64 MB a page of a
-// damaged one. No damage to the file makes it panic.
+// Reader returns the runs of a file in the order of its rows. It holds one page of
+// each column: together a few MB for files of this package, up to 16 MB with long
+// texts, and up to 64 MB a page for a damaged file. It does not panic on any damage.
 type Reader interface {
-	// Columns are the names of the statistic columns, in file order (average,
-	// p99, ...).
+	// Columns returns the names of the statistic columns (average, p99, ...) in
+	// file order.
 	Columns() []string
 
-	// Next reads the next run into r, whose memory it reuses; io.EOF at the end.
-	// A run is consecutive rows of one series with one period on one UTC date,
-	// on the grid Start + i*Period; a point without a row is NaN in every column.
-	// Each column of the file has its Points values, also where all are NaN.
+	// Next reads the next run into r, whose memory it reuses, or returns io.EOF.
+	// A run consists of consecutive rows of one series with one period on one UTC
+	// date, on the grid Start + i*Period. A point without a row is NaN in every
+	// column. Each column of the run has Points values, even if all are NaN.
 	//
-	// Damage is an error that names the row. The runs before it have been given,
-	// the last one as far as it could be read; the error stays.
+	// For a damaged file Next returns the runs before the damage, the last of them
+	// as far as it can be read, and then always an error that names the row.
 	Next(r *Run) error
 
-	// Close frees what the reader holds; it does not close what it reads.
+	// Close frees the memory of the reader. It does not close the underlying
+	// io.ReaderAt.
 	Close() error
 }
 
-// Limits of what is believed of a file, so that a damaged one cannot make us
-// allocate without bound. Files of this package stay far below them.
+// Limits that keep a damaged file from taking memory without bound. Files of this
+// package stay far below them.
 const (
 	maxStatistics = 256
 	maxRow        = 1 << 20 // bytes of a row of text
 	daySeconds    = 24 * 60 * 60
 )
 
-// NewReader reads the header of a file of this format that NewWriter wrote.
+// NewReader returns a reader of a file that NewWriter of the same format wrote.
 func (f Format) NewReader(r io.ReaderAt, size int64) (Reader, error) {
 	rows, err := f.openRows(r, size)
 	if err != nil {
 		return nil, fmt.Errorf("%s file: %w", f.Name, err)
 	}
 	if n := len(rows.columns()); n > maxStatistics {
-		return nil, errors.Join(fmt.Errorf("%s file: %d statistic columns, at most %d are read", f.Name, n, maxStatistics), rows.close())
+		return nil, errors.Join(fmt.Errorf("%s file has %d statistic columns, at most %d are supported", f.Name, n, maxStatistics), rows.close())
 	}
 	return &runReader{rows: rows, row: row{values: make([]float64, len(rows.columns()))}}, nil
 }
@@ -74,7 +75,7 @@ func (f Format) openRows(r io.ReaderAt, size int64) (rows rowReader, err error) 
 		}
 		return rows, nil
 	}
-	return nil, fmt.Errorf("unknown format %q: use parquet, csv or jsonl", f.Name)
+	return nil, f.unknownName()
 }
 
 func (f Format) decompress(r io.Reader) (io.ReadCloser, error) {
@@ -83,7 +84,7 @@ func (f Format) decompress(r io.Reader) (io.ReadCloser, error) {
 		return io.NopCloser(r), nil
 	case "gzip":
 		in, err := gzip.NewReader(r)
-		if err == io.EOF { // an empty file is no gzip file
+		if err == io.EOF { // an empty file is not a gzip file
 			err = io.ErrUnexpectedEOF
 		}
 		return in, err
@@ -94,44 +95,44 @@ func (f Format) decompress(r io.Reader) (io.ReadCloser, error) {
 		}
 		return in.IOReadCloser(), nil
 	}
-	return nil, fmt.Errorf("unknown compression %q: use none, gzip or zstd", f.Compression)
+	return nil, f.unknownCompression()
 }
 
-// maxWindow is the window of our zstd encoder, and so all that its decoder needs.
+// maxWindow is the window of the zstd encoder of Format.compress.
 const maxWindow = 8 << 20
 
-// recoverTo makes an error of a panic: libraries panic on some damaged files.
+// recoverTo turns a panic into an error, because libraries panic on some damaged files.
 func recoverTo(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("damaged: %v", p)
 	}
 }
 
-// fixedColumns are the columns before those of statistics, in file order.
+// fixedColumns lists the columns before the statistics, in file order.
 var fixedColumns = append(slices.Clone(textColumns), "timestamp", "period_s")
 
-// statisticsOf checks a header and returns the names of its statistic columns.
+// statisticsOf returns the names of the statistic columns of a valid header.
 func statisticsOf(header []string) ([]string, error) {
 	if len(header) < len(fixedColumns) || !slices.Equal(header[:len(fixedColumns)], fixedColumns) {
-		return nil, fmt.Errorf("columns %.200q, they must begin with %s", strings.Join(header, ","), strings.Join(fixedColumns, ","))
+		return nil, fmt.Errorf("columns %.200q do not begin with %s", strings.Join(header, ","), strings.Join(fixedColumns, ","))
 	}
 	statistics := header[len(fixedColumns):]
 	for i, name := range statistics {
 		if name == "" || slices.Contains(header[:len(fixedColumns)+i], name) {
-			return nil, fmt.Errorf("column %d is named %.200q: names are not empty and differ", len(fixedColumns)+i+1, name)
+			return nil, fmt.Errorf("column %d has the name %.200q, which is empty or used twice", len(fixedColumns)+i+1, name)
 		}
 	}
 	return statistics, nil
 }
 
-// rowReader yields the rows of a file.
+// rowReader returns the rows of a file.
 type rowReader interface {
 	columns() []string
 	next(*row) error // io.EOF at the end
 	close() error
 }
 
-// row is one line of a table. Its values are NaN where there is none.
+// row is a row of a file. A null value is NaN.
 type row struct {
 	texts  [6]string // as in textColumns
 	at     int64     // Unix seconds
@@ -142,7 +143,7 @@ type row struct {
 func (r *row) check() error {
 	switch {
 	case r.period < 1:
-		return fmt.Errorf("period %d", r.period)
+		return fmt.Errorf("period %d is not positive", r.period)
 	case r.at < 0:
 		return fmt.Errorf("timestamp %d is before 1970", r.at)
 	case r.at > LastSecond:
@@ -151,7 +152,7 @@ func (r *row) check() error {
 	some := false
 	for _, v := range r.values {
 		if math.IsInf(v, 0) {
-			return errors.New("a value is infinite")
+			return errors.New("value is infinite")
 		}
 		some = some || v == v // not NaN
 	}
@@ -161,17 +162,18 @@ func (r *row) check() error {
 	return nil
 }
 
-// LastSecond is that of the last year that RFC 3339 can write, and JSON takes.
+// LastSecond is the last second, in Unix time, that RFC 3339 and encoding/json can
+// represent.
 var LastSecond = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
 
-// runReader gathers rows into runs. It is one row ahead: the row that ends a
-// run begins the next.
+// runReader gathers rows into runs. It reads one row ahead, because the row that does
+// not belong to a run begins the next run.
 type runReader struct {
 	rows    rowReader
 	row     row
 	number  int64 // of row, from 1
-	pending bool  // row belongs to the next run
-	err     error // after the last row; stays
+	pending bool  // row is read and belongs to the next run
+	err     error // io.EOF or the error that ended the reading
 }
 
 func (g *runReader) Columns() []string { return g.rows.columns() }
@@ -195,7 +197,7 @@ func (g *runReader) Next(r *Run) error {
 	}
 }
 
-// fetch reads a row, or sets the error that ends the reading.
+// fetch reads the next row and reports whether there is one. Otherwise it sets err.
 func (g *runReader) fetch() bool {
 	g.pending = false
 	if g.err != nil {
@@ -220,7 +222,7 @@ func (g *runReader) read() (err error) {
 	return g.rows.next(&g.row)
 }
 
-// continues reports whether the row belongs to run r, whose last row is that of
+// continues reports whether the current row belongs to run r, whose last timestamp is
 // last.
 func (g *runReader) continues(r *Run, last int64) bool {
 	t := &g.row.texts
@@ -230,7 +232,7 @@ func (g *runReader) continues(r *Run, last int64) bool {
 		return false
 	}
 	if g.row.at <= last {
-		g.err = fmt.Errorf("row %d: timestamp %d of its series follows %d: they must ascend", g.number, g.row.at, last)
+		g.err = fmt.Errorf("row %d: timestamp %d does not ascend from %d of the same series", g.number, g.row.at, last)
 		g.pending = false
 		return false
 	}
@@ -247,8 +249,8 @@ func (g *runReader) begin(r *Run) {
 	}
 }
 
-// add appends the row to its run, behind the gap that it leaves. A run is of one
-// date, so it has 86,400 points at most.
+// add appends the current row to its run, after the missing points before it. A run
+// has at most 86,400 points, because it is on one date.
 func (g *runReader) add(r *Run) {
 	points := int((g.row.at-r.Start)/r.Period) + 1
 	for i, v := range g.row.values {

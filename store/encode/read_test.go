@@ -21,12 +21,12 @@ var allFormats = []Format{
 
 var someStatistics = []string{"Average", "Sum", "p99", "TM(10%:90%)"}
 
-// oddTexts are what names and dimensions may hold at their worst.
+// oddTexts lists difficult names and dimensions.
 var oddTexts = []string{"", "plain", "a,b", `say "x"`, "=1+1", "-2", "+3", "@at", "\ttab", "\rcr", "\nlf", "two\nlines",
 	"'quoted'", "''", "'", "'=1", "ünïcödé 日本 🙂", `back\slash`, "<&>", " leading", "trailing ", "#", "\u2028", `{"json":1}`, "\uFEFF"}
 
-// randomRuns are runs as a file has them: neighbours differ in their series, and
-// a series lacks some statistics.
+// randomRuns returns runs for a file: each of another series, which lacks some
+// statistics.
 func randomRuns(random *rand.Rand, runs int) []Run {
 	text := func() string { return oddTexts[random.IntN(len(oddTexts))] }
 	out := make([]Run, runs)
@@ -84,7 +84,7 @@ func writeRuns(t testing.TB, f Format, runs []Run) []byte {
 	return b.Bytes()
 }
 
-// lines are the rows of a run, each with the bits of its values.
+// lines returns the rows of a run as text, with the bits of their values.
 func lines(r *Run, columns int) (out []string) {
 	for i := range r.Points {
 		if !r.HasRow(i) {
@@ -128,7 +128,7 @@ func readLines(f Format, data []byte) (out []string, err error) {
 	return out, errors.Join(err, reader.Close())
 }
 
-func TestWhatIsWrittenIsReadBack(t *testing.T) {
+func TestFilesAreReadBack(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
@@ -206,7 +206,7 @@ func TestFileWithoutRowsIsReadBack(t *testing.T) {
 	}
 }
 
-// csvOf is a CSV file with the rows of one series, each "timestamp,period,value".
+// csvOf returns a CSV file with rows of one series, each "timestamp,period,value".
 func csvOf(rows ...string) string {
 	text := strings.Join(fixedColumns, ",") + ",sum\r\n"
 	for _, row := range rows {
@@ -215,7 +215,7 @@ func csvOf(rows ...string) string {
 	return text
 }
 
-func TestRunsBeginAnew(t *testing.T) {
+func TestRunsAreSplit(t *testing.T) {
 	file := csvOf(
 		"2026-01-01T00:00:00Z,60,1", "2026-01-01T00:03:00Z,60,2", // a gap of two
 		"2026-01-01T00:03:30Z,60,3",                                // off the grid
@@ -237,13 +237,13 @@ func TestRunsBeginAnew(t *testing.T) {
 	}
 }
 
-func TestDamageIsAnErrorThatNamesTheRow(t *testing.T) {
+func TestErrorsNameTheRow(t *testing.T) {
 	good := "2026-01-01T00:05:00Z,60,1"
 	header := csvOf()
 	for name, c := range map[string]struct{ format, file, want string }{
 		"no header":    {"csv", "", "no header"},
 		"other header": {"csv", "a,b\r\n", "columns"},
-		"same column":  {"csv", strings.Replace(header, "sum", "sum,sum", 1), "named"},
+		"same column":  {"csv", strings.Replace(header, "sum", "sum,sum", 1), "used twice"},
 		"descending":   {"csv", csvOf(good, "2026-01-01T00:04:00Z,60,1"), "row 2: timestamp"},
 		"twice":        {"csv", csvOf(good, good), "row 2: timestamp"},
 		"no value":     {"csv", csvOf(good, "2026-01-01T00:06:00Z,60,"), "row 2: no value"},
@@ -265,7 +265,7 @@ func TestDamageIsAnErrorThatNamesTheRow(t *testing.T) {
 	}
 }
 
-// The second line of a JSON Lines file is held to the first.
+// TestJSONLinesKeepTheirKeys checks that every line must have the keys of the first.
 func TestJSONLinesKeepTheirKeys(t *testing.T) {
 	f := Format{Name: "jsonl"}
 	good := string(writeRuns(t, f, []Run{{Metric: "m", Start: 60, Period: 60, Points: 1, Columns: [][]float64{{1}, nil, nil, nil}}}))
@@ -285,7 +285,8 @@ func TestJSONLinesKeepTheirKeys(t *testing.T) {
 	}
 }
 
-// A text file cut at a line end, uncompressed, cannot be told from a whole one.
+// TestTruncatedFilesAreErrors truncates files at many offsets, except an uncompressed
+// text file at the end of a line, which is a complete file.
 func TestTruncatedFilesAreErrors(t *testing.T) {
 	runs := randomRuns(rand.New(rand.NewPCG(3, 3)), 3)
 	for i := range runs {
@@ -305,8 +306,8 @@ func TestTruncatedFilesAreErrors(t *testing.T) {
 	}
 }
 
-// Bytes of a Parquet file are damaged in turn, most of all in its footer, which
-// no checksum covers.
+// TestDamagedParquetTakesLittleMemory damages one byte after the other, and more of them
+// in the footer, which no checksum covers.
 func TestDamagedParquetTakesLittleMemory(t *testing.T) {
 	f := Format{Name: "parquet"}
 	data := writeRuns(t, f, randomRuns(rand.New(rand.NewPCG(5, 5)), 2))
@@ -324,19 +325,19 @@ func TestDamagedParquetTakesLittleMemory(t *testing.T) {
 	}
 }
 
-// checkMemory fails a test when reading takes more than a bounded sum of memory.
+// checkMemory checks that reading any bytes allocates a bounded amount of memory.
 func checkMemory(t *testing.T, f Format, data []byte) {
 	t.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, _ = readLines(f, data) // either will do
+	_, _ = readLines(f, data) // rows or an error
 	runtime.ReadMemStats(&after)
 	if used := after.TotalAlloc - before.TotalAlloc; used > 400<<20 {
 		t.Errorf("%v: reading %d bytes allocated %d MB", f, len(data), used>>20)
 	}
 }
 
-// BenchmarkRead tells rows per second.
+// BenchmarkRead reports rows per second.
 func BenchmarkRead(b *testing.B) {
 	runs := make([]Run, 700)
 	for i := range runs {

@@ -2,15 +2,17 @@ package encode
 
 import "math/bits"
 
-// recycler is an allocator for arrow that gives freed buffers out again: page
-// after page of a file takes the same ones. Sizes are rounded up to powers of
-// two, so that a growing buffer moves seldom. For one goroutine.
+// recycler is an allocator for arrow that reuses freed buffers, so that all pages of a
+// file share a few of them. It rounds sizes up to powers of two, so that a growing
+// buffer rarely moves. It is not safe for concurrent use.
 type recycler struct {
-	free [64][][]byte // by the exponent of their size
+	free [64][][]byte // by class
 }
 
-const smallestBuffer = 6 // exponent: arrow aligns buffers to 64 bytes
+// smallestBuffer is the smallest class. Arrow aligns buffers to 64 bytes.
+const smallestBuffer = 6
 
+// class returns the exponent of the power of two that holds size bytes.
 func class(size int) int { return max(bits.Len(uint(size-1)), smallestBuffer) }
 
 // Allocate returns size zeroed bytes.
@@ -43,7 +45,7 @@ func (r *recycler) Reallocate(size int, b []byte) []byte {
 	return larger
 }
 
-// Free takes a buffer back. Only whole ones are of use again.
+// Free keeps a buffer for reuse. It drops a slice of a buffer.
 func (r *recycler) Free(b []byte) {
 	if n := cap(b); n >= 1<<smallestBuffer && n&(n-1) == 0 {
 		c := class(n)

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// kinds of values as CloudWatch has them.
+// kinds are values like those of CloudWatch.
 var kinds = map[string]func(*rand.Rand) float64{
-	"eighths":  func(r *rand.Rand) float64 { return float64(r.Uint64()>>44) / 8 }, // of the simulated AWS
+	"eighths":  func(r *rand.Rand) float64 { return float64(r.Uint64()>>44) / 8 }, // as the simulated AWS makes them
 	"bytes":    func(r *rand.Rand) float64 { return float64(r.IntN(1 << 30)) },
 	"averages": func(r *rand.Rand) float64 { return float64(r.IntN(1_000_000)) / 5 },
 	"percent":  func(r *rand.Rand) float64 { return 100 * r.Float64() },
@@ -19,7 +19,7 @@ var kinds = map[string]func(*rand.Rand) float64{
 	"counts":   func(r *rand.Rand) float64 { return float64(r.IntN(10)) },
 }
 
-// series are runs of a day, of one statistic or two, with or without gaps.
+// series returns n runs of a day.
 func series(n, points, statistics int, value func(*rand.Rand) float64, gaps bool) []Run {
 	random := rand.New(rand.NewPCG(1, 2))
 	runs := make([]Run, n)

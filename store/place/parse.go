@@ -21,18 +21,26 @@ func ParseS3(out string) (bucket, prefix string, ok bool, err error) {
 	bucket, prefix, _ = strings.Cut(rest, "/")
 	prefix = strings.TrimSuffix(prefix, "/")
 	if !bucketName.MatchString(bucket) || strings.Contains(bucket, "..") || isAddress(bucket) {
-		return "", "", true, fmt.Errorf("%s: %q is no bucket name: 3 to 63 lowercase letters, digits, dots and hyphens", out, bucket)
+		return "", "", true, &locationError{fmt.Sprintf("%s: invalid bucket name %q", out, bucket), "use 3 to 63 lowercase letters, digits, dots and hyphens"}
 	}
 	if prefix == "" {
 		return bucket, "", true, nil
 	}
 	for element := range strings.SplitSeq(prefix, "/") {
 		if element == "" || element == "." || element == ".." {
-			return "", "", true, fmt.Errorf("%s: a prefix has no element %q: leave it out", out, element)
+			return "", "", true, &locationError{fmt.Sprintf("%s: invalid element %q in the prefix", out, element), "leave it out"}
 		}
 	}
 	return bucket, prefix, true, nil
 }
+
+// locationError is the error of an invalid location.
+type locationError struct{ fact, hint string }
+
+func (e *locationError) Error() string { return e.fact }
+
+// Hint returns the next step for the user.
+func (e *locationError) Hint() string { return e.hint }
 
 func isAddress(name string) bool {
 	_, err := netip.ParseAddr(name)
