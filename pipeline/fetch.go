@@ -247,6 +247,9 @@ func (c *collector) column(query int) []float64 {
 
 // take merges one result. The same id may return on several pages.
 func (c *collector) take(r *flat.Result) {
+	if c.stray != nil {
+		return
+	}
 	if c.buffer == nil {
 		c.open()
 	}

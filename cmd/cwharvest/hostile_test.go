@@ -99,6 +99,9 @@ func forever(w io.Writer, head string, rest []byte) {
 	}
 }
 
+// mostParts is about as many parts as the program has the SDK decode.
+const mostParts = 3<<17 - 100
+
 func megabyte(item []byte) []byte { return bytes.Repeat(item, 1<<20/len(item)) }
 
 func float64Item(head []byte, v float64) []byte {
@@ -127,14 +130,26 @@ func hostileAnswers() map[string]hostileAnswer {
 		"twice": {"", "", func(w http.ResponseWriter) {
 			forever(w, "\xbf\x71MetricDataResults\x80\x71MetricDataResults\x9f", megabyte([]byte{0xa0}))
 		}},
-		"full": {"", "", func(w http.ResponseWriter) { // as long as it may be, for the SDK's decoder
+		"long": {"", "", func(w http.ResponseWriter) {
 			times(w, "\xbf\x71MetricDataResults\x80\x71MetricDataResults\x9f", 15, "\xa0", "\xff\xff")
 		}},
-		"json": {"", json, func(w http.ResponseWriter) { // as heavy as it may be
-			io.WriteString(w, `{"MetricDataResults":[{}`+strings.Repeat(",{}", 58_000)+"]}")
+		"full": {"", "", func(w http.ResponseWriter) { // the flat decoder leaves it to the SDK's
+			io.WriteString(w, "\xbf\x71MetricDataResults\x80\x71MetricDataResults\x9f"+strings.Repeat("\xa0", mostParts)+"\xff\xff")
+		}},
+		"json": {"", json, func(w http.ResponseWriter) {
+			io.WriteString(w, `{"MetricDataResults":[{}`+strings.Repeat(",{}", mostParts/2)+"]}")
 		}},
 		"query": {"", query, func(w http.ResponseWriter) {
-			io.WriteString(w, "<a><GetMetricDataResult><MetricDataResults>"+strings.Repeat("<member></member>", 262_000)+"</MetricDataResults></GetMetricDataResult></a>")
+			io.WriteString(w, "<a><GetMetricDataResult><MetricDataResults>"+strings.Repeat("<member/>", mostParts)+"</MetricDataResults></GetMetricDataResult></a>")
+		}},
+		"listed deep full": {"ListMetrics", listing, func(w http.ResponseWriter) {
+			io.WriteString(w, "\xa1\x61x"+strings.Repeat("\x81", mostParts)+"\x00")
+		}},
+		"statistics full": {"GetMetricStatistics", statistics, func(w http.ResponseWriter) {
+			io.WriteString(w, "\xa1\x6aDatapoints\x9f"+strings.Repeat("\xa0", mostParts)+"\xff")
+		}},
+		"statistics unknown full": {"GetMetricStatistics", statistics, func(w http.ResponseWriter) {
+			io.WriteString(w, "\xbf"+strings.Repeat("\x60\x00", mostParts/2)+"\xff")
 		}},
 		"messages": {"", "", func(w http.ResponseWriter) {
 			forever(w, "\xbf\x71MetricDataResults\x80\x71MetricDataResults\x80\x68Messages\x9f", megabyte([]byte("\xa1\x65Value\x61x")))

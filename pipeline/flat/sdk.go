@@ -12,67 +12,82 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/encoding/cbor"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// The SDK's decoder keeps a hundred bytes for a single one of an answer that is
-// made for it, and holds the body beside. So the weight of an answer is bounded
-// before it is decoded, and few are decoded at a time: they take turns on the
-// processors anyhow.
+// The SDK's decoder can allocate 240 bytes for one byte of a response: it makes a
+// structure of an empty map and grows its slices by copying them. 16 MB of empty
+// maps took 3.8 GB. The byte limit of an operation is chosen for its largest legal
+// response, so it cannot prevent that. Therefore the parts of a response are
+// counted before the SDK decodes it, and few responses are decoded at a time.
 const (
-	mostWeight   = 1 << 19 // 100,800 datapoints weigh 302,400, 500 results 60,000, 1,440 datapoints of 15 statistics 300,000
-	mostMetrics  = 1 << 20 // 500 metrics with 30 dimensions weigh 630,000
-	heavy        = 8       // what is no number may become a structure
-	mostDecoding = 4
-	small        = 1 << 19 // bytes that are read before: most answers then hold up nobody while they arrive
+	// maxParts bounds the parts of a response: the heads of CBOR, the elements of
+	// XML, the characters of JSON that begin or separate values. The largest legal
+	// response has 320,000: GetMetricData in CBOR, with a tag, a time and a value
+	// for each of 100,800 datapoints. The limit also bounds how deep structures
+	// nest, since the SDK's decoder calls itself for each level.
+	maxParts = 3 << 17
+
+	maxDecoding = 2
+	readFirst   = 1 << 19 // bytes that are read without a place among the decoders, so that slow responses do not hold one
 )
 
-// decoding holds a token for each answer that the SDK decodes.
-var decoding = make(chan struct{}, mostDecoding)
+// decoding holds an element for each response that the SDK decodes.
+var decoding = make(chan struct{}, maxDecoding)
 
+// bySDK checks a response and has the SDK decode it.
 func (p protocol) bySDK(
 	ctx context.Context, schema *smithy.OperationSchema, registry *smithy.TypeRegistry, resp *smithyhttp.Response, out smithy.Deserializable,
 ) error {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, small))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, readFirst))
 	select {
 	case decoding <- struct{}{}:
 		defer func() { <-decoding }()
 	case <-ctx.Done():
 		return &smithy.DeserializationError{Err: ctx.Err()}
 	}
-	if err == nil && len(body) == small {
+	if err == nil && len(body) == readFirst {
 		var rest []byte
 		rest, err = io.ReadAll(resp.Body)
 		body = append(body, rest...)
 	}
 	if err != nil {
-		return &smithy.DeserializationError{Err: fmt.Errorf("read answer: %w", err)}
+		return &smithy.DeserializationError{Err: fmt.Errorf("read response: %w", err)}
 	}
-	weigh, hasNull := weight, cborHasNull
-	if !p.isCBOR() {
-		weigh, hasNull = weightOfText, jsonHasNull
-	}
-	w, null := weigh(body)
-	switch {
-	case len(body) == 0:
-		return errEmpty
-	case w > heaviest(out):
-		return &smithy.DeserializationError{Err: errors.New("answer is made of more than a page can hold")}
-	case null && hasNull(body):
-		return errNull
+	if err := p.check(body); err != nil {
+		return &smithy.DeserializationError{Err: err}
 	}
 	return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, with(resp, bytes.NewReader(body)), out)
 }
 
-// heaviest is what an answer may weigh.
-func heaviest(out smithy.Deserializable) int {
-	if _, listing := out.(*cloudwatch.ListMetricsOutput); listing {
-		return mostMetrics
+var (
+	errEmpty = errors.New("response is empty")
+	errParts = fmt.Errorf("response has more than %d parts, which no page of AWS has", maxParts)
+	errNull  = errors.New("response has null in the place of a number")
+)
+
+// check refuses a body that the SDK would misread: an empty one, which it takes
+// for a response without results, and null for a number, which it takes for 0. It
+// also refuses one with too many parts.
+func (p protocol) check(body []byte) error {
+	var parts int
+	var null bool
+	if p.isCBOR() {
+		parts, null = countCBOR(body)
+	} else {
+		parts = countText(body)
 	}
-	return mostWeight
+	switch {
+	case len(body) == 0:
+		return errEmpty
+	case parts > maxParts:
+		return errParts
+	case null && cborHasNull(body), !p.isCBOR() && jsonHasNull(body):
+		return errNull
+	}
+	return nil
 }
 
 var nullElement = regexp.MustCompile(`[\[,:]\s*null`)
@@ -138,13 +153,6 @@ func isNull(v cbor.Value) bool {
 	return false
 }
 
-// errNull refuses null in the place of a number, which the SDK takes for 0.
-var errNull = &smithy.DeserializationError{Err: errors.New("answer has null in the place of a number")}
-
-// errEmpty refuses an answer that is no document in any protocol, as one is that
-// broke off before it began. The SDK takes it for one that has nothing to say.
-var errEmpty = &smithy.DeserializationError{Err: errors.New("answer is empty")}
-
 // with is a response with another body.
 func with(resp *smithyhttp.Response, body io.Reader) *smithyhttp.Response {
 	r := *resp.Response
@@ -155,49 +163,34 @@ func with(resp *smithyhttp.Response, body io.Reader) *smithyhttp.Response {
 	return &smithyhttp.Response{Response: &r}
 }
 
-// weightOfText is the weight of JSON or XML: of what separates numbers, and of
-// what becomes a structure. It reports whether there may be a null. A datapoint
-// of XML has four tags, and 100,800 weigh 403,200.
-func weightOfText(body []byte) (w int, null bool) {
-	nulls := bytes.Count(body, []byte("null"))
-	w = heavy * nulls
-	for i, c := range body {
-		switch {
-		case c == '{' || c == '[' || c == '>' && i > 0 && body[i-1] == '/':
-			w += heavy
-		case c == ',' || c == '<':
-			w++
-		}
+// countText counts the parts of JSON or XML.
+func countText(body []byte) (n int) {
+	for _, part := range []string{"{", "[", ",", "<"} {
+		n += bytes.Count(body, []byte(part))
 	}
-	return w, nulls > 0
+	return n - bytes.Count(body, []byte("</"))
 }
 
-// weight adds up the items of CBOR, whatever they are nested in, and reports
-// whether one is null. What is no CBOR is left to the decoder.
-func weight(body []byte) (w int, null bool) {
-	for len(body) > 0 {
+// countCBOR counts the parts of CBOR and reports whether one is null. It leaves
+// errors of the form to the decoder.
+func countCBOR(body []byte) (n int, null bool) {
+	for ; len(body) > 0; n++ {
 		major, info := body[0]>>5, body[0]&31
-		n := uint64(info)
+		length := uint64(info)
 		body = body[1:]
 		if info >= 24 && info <= 27 {
 			size := 1 << (info - 24)
 			if len(body) < size {
-				return w, null
+				return n, null
 			}
 			var argument [8]byte
 			copy(argument[8-size:], body)
-			n, body = binary.BigEndian.Uint64(argument[:]), body[size:]
+			length, body = binary.BigEndian.Uint64(argument[:]), body[size:]
 		}
-		switch isFloat := major == majorOther && info >= 25 && info <= 27; {
-		case major == majorUint, major == majorNegative, major == majorTag, isFloat:
-			w++
-		default:
-			w += heavy
-			null = null || major == majorOther && (info == headNull&31 || info == headNothing&31)
-		}
+		null = null || major == majorOther && (info == headNull&31 || info == headNothing&31)
 		if (major == majorBytes || major == majorText) && info <= 27 {
-			body = body[min(n, uint64(len(body))):]
+			body = body[min(length, uint64(len(body))):]
 		}
 	}
-	return w, null
+	return n, null
 }

@@ -5,19 +5,19 @@ import (
 	"testing"
 )
 
-// An answer as full as it can be is decoded by the SDK; one that would become
-// structures without end is not.
-func TestWeight(t *testing.T) {
+// The largest legal response is decoded by the SDK, and one that would become
+// structures without end is refused.
+func TestParts(t *testing.T) {
 	stamp := "\xc1\xfb\x41\xd9\x55\x55\x55\x55\x55\x55"
 	value := "\xfb\x3f\xf0\x00\x00\x00\x00\x00\x00"
 	result := "\xa6\x62Id\x64q123\x65Label\x6eCPUUtilization\x6aStatusCode\x68Complete\x68Messages\x81\xa2\x64Code\x61c\x65Value\x61v" +
 		"\x6aTimestamps\x9f" + strings.Repeat(stamp, 202) + "\xff\x66Values\x9f" + strings.Repeat(value, 202) + "\xff"
-	if w, _ := weight([]byte("\xa1\x71MetricDataResults\x9f" + strings.Repeat(result, 500) + "\xff")); w > mostWeight || w < 302_400 {
-		t.Errorf("a full page weighs %d", w)
+	if n, _ := countCBOR([]byte("\xa1\x71MetricDataResults\x9f" + strings.Repeat(result, 500) + "\xff")); n > maxParts || n < 302_400 {
+		t.Errorf("a full page has %d parts", n)
 	}
-	for _, item := range []string{"\xa0", "\x80", "\xf6", "\x60", "\xbf\xff", "\x9f\xff", "\x78\x00", "\x7f\xff"} {
-		if w, _ := weight([]byte(strings.Repeat(item, 1<<17))); w < heavy<<17 {
-			t.Errorf("%q weighs %d", item, w)
+	for _, item := range []string{"\xa0", "\x80", "\xf6", "\x60", "\x00", "\xc1", "\xbf", "\x9f", "\x78\x00", "\x7f"} {
+		if n, _ := countCBOR([]byte(strings.Repeat(item, 1<<17))); n != 1<<17 {
+			t.Errorf("%q has %d parts", item, n)
 		}
 	}
 	times, values := strings.Repeat("1790000100,", 202), strings.Repeat("12.3456789,", 202)
@@ -25,16 +25,16 @@ func TestWeight(t *testing.T) {
 	xmlResult := "<member><Id>q123</Id><Label>CPUUtilization</Label><StatusCode>Complete</StatusCode><Messages/><Timestamps>" +
 		strings.Repeat("<member>2026-11-01T00:00:00Z</member>", 202) + "</Timestamps><Values>" + strings.Repeat("<member>12.3</member>", 202) + "</Values></member>"
 	for _, page := range []string{`{"MetricDataResults":[` + strings.Repeat(textResult, 500) + `]}`, strings.Repeat(xmlResult, 500)} {
-		if w, _ := weightOfText([]byte(page)); w > mostWeight || w < 201_600 {
-			t.Errorf("a full page of text weighs %d", w)
+		if n := countText([]byte(page)); n > maxParts || n < 201_600 {
+			t.Errorf("a full page of text has %d parts", n)
 		}
 	}
-	for _, item := range []string{"{},", "[],", "null,", "<a/>"} {
-		if w, _ := weightOfText([]byte(strings.Repeat(item, 1<<17))); w < heavy<<17 {
-			t.Errorf("%q weighs %d", item, w)
+	for _, item := range []string{"{},", "[],", "null,", "<a/>", "<a></a>", "0,"} {
+		if n := countText([]byte(strings.Repeat(item, 1<<17))); n < 1<<17 {
+			t.Errorf("%q has %d parts", item, n)
 		}
 	}
 	for _, broken := range []string{"", "\x7b\xff\xff\xff\xff\xff\xff\xff\xff", "\x1b\x00", "\x5f", "\xff"} {
-		weight([]byte(broken)) // ends
+		countCBOR([]byte(broken)) // ends
 	}
 }
