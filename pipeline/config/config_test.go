@@ -137,9 +137,9 @@ func TestDue(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
-// The windows of every series cover the job's range exactly once, in whole
-// periods that CloudWatch still keeps when the job may end, and each fits a
-// request.
+// TestFreezeCoversTheRangeOnce checks that the windows of every series cover the
+// job's range exactly once, in whole periods that CloudWatch keeps until the job has
+// ended, and that each window fits one request.
 func TestFreezeCoversTheRangeOnce(t *testing.T) {
 	now := at("2026-11-22T02:00")
 	for seed := range uint64(3000) {
@@ -207,9 +207,9 @@ func TestDiffNamesEveryChange(t *testing.T) {
 	if d, err := s.Diff(frozen.Settings); err != nil || len(d) > 0 {
 		t.Fatalf("no change: %v, %v", d, err)
 	}
-	s.Concurrency, s.Defaults.ExternalID, s.Settle = 3, "other", time.Hour // what repairs may change
+	s.Concurrency, s.Defaults.ExternalID, s.Settle = 3, "other", time.Hour // not part of the plan
 	if d, err := s.Diff(frozen.Settings); err != nil || len(d) > 0 {
-		t.Fatalf("repairs: %v, %v", d, err)
+		t.Fatalf("settings outside the plan: %v, %v", d, err)
 	}
 	s.Period, s.Format, s.Instances.Tags = time.Hour, "jsonl", map[string]string{"env": "prod"}
 	s.Metrics[0].Names = s.Metrics[0].Names[1:]
@@ -285,8 +285,9 @@ func TestReadAccounts(t *testing.T) {
 	}
 }
 
-// Members inherit from their entry, it from the defaults; who is named by
-// himself is what he is there; a bad line is named.
+// TestExpand checks that members inherit from their group and the group from the
+// defaults, that an entry of its own takes precedence, and that an error names the
+// line of the file.
 func TestExpand(t *testing.T) {
 	s, err := Parse("f.yaml", []byte(`defaults: {role_name: reader, regions: [us-east-1]}
 accounts:
@@ -320,8 +321,8 @@ accounts:
 	}
 }
 
-// A window that has aged out is asked coarser, in whole periods of its own; one
-// that has not is left alone.
+// TestReplans checks that only a window that has aged out is replaced, by whole
+// periods of a coarser window.
 func TestReplans(t *testing.T) {
 	s := Default()
 	s.Period = time.Minute

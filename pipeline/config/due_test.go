@@ -9,16 +9,16 @@ import (
 
 func day(text string) Interval { return Interval{at(text), at(text).Add(24 * time.Hour)} }
 
-// A job ends a little before its range when the range is not of whole periods;
-// the same command then has nothing to do.
+// TestFixedRangeOfBrokenPeriodsIsFinished has ranges that are not whole periods, so
+// that the job ends a little before its range. Then nothing more is due.
 func TestFixedRangeOfBrokenPeriodsIsFinished(t *testing.T) {
 	now := at("2026-11-22T02:00")
 	for _, c := range []struct {
 		period   time.Duration
 		from, to string
 	}{
-		{5 * time.Minute, "2026-08-01T00:30", "2026-08-02T00:30"}, // kept by the hour
-		{time.Minute, "2026-10-20T00:01", "2026-10-20T06:59"},     // kept by five minutes
+		{5 * time.Minute, "2026-08-01T00:30", "2026-08-02T00:30"}, // hourly data
+		{time.Minute, "2026-10-20T00:01", "2026-10-20T06:59"},     // five-minute data
 		{time.Hour, "2026-11-20T00:10", "2026-11-21T00:50"},
 		{7 * time.Minute, "2026-11-20", "2026-11-21"},
 	} {
@@ -76,8 +76,8 @@ func TestOfYesterdayOnlyTheMissingPartIsDue(t *testing.T) {
 	}
 }
 
-// However many jobs hold parts of a day: job after job until none is due, it is
-// whole, and no job overlaps another. So it is for a night that is named late.
+// TestEveryPartOfADayBecomesDue begins with jobs that cover parts of a day. The jobs
+// that become due cover the rest, without an overlap, also for a night named later.
 func TestEveryPartOfADayBecomesDue(t *testing.T) {
 	now := at("2026-11-22T02:00")
 	for seed := range uint64(300) {
@@ -119,8 +119,9 @@ func TestEveryPartOfADayBecomesDue(t *testing.T) {
 	}
 }
 
-// Data that lay still became coarser: rounding the next job's start down would
-// bring rows twice, so it starts one coarse period later.
+// TestSinceLastStartsBehindTheLastJob has data that have become coarser since the
+// last job. Rounding the start of the next job down would overlap that job, so the
+// next job starts one coarse period later.
 func TestSinceLastStartsBehindTheLastJob(t *testing.T) {
 	s := Default()
 	s.Period, s.Range = time.Minute, Range{Kind: SinceLast}
@@ -162,8 +163,8 @@ func TestNextIsWhenSomethingIsDue(t *testing.T) {
 	}
 }
 
-// Nights of "last 24h" that begin earlier or later than the one before leave
-// nothing out between them; a range that was widened gets what it lacks.
+// TestLastLeavesNothingOut runs "last: 24h" at varying times. There is no gap between
+// the jobs, and a longer range fetches only the missing part.
 func TestLastLeavesNothingOut(t *testing.T) {
 	s := Default()
 	s.Period, s.Range = 5*time.Minute, Range{Kind: Last, Last: 24 * time.Hour}
@@ -192,8 +193,8 @@ func TestLastLeavesNothingOut(t *testing.T) {
 	}
 }
 
-// Over many irregular nights, whatever the range and its changes: no job
-// overlaps an earlier one, and a night of yesterday leaves nothing of it out.
+// TestNightsNeverOverlap runs many irregular nights with changing ranges. No job
+// overlaps an earlier one, and a run with range yesterday completes that day.
 func TestNightsNeverOverlap(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 4))

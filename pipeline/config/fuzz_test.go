@@ -15,22 +15,22 @@ import (
 	"cwharvest/store/record"
 )
 
-// checkSaid checks that an error is about the specification, a line for each
-// thing that is wrong.
-func checkSaid(t *testing.T, err error) {
+// checkError checks that an error is about the configuration, and that every mistake
+// has one line.
+func checkError(t *testing.T, err error) {
 	t.Helper()
 	if !IsError(err) {
 		t.Errorf("%v is not an *Error", err)
 	}
-	for _, line := range strings.Split(err.Error(), "\n") {
+	for _, line := range strings.Split(message(err), "\n") {
 		if strings.TrimSpace(line) == "" || strings.ContainsFunc(line, unicode.IsControl) {
 			t.Errorf("an empty line, or one with a control character, in %q", err)
 		}
 	}
 }
 
-// harvest.yaml: refused with words, or a specification that can be printed, read
-// as the same again, and frozen.
+// FuzzParse parses any harvest.yaml. It is either refused, or it can be printed, read
+// back unchanged, and frozen.
 func FuzzParse(f *testing.F) {
 	for _, name := range []string{"testdata/harvest.yaml"} {
 		data, err := os.ReadFile(name)
@@ -51,7 +51,7 @@ func FuzzParse(f *testing.F) {
 			err = s.Validate()
 		}
 		if err != nil {
-			checkSaid(t, err)
+			checkError(t, err)
 			return
 		}
 		checkPrinted(t, &s)
@@ -66,7 +66,7 @@ func checkPrinted(t *testing.T, s *Config) {
 		t.Fatal(err)
 	}
 	if len(s.OnFinish) > 0 {
-		return // it is not shown
+		return // not printed
 	}
 	back, err := Parse("p.yaml", []byte(strings.ReplaceAll(out.String(), `"`+redacted+`"`, "x1")), noEnv)
 	if err != nil {
@@ -82,11 +82,11 @@ func checkFrozen(t *testing.T, s *Config) {
 	now := time.Date(2026, 11, 25, 2, 0, 0, 0, time.UTC)
 	night := Interval{now.Add(-26 * time.Hour), now.Add(-2 * time.Hour)}
 	if _, _, err := s.Due(now, []Interval{night}); err != nil {
-		checkSaid(t, err)
+		checkError(t, err)
 	}
 	job, err := s.Freeze(night, now)
 	if err != nil {
-		checkSaid(t, err)
+		checkError(t, err)
 		return
 	}
 	if differs, err := s.Diff(job.Settings); err != nil || len(differs) > 0 {
@@ -112,8 +112,8 @@ func checkFrozen(t *testing.T, s *Config) {
 	}
 }
 
-// Lists of instances and of accounts: refused with the line, or instances that
-// the store finds again, and accounts of which each has an id of its own.
+// FuzzReadLists reads any file of instances or accounts. It is either refused with its
+// line, or gives instances with valid keys and accounts with unique ids.
 func FuzzReadLists(f *testing.F) {
 	for _, text := range []string{"i-11111111", "account,region,InstanceId\n111122223333,us-east-1,i-11111111", `{"instance_id": "i-11111111"}`,
 		"# fleet\r\n\n\ufeffi-11111111\n 111122223333, us-west-2, i-11111111\n", "account,region,namespace,instance_id,path\n111122223333,us-west-2,CWAgent,i-11111111,\"/a,b\"\n",
@@ -128,7 +128,7 @@ func FuzzReadLists(f *testing.F) {
 		checkInstances(t, text)
 		accounts, err := ReadAccounts("a.csv", strings.NewReader(text))
 		if err != nil {
-			checkSaid(t, err)
+			checkError(t, err)
 			return
 		}
 		checkAccounts(t, accounts)
@@ -142,7 +142,7 @@ func checkInstances(t *testing.T, text string) {
 	one := record.Target{Account: "111122223333", Region: "us-*"}
 	listed, err := s.ReadInstances("ids", strings.NewReader(text), []record.Target{one})
 	if err != nil {
-		checkSaid(t, err)
+		checkError(t, err)
 		return
 	}
 	seen := map[string]bool{}
@@ -179,7 +179,7 @@ func checkAccounts(t *testing.T, accounts []Account) {
 	s.Defaults = Account{RoleName: "r", Regions: []string{"us-east-1"}, SessionDuration: time.Hour}
 	all, err := s.Expand(map[int][]Account{0: accounts})
 	if err != nil {
-		checkSaid(t, err)
+		checkError(t, err)
 		return
 	}
 	if len(all) != len(accounts) {
@@ -192,8 +192,8 @@ func checkAccounts(t *testing.T, accounts []Account) {
 	}
 }
 
-// What flags, variables and cells say: refused in one line that names it, or a
-// value that is written and read as the same again.
+// FuzzParseValues parses any value. It is either refused in one line, or it can be
+// printed and read back unchanged.
 func FuzzParseValues(f *testing.F) {
 	for _, text := range []string{"300", "5m", "1h30m", "7d", "2w", "0", "1.5h", "1s03ms", "0.4ms", "9999999w", "-1", "auto", "never", "yesterday", "since_last", "24h", "2026-11-01",
 		"2026-11-22T06:00:00+02:00", "2026-11-22 06:00:01", "0000-01-01", "9999-12-31", "128MB", "64MiB", "1.5 GB", "2Gi", "99999999999GB", "p99.9", "TM(10%:90%)", "PR(:300)"} {
@@ -239,14 +239,14 @@ func checkRange(t *testing.T, text string, r Range) {
 	s := Default()
 	s.Range = r
 	if err := s.Validate(); err != nil {
-		checkSaid(t, err)
+		checkError(t, err)
 		return
 	}
 	now := time.Date(2026, 11, 25, 2, 0, 0, 0, time.UTC)
 	due, _, err := s.Due(now, nil)
 	switch {
 	case err != nil:
-		checkSaid(t, err)
+		checkError(t, err)
 	case due != nil && !due.Start.Before(due.End):
 		t.Errorf("range %q is due from %v to %v", text, due.Start, due.End)
 	}

@@ -33,7 +33,7 @@ const maxInstanceLine = 1 << 20
 //
 // An instance without a namespace belongs to every namespace that has metrics with
 // its dimensions. Empty lines and lines that begin with # are ignored. One file can
-// serve all shards: instances of other shards are checked and left out.
+// serve all shards: ReadInstances leaves out the instances of other shards.
 func (c *Config) ReadInstances(name string, r io.Reader, targets []record.Target) (map[record.Target][]record.Instance, error) {
 	list := instanceList{config: c, targets: targets, listed: map[record.Target][]record.Instance{}, seen: map[string]bool{}}
 	lines := bufio.NewScanner(r)
@@ -202,7 +202,7 @@ func (l *instanceList) target(r row) (record.Target, error) {
 		return t, invalid("region %q is malformed", r.Region).withHint("write a name such as us-east-1")
 	}
 	if !l.config.Shard.Holds(t) {
-		return t, nil // its own shard checks it
+		return t, nil // another shard, which checks the target
 	}
 	for _, known := range l.targets {
 		if known.Account == t.Account && known.Covers(t.Region) {

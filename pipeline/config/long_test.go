@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// A file that is none of ours, such as a disk image, is not read to its end.
+// TestLongFilesAreRefused reads files that cannot be input, such as a disk image. They
+// are not read to the end.
 func TestLongFilesAreRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "harvest.yaml")
 	if err := os.WriteFile(path, bytes.Repeat([]byte("# x\n"), maxConfigSize/4+1), 0o600); err != nil {
@@ -27,7 +28,7 @@ func TestLongFilesAreRefused(t *testing.T) {
 	}
 }
 
-// endless goes on with comments for ever.
+// endless returns comments without end.
 type endless struct{ first *strings.Reader }
 
 func (e endless) Read(p []byte) (int, error) {

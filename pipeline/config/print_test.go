@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// What is printed says the same, external ids aside, for many configurations.
+// TestPrintedComesBack checks that a printed configuration is read back unchanged,
+// except for external ids.
 func TestPrintedComesBack(t *testing.T) {
 	readme, _ := os.ReadFile("testdata/harvest.yaml")
 	texts := []string{Initial, commented.ReplaceAllString(Initial, "$1"), string(readme),
@@ -48,25 +49,25 @@ func TestPrintedComesBack(t *testing.T) {
 			via.ExternalID = "h1"
 		}
 		s.position, s.line, back.position, back.line = nil, nil, nil, nil
-		s.OnFinish = nil // not shown: a webhook may be a secret
+		s.OnFinish = nil // not printed, because a webhook may be secret
 		a, errA := s.Freeze(night, now)
 		b, errB := back.Freeze(night, now)
-		if spelled(t, &s) != spelled(t, &back) || !reflect.DeepEqual(a, b) || fmt.Sprint(errA) != fmt.Sprint(errB) {
+		if asJSON(t, &s) != asJSON(t, &back) || !reflect.DeepEqual(a, b) || fmt.Sprint(errA) != fmt.Sprint(errB) {
 			t.Errorf("%s\nis printed\n%s\n%+v\n%+v", text, out.String(), s, back)
 		}
 	}
 }
 
-// spelled is a specification as text, whatever its pointers are.
-func spelled(t *testing.T, s *Config) string {
+// asJSON returns a configuration as text, to compare two without their pointers.
+func asJSON(t *testing.T, s *Config) string {
 	text, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(bytes.ReplaceAll(text, []byte("null"), []byte("[]"))) // an empty list is as good as none
+	return string(bytes.ReplaceAll(text, []byte("null"), []byte("[]"))) // an empty list is equal to none
 }
 
-// Forms of YAML that libraries take for other types.
+// TestForms reads values that a YAML library could take for other types.
 func TestForms(t *testing.T) {
 	day := Range{Kind: Fixed, From: at("2026-11-01"), To: at("2026-11-02")}
 	for _, text := range []string{

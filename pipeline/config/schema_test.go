@@ -55,8 +55,8 @@ func valid(text string) error {
 
 var commented = regexp.MustCompile(`(?m)^#([a-z]|  -)`)
 
-// The file that init writes holds as it is, with any one setting switched on,
-// and with all of them.
+// TestInitialHolds checks that the file of init is valid as it is, with each
+// commented setting, and with all of them.
 func TestInitialHolds(t *testing.T) {
 	check := loadSchema(t)
 	texts := []string{Initial, commented.ReplaceAllString(Initial, "$1")}

@@ -1,13 +1,14 @@
 package config
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 )
 
-// validate parses and validates a specification that is otherwise good.
+// validate parses and validates a configuration.
 func validate(text string) error {
 	s, err := Parse("f.yaml", []byte(text), noEnv)
 	if err != nil {
@@ -125,7 +126,7 @@ func TestOnFinish(t *testing.T) {
 	}
 }
 
-// mustFreeze returns the plan of a job of yesterday.
+// mustFreeze returns the settings of the plan of a job for yesterday.
 func mustFreeze(t *testing.T, s *Config) []byte {
 	t.Helper()
 	now := time.Now().Truncate(24 * time.Hour)
@@ -140,6 +141,10 @@ func checkRefusal(t *testing.T, text string, err error, want string) {
 	t.Helper()
 	if got := message(err); err == nil || !IsError(err) || !strings.Contains(got, want) || strings.Contains(got, "\n") {
 		t.Errorf("%s\n got %s\nwant %s, in one line", text, got, want)
+	}
+	var e *Error
+	if errors.As(err, &e) && e.Hint() == "" && e.Remedy == NoRemedy && !strings.Contains(e.Error(), "did you mean") {
+		t.Errorf("%s: no hint for %v", text, e)
 	}
 }
 
@@ -195,6 +200,21 @@ func TestEntries(t *testing.T) {
 		}
 		if err := s.Validate(); err != nil {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestRemedies checks the hints that the command line makes, because they name a
+// command.
+func TestRemedies(t *testing.T) {
+	_, err := ReadFile("nowhere.yaml")
+	var e *Error
+	if !errors.As(err, &e) || e.Remedy != CreateFile || e.File != "nowhere.yaml" || e.Hint() != "" {
+		t.Errorf("%#v", err)
+	}
+	for _, text := range []string{"frobnicate: 1", "regions: [us-east-1]", "dir: [", "only a text"} {
+		if _, err := Parse("f.yaml", []byte(text), noEnv); !errors.As(err, &e) || e.Remedy != ShowExample || e.Hint() != "" {
+			t.Errorf("%s: %#v", text, err)
 		}
 	}
 }
