@@ -67,7 +67,7 @@ var situations = []situation{
 	{"an address in use", "run --listen $TAKEN", "", 2, "name a free address of this machine, such as 127.0.0.1:9464"},
 	{"plain http", "run --endpoint-url http://example.com", "", 2, "use https"},
 	{"no endpoint", "run --endpoint-url :::", "", 2, "write https://host or https://host:port"},
-	{"a variable", "run", "CWHARVEST_MAX_COST=much", 2, "it is --max-cost, and takes a number"},
+	{"a variable", "run", "CWHARVEST_MAX_COST=much", 2, "it sets --max-cost, which takes a number"},
 
 	// The file.
 	{"no file", "run -c nowhere.yaml", "", 2, "create it with: cwharvest init nowhere.yaml"},
@@ -97,7 +97,7 @@ var situations = []situation{
 	{"output that is a file", "run " + asked + "--dir new --out text.yaml", "", 1, "a file is in the way at"},
 	{"a damaged database", "status damaged", "", 1, "rebuild it with `cwharvest repair damaged`"},
 	{"a lost database", "run " + asked + "--dir lost", "", 1, "rebuild it with `cwharvest repair"},
-	{"another's output", "run " + asked + "--dir new --out done/data", "", 2, "choose another out, or remove .cwharvest.json there"},
+	{"another's output", "run " + asked + "--dir new --out done/data", "", 2, "choose another out, or remove .cwharvest.json from there"},
 	{"another plan", "run " + asked + "--dir open --period 1h", "", 12, "finish it with the old settings, or use another --dir"},
 	{"export without a format", "export done", "", 2, "choose parquet, csv or jsonl"},
 	{"export to nowhere", "export done --format csv", "", 2, "name the directory to write to"},
