@@ -11,8 +11,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// OpenJob opens a job for a run. Opening is recovery: what an earlier process
-// began to publish, the builder finishes once Begin has started it.
+// OpenJob opens a job for a run. Opening is recovery: after Begin, the builder
+// publishes the parts that an earlier process left unfinished.
 func (d *Dir) OpenJob(id string) (*Job, error) {
 	db, err := record.OpenForWriting(d.disk.JobFile(id, ".db"))
 	if err != nil {
@@ -30,9 +30,9 @@ func (d *Dir) OpenJob(id string) (*Job, error) {
 	return j, nil
 }
 
-// Begin starts an attempt: it is written down, an earlier one without an end
-// is marked as crashed, and building of parts and publishing of status begin. It
-// waits while the disk is full, until the context ends.
+// Begin starts an attempt. It records the attempt, marks an earlier one without an end
+// as crashed, and starts the builder and the publisher of status. While the disk is
+// full it waits until the context ends.
 func (j *Job) Begin(ctx context.Context) error {
 	err := j.retryTransient(ctx, func() error {
 		return j.changeRecord(func(r *record.JobRecord) {
@@ -60,8 +60,8 @@ func closeCrashed(r *record.JobRecord) {
 	}
 }
 
-// Close ends the attempt with the exit code and the reason that people are
-// shown, publishes a last status, and closes the database.
+// Close records the exit code and the reason of the attempt's end, publishes a last
+// status, and closes the database.
 func (j *Job) Close(exit int, reason string) error {
 	j.ticker.stop()
 	j.builder.stop()
@@ -75,11 +75,11 @@ func (j *Job) Close(exit int, reason string) error {
 	return errors.Join(err, j.publishStatus(), j.db.Close())
 }
 
-// Discard closes a job that was opened but not begun.
+// Discard closes a job that was opened without Begin.
 func (j *Job) Discard() error { return j.db.Close() }
 
-// Finish publishes all that is still in the spool and marks the job finished.
-// It is an error while anything is pending in a target that is not denied.
+// Finish publishes the rest of the spool and marks the job as finished. It fails while
+// a target that is not denied has pending instances.
 func (j *Job) Finish(ctx context.Context) error {
 	for _, t := range j.Targets() {
 		if t.Denied == nil && !t.Complete() {
@@ -95,7 +95,7 @@ func (j *Job) Finish(ctx context.Context) error {
 	return j.retryTransient(ctx, func() error { return j.finish(ctx) })
 }
 
-// finish is repeated as a whole.
+// finish may be repeated as a whole.
 func (j *Job) finish(ctx context.Context) error {
 	if err := j.swap(ctx); err != nil {
 		return err

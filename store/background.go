@@ -30,8 +30,8 @@ func (b *builder) init(limit int64, publish func(context.Context) (int64, error)
 	b.ctx, b.end = context.WithCancel(context.Background())
 }
 
-// start starts the goroutine, given the bytes and the sealed segments that an
-// earlier attempt has left.
+// start starts the goroutine with the bytes and the sealed segments of an earlier
+// attempt.
 func (b *builder) start(spooled int64, sealed int) {
 	b.spooled, b.sealed = spooled, sealed
 	b.ended = make(chan struct{})
@@ -86,7 +86,7 @@ func (b *builder) drain(ctx context.Context) error {
 	return b.wait(ctx, func() bool { return b.sealed > 0 })
 }
 
-// wait waits while the builder has something to do before the caller may go on.
+// wait waits until busy returns false or the builder has failed.
 func (b *builder) wait(ctx context.Context, busy func() bool) error {
 	defer context.AfterFunc(ctx, func() {
 		b.mu.Lock()
@@ -104,8 +104,7 @@ func (b *builder) wait(ctx context.Context, busy func() bool) error {
 	return b.err
 }
 
-// stop ends the builder between two steps; what it had begun is recovered by
-// the next attempt.
+// stop ends the builder between two steps. The next attempt continues its work.
 func (b *builder) stop() {
 	b.end()
 	if b.ended == nil {
@@ -132,8 +131,8 @@ func (t *statusTicker) start(publish func() error) {
 		tick := time.NewTicker(snapshotEvery)
 		defer tick.Stop()
 		for {
-			// A snapshot that cannot be written must not end the night: its
-			// age tells, and the last one, at Close, reports the error.
+			// A failed snapshot must not end the run. Its age shows the failure,
+			// and Close returns the error of the last one.
 			_ = publish()
 			select {
 			case <-tick.C:

@@ -4,17 +4,17 @@ import (
 	"cwharvest/store/record"
 )
 
-// Result is the outcome of one series-window: rows, nothing, or a failure.
-// The store does not keep Columns after Commit returns.
+// Result is the outcome of one series-window: rows, no rows, or a failure. The
+// caller may reuse Columns after Commit.
 type Result struct {
 	Target   record.Target
 	Instance string // Instance.Key
-	Series   int    // index into Spec.Series
+	Series   int    // index into Plan.Series
 	Window   int    // index into Series.Windows
 
 	// Columns has one slice of Window.Points values for each statistic of the
-	// series, in its order; NaN where CloudWatch has no datapoint. Nil when
-	// there is not one datapoint.
+	// series, in its order. NaN marks a missing datapoint. Columns is nil if there
+	// are none at all.
 	Columns [][]float64
 	Failure *record.Failure
 }
@@ -23,25 +23,25 @@ type Result struct {
 type Discovery struct {
 	Target    record.Target
 	Instances []record.Instance
-	Complete  bool // the last page: the target is now enumerated
+	Complete  bool // this is the last page
 }
 
-// Resolution replaces a target whose region is a pattern by the regions that it
-// stands for. Those that the job has already stay as they are.
+// Resolution replaces a target whose region is a pattern with the regions that match.
+// Targets that the job has already stay as they are.
 type Resolution struct {
 	Target  record.Target
 	Regions []string
 }
 
-// Denial records that a target refuses: what is pending in it counts as
-// denied, what was never enumerated as unknown.
+// Denial records that AWS denies access to a target. Its pending instances count as
+// denied. If it was never enumerated, their number is unknown.
 type Denial struct {
 	Target    record.Target
 	Failure   record.Failure
-	Tolerated bool // it does not make the job one with failures
+	Tolerated bool // the denial does not make the job one with failures
 }
 
-// Batch is what one group commit makes durable, in this order.
+// Batch is the input of one Commit, which applies its fields in this order.
 type Batch struct {
 	Resolved   []Resolution
 	Discovered []Discovery
@@ -50,7 +50,7 @@ type Batch struct {
 	Counters   record.Counters // added to the job's
 }
 
-// Pending is an instance with series-windows that are neither done nor failed.
+// Pending is an instance with series-windows that have no outcome yet.
 type Pending struct {
 	Instance record.Instance
 	Missing  []record.SeriesWindow // ascending

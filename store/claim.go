@@ -69,7 +69,7 @@ func claimsFor(own claim, shard record.Shard) []claim {
 
 // claimsOf returns the claims of a job of the shard.
 func (d *Dir) claimsOf(ctx context.Context, shard record.Shard) (all []claim, err error) {
-	err = retryTransient(ctx, d.full, func() error {
+	err = retryTransient(ctx, d.reportFull, func() error {
 		own, err := d.identity(ctx)
 		all = claimsFor(own, shard)
 		return err
@@ -98,9 +98,9 @@ func (d *Dir) eachClaim(ctx context.Context, out string, shard record.Shard, do 
 	if err != nil {
 		return err
 	}
-	report := d.full
+	report := d.reportFull
 	if record.IsRemote(out) {
-		report = d.unanswered
+		report = d.reportUnanswered
 	}
 	for _, c := range all {
 		err := retryTransient(ctx, report, func() error {

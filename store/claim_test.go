@@ -116,14 +116,14 @@ func TestOutputInsideIsClaimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if err := other.takeOut(t.Context(), filepath.Join(d.disk.Path, "data"), record.Shard{Number: 1, Of: 2}); err != nil {
+	if err := other.acquireOut(t.Context(), filepath.Join(d.disk.Path, "data"), record.Shard{Number: 1, Of: 2}); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.takeOut(t.Context(), "data", record.Shard{Number: 2, Of: 2}); err != nil {
+	if err := d.acquireOut(t.Context(), "data", record.Shard{Number: 2, Of: 2}); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range []record.Shard{{}, {Number: 1, Of: 2}, {Number: 1, Of: 3}} {
-		if err := d.takeOut(t.Context(), "data", s); !errors.As(err, new(*ClaimedError)) {
+		if err := d.acquireOut(t.Context(), "data", s); !errors.As(err, new(*ClaimedError)) {
 			t.Errorf("shard %q: %v", s, err)
 		}
 	}

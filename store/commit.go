@@ -13,12 +13,11 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Commit makes a batch durable in one transaction: THE commit point of a job.
-// Whatever was not committed can be fetched again; whatever was, never is.
-// Results of series-windows that are settled already are dropped, so that no
-// repetition can double a row. Commit waits while the spool or the disk is
-// full, until the context ends, and reports what the builder of parts has failed
-// with.
+// Commit makes a batch durable in one transaction: THE commit point of a job. A
+// later run fetches data again that were not committed, and never data that were.
+// Commit drops results of series-windows that have an outcome already, so a
+// repeated result never doubles a row. While the spool or the disk is full it waits
+// until the context ends. If the builder has failed, it returns that error.
 func (j *Job) Commit(ctx context.Context, b *Batch) error {
 	if err := j.builder.waitForRoom(ctx); err != nil {
 		return err
@@ -59,21 +58,21 @@ func (j *Job) commit(b *Batch) error {
 	return nil
 }
 
-// commit is one transaction in the making.
+// commit applies one batch in one transaction.
 type commit struct {
 	job      *Job
 	tx       *bolt.Tx
 	record   *record.JobRecord
 	touched  map[record.Target]*record.TargetRecord
-	resolved []record.Target // patterns: no longer targets
+	resolved []record.Target // patterns that are no longer targets
 	spooled  int64
 
-	segment *bolt.Bucket // the active one; nil until needed
-	last    openInstance // whose series-windows were settled last
+	segment *bolt.Bucket // the active segment; nil until needed
+	last    openInstance // of the last result
 }
 
-// openInstance is an instance whose progress is read and not yet put back:
-// results of one instance follow each other.
+// openInstance caches the progress of an instance until the next instance: results
+// of one instance follow each other.
 type openInstance struct {
 	target   record.Target
 	record   *record.TargetRecord
@@ -83,13 +82,13 @@ type openInstance struct {
 	progress record.Progress
 }
 
-// open returns the result's instance, after it has put back the one before.
+// open returns the result's instance, after it has stored the previous one.
 func (c *commit) open(r *Result) (_ *openInstance, err error) {
 	o := &c.last
 	if o.shape != nil && o.key == r.Instance && o.target == r.Target {
 		return o, nil
 	}
-	if err := o.putBack(); err != nil {
+	if err := o.store(); err != nil {
 		return nil, err
 	}
 	if o.bucket == nil || o.target != r.Target {
@@ -112,7 +111,7 @@ func (c *commit) open(r *Result) (_ *openInstance, err error) {
 	return o, nil
 }
 
-func (o *openInstance) putBack() error {
+func (o *openInstance) store() error {
 	if o.shape == nil {
 		return nil
 	}
@@ -132,11 +131,11 @@ func (c *commit) apply(b *Batch) error {
 		}
 	}
 	for i := range b.Results {
-		if err := c.settle(&b.Results[i]); err != nil {
+		if err := c.result(&b.Results[i]); err != nil {
 			return err
 		}
 	}
-	if err := c.last.putBack(); err != nil {
+	if err := c.last.store(); err != nil {
 		return err
 	}
 	for i := range b.Denied {
@@ -153,7 +152,7 @@ func (c *commit) apply(b *Batch) error {
 	return nil
 }
 
-// deny records a denial, and whether the job before had it as well.
+// deny records a denial, and whether the previous job had one of the target.
 func (c *commit) deny(d *Denial) error {
 	t, err := c.target(d.Target)
 	if err != nil {
@@ -161,7 +160,7 @@ func (c *commit) deny(d *Denial) error {
 	}
 	t.Denied, t.Tolerated = &d.Failure, d.Tolerated
 	if !t.DeniedSince.IsZero() {
-		return nil // it was tried once more
+		return nil // denied again in this job
 	}
 	before := map[string]time.Time{}
 	if err := record.GetJSON(c.tx.Bucket(record.BucketMeta), record.KeyDenied, &before); err != nil {
@@ -185,7 +184,7 @@ func (c *commit) target(t record.Target) (*record.TargetRecord, error) {
 	return &rec, nil
 }
 
-// resolve replaces a pattern by the targets it stands for.
+// resolve replaces a pattern with the targets that it matches.
 func (c *commit) resolve(r *Resolution) error {
 	if _, err := c.target(r.Target); err != nil {
 		return err
@@ -201,7 +200,7 @@ func (c *commit) resolve(r *Resolution) error {
 	return c.tx.Bucket(record.BucketTargets).Delete(record.TargetKey(r.Target))
 }
 
-// discover adds a page of instances. What is known already stays counted once.
+// discover adds a page of instances. Known instances are not counted again.
 func (c *commit) discover(d *Discovery) error {
 	t, err := c.target(d.Target)
 	if err != nil {
@@ -235,8 +234,8 @@ func (c *commit) discover(d *Discovery) error {
 	return nil
 }
 
-// merge adds what another source says of an instance; the later one knows
-// better, unless it knows nothing but the name.
+// merge merges an instance with the stored one. The later source wins unless it
+// knows only the dimensions.
 func merge(old []byte, in record.Instance) (record.Instance, error) {
 	var known record.Instance
 	if err := json.Unmarshal(old, &known); err != nil {
@@ -255,8 +254,8 @@ func merge(old []byte, in record.Instance) (record.Instance, error) {
 	return in, nil
 }
 
-// settle records the outcome of one series-window.
-func (c *commit) settle(r *Result) error {
+// result records the outcome of one series-window.
+func (c *commit) result(r *Result) error {
 	o, err := c.open(r)
 	if err != nil {
 		return err
@@ -288,17 +287,17 @@ func (c *commit) fail(r *Result) error {
 	key := record.FailureKey(r.Target, []byte(r.Instance))
 	bucket := c.tx.Bucket(record.BucketFailures)
 	if bucket.Get(key) != nil {
-		return nil // the first reason stands for the instance
+		return nil // an instance keeps its first reason
 	}
 	return record.PutJSON(bucket, key, r.Failure)
 }
 
-// spoolFill is how full bbolt makes the pages of a segment: results come nearly in
-// the order of its keys, so that what is split in halves would stay half empty.
+// spoolFill is the fill percentage of the pages of a segment. Results arrive almost
+// in the order of keys, so pages that bbolt splits in halves would stay half empty.
 const spoolFill = 0.95
 
-// spool puts the datapoints of one series-window into the active segment, one
-// value per UTC date.
+// spool adds the datapoints of one series-window to the active segment: one value
+// for each UTC date.
 func (c *commit) spool(r *Result, p *record.Progress) error {
 	if r.Columns == nil {
 		return nil
@@ -367,13 +366,13 @@ func checkColumns(columns [][]float64, statistics, points int) error {
 	return nil
 }
 
-// mostRows is how many rows a segment may have, whatever its size: a day of a
-// series that never changes takes 100 bytes, by seconds as by hours. Of a
-// Parquet file, readers take 2^15 row groups at most, and ours 64 MB of metadata.
+// mostRows limits the rows of a segment independently of its size: a day of a
+// constant series takes 100 bytes even with a period of one second. Readers of
+// Parquet accept at most 2^15 row groups, and ours 64 MB of metadata.
 const mostRows = 1 << 28
 
-// seal ends the active segment: in the same transaction the writer gets a new
-// one and the intent to publish the old one is recorded.
+// seal seals the active segment. The same transaction starts a new one and records the
+// intent to publish the sealed one.
 func seal(tx *bolt.Tx, r *record.JobRecord, plan record.Plan) error {
 	in := record.Intent{Segment: r.Segment, Bytes: r.Spooled}
 	for _, day := range r.Days {

@@ -12,42 +12,42 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Create makes a job with its targets, durably and as a whole: the rename of
-// its database is the one step that makes it exist.
+// Create creates a job with its targets, durably and as a whole. The rename of the
+// database commits it.
 func (d *Dir) Create(ctx context.Context, plan record.Plan, targets []record.Target) (*Job, error) {
 	id, err := record.NewJobID(plan)
 	if err != nil {
 		return nil, err
 	}
 	plan.ID, plan.Out, plan.Targets = id, record.RelativeOut(d.disk.Path, plan.Out), targets
-	if err := d.takeOut(ctx, plan.Out, plan.Shard); err != nil {
+	if err := d.acquireOut(ctx, plan.Out, plan.Shard); err != nil {
 		return nil, err
 	}
-	denied, err := d.deniedBefore()
+	denied, err := d.previouslyDenied()
 	if err != nil {
 		return nil, err
 	}
-	if err := retryTransient(ctx, d.full, func() error { return d.makeJob(&plan, targets, denied) }); err != nil {
+	if err := retryTransient(ctx, d.reportFull, func() error { return d.makeJob(&plan, targets, denied) }); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	return d.OpenJob(id)
 }
 
-// takeOut makes a place of output the directory's own, and leaves another's as it
-// is.
-func (d *Dir) takeOut(ctx context.Context, out string, shard record.Shard) error {
+// acquireOut claims a place of output for the directory. It changes nothing in a place
+// that belongs to another one.
+func (d *Dir) acquireOut(ctx context.Context, out string, shard record.Shard) error {
 	out = record.ResolveOut(d.disk.Path, out)
 	if err := d.checkClaims(ctx, out, shard); err != nil {
 		return err
 	}
-	if err := retryTransient(ctx, d.unanswered, func() error { return d.checkStrangers(ctx, out, shard) }); err != nil {
+	if err := retryTransient(ctx, d.reportUnanswered, func() error { return d.checkUnknownParts(ctx, out, shard) }); err != nil {
 		return err
 	}
 	return d.claimOut(ctx, out, shard)
 }
 
-// makeJob writes the specification and an empty database, whose name is what makes
-// it a job. What a full disk has stopped can be done anew.
+// makeJob writes the plan and an empty database. If the disk is full, the caller
+// repeats it as a whole.
 func (d *Dir) makeJob(plan *record.Plan, targets []record.Target, denied map[string]time.Time) error {
 	if err := d.disk.WritePlan(plan); err != nil {
 		return err
@@ -59,9 +59,9 @@ func (d *Dir) makeJob(plan *record.Plan, targets []record.Target, denied map[str
 	return d.disk.Files.Publish(temporary, d.disk.JobFile(plan.ID, ".db"))
 }
 
-// deniedBefore returns the targets that the latest job was denied, and since
+// previouslyDenied returns the targets that are denied in the latest job, and since
 // when.
-func (d *Dir) deniedBefore() (map[string]time.Time, error) {
+func (d *Dir) previouslyDenied() (map[string]time.Time, error) {
 	denied := map[string]time.Time{}
 	jobs, err := d.Jobs()
 	if err != nil || len(jobs) == 0 || jobs[len(jobs)-1].Pruned {
@@ -81,8 +81,9 @@ func (d *Dir) deniedBefore() (map[string]time.Time, error) {
 	return denied, errors.Join(err, db.Close())
 }
 
-// checkStrangers refuses a place with parts that no job of the directory knows.
-func (d *Dir) checkStrangers(ctx context.Context, out string, shard record.Shard) error {
+// checkUnknownParts refuses a place with parts of a job that the directory does not
+// have.
+func (d *Dir) checkUnknownParts(ctx context.Context, out string, shard record.Shard) error {
 	at, err := d.disk.Place(out)
 	if err != nil {
 		return err
@@ -97,11 +98,18 @@ func (d *Dir) checkStrangers(ctx context.Context, out string, shard record.Shard
 	}
 	all, err := at.List(ctx, record.EveryPart)
 	if names := record.UnknownParts(all, known, shard); err == nil && len(names) > 0 {
-		next := "move away what is there, or choose another out"
-		if len(known) > 0 {
-			next = fmt.Sprintf("try `cwharvest repair %s`, or move away what it tells", d.disk.Path)
-		}
-		err = fmt.Errorf("%s/%s is a part of a job that %s does not know: its rows might come twice; %s", at, names[0], d.disk.Path, next)
+		err = &UnknownPartError{Part: at.String() + "/" + names[0], Dir: d.disk.Path, HasJobs: len(known) > 0}
 	}
 	return err
+}
+
+// UnknownPartError reports a part of a job that the harvest directory does not have.
+// A new job might write its rows a second time.
+type UnknownPartError struct {
+	Part, Dir string
+	HasJobs   bool // repairing the directory may find the job
+}
+
+func (e *UnknownPartError) Error() string {
+	return fmt.Sprintf("%s is a part of a job that %s does not have: its rows might be written twice", e.Part, e.Dir)
 }

@@ -15,7 +15,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// encodeDate writes the rows of one date of a segment in the job's format.
+// encodeDate writes the rows of one date of a segment in the format of the job.
 func (j *Job) encodeDate(ctx context.Context, w io.Writer, segment uint64, part *record.Part) (err error) {
 	rows, err := j.newPartWriter(w)
 	if err != nil {
@@ -46,7 +46,7 @@ func (j *Job) newPartWriter(w io.Writer) (encode.Writer, error) {
 	})
 }
 
-// columnPlaces returns, for each series, where its statistics stand among all.
+// columnPlaces returns, for each series, the columns of its statistics.
 func columnPlaces(series []record.Series, statistics []string) [][]int {
 	index := map[string]int{}
 	for i, s := range statistics {
@@ -61,7 +61,7 @@ func columnPlaces(series []record.Series, statistics []string) [][]int {
 	return places
 }
 
-// dateEncoder turns spool values into runs; its buffers are reused.
+// dateEncoder converts spool values to runs and reuses its buffers.
 type dateEncoder struct {
 	job   *Job
 	out   encode.Writer
@@ -104,7 +104,7 @@ func (e *dateEncoder) name(n record.SpoolName) {
 	e.run.InstanceID = record.InstanceID(n.Dimensions)
 }
 
-// describe counts the run for the manifest.
+// describe adds the run to the counts of the part.
 func (e *dateEncoder) describe() {
 	if g := &e.grid; g.Whole {
 		e.part.Count(g.Start, g.Period, 0, g.Points, g.Points)
@@ -117,19 +117,18 @@ func (e *dateEncoder) describe() {
 	e.part.CountRun(e.columns, e.grid.Start, e.grid.Period, e.grid.Points)
 }
 
-// writeManifest writes jobs/ID.manifest.json anew from the database, for
-// people and other tools.
+// writeManifest replaces jobs/ID.manifest.json with the manifest of the database.
 func (j *Job) writeManifest() error { return j.dir.disk.WriteManifest(j.db) }
 
-// readBatch is how much of a segment one read transaction copies: a long
-// transaction would hold back the pages that the writer could reuse.
+// readBatch is the number of bytes that one read transaction copies. The writer cannot
+// reuse freed pages while a transaction is open, so each one is short.
 const readBatch = 1 << 20
 
 // spooledValue is a copy of one entry of a segment.
 type spooledValue struct{ key, value []byte }
 
-// segmentBatch is what one read transaction has copied, in memory that the next
-// one reuses.
+// segmentBatch holds the entries that one read transaction copies. The next one reuses
+// its memory.
 type segmentBatch struct {
 	values []spooledValue
 	slab   []byte
@@ -137,13 +136,13 @@ type segmentBatch struct {
 
 func (b *segmentBatch) add(key, value []byte) {
 	at := len(b.slab)
-	b.slab = append(append(b.slab, key...), value...) // when it moves, the values before keep the old one
+	b.slab = append(append(b.slab, key...), value...) // if append moves the slab, earlier values keep the old one
 	end := at + len(key)
 	b.values = append(b.values, spooledValue{b.slab[at:end:end], b.slab[end:]})
 }
 
-// readSegment yields the entries of a segment whose keys begin with prefix. What
-// it yields is void afterwards.
+// readSegment yields the entries of a segment whose keys begin with prefix. An entry is
+// valid until yield returns.
 func (j *Job) readSegment(segment uint64, prefix []byte, yield func(spooledValue) error) error {
 	var batch segmentBatch
 	for next := prefix; next != nil; {
@@ -161,8 +160,8 @@ func (j *Job) readSegment(segment uint64, prefix []byte, yield func(spooledValue
 	return nil
 }
 
-// copySegment copies entries from a key on, and returns the key to go on at,
-// nil at the end.
+// copySegment copies entries from a key on. It returns the key of the next batch; nil
+// at the end.
 func (j *Job) copySegment(segment uint64, prefix, from []byte, into *segmentBatch) (next []byte, err error) {
 	into.values, into.slab = into.values[:0], into.slab[:0]
 	err = j.db.View(func(tx *bolt.Tx) error {

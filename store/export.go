@@ -16,7 +16,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// Export is what published data are turned into.
+// Export selects jobs and the format of an export.
 type Export struct {
 	Out    string // a directory
 	Format encode.Format
@@ -24,16 +24,16 @@ type Export struct {
 	Job func(*record.Plan) bool
 }
 
-// Exported counts what Export wrote.
+// Exported counts the files of an export.
 type Exported struct {
-	Files, Kept int // kept: those that were there already
-	Removed     int // of parts that are no more
+	Files, Kept int // Kept: existing files
+	Removed     int // files of parts that no longer exist
 	Rows        int64
 }
 
-// ExportParts writes the published parts of a directory in another format,
-// part by part under the same names, without fetching anything. What is there
-// already is kept: parts never change.
+// ExportParts writes the published parts of a directory in another format, part by
+// part under the same names, without fetching anything. It keeps existing files,
+// because parts never change.
 func ExportParts(ctx context.Context, dir string, remote record.Remote, e Export) (done Exported, err error) {
 	d, err := record.OpenDir(dir, remote)
 	if err != nil {
@@ -66,7 +66,7 @@ func ExportParts(ctx context.Context, dir string, remote record.Remote, e Export
 	return done, nil
 }
 
-// exporting is one job's parts on their way into another format.
+// exporting is the export of one job.
 type exporting struct {
 	Export
 	dir  *record.Dir
@@ -75,12 +75,12 @@ type exporting struct {
 	done *Exported
 }
 
-// job exports what the manifest file lists: it is only ever replaced as a whole,
-// so a run may go on meanwhile.
+// job exports the parts in the manifest file. That file is always replaced as a whole,
+// so a run may continue meanwhile.
 func (x *exporting) job(ctx context.Context) error {
 	m, err := record.ReadManifest(x.dir.Path, x.plan.ID)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // nothing is published yet
+		return nil // no parts are published yet
 	}
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (x *exporting) job(ctx context.Context) error {
 		return err
 	}
 	if path.Clean(filepath.ToSlash(x.Out)) == path.Clean(from.String()) {
-		return fmt.Errorf("%s is where the data lie: export to another directory", x.Out)
+		return fmt.Errorf("%s holds the data of the job: export to another directory", x.Out)
 	}
 	names, err := x.to.List(ctx, "date=*/"+x.plan.ID+"-*")
 	if err != nil {
@@ -107,11 +107,11 @@ func (x *exporting) job(ctx context.Context) error {
 		}
 		exported[name] = true
 	}
-	return x.forget(ctx, names, exported)
+	return x.removeOld(ctx, names, exported)
 }
 
-// refuseOther refuses a directory that has these rows in the same format with
-// another compression: whoever reads both would read every row twice.
+// refuseOther refuses a directory that has these rows in the same format with another
+// compression. Query engines would read every row twice.
 func (x *exporting) refuseOther(names []string) error {
 	for _, compression := range []string{"none", "gzip", "zstd"} {
 		other := encode.Format{Name: x.Format.Name, Compression: compression}.Suffix()
@@ -123,8 +123,8 @@ func (x *exporting) refuseOther(names []string) error {
 	return nil
 }
 
-// forget removes what was exported of parts that a redo or a repair has replaced.
-func (x *exporting) forget(ctx context.Context, names []string, exported map[string]bool) error {
+// removeOld removes exported files of parts that a redo or a repair has replaced.
+func (x *exporting) removeOld(ctx context.Context, names []string, exported map[string]bool) error {
 	for _, name := range names {
 		if exported[name] || !strings.HasSuffix(name, x.Format.Suffix()) {
 			continue
@@ -172,7 +172,7 @@ func (x *exporting) convert(ctx context.Context, w io.Writer, from place.Place, 
 		return out.WriteRun(run)
 	})
 	if err == nil && rows != p.Rows {
-		err = fmt.Errorf("it has %d rows, the manifest says %d: see `cwharvest verify`", rows, p.Rows)
+		err = fmt.Errorf("it has %d rows, but %d in the manifest", rows, p.Rows)
 	}
 	return errors.Join(err, out.Close())
 }

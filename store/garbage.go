@@ -10,16 +10,16 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// sweepAll removes what an earlier attempt has left: garbage, and what it had not
-// completed, which is made anew. What cannot be removed now is warned about only:
-// a job is not finished before its garbage is gone, and the rest is hidden.
+// sweepAll removes files of an earlier attempt: garbage and incomplete files. If it
+// cannot, it only logs a warning: Finish removes garbage, too, and incomplete files
+// are hidden from readers.
 func (j *Job) sweepAll(ctx context.Context) {
 	err := j.sweep(ctx)
-	if j.record.Redo == nil { // whose parts are built and have no names yet
+	if j.record.Redo == nil { // a redo still needs its temporary files
 		err = errors.Join(err, j.place.Sweep(ctx, j.plan.ID+"-"))
 	}
 	if err != nil {
-		j.dir.log.Warn("what an earlier attempt has left cannot be removed now", "error", err)
+		j.dir.log.Warn("cannot remove files of an earlier attempt", "error", err)
 	}
 }
 

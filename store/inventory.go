@@ -21,8 +21,8 @@ func (j *Job) inventoryName() string {
 		len(j.record.Attempts), j.plan.OutputFormat().Suffix())
 }
 
-// publishInventory puts the inventory, as it is at the end of this attempt, in
-// the place of the last one.
+// publishInventory replaces the inventory: one file with a row for each instance and
+// its outcome. It lists instances without data, and the reasons.
 func (j *Job) publishInventory(ctx context.Context) error {
 	j.mu.Lock()
 	part := record.Part{Name: j.inventoryName(), Date: j.plan.Start.UTC().Format(time.DateOnly), First: j.plan.Start, Last: j.plan.End}
@@ -32,7 +32,7 @@ func (j *Job) publishInventory(ctx context.Context) error {
 		return err
 	}
 	if err := j.place.Remove(ctx, part.Name); err != nil {
-		return err // of a try before
+		return err
 	}
 	if err := build(j.place, &j.dir.disk.Files, &part, func(w io.Writer) error { return j.encodeInventory(ctx, w, &part) }); err != nil {
 		return err
@@ -78,8 +78,8 @@ func (j *Job) encodeInventory(ctx context.Context, w io.Writer, part *record.Par
 	return nil
 }
 
-// encodeTarget writes the instances of a target. One that could not be
-// enumerated has a row without an instance, since what it has is unknown.
+// encodeTarget writes the instances of a target. A target that was not enumerated has
+// one row without an instance.
 func (j *Job) encodeTarget(out encode.InventoryWriter, t TargetState, part *record.Part) error {
 	if t.Denied != nil && !t.Enumerated {
 		part.Rows++
@@ -106,11 +106,11 @@ func (j *Job) encodeTarget(out encode.InventoryWriter, t TargetState, part *reco
 	}
 }
 
-// inventoryPageSize is how many instances one read transaction copies.
+// inventoryPageSize is the number of instances that one read transaction copies.
 const inventoryPageSize = 2000
 
-// inventoryPage returns rows of instances from a key on, and the key to go on
-// at, nil at the end.
+// inventoryPage returns the rows of instances from a key on, and the key of the next
+// page; nil at the end.
 func (j *Job) inventoryPage(t TargetState, from []byte) (rows []encode.InventoryRow, next []byte, err error) {
 	err = j.db.View(func(tx *bolt.Tx) error {
 		instances := tx.Bucket(record.BucketInstances).Bucket(record.TargetKey(t.Target))

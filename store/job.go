@@ -15,21 +15,21 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Job is one open job of a held directory. Commit, Finish and Close belong to
-// one goroutine at a time; the other methods are safe beside them.
+// Job is an open job of a held directory. One goroutine at a time may call Commit,
+// Finish and Close; the other methods are safe for concurrent use.
 type Job struct {
 	dir    *Dir
 	db     *record.Database
 	plan   record.Plan
 	place  place.Place
 	shapes map[string]*record.Shape
-	encode record.SpoolEncoder // Commit's own
+	encode record.SpoolEncoder // used by Commit only
 
-	mu      sync.Mutex // guards all below: a mirror of what is committed
+	mu      sync.Mutex // guards the fields below, a copy of the committed state
 	record  record.JobRecord
 	targets map[record.Target]record.TargetRecord
 	live    func() record.Live
-	trouble *record.Trouble // of writing, now; replaced, never changed
+	trouble *record.Trouble // the error that blocks writing now; replaced as a whole
 	pace    pace
 
 	builder builder
@@ -50,8 +50,7 @@ func (j *Job) load() error {
 	})
 }
 
-// Replan records windows to ask for instead of those that have aged out, in one
-// transaction. Call it before Begin.
+// Replan replaces windows that have aged out, in one transaction. Call it before Begin.
 func (j *Job) Replan(replans []record.Replan) error {
 	err := j.changeRecord(func(r *record.JobRecord) { r.Replans = append(r.Replans, replans...) })
 	if err != nil {
@@ -62,8 +61,7 @@ func (j *Job) Replan(replans []record.Replan) error {
 	return nil
 }
 
-// Rediscover has all targets enumerated anew, and adds those that are not in
-// the job yet.
+// Rediscover marks all targets as not enumerated, and adds new ones to the job.
 func (j *Job) Rediscover(targets []record.Target) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -93,16 +91,16 @@ func (j *Job) Rediscover(targets []record.Target) error {
 // Plan returns the job's frozen plan.
 func (j *Job) Plan() record.Plan { return j.plan }
 
-// TargetState is what is committed of a target.
+// TargetState is the committed state of a target.
 type TargetState struct {
 	record.Target
 	Enumerated                   bool
 	Denied                       *record.Failure
 	Planned, Done, Empty, Failed int64   // instances
-	WorstUSD                     float64 // that its instances cost, with every statistic billed
+	WorstUSD                     float64 // worst-case cost of its instances
 }
 
-// Complete reports whether nothing is pending in the target.
+// Complete reports whether every instance of the target has an outcome.
 func (t TargetState) Complete() bool {
 	return t.Enumerated && t.Planned == t.Done+t.Empty+t.Failed
 }
@@ -115,7 +113,7 @@ func (j *Job) Targets() []TargetState {
 	for t, r := range j.targets {
 		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed, r.WorstPlanned})
 	}
-	slices.SortFunc(states, func(a, b TargetState) int { return record.CompareTargets(a.Target, b.Target) })
+	slices.SortFunc(states, func(a, b TargetState) int { return a.Target.Compare(b.Target) })
 	return states
 }
 
@@ -126,8 +124,8 @@ func (j *Job) changeRecord(change func(*record.JobRecord)) error {
 	return j.save(func(r *record.JobRecord, _ *bolt.Tx) error { change(r); return nil })
 }
 
-// save runs one transaction that ends with the job's record; the mirror
-// follows only when it committed. j.mu is held.
+// save changes the job's record in one transaction. It updates j.record only after the
+// commit. The caller holds j.mu.
 func (j *Job) save(change func(*record.JobRecord, *bolt.Tx) error) error {
 	rec := j.record
 	rec.Attempts = slices.Clone(rec.Attempts)
@@ -148,12 +146,12 @@ func (j *Job) save(change func(*record.JobRecord, *bolt.Tx) error) error {
 		return nil
 	}
 	if after, viewErr := j.db.Transaction(); viewErr != nil || after != before {
-		return errors.Join(j.reload(), fmt.Errorf("a commit was done and reported as failed; the same command goes on: %v", err))
+		return errors.Join(j.reload(), fmt.Errorf("a commit succeeded but reported an error: %v", err))
 	}
 	return err
 }
 
-// reload reads the mirror anew.
+// reload reads the committed state again.
 func (j *Job) reload() error {
 	targets := map[record.Target]record.TargetRecord{}
 	err := j.db.View(func(tx *bolt.Tx) error {
@@ -163,9 +161,9 @@ func (j *Job) reload() error {
 	return err
 }
 
-// Pending returns up to limit instances of a target that have series-windows
-// neither done nor failed, by key, after the given one. Fewer than limit means
-// that there are no more.
+// Pending returns up to limit instances of a target with pending series-windows, in
+// the order of their keys, after the given key. If it returns fewer, there are no
+// more.
 func (j *Job) Pending(t record.Target, after string, limit int) ([]Pending, error) {
 	var page []Pending
 	err := j.db.View(func(tx *bolt.Tx) error {
@@ -185,8 +183,8 @@ func (j *Job) Pending(t record.Target, after string, limit int) ([]Pending, erro
 	return page, nil
 }
 
-// scan yields pending instances after a key until yield wants no more. Both
-// buckets sort alike, so one cursor of each suffices.
+// scan yields pending instances after a key until yield returns false. Both buckets
+// have the same order, so one cursor of each suffices.
 func (j *Job) scan(instances, done *bolt.Bucket, after string, yield func(Pending) bool) error {
 	from := []byte(after + "\x00") // the first key after it
 	if after == "" {
@@ -254,8 +252,8 @@ func (j *Job) shapeOf(instance []byte) (*record.Shape, error) {
 	return sh, nil
 }
 
-// Retry makes denied targets and failed series-windows pending again, and the
-// job unfinished.
+// Retry makes denied targets and failed series-windows pending again, and marks the
+// job as unfinished.
 func (j *Job) Retry() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -279,14 +277,14 @@ func (j *Job) Retry() error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("retry what failed: %w", err)
+		return fmt.Errorf("retry failures: %w", err)
 	}
 	j.targets = targets
 	return nil
 }
 
-// retryFailed looks at every instance: one that has not all its series-windows,
-// as of a target denied meanwhile, is not yet counted as failed.
+// retryFailed makes the failed series-windows of a target pending. Incomplete
+// instances, of a target that was denied later for example, do not count as failed yet.
 func (j *Job) retryFailed(tx *bolt.Tx, t record.Target, rec *record.TargetRecord) error {
 	bucket := tx.Bucket(record.BucketProgress).Bucket(record.TargetKey(t))
 	if bucket == nil {

@@ -143,7 +143,7 @@ func TestVerifyFindsWhatWasDoneToParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		report, err := check.Verify(context.Background(), f.path, nil, true)
-		if err != nil || len(report.Problems) == 0 || !strings.Contains(report.Problems[0], filepath.Dir(paths[0])) {
+		if err != nil || len(report.Problems) == 0 || !strings.Contains(report.Problems[0].Fact, filepath.Dir(paths[0])) {
 			t.Errorf("%s: %v, %+v", name, err, report)
 		}
 	}

@@ -15,14 +15,14 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// SetLive sets where snapshots ask for what is not committed.
+// SetLive sets the source of the values in snapshots that are not committed.
 func (j *Job) SetLive(live func() record.Live) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.live = live
 }
 
-// Status returns the job's status as a snapshot would tell it now.
+// Status returns the current status of the job.
 func (j *Job) Status() (*record.Status, error) {
 	j.mu.Lock()
 	live := j.live
@@ -31,7 +31,7 @@ func (j *Job) Status() (*record.Status, error) {
 	if live != nil {
 		now = live()
 	}
-	j.mu.Lock() // before the transaction: a commit holds it across its own
+	j.mu.Lock() // before the transaction, as in Commit
 	defer j.mu.Unlock()
 	var s *record.Status
 	err := j.db.View(func(tx *bolt.Tx) (err error) {
@@ -46,7 +46,7 @@ func (j *Job) Status() (*record.Status, error) {
 	return s, nil
 }
 
-// Status returns the status of a job that nobody works on.
+// Status returns the status of a job that no process works on.
 func (d *Dir) Status(id string) (*record.Status, error) {
 	return record.JobStatus(d.disk.Path, id)
 }
@@ -54,8 +54,8 @@ func (d *Dir) Status(id string) (*record.Status, error) {
 // status.json is the snapshot of its status that a run publishes, since nobody
 // else can read the database while it works.
 
-// publishStatus replaces status.json. It need not survive a power cut, since
-// the database then tells: no fsync.
+// publishStatus replaces status.json, which other processes read while this one holds
+// the database. It is not synced: after a power cut they read the database.
 func (j *Job) publishStatus() error {
 	s, err := j.Status()
 	if err != nil {
@@ -68,10 +68,10 @@ func (j *Job) publishStatus() error {
 	}
 	path := record.StatusPath(j.dir.disk.Path)
 	temporary := durable.Temporary(path)
-	// With room to grow in its place: trouble makes it longer.
-	err = writeAnew(temporary, padded(data, (len(data)*3/2+4096)&^4095))
+	// Blanks at the end leave room for a longer status on a full disk.
+	err = writeNew(temporary, padded(data, (len(data)*3/2+4096)&^4095))
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		// What a full disk still has room for is what the last one takes.
+		// A full disk has room only where the last status is.
 		return errors.Join(os.Remove(temporary), overwrite(path, data))
 	}
 	if err != nil {
@@ -80,9 +80,8 @@ func (j *Job) publishStatus() error {
 	return os.Rename(temporary, path)
 }
 
-// writeAnew writes a file that nobody has made before: a link in its place would
-// lead elsewhere.
-func writeAnew(path string, text []byte) error {
+// writeNew replaces a file without following a symbolic link.
+func writeNew(path string, text []byte) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -94,7 +93,7 @@ func writeAnew(path string, text []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// padded fills text up with blanks, and ends its line.
+// padded appends blanks up to the size, and a newline.
 func padded(text []byte, size int) []byte {
 	full := bytes.Repeat([]byte{' '}, size)
 	copy(full, text)
@@ -102,8 +101,8 @@ func padded(text []byte, size int) []byte {
 	return full
 }
 
-// overwrite changes a file in its place, in one step and never its size: what
-// does not fit would leave neither the old text nor the new one.
+// overwrite replaces the content of a file in one write and keeps its size. A longer
+// text would be cut off on a full disk.
 func overwrite(path string, text []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {

@@ -4,17 +4,16 @@ import (
 	"time"
 )
 
-// The time left goes by what the running attempt did in the last minutes, so that
-// an outage is soon forgotten and the listing before the first datapoint never
-// counts.
+// The time left is estimated from the last minutes of the attempt. An outage affects
+// it for a short time only, and the listing before the first datapoint not at all.
 const (
 	paceEvery  = 5 * time.Second
 	paceWindow = 5 * time.Minute
 )
 
-// pace remembers what an attempt had done at some of its commits, and at the last.
-// Between two of them it goes on as before: an answer holds up to 100,800
-// datapoints, which come all at once. Its zero value is ready.
+// pace records the progress of an attempt at some of its commits and at the last one.
+// Between two commits it assumes the same rate, because one response holds up to
+// 100,800 datapoints. The zero value is ready to use.
 type pace struct {
 	marks []mark
 	last  mark
@@ -25,7 +24,7 @@ type mark struct {
 	done int64 // estimated datapoints, of this attempt
 }
 
-// add takes what a commit has done.
+// add records a commit of so many datapoints.
 func (p *pace) add(at time.Time, done int64) {
 	if done <= 0 {
 		return
@@ -36,7 +35,7 @@ func (p *pace) add(at time.Time, done int64) {
 	}
 }
 
-// left is how many seconds so many datapoints take yet; false: nobody knows.
+// left estimates the seconds until so many datapoints are fetched; false if unknown.
 func (p *pace) left(now time.Time, datapoints float64) (seconds float64, known bool) {
 	for len(p.marks) > 1 && now.Sub(p.marks[1].at) >= paceWindow {
 		p.marks = p.marks[1:]
@@ -44,7 +43,7 @@ func (p *pace) left(now time.Time, datapoints float64) (seconds float64, known b
 	if len(p.marks) == 0 {
 		return 0, false
 	}
-	since := min(now.Sub(p.last.at), paceEvery) // what follows may be on its way for so long
+	since := min(now.Sub(p.last.at), paceEvery) // the next commit may take so long
 	rate := float64(p.last.done-p.marks[0].done) / now.Add(-since).Sub(p.marks[0].at).Seconds()
 	if now.Sub(p.marks[0].at) < time.Second || !(rate > 0) {
 		return 0, false

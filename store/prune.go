@@ -13,12 +13,12 @@ import (
 // Pruned is a job whose database was removed.
 type Pruned struct {
 	Job   string
-	Bytes int64 // that its database took
+	Bytes int64 // of its database
 }
 
-// Prune removes the databases of finished jobs that ended before a time, and
-// keeps their specifications, manifests and summaries: their ranges stay held,
-// their data are not touched. The latest job stays whole.
+// Prune removes the databases of finished jobs that ended before a time. Their plans,
+// manifests and summaries stay, so that no later job fetches their ranges again, and
+// so do their parts. Prune never removes the latest job's database.
 func Prune(dir string, before time.Time, cfg Config) ([]Pruned, error) {
 	if err := record.CheckExists(dir); err != nil {
 		return nil, err
@@ -54,8 +54,7 @@ func (d *Dir) prune(before time.Time) (all []Pruned, err error) {
 	return all, nil
 }
 
-// pruneJob writes a job's summary, then removes its database: the removal is
-// what counts.
+// pruneJob writes a job's summary, then removes its database, which commits it.
 func (d *Dir) pruneJob(plan *record.Plan, before time.Time) (*Pruned, error) {
 	path := d.disk.JobFile(plan.ID, ".db")
 	db, err := record.OpenForReading(path)

@@ -99,7 +99,7 @@ func (j *Job) publishNext(ctx context.Context) (int64, error) {
 	return in.Bytes, nil
 }
 
-// publishPart brings one part to its place, wherever an earlier try stopped.
+// publishPart publishes one part, and continues where an earlier attempt stopped.
 func (j *Job) publishPart(ctx context.Context, in *record.Intent, i int) error {
 	part := &in.Parts[i]
 	sum, _, err := j.place.Sum(ctx, part.Name, false)
@@ -107,7 +107,7 @@ func (j *Job) publishPart(ctx context.Context, in *record.Intent, i int) error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
-	case part.SHA256 != "" && sum == part.SHA256: // done, and reported failed
+	case part.SHA256 != "" && sum == part.SHA256: // published, but reported as failed
 		return j.place.Publish(ctx, part.Name, part.SHA256)
 	default:
 		return place.ErrExists
@@ -125,8 +125,7 @@ func (j *Job) publishPart(ctx context.Context, in *record.Intent, i int) error {
 	return j.place.Publish(ctx, part.Name, part.SHA256)
 }
 
-// stage builds the parts of the oldest sealed segment, and leaves them without
-// their names.
+// stage builds the parts of a sealed segment under their temporary names.
 func (j *Job) stage(ctx context.Context, in *record.Intent) error {
 	for i := range in.Parts {
 		part := &in.Parts[i]
@@ -143,7 +142,7 @@ func (j *Job) stage(ctx context.Context, in *record.Intent) error {
 	})
 }
 
-// stagePart builds a temporary file that a power cut does not take away.
+// stagePart builds a temporary file that survives a power cut.
 func (j *Job) stagePart(part *record.Part, encode func(io.Writer) error) error {
 	if err := build(j.place, &j.dir.disk.Files, part, encode); err != nil {
 		return err
@@ -155,8 +154,8 @@ func (j *Job) stagePart(part *record.Part, encode func(io.Writer) error) error {
 	return j.dir.disk.Files.SyncDir(filepath.Dir(path))
 }
 
-// build writes an output file to its temporary file, synced, and fills in its
-// size and checksum.
+// build writes and syncs the temporary file of an output file, and sets its size and
+// checksum in part.
 func build(at place.Place, files *durable.Files, part *record.Part, encode func(io.Writer) error) (err error) {
 	path, err := at.Temporary(part.Name)
 	if err != nil {

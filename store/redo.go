@@ -16,11 +16,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// ErrNotFinished says that a job is open still.
+// ErrNotFinished reports a job that is still open.
 var ErrNotFinished = errors.New("the job is not finished")
 
-// Redo begins to fetch some targets of a finished job once more. Call it before
-// Begin.
+// Redo starts a redo of some targets of a finished job. Call it before Begin.
 func (j *Job) Redo(again []record.Target) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -30,14 +29,14 @@ func (j *Job) Redo(again []record.Target) error {
 	targets := maps.Clone(j.targets)
 	err := j.save(func(r *record.JobRecord, tx *bolt.Tx) error {
 		r.State = record.Unfinished
-		r.Segment++ // so that no two redos give parts the same names
+		r.Segment++ // so that parts of two redos have different names
 		r.Redo = &record.Redo{Targets: again, From: r.Segment}
 		for _, t := range again {
 			was, known := targets[t]
 			if !known {
 				return fmt.Errorf("target %s is not in the job", t)
 			}
-			rows, err := forget(tx, t)
+			rows, err := dropProgress(tx, t)
 			if err != nil {
 				return err
 			}
@@ -57,9 +56,9 @@ func (j *Job) Redo(again []record.Target) error {
 	return nil
 }
 
-// forget drops the progress and the failures of a target, and returns the rows
-// that it had. Its instances stay: who is gone since is asked for all the same.
-func forget(tx *bolt.Tx, t record.Target) (rows int64, err error) {
+// dropProgress removes the progress and the failures of a target, and returns the
+// number of its rows. Its instances stay, even those that no longer exist.
+func dropProgress(tx *bolt.Tx, t record.Target) (rows int64, err error) {
 	if b := tx.Bucket(record.BucketProgress).Bucket(record.TargetKey(t)); b != nil {
 		err = b.ForEach(func(key, value []byte) error {
 			n, err := record.ProgressRows(value)
@@ -84,8 +83,7 @@ func forget(tx *bolt.Tx, t record.Target) (rows int64, err error) {
 	return rows, nil
 }
 
-// swap ends a redo, when all its targets have everything. Until then the old
-// rows stay.
+// swap replaces the old rows if every target of the redo is complete without failures.
 func (j *Job) swap(ctx context.Context) error {
 	j.mu.Lock()
 	r, complete := j.record.Redo, true
@@ -120,14 +118,14 @@ func (j *Job) swap(ctx context.Context) error {
 	if err := j.commitSwap(r, parts); err != nil {
 		return err
 	}
-	if err := j.writeManifest(); err != nil { // before what it lists no more is gone
+	if err := j.writeManifest(); err != nil { // before the files that it no longer lists are removed
 		return err
 	}
 	j.sweepAll(ctx)
 	return nil
 }
 
-// prepareSwap builds what takes the place of the old parts, and records it.
+// prepareSwap rewrites the old parts, and records their replacements.
 func (j *Job) prepareSwap(ctx context.Context, r record.Redo) (*record.Redo, error) {
 	parts, err := j.db.Parts()
 	if err != nil {
@@ -145,7 +143,7 @@ func (j *Job) prepareSwap(ctx context.Context, r record.Redo) (*record.Redo, err
 // errFound ends a search.
 var errFound = errors.New("found")
 
-// rewrite builds an old part anew without the rows of the targets, if it has any.
+// rewrite rewrites an old part without the rows of the targets, if it has any.
 func (j *Job) rewrite(ctx context.Context, r *record.Redo, old record.Part) error {
 	if sum, _, err := j.place.Sum(ctx, old.Name, true); err != nil || sum != old.SHA256 {
 		return j.damagedPart(old.Name, err)
@@ -169,12 +167,12 @@ func (j *Job) rewrite(ctx context.Context, r *record.Redo, old record.Part) erro
 	return err
 }
 
-// damagedPart says of a part that it is not what was published.
+// damagedPart returns the error of a part that does not match its checksum.
 func (j *Job) damagedPart(name string, err error) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return fmt.Errorf("%s/%s is missing or was altered: `cwharvest repair %s` has its rows fetched again", j.place, name, j.dir.disk.Path)
+	return &record.RepairError{Dir: j.dir.disk.Path, Err: fmt.Errorf("%s/%s is missing or was altered", j.place, name)}
 }
 
 func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *record.Redo, old record.Part, is *record.Part) (err error) {
@@ -193,8 +191,7 @@ func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *record.Redo, ol
 	return errors.Join(err, out.Close())
 }
 
-// commitSwap is the one step that counts: the new parts are the job's, the old
-// ones are garbage.
+// commitSwap commits the redo: it adds the new parts and makes the old ones garbage.
 func (j *Job) commitSwap(r *record.Redo, parts []record.Part) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

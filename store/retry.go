@@ -16,36 +16,36 @@ const (
 	longestWait = 10 * time.Second
 )
 
-// passes reports whether an error may pass by waiting.
-func passes(err error) bool {
+// isTransient reports whether the operation may succeed later.
+func isTransient(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
 		errors.Is(err, durable.ErrUnfinished) || place.Transient(err)
 }
 
-// persist repeats what meets a full disk or an outage, until the context ends:
-// what was fetched is paid for. Status and log tell of it meanwhile.
+// retryTransient repeats do on a full disk or during an outage until the context ends:
+// fetched data are paid for. It reports the error in status and log.
 func (j *Job) retryTransient(ctx context.Context, do func() error) error {
 	troubled := false
-	err := retryTransient(ctx, func(err error) { troubled = true; j.troubled(err) }, do)
+	err := retryTransient(ctx, func(err error) { troubled = true; j.setTrouble(err) }, do)
 	if troubled {
-		j.relieved()
+		j.clearTrouble()
 	}
 	return err
 }
 
-// persist tells of each error that may pass.
-func retryTransient(ctx context.Context, tell func(error), do func() error) error {
+// retryTransient repeats do after transient errors, and calls report for each.
+func retryTransient(ctx context.Context, report func(error), do func() error) error {
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		err := do()
 		switch {
 		case err == nil:
 			return nil
-		case ctx.Err() != nil: // which is why it failed
+		case ctx.Err() != nil: // the end of the context made do fail
 			return errors.Join(context.Cause(ctx), err)
-		case !passes(err):
+		case !isTransient(err):
 			return err
 		}
-		tell(err)
+		report(err)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -54,8 +54,8 @@ func retryTransient(ctx context.Context, tell func(error), do func() error) erro
 	}
 }
 
-// troubled notes what writing waits for.
-func (j *Job) troubled(err error) {
+// setTrouble records the error that blocks writing.
+func (j *Job) setTrouble(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	reason := err.Error()
@@ -65,18 +65,18 @@ func (j *Job) troubled(err error) {
 	}
 	since := time.Now().UTC()
 	if j.trouble == nil {
-		j.dir.log.Warn("writing waits and is tried again", "error", reason)
+		j.dir.log.Warn("cannot write; trying again", "error", reason)
 	} else {
 		since = j.trouble.Since
 	}
 	j.trouble = &record.Trouble{Reason: reason, Since: since}
 }
 
-func (j *Job) relieved() {
+func (j *Job) clearTrouble() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.trouble != nil {
-		j.dir.log.Info("writing goes on", "waited", time.Since(j.trouble.Since).Round(time.Second))
+		j.dir.log.Info("writing continues", "waited", time.Since(j.trouble.Since).Round(time.Second))
 		j.trouble = nil
 	}
 }

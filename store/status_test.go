@@ -36,7 +36,7 @@ func TestStatusOnAFullDisk(t *testing.T) {
 		live.Targets[target] = record.LiveTarget{Waiting: true, Class: "outage", Reason: strings.Repeat("as errors of services are ", 10)}
 	}
 	job.SetLive(func() record.Live { return live })
-	job.troubled(fmt.Errorf("write %s: %w", f.path, syscall.ENOSPC))
+	job.setTrouble(fmt.Errorf("write %s: %w", f.path, syscall.ENOSPC))
 	full, err := job.Status()
 	if err != nil {
 		t.Fatal(err)

@@ -3,19 +3,21 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"strings"
 	"syscall"
 
 	"cwharvest/pipeline/config"
+	"cwharvest/store"
 	"cwharvest/store/record"
 )
 
 // hint returns the next step after an error: the one that the error carries, or one chosen by its type. Only this package names
 // commands, so errors of other packages whose remedy is a command have types.
 func hint(err error) string {
-	if text := cmp.Or(carriedHint(err), configRemedy(err), diskHint(err)); text != "" {
+	if text := cmp.Or(carriedHint(err), configRemedy(err), storeRemedy(err), diskHint(err)); text != "" {
 		return text
 	}
 	var file *fs.PathError
@@ -59,6 +61,33 @@ func diskHint(err error) string {
 		return "make room on the disk"
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
 		return "let this user write there"
+	}
+	return ""
+}
+
+// storeRemedy returns the hint for an error of a harvest directory whose remedy is a command or a flag.
+func storeRemedy(err error) string {
+	var (
+		repairable interface{ RepairDir() string }
+		locked     *record.LockedError
+		divided    *record.ShardError
+		unknown    *store.UnknownPartError
+	)
+	switch {
+	case errors.As(err, &repairable):
+		return "repair the directory: cwharvest repair " + repairable.RepairDir()
+	case errors.As(err, &locked) && locked.Owner == (record.Owner{}):
+		return "wait for it"
+	case errors.As(err, &locked):
+		return "wait for it, or see: cwharvest status " + locked.Dir
+	case errors.As(err, &divided) && divided.Has == (record.Shard{}):
+		return "leave --shard out, or use another --dir"
+	case errors.As(err, &divided):
+		return fmt.Sprintf("use --shard %s, or another --dir", divided.Has)
+	case errors.As(err, &unknown) && unknown.HasJobs:
+		return fmt.Sprintf("try: cwharvest repair %s, or move the part away", unknown.Dir)
+	case errors.As(err, &unknown):
+		return "move the part away, or choose another out"
 	}
 	return ""
 }

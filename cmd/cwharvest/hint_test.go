@@ -95,8 +95,8 @@ var situations = []situation{
 	{"a directory that is a file", "run " + asked + "--dir text.yaml", "", 1, "a file is in the way at"},
 	{"a directory nobody can make", "run " + asked + "--dir /proc/x", "", 1, "make what is missing of /proc/x, or name another path"},
 	{"output that is a file", "run " + asked + "--dir new --out text.yaml", "", 1, "a file is in the way at"},
-	{"a damaged database", "status damaged", "", 1, "rebuild it with `cwharvest repair damaged`"},
-	{"a lost database", "run " + asked + "--dir lost", "", 1, "rebuild it with `cwharvest repair"},
+	{"a damaged database", "status damaged", "", 1, "repair the directory: cwharvest repair "},
+	{"a lost database", "run " + asked + "--dir lost", "", 1, "repair the directory: cwharvest repair "},
 	{"another's output", "run " + asked + "--dir new --out done/data", "", 2, "choose another out, or remove .cwharvest.json from there"},
 	{"another plan", "run " + asked + "--dir open --period 1h", "", 12, "finish it with the old settings, or use another --dir"},
 	{"export without a format", "export done", "", 2, "choose parquet, csv or jsonl"},
@@ -109,7 +109,7 @@ var situations = []situation{
 	{"a shard", "run " + asked + "--dir new --shard 5/4", "", 2, "shards are counted from 1 to M"},
 	{"no shard", "run " + asked + "--dir new --shard= ", "", 2, "write N/M"},
 	{"no array", "run " + asked + "--dir new --shard auto/4", "", 2, "write 1/4 to 4/4"},
-	{"not divided", "run " + asked + "--dir done --shard 1/4", "", 2, "leave --shard out, or give another --dir"},
+	{"not divided", "run " + asked + "--dir done --shard 1/4", "", 2, "leave --shard out, or use another --dir"},
 	{"a price too high", "run " + asked + "--dir dear --max-cost 0.00001", "", 5, "raise it, or ask for less"},
 
 	// Credentials.

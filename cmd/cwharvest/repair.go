@@ -13,11 +13,11 @@ func newRepair() *cobra.Command {
 	access := &placeFlags{}
 	c := &cobra.Command{
 		Use:   "repair [DIR]",
-		Short: "Rebuild damaged databases from specification, manifest and parts",
-		Long: `Looks at every page of every job's database, and rebuilds those that are damaged or lost
-from the job's specification, its manifest and its parts. What is published counts as done
-and is not fetched again; what was fetched and not published yet, was empty or had failed is
-asked for again by the next run. The damaged file is kept beside the new one.`,
+		Short: "Rebuild damaged databases from plan, manifest and parts",
+		Long: `Checks every page of every job's database, and rebuilds damaged and lost ones from the job's
+plan, its manifest and its parts. Published rows count as done and are not fetched again. The
+next run requests data again that were not published yet, that were empty or that failed. A
+backup of the damaged file stays beside the new one.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			remote, closeIt, err := access.remote(c)
@@ -43,15 +43,15 @@ func printRepaired(c *cobra.Command, r *check.Repaired) {
 		return
 	}
 	if r.Sound {
-		line("%s  sound, and what lies beside its database is made anew, now or by the next run: %s", r.Job, r.Files)
+		line("%s  sound; its other files are written again, now or by the next run: %s", r.Job, r.Files)
 		return
 	}
-	line("%s  REBUILT  %s rows are published and stay; `cwharvest run` goes on with the rest", r.Job, human.Number(r.Rows))
+	line("%s  REBUILT  %s rows are published and stay; continue with: cwharvest run", r.Job, human.Number(r.Rows))
 	line("  because  %s", r.Problem)
 	if r.Backup != "" {
-		line("  kept     %s", r.Backup)
+		line("  backup   %s", r.Backup)
 	}
 	for _, name := range r.Dropped {
-		line("  dropped  %s: it is removed, and its rows are fetched again", name)
+		line("  dropped  %s: the next run removes it and fetches its rows again", name)
 	}
 }

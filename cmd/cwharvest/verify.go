@@ -32,7 +32,7 @@ anything disagrees.`,
 				return err
 			}
 			for _, problem := range report.Problems {
-				fmt.Fprintln(c.OutOrStdout(), "PROBLEM ", problem)
+				fmt.Fprintln(c.OutOrStdout(), "PROBLEM ", problem.Fact+remedyOf(problem.Remedy, dirOf(args)))
 			}
 			i, t := report.Instances, report.Targets
 			fmt.Fprintf(c.OutOrStdout(), "instances  %s = %s done + %s empty + %s failed + %s denied + %s pending\n",
@@ -51,4 +51,15 @@ anything disagrees.`,
 	c.Flags().BoolVar(&deep, "deep", false, "read every row")
 	access.register(c)
 	return c
+}
+
+// remedyOf returns the next step after a problem, to be appended to it.
+func remedyOf(remedy check.Remedy, dir string) string {
+	switch remedy {
+	case check.RepairJob:
+		return "; repair the directory: cwharvest repair " + dir
+	case check.MoveFileAway:
+		return "; move it away"
+	}
+	return ""
 }

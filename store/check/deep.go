@@ -18,23 +18,22 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// deep reads every row of every part, date by date over all jobs, and proves
-// that parts are sorted, that each row is in its date and in its job's range,
-// that no row is there twice, and that every instance has as many rows as its
-// job has committed.
+// deep reads every row of every part, date by date over all jobs. It checks that
+// parts are sorted, that each row lies in its date and in its job's range, that no
+// row is there twice, and that each instance has the committed number of rows.
 type deep struct {
 	ctx    context.Context
 	report *Report
 	seed   maphash.Seed
 	dates  map[string][]deepPart
 	jobs   []*deepJob
-	seen   map[int64]struct{} // timestamps of the series at hand
+	seen   map[int64]struct{} // timestamps of the current series
 }
 
-// deepJob is one job whose parts are read.
+// deepJob counts the rows of one job.
 type deepJob struct {
 	plan *record.Plan
-	rows map[uint64]int64 // of each instance, by the hash of its name
+	rows map[uint64]int64 // by the hash of the instance's name
 }
 
 type deepPart struct {
@@ -47,7 +46,7 @@ func newDeep(ctx context.Context, report *Report) *deep {
 	return &deep{ctx: ctx, report: report, seed: maphash.MakeSeed(), dates: map[string][]deepPart{}, seen: map[int64]struct{}{}}
 }
 
-// add takes the parts of a job that are what the manifest says.
+// add adds the parts of a job that match the manifest.
 func (d *deep) add(plan *record.Plan, at place.Place, parts []record.Part) *deepJob {
 	job := &deepJob{plan: plan, rows: map[uint64]int64{}}
 	for _, p := range parts {
@@ -71,7 +70,7 @@ func (d *deep) run() error {
 	return nil
 }
 
-// date merges the parts of one date by series.
+// date reads the parts of one date in the order of their series.
 func (d *deep) date(parts []deepPart) (err error) {
 	var readers partHeap
 	defer func() {
@@ -82,7 +81,7 @@ func (d *deep) date(parts []deepPart) (err error) {
 	for _, p := range parts {
 		r, err := d.open(p)
 		if err != nil {
-			d.report.problem("%s/%s cannot be read: %v", p.place, p.part.Name, err)
+			d.report.problem(NoRemedy, "cannot read %s/%s: %v", p.place, p.part.Name, err)
 			continue
 		}
 		readers = append(readers, r)
@@ -109,7 +108,7 @@ func (d *deep) date(parts []deepPart) (err error) {
 	return nil
 }
 
-// check looks at one run.
+// check checks the rows of one run.
 func (d *deep) check(r *partReader) {
 	run, plan := &r.run, r.job.plan
 	for i := range run.Points {
@@ -120,11 +119,11 @@ func (d *deep) check(r *partReader) {
 		r.rows++
 		r.job.rows[maphash.String(d.seed, r.instance)]++
 		if _, twice := d.seen[at]; twice {
-			d.report.problem("%s: %s is there twice", r.name(), describeRow(run, at))
+			d.report.problem(NoRemedy, "%s: %s is there twice", r.name(), describeRow(run, at))
 		}
 		d.seen[at] = struct{}{}
 		if t := time.Unix(at, 0).UTC(); t.Format(time.DateOnly) != r.part.Date || t.Before(plan.Start) || !t.Before(plan.End) {
-			d.report.problem("%s: %s does not belong there", r.name(), describeRow(run, at))
+			d.report.problem(NoRemedy, "%s: %s does not belong there", r.name(), describeRow(run, at))
 		}
 	}
 }
@@ -133,14 +132,14 @@ func describeRow(run *encode.Run, at int64) string {
 	return fmt.Sprintf("%s/%s %s %s at %s", run.Account, run.Region, run.Dimensions, run.Metric, time.Unix(at, 0).UTC().Format(time.RFC3339))
 }
 
-// partReader is a part being read, with the run at hand.
+// partReader is a part being read, and its current run.
 type partReader struct {
 	deepPart
 	object place.Object
 	reader encode.Reader
 
 	run              encode.Run
-	instance, series string // names of the run's, which sort as parts do
+	instance, series string // names for the run, in the order of parts
 	rows             int64
 }
 
@@ -167,8 +166,7 @@ func (d *deep) open(p deepPart) (*partReader, error) {
 	return &partReader{deepPart: p, object: object, reader: reader}, nil
 }
 
-// next reads the reader's next run; false at its end, or when it cannot be read
-// on.
+// next reads the next run of a part; false at its end, or if reading fails.
 func (d *deep) next(r *partReader) bool {
 	err := r.reader.Next(&r.run)
 	if err == nil {
@@ -181,17 +179,17 @@ func (d *deep) next(r *partReader) bool {
 		return true
 	}
 	if !errors.Is(err, io.EOF) {
-		d.report.problem("%s cannot be read: %v", r.name(), err)
+		d.report.problem(NoRemedy, "cannot read %s: %v", r.name(), err)
 	} else if r.rows != r.part.Rows {
-		d.report.problem("%s has %d rows, the manifest says %d", r.name(), r.rows, r.part.Rows)
+		d.report.problem(NoRemedy, "%s has %d rows, but %d in the manifest", r.name(), r.rows, r.part.Rows)
 	}
 	if err := r.close(); err != nil {
-		d.report.problem("%s: %v", r.name(), err)
+		d.report.problem(NoRemedy, "%s: %v", r.name(), err)
 	}
 	return false
 }
 
-// identify names instance and series of the run.
+// identify sets the names of the run's instance and series.
 func (r *partReader) identify() error {
 	run := &r.run
 	for i := range r.job.plan.Series {
@@ -222,7 +220,7 @@ func (h *partHeap) Pop() any {
 	return last
 }
 
-// compare holds the rows of each instance against what the job has committed.
+// compare compares the rows of each instance with the committed number.
 func (d *deep) compare(db *record.Database, job *deepJob) error {
 	shapes := record.NewShapes(job.plan.Series)
 	return db.View(func(tx *bolt.Tx) error {
@@ -237,7 +235,7 @@ func (d *deep) compare(db *record.Database, job *deepJob) error {
 		return progress.ForEachBucket(func(target []byte) error {
 			account, region, _ := strings.Cut(string(target), "/")
 			if again != nil && again.Has(account, region) {
-				return nil // its old rows are published, its new ones are not
+				return nil // its old rows are published, but not its new ones
 			}
 			return progress.Bucket(target).ForEach(func(key, value []byte) error {
 				sh := shapes[record.GroupOf(key)]
@@ -250,7 +248,7 @@ func (d *deep) compare(db *record.Database, job *deepJob) error {
 				}
 				name := account + "\x00" + region + "\x00" + string(key)
 				if rows := job.rows[maphash.String(d.seed, name)]; rows != int64(p.Rows) {
-					d.report.problem("job %s: %s of %s has %d rows, but %d were committed", job.plan.ID, key[strings.LastIndexByte(string(key), 0)+1:], target, rows, p.Rows)
+					d.report.problem(RepairJob, "job %s: %s of %s has %d rows, but %d were committed", job.plan.ID, key[strings.LastIndexByte(string(key), 0)+1:], target, rows, p.Rows)
 				}
 				return nil
 			})
@@ -258,7 +256,7 @@ func (d *deep) compare(db *record.Database, job *deepJob) error {
 	})
 }
 
-// addSpool counts the rows that are not published yet.
+// addSpool adds the rows that are not published yet.
 func (d *deep) addSpool(tx *bolt.Tx, job *deepJob) error {
 	return record.EachSpooled(tx, func(key []byte, g *record.Grid) error {
 		n, err := record.ParseSpoolKey(key)

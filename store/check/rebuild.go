@@ -20,7 +20,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// rebuild makes a job's database anew; its rename is the one step that counts.
+// rebuild writes a new database for a job. The rename of the database commits it.
 func rebuild(ctx context.Context, d *record.Dir, id string, r *Repaired) error {
 	plan, err := d.ReadPlan(id)
 	if err != nil {
@@ -52,19 +52,19 @@ func rebuild(ctx context.Context, d *record.Dir, id string, r *Repaired) error {
 	return b.replace(temporary)
 }
 
-// onDisk is the specification as the database has it.
+// onDisk returns the plan as a database stores it.
 func onDisk(d *record.Dir, plan record.Plan) record.Plan {
 	plan.Out = record.RelativeOut(d.Path, plan.Out)
 	return plan
 }
 
-// rebuilding is one job's database in the making.
+// rebuilding is the new database of one job.
 type rebuilding struct {
 	dir      *record.Dir
 	place    place.Place
 	plan     record.Plan
 	shapes   map[string]*record.Shape
-	frozen   [][]record.Window // of each series, before windows were replanned
+	frozen   [][]record.Window // windows of each series, before replans
 	manifest record.Manifest
 	report   *Repaired
 	db       *record.Database
@@ -72,7 +72,7 @@ type rebuilding struct {
 	record  record.JobRecord
 	targets map[record.Target]record.TargetRecord
 	found   map[instanceName]*foundInstance // since the last transaction
-	garbage []string                        // names of files that go
+	garbage []string                        // names of files to remove
 }
 
 type instanceName struct {
@@ -80,15 +80,15 @@ type instanceName struct {
 	instance string // its key
 }
 
-// foundInstance is what parts tell of an instance.
+// foundInstance is an instance that has rows in the parts.
 type foundInstance struct {
 	instance record.Instance
 	shape    *record.Shape
 	progress record.Progress
 }
 
-// readManifest keeps the parts of whole segments: of one that lost a part
-// nothing can be kept, since a series-window may have rows in several of them.
+// readManifest keeps the parts of complete segments. If one part of a segment is
+// damaged, all its parts are dropped: a series-window may have rows in several.
 func (b *rebuilding) readManifest(ctx context.Context) error {
 	var err error
 	if b.manifest, err = record.ReadManifest(b.dir.Path, b.plan.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -117,8 +117,8 @@ func (b *rebuilding) readManifest(ctx context.Context) error {
 	return b.findStrays(ctx, known)
 }
 
-// findStrays drops what was published, but is in no manifest: whether its
-// segment is whole nobody knows.
+// findStrays drops published files that are not in the manifest, because their
+// segment may be incomplete.
 func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) error {
 	for _, pattern := range []string{"date=*/", b.plan.InventoryPath() + "/date=*/"} {
 		names, err := b.place.List(ctx, pattern+b.plan.ID+"-*")
@@ -131,7 +131,7 @@ func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) erro
 			}
 			b.garbage = append(b.garbage, name)
 			if pattern != "date=*/" {
-				continue // an inventory, which the next one replaces
+				continue // the next run writes a new inventory
 			}
 			b.report.Dropped = append(b.report.Dropped, name)
 			var segment uint64
@@ -143,7 +143,7 @@ func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) erro
 	return nil
 }
 
-// fill writes what the parts tell.
+// fill fills the database from the parts.
 func (b *rebuilding) fill(ctx context.Context) error {
 	b.record = record.JobRecord{Version: record.SchemaVersion, State: record.Unfinished, Segment: b.record.Segment + 1, SeriesRows: make([]int64, len(b.plan.Series)), Replans: b.manifest.Replans}
 	b.recall()
@@ -159,11 +159,11 @@ func (b *rebuilding) fill(ctx context.Context) error {
 	return b.flush(true)
 }
 
-// recall takes what the last status tells of attempts and spending.
+// recall takes attempts and counters from the last status.
 func (b *rebuilding) recall() {
 	s, err := record.ReadSnapshot(b.dir.Path)
 	if err != nil || s.Job != b.plan.ID {
-		return // it is for people; the job goes on without
+		return // the job continues without them
 	}
 	b.record.Attempts = s.Attempts
 	b.record.Counters = record.Counters{
@@ -188,7 +188,7 @@ func (b *rebuilding) readPart(ctx context.Context, p record.Part) error {
 	})
 }
 
-// count notes the series-windows of a run as done.
+// count marks the series-windows of a run as done.
 func (b *rebuilding) count(run *encode.Run) error {
 	f, series, err := b.find(run)
 	if err != nil {
@@ -242,7 +242,7 @@ func (b *rebuilding) find(run *encode.Run) (*foundInstance, int, error) {
 // mostFound is how many instances one transaction merges.
 const mostFound = 2000
 
-// flush merges what was found into the database, in one transaction.
+// flush merges the found instances into the database, in one transaction.
 func (b *rebuilding) flush(last bool) error {
 	err := b.db.Update(func(tx *bolt.Tx) error {
 		for name, f := range b.found {
@@ -308,8 +308,9 @@ func (b *rebuilding) merge(tx *bolt.Tx, name instanceName, f *foundInstance) err
 	return done.Put(key, p.Encode())
 }
 
-// replace puts the new database in the place of the damaged one, which is kept.
-// The status tells of transactions that the new one has not had.
+// replace replaces the damaged database with the new one and keeps a backup of it. It
+// removes the status, whose transaction number is higher than that of the new
+// database.
 func (b *rebuilding) replace(temporary string) error {
 	path := b.dir.JobFile(b.plan.ID, ".db")
 	if s, err := record.ReadSnapshot(b.dir.Path); err != nil || s.Job == b.plan.ID {
@@ -320,7 +321,7 @@ func (b *rebuilding) replace(temporary string) error {
 	if _, err := os.Stat(path); err == nil {
 		b.report.Backup = path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
 		if err := os.Link(path, b.report.Backup); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("keep the damaged database: %w", err)
+			return fmt.Errorf("back up the damaged database: %w", err)
 		}
 	}
 	if err := b.dir.Files.Publish(temporary, path); err != nil {

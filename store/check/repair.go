@@ -13,9 +13,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Repair rebuilds the databases of a directory that are damaged or lost from
-// specification, manifest and parts. What is published counts as done; what was
-// only in the spool, empty or failed is asked again.
+// Repair rebuilds damaged and lost databases of a directory from plan, manifest and
+// parts. Published rows count as done. Series-windows that were only in the spool,
+// empty or failed become pending. Sound databases stay as they are.
 func Repair(ctx context.Context, dir string, remote record.Remote) ([]Repaired, error) {
 	d, err := record.OpenDir(dir, remote)
 	if err != nil {
@@ -48,10 +48,10 @@ func repair(ctx context.Context, d *record.Dir) (all []Repaired, err error) {
 		switch r.Sound = problem == nil; {
 		case err != nil:
 		case problem != nil:
-			r.Problem, _, _ = strings.Cut(problem.Error(), "; it was not changed")
+			r.Problem = damageOf(problem)
 			err = rebuild(ctx, d, id, &r)
 		default:
-			err = mendJob(ctx, d, id, &r)
+			err = repairFiles(ctx, d, id, &r)
 		}
 		if err != nil {
 			return all, fmt.Errorf("repair job %s: %w", id, err)
@@ -61,10 +61,19 @@ func repair(ctx context.Context, d *record.Dir) (all []Repaired, err error) {
 	return all, nil
 }
 
-// mendJob mends what lies beside a sound database. Parts that are missing or
-// altered are mended by rebuilding it without them.
-func mendJob(ctx context.Context, d *record.Dir, id string, r *Repaired) error {
-	if err := mendFiles(d, id, r); err != nil {
+// damageOf describes a problem for the report of a repair.
+func damageOf(problem error) string {
+	var damaged *record.DamagedError
+	if errors.As(problem, &damaged) {
+		return damaged.Damage()
+	}
+	return problem.Error()
+}
+
+// repairFiles checks the files of a job with a sound database. If parts are missing
+// or altered, it rebuilds the database without them.
+func repairFiles(ctx context.Context, d *record.Dir, id string, r *Repaired) error {
+	if err := rewriteFiles(d, id, r); err != nil {
 		return err
 	}
 	job, err := record.ReadJob(d.Path, id)
@@ -91,7 +100,8 @@ func mendJob(ctx context.Context, d *record.Dir, id string, r *Repaired) error {
 	return rebuild(ctx, d, id, r)
 }
 
-// reopen has the next run finish a job once more, which makes its inventory anew.
+// reopen marks a job as unfinished. The next run finishes it and writes its inventory
+// again.
 func reopen(d *record.Dir, id string) error {
 	db, err := record.OpenForWriting(d.JobFile(id, ".db"))
 	if err != nil {
@@ -108,12 +118,12 @@ func reopen(d *record.Dir, id string) error {
 	return errors.Join(err, db.Close())
 }
 
-// mendFiles writes specification and manifest of a sound database anew where they
-// are damaged.
-func mendFiles(d *record.Dir, id string, r *Repaired) error {
+// rewriteFiles writes the plan and the manifest of a sound database again if they are
+// damaged.
+func rewriteFiles(d *record.Dir, id string, r *Repaired) error {
 	db, err := record.OpenForReading(d.JobFile(id, ".db"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // pruned, or never made
+		return nil // pruned, or never created
 	}
 	if err != nil {
 		return err
@@ -129,9 +139,9 @@ func mendFiles(d *record.Dir, id string, r *Repaired) error {
 	return errors.Join(err, db.Close())
 }
 
-// examine says what is damaged of a job's database, looking at every page. That
-// it is newer than this program, in use or out of reach is no damage, but an
-// error: it must stay as it is.
+// examine checks every page of a job's database and returns the damage as problem.
+// A database of another version, in use or unreadable is not damaged but an error,
+// and stays unchanged.
 func examine(ctx context.Context, d *record.Dir, id string) (problem, err error) {
 	db, err := record.OpenForReading(d.JobFile(id, ".db"))
 	switch {
@@ -152,7 +162,8 @@ func examine(ctx context.Context, d *record.Dir, id string) (problem, err error)
 	return problem, db.Close()
 }
 
-// examineMissing tells a lost database from one that was pruned or never made.
+// examineMissing distinguishes a lost database from one that was pruned or never
+// created.
 func examineMissing(ctx context.Context, d *record.Dir, id string) (problem, err error) {
 	_, err = record.ReadSummary(d.Path, id)
 	switch {

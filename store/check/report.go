@@ -6,33 +6,48 @@ import (
 	"cwharvest/store/record"
 )
 
-// Report is what Verify found. It is good when Problems is empty.
+// Report is the result of Verify. The directory is sound if Problems is empty.
 type Report struct {
 	Jobs  int
 	Parts int
 	Rows  int64 // in parts and in the spool
 	Bytes int64 // of parts
 
-	// Of all jobs whose database is there: planned is the sum of the rest.
+	// Sums over all jobs that have a database.
 	Instances record.InstanceCounts
 	Targets   record.TargetCounts
 
-	Problems []string
+	Problems []Problem
 	Damaged  []string // parts and inventories that are missing or altered
 }
 
-func (r *Report) problem(format string, args ...any) {
-	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+// Problem is one finding of Verify.
+type Problem struct {
+	Fact   string
+	Remedy Remedy
 }
 
-// Repaired tells what Repair did to one job.
+// Remedy is the next step after a problem.
+type Remedy int
+
+const (
+	NoRemedy  Remedy = iota
+	RepairJob        // repair the directory, then run again
+	MoveFileAway
+)
+
+func (r *Report) problem(remedy Remedy, format string, args ...any) {
+	r.Problems = append(r.Problems, Problem{Fact: fmt.Sprintf(format, args...), Remedy: remedy})
+}
+
+// Repaired describes the work of Repair on one job.
 type Repaired struct {
 	Job     string
-	Sound   bool   // nothing was wrong with the database
-	Problem string // what was
-	Files   string // what was wrong with specification or manifest, which were written anew
-	Backup  string // where the damaged database went; empty when there was none
+	Sound   bool   // the database was not rebuilt
+	Problem string // the reason for rebuilding it
+	Files   string // the problem of plan, manifest or inventory, if one was
+	Backup  string // path of the damaged database; empty if there was none
 
-	Rows    int64    // that are published and not fetched again
-	Dropped []string // parts that were damaged, or of one segment with such: their rows are fetched again
+	Rows    int64    // published, and not fetched again
+	Dropped []string // damaged parts and the others of their segments: their rows are fetched again
 }

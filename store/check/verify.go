@@ -14,10 +14,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Verify proves of every job of a directory that what was planned is
-// accounted for, and that the parts are those that were published: present,
-// unaltered, none too many, with the rows that the database counts. With deep it
-// reads every row. It waits for nobody: a directory in use is a *LockedError.
+// Verify checks every job of a directory. Each planned instance must have one
+// outcome. Each published part must exist unaltered, with no file beside them, and
+// their rows must add up to the number in the database. With everyRow it also
+// reads every row. A directory in use is a *record.LockedError, without waiting.
 func Verify(ctx context.Context, dir string, remote record.Remote, everyRow bool) (*Report, error) {
 	d, err := record.OpenDir(dir, remote)
 	if err != nil {
@@ -58,8 +58,8 @@ func Verify(ctx context.Context, dir string, remote record.Remote, everyRow bool
 	return report, nil
 }
 
-// verifyPlaces looks for parts of jobs that nobody knows, and for what is no part
-// and looks like one.
+// verifyPlaces looks for parts of unknown jobs, and for other files that query
+// engines would read as data.
 func verifyPlaces(ctx context.Context, d *record.Dir, jobs []record.JobInfo, report *Report) error {
 	places := map[string]record.Shard{}
 	var known []string
@@ -77,18 +77,18 @@ func verifyPlaces(ctx context.Context, d *record.Dir, jobs []record.JobInfo, rep
 			return err
 		}
 		for _, name := range record.UnknownParts(all, known, shard) {
-			report.problem("%s/%s is of no job of this directory: its rows may be there twice", at, name)
+			report.problem(MoveFileAway, "%s/%s belongs to no job of this directory: its rows may be there twice", at, name)
 		}
 		for _, name := range all {
 			if base := path.Base(name); record.DataForm.MatchString(base) && !record.PartForm.MatchString(base) {
-				report.problem("%s/%s is no part of any job, and who reads the place reads it: move it away", at, name)
+				report.problem(MoveFileAway, "%s/%s is not a part of any job, and query engines read it", at, name)
 			}
 		}
 	}
 	return nil
 }
 
-// verifyRows reads every row, then counts those of each instance.
+// verifyRows reads every row, then compares the counts of each instance.
 func verifyRows(d *record.Dir, rows *deep) error {
 	if err := rows.run(); err != nil {
 		return err
@@ -129,7 +129,7 @@ func verifyJob(ctx context.Context, d *record.Dir, job *record.JobInfo, report *
 	return err
 }
 
-// verification checks one job.
+// verification is the check of one job.
 type verification struct {
 	ctx    context.Context
 	dir    *record.Dir
@@ -137,10 +137,10 @@ type verification struct {
 	place  place.Place
 	plan   *record.Plan
 	report *Report
-	good   []record.Part // that are what the manifest says
+	good   []record.Part // parts that match the manifest
 }
 
-// summary checks a pruned job by its manifest.
+// summary compares a pruned job with its manifest and its summary.
 func (v *verification) summary() error {
 	m, err := record.ReadManifest(v.dir.Path, v.plan.ID)
 	if err != nil {
@@ -155,13 +155,14 @@ func (v *verification) summary() error {
 		return err
 	}
 	if rows != s.Rows {
-		v.report.problem("job %s: %d rows in parts, but its summary says %d", v.plan.ID, rows, s.Rows)
+		v.report.problem(RepairJob, "job %s: %d rows in parts, but %d in its summary", v.plan.ID, rows, s.Rows)
 	}
 	v.report.Rows += rows
 	return v.strays(named)
 }
 
-// parts checks the files of a manifest and returns their rows and names.
+// parts checks the files of a manifest, and returns their number of rows and their
+// names.
 func (v *verification) parts(parts []record.Part, inventory *record.Part) (rows int64, named map[string]bool, err error) {
 	named = map[string]bool{}
 	for _, p := range parts {
@@ -199,28 +200,28 @@ func (v *verification) run() error {
 	if err != nil {
 		return err
 	}
-	if rows+spooled != recorded { // those of a redo count on both sides
-		v.report.problem("job %s: %d rows in parts and %d in the spool, but %d were committed",
+	if rows+spooled != recorded { // rows of a redo count on both sides
+		v.report.problem(RepairJob, "job %s: %d rows in parts and %d in the spool, but %d were committed",
 			v.plan.ID, rows, spooled, recorded)
 	}
 	v.report.Rows += rows + spooled
 	return v.strays(named)
 }
 
-// files checks those that export and repair go by. Of an open job they may be
-// behind.
+// files checks the plan and the manifest, on which export and repair rely. Those of
+// an open job may be older than its database.
 func (v *verification) files() error {
 	state, err := v.db.Info()
 	if err != nil || state.State == record.Unfinished {
 		return err
 	}
 	if problem := v.dir.CheckFiles(v.db, v.plan.ID); problem != nil {
-		v.report.problem("%v: `cwharvest repair %s` writes it anew", problem, v.dir.Path)
+		v.report.problem(RepairJob, "%v", problem)
 	}
 	return nil
 }
 
-// staged checks that a part of a redo is there still, without its name.
+// staged checks a part of a redo that has no name yet.
 func (v *verification) staged(p record.Part) {
 	path, err := v.place.Temporary(p.Name)
 	if err == nil {
@@ -230,24 +231,24 @@ func (v *verification) staged(p record.Part) {
 		return
 	}
 	if sum, _, sumErr := v.place.Sum(v.ctx, p.Name, false); sumErr == nil && sum == p.SHA256 {
-		return // it has its name already
+		return // the redo has named it already
 	}
 	v.report.Damaged = append(v.report.Damaged, p.Name)
-	v.report.problem("%s, built by a redo, is gone: `cwharvest repair %s` gives the redo up and keeps the old rows", path, v.dir.Path)
+	v.report.problem(RepairJob, "%s, a part of an unfinished redo, is missing; repairing the job drops the redo and keeps the old rows", path)
 }
 
-// part reports whether one file is what the manifest says.
+// part reports whether a file matches the manifest.
 func (v *verification) part(p record.Part) (bool, error) {
 	sum, size, err := v.place.Sum(v.ctx, p.Name, true)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		v.report.problem("%s/%s is missing; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, v.dir.Path)
+		v.report.problem(RepairJob, "%s/%s is missing", v.place, p.Name)
 	case err != nil:
 		return false, fmt.Errorf("%s/%s: %w", v.place, p.Name, err)
 	case size != p.Bytes:
-		v.report.problem("%s/%s has %d bytes, the manifest says %d; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, size, p.Bytes, v.dir.Path)
+		v.report.problem(RepairJob, "%s/%s has %d bytes, but %d in the manifest", v.place, p.Name, size, p.Bytes)
 	case sum != p.SHA256:
-		v.report.problem("%s/%s was altered: its SHA-256 differs from the manifest's; `cwharvest repair %s` has its rows fetched again", v.place, p.Name, v.dir.Path)
+		v.report.problem(RepairJob, "%s/%s was altered: its SHA-256 differs from the manifest", v.place, p.Name)
 	default:
 		v.report.Bytes += p.Bytes
 		return true, nil
@@ -256,8 +257,8 @@ func (v *verification) part(p record.Part) (bool, error) {
 	return false, nil
 }
 
-// database recounts instances and the spool, and compares with the records.
-// Parts that an intent has yet to finish are ours as well.
+// database recounts the instances and the spool, and compares them with the records.
+// It adds the parts of intents to the known names.
 func (v *verification) database(named map[string]bool) (spooled, recorded int64, err error) {
 	err = v.db.View(func(tx *bolt.Tx) error {
 		var r record.JobRecord
@@ -297,12 +298,12 @@ func (v *verification) database(named map[string]bool) (spooled, recorded int64,
 	}
 	garbage, err := v.db.Garbage()
 	for _, name := range garbage {
-		named[name] = true // on its way out
+		named[name] = true // the next run removes it
 	}
 	return spooled, recorded, err
 }
 
-// instances recounts every target's instances by their progress.
+// instances recounts the instances of every target by their progress.
 func (v *verification) instances(tx *bolt.Tx) error {
 	targets := map[record.Target]record.TargetRecord{}
 	if err := record.ReadTargets(tx, targets); err != nil {
@@ -317,7 +318,7 @@ func (v *verification) instances(tx *bolt.Tx) error {
 		c := counted
 		if c.Planned != c.Done+c.Empty+c.Failed+c.Pending || c.Planned != recorded.Planned ||
 			c.Done != recorded.Done || c.Empty != recorded.Empty || c.Failed != recorded.Failed {
-			v.report.problem("%s: instances counted planned %d done %d empty %d failed %d pending %d, recorded %d %d %d %d", t,
+			v.report.problem(RepairJob, "%s: instances counted planned %d done %d empty %d failed %d pending %d, recorded %d %d %d %d", t,
 				c.Planned, c.Done, c.Empty, c.Failed, c.Pending, recorded.Planned, recorded.Done, recorded.Empty, recorded.Failed)
 		}
 		v.report.Targets.Planned++
@@ -335,7 +336,8 @@ func (v *verification) instances(tx *bolt.Tx) error {
 	return nil
 }
 
-// recount counts what came of each instance, and names progress of none.
+// recount counts the instances of a target by outcome, and reports progress without
+// an instance.
 func (v *verification) recount(tx *bolt.Tx, t record.Target, shapes map[string]*record.Shape) (counted record.InstanceCounts, err error) {
 	instances, done := tx.Bucket(record.BucketInstances).Bucket(record.TargetKey(t)), tx.Bucket(record.BucketProgress).Bucket(record.TargetKey(t))
 	if instances != nil {
@@ -356,10 +358,10 @@ func (v *verification) recount(tx *bolt.Tx, t record.Target, shapes map[string]*
 			return fmt.Errorf("instance %q has a namespace or dimensions that are not in the plan", key)
 		}
 		if instances == nil || instances.Get(key) == nil {
-			v.report.problem("%s: progress of %q, which is no instance of it", t, key)
+			v.report.problem(RepairJob, "%s: progress of %q, which is not an instance of the target", t, key)
 		}
 		p, err := record.DecodeProgress(value, len(sh.Bits))
-		switch what, _ := record.Outcome(&p, nil); what {
+		switch outcome, _ := record.Outcome(&p, nil); outcome {
 		case "done":
 			counted.Done++
 		case "empty":
@@ -374,8 +376,8 @@ func (v *verification) recount(tx *bolt.Tx, t record.Target, shapes map[string]*
 	return counted, err
 }
 
-// strays finds files of this job that the manifest does not know. Temporary
-// files of an interrupted build are not published: they have no rows.
+// strays reports files of this job that are not in the manifest. Temporary files of
+// an interrupted build are not published, so they do not count.
 func (v *verification) strays(named map[string]bool) error {
 	for _, pattern := range []string{"date=*/", v.plan.InventoryPath() + "/date=*/"} {
 		names, err := v.place.List(v.ctx, pattern+v.plan.ID+"-*")
@@ -384,7 +386,7 @@ func (v *verification) strays(named map[string]bool) error {
 		}
 		for _, name := range names {
 			if !named[name] {
-				v.report.problem("%s/%s is not in the manifest", v.place, name)
+				v.report.problem(RepairJob, "%s/%s is not in the manifest", v.place, name)
 			}
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// newStatus assembles a status from committed records and what is live.
+// NewStatus builds a status from committed records and live values.
 func NewStatus(tx *bolt.Tx, plan *Plan, r *JobRecord, targets map[Target]TargetRecord, live Live) (s *Status, err error) {
 	s = &Status{
 		Version: StatusVersion, Job: plan.ID, Name: plan.Name, Shard: plan.Shard.String(),
@@ -36,7 +36,7 @@ func NewStatus(tx *bolt.Tx, plan *Plan, r *JobRecord, targets map[Target]TargetR
 		s.addTarget(t, &rec, at, isLive)
 	}
 	slices.SortFunc(s.TargetDetails, func(a, b TargetDetail) int {
-		return CompareTargets(Target{a.Account, a.Region}, Target{b.Account, b.Region})
+		return Target{a.Account, a.Region}.Compare(Target{b.Account, b.Region})
 	})
 	s.CostUSD.Limit = live.LimitUSD
 	s.CostUSD.Spent, s.CostUSD.WorstCase = r.Counters.CostUSD, r.Counters.CostWorstUSD
@@ -97,6 +97,7 @@ func (s *Status) addTarget(t Target, r *TargetRecord, live LiveTarget, isLive bo
 	s.TargetDetails = append(s.TargetDetails, d)
 }
 
+// Add adds other counts.
 func (a *InstanceCounts) Add(b InstanceCounts) {
 	a.Planned += b.Planned
 	a.Done += b.Done
@@ -106,8 +107,8 @@ func (a *InstanceCounts) Add(b InstanceCounts) {
 	a.Pending += b.Pending
 }
 
-// emptyMetrics names the series without a row: misspelt names and dimensions
-// give nothing, and no error.
+// emptyMetrics names the series without a row. CloudWatch returns no error for
+// misspelled names and dimensions.
 func emptyMetrics(plan *Plan, r *JobRecord) []string {
 	empty := []string{}
 	for i, rows := range r.SeriesRows {
@@ -119,19 +120,18 @@ func emptyMetrics(plan *Plan, r *JobRecord) []string {
 	return empty
 }
 
-// timeLeft estimates the seconds that so many datapoints take from now on; false:
+// timeLeft estimates the seconds until a number of datapoints is fetched; false if
 // unknown.
 type timeLeft func(now time.Time, datapoints float64) (seconds float64, known bool)
 
-// estimate sets the time left of a job that is at work.
+// Estimate sets the time left of a running job.
 func (s *Status) Estimate(left timeLeft) {
 	if s.Instances.Pending+s.unlisted > 0 {
 		s.setProgress(left)
 	}
 }
 
-// setProgress sets how far the job is, and how long it takes yet at its pace;
-// nil: nobody knows.
+// setProgress sets the progress of the job, and its time left unless left is nil.
 func (s *Status) setProgress(left timeLeft) {
 	s.Progress, s.ETASeconds = 0, nil
 	if s.State == string(Finished) {
@@ -150,10 +150,10 @@ func (s *Status) setProgress(left timeLeft) {
 	}
 }
 
-// mostFailures is how many a snapshot holds: it is written every second.
+// mostFailures limits the failures in a snapshot, which is written every second.
 const mostFailures = 100
 
-// failed returns the first instances that failed; limit 0: all.
+// failedInstances returns the first failed instances; limit 0: all.
 func failedInstances(tx *bolt.Tx, limit int) (all []FailedInstance, err error) {
 	all = []FailedInstance{}
 	c := tx.Bucket(BucketFailures).Cursor()

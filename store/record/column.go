@@ -7,32 +7,26 @@ import (
 	"math/bits"
 )
 
-// A column of a spool value:
-//
-//	kind byte | if some are missing: a bitmap of the values that are there |
-//	if many repeat: a bitmap of those that differ from the one before |
-//	shape byte: lowest byte that differs, and how many bytes from there on |
-//	the first value, 8 bytes | of every value that is kept, its bytes that differ
-//
-// Values of a column have bytes in common: low ones, which are zero in whole
-// numbers, and the exponent. Packing what differs takes a fraction of the time
-// that a general compressor takes to find that out.
+// Kinds of columns of a spool value; doc.go draws the format. The values of a column
+// have bytes in common: the low ones, which are zero in whole numbers, and the
+// exponent. Storing only the bytes that differ takes a fraction of the time of a
+// general compressor.
 const (
-	columnSome    = 1 << iota // not all values are there
-	columnRepeats             // values like the one before are not kept
-	columnNone                // no value is there: nothing follows
+	columnSome    = 1 << iota // some values are missing
+	columnRepeats             // values equal to the previous one are not stored
+	columnNone                // all values are missing, and nothing follows
 )
 
-// mostColumn is the most that a column of so many points takes, with room to
+// mostColumn returns the largest size of a column with so many points, and room to
 // write eight bytes at once.
 func mostColumn(points int) int { return 2 + 8 + 2*((points+7)/8) + 8*points + 8 }
 
-// survey is what the values of a column have in common.
+// survey describes the values of a column.
 type survey struct {
-	first   uint64 // the first one's bits
-	differ  uint64 // in which any other differs from it
-	values  int    // that are there
-	repeats int    // like the one before
+	first   uint64 // bits of the first value
+	differ  uint64 // bits in which any other value differs from it
+	values  int    // not missing
+	repeats int    // equal to the previous one
 }
 
 func surveyOf(column []float64) (s survey) {
@@ -54,7 +48,7 @@ func surveyOf(column []float64) (s survey) {
 	return s
 }
 
-// kind says which bitmaps a column has: those that save more than they take.
+// kind chooses the bitmaps of a column: those that save more bytes than they take.
 func (s *survey) kind(points int) (kind byte) {
 	if s.values == 0 {
 		return columnNone
@@ -68,7 +62,7 @@ func (s *survey) kind(points int) (kind byte) {
 	return kind
 }
 
-// appendColumn appends a column, NaN standing for what is missing. There must be
+// appendColumn appends a column, in which NaN marks missing values. dst must have
 // room for mostColumn.
 func appendColumn(dst []byte, column []float64, s survey) []byte {
 	kind := s.kind(len(column))
@@ -87,7 +81,7 @@ func appendColumn(dst []byte, column []float64, s survey) []byte {
 	dst = append(dst, byte(lowest<<4|width))
 	dst = binary.LittleEndian.AppendUint64(dst, s.first)
 	at := len(dst)
-	dst = dst[:at+s.values*width+8] // what is written beyond is overwritten
+	dst = dst[:at+s.values*width+8] // bytes written beyond a value are overwritten by the next
 	if kind == 0 {
 		for _, v := range column {
 			binary.LittleEndian.PutUint64(dst[at:], math.Float64bits(v)>>(8*lowest))
@@ -114,8 +108,8 @@ func appendColumn(dst []byte, column []float64, s survey) []byte {
 	return dst[:at]
 }
 
-// shapeOf returns the bytes that differ: the lowest, and how many up to the
-// highest.
+// shapeOf returns the lowest byte that differs, and the number of bytes from there to
+// the highest that differs.
 func shapeOf(differ uint64) (lowest, width int) {
 	if differ == 0 {
 		return 0, 0
@@ -124,7 +118,7 @@ func shapeOf(differ uint64) (lowest, width int) {
 	return lowest, (bits.Len64(differ)+7)/8 - lowest
 }
 
-// appendBitmap appends a bit for each point, none of them set.
+// appendBitmap appends a clear bit for each point.
 func appendBitmap(dst []byte, points int) (_, bitmap []byte) {
 	at := len(dst)
 	dst = append(dst, make([]byte, (points+7)/8)...)
@@ -141,8 +135,8 @@ func appendPresence(dst []byte, column []float64) []byte {
 	return dst
 }
 
-// readColumn reads a column of as many points as into has, and returns what
-// follows it, and whether it has a value at every point.
+// readColumn reads a column with as many points as into has. It returns the bytes
+// after it, and whether it has a value at every point.
 func readColumn(src []byte, into []float64) (rest []byte, whole bool, err error) {
 	size := (len(into) + 7) / 8
 	p := packed{src: src}
@@ -193,14 +187,14 @@ func readColumn(src []byte, into []float64) (rest []byte, whole bool, err error)
 	return p.src, !some, nil
 }
 
-// packed is a column's values from the next one on.
+// packed holds the remaining values of a column.
 type packed struct {
 	common        uint64
 	src           []byte
 	lowest, width int // in bits and bytes
 }
 
-// take returns the next n bytes; nil when there are not as many.
+// take returns the next n bytes; nil if there are fewer.
 func (p *packed) take(n int) []byte {
 	if len(p.src) < n {
 		return nil
@@ -210,7 +204,7 @@ func (p *packed) take(n int) []byte {
 	return taken
 }
 
-// open reads the shape and the first value, and reports whether they can be.
+// open reads the shape and the first value, and reports whether they are valid.
 func (p *packed) open() bool {
 	shape, first := p.take(1), p.take(8)
 	if first == nil || shape == nil {

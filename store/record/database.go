@@ -10,36 +10,38 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// database is one job's bbolt file. bbolt panics, and the kernel faults, on a
-// damaged file: every access goes through view and update, which turn both
-// into an error that names the file.
+// Database is a job's bbolt file. On a damaged file bbolt panics and the kernel
+// raises faults. View and Update turn both into a *DamagedError.
 type Database struct {
 	path string
 	bolt *bolt.DB
 }
 
-// pageSize is that of a new database. bbolt writes a page a call: with fewer and
-// larger ones than the system's, commits of some MB take less of the processor.
+// pageSize is the page size of new databases. bbolt writes each page with one
+// call, so commits of several MB use less CPU with pages larger than the system's.
 const pageSize = 16 << 10
 
+// Close closes the file and releases its lock.
 func (db *Database) Close() error { return db.bolt.Close() }
 
+// View runs do in a read transaction.
 func (db *Database) View(do func(*bolt.Tx) error) error {
 	return db.guard(func() error { return db.bolt.View(do) })
 }
 
+// Update runs do in a write transaction, which commits if do returns nil.
 func (db *Database) Update(do func(*bolt.Tx) error) error {
 	return db.guard(func() error { return db.bolt.Update(do) })
 }
 
-// transaction returns the number of the last one.
+// Transaction returns the number of the last committed transaction.
 func (db *Database) Transaction() (n int, err error) {
 	err = db.View(func(tx *bolt.Tx) error { n = tx.ID(); return nil })
 	return n, err
 }
 
-// guard runs do and returns what bbolt or a fault of its memory map panics
-// with as an error.
+// guard runs do and returns a panic of bbolt, or a fault of its memory map, as an
+// error.
 func (db *Database) guard(do func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -52,20 +54,47 @@ func (db *Database) guard(do func() error) (err error) {
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum):
 		return db.Damaged(err)
 	case errors.Is(err, berrors.ErrVersionMismatch):
-		return fmt.Errorf("%s is in a format of bbolt that this cwharvest does not know; it was not changed", db.path)
+		return fmt.Errorf("%s has a bbolt format that this version does not know; it was not changed", db.path)
 	case errors.Is(err, berrors.ErrTimeout):
-		dir := filepath.Dir(filepath.Dir(db.path))
+		dir := dirOfDatabase(db.path)
 		return &LockedError{Dir: dir, Owner: otherOwner(dir)}
 	}
 	return err
 }
 
-// damagedError says that a database cannot be read: only such a one is rebuilt.
-type DamagedError struct{ text string }
-
-func (e *DamagedError) Error() string { return e.text }
-
-func (db *Database) Damaged(what any) error {
-	return &DamagedError{fmt.Sprintf("%s is damaged or not a job's database (%v); it was not changed: rebuild it with "+
-		"`cwharvest repair %s`", db.path, what, filepath.Dir(filepath.Dir(db.path)))}
+// DamagedError reports a database that cannot be read. Repair rebuilds these and
+// no others.
+type DamagedError struct {
+	Path    string
+	Problem string
 }
+
+func (e *DamagedError) Error() string { return e.Damage() + "; it was not changed" }
+
+// Damage describes the damage alone.
+func (e *DamagedError) Damage() string {
+	return fmt.Sprintf("%s is damaged or not a job's database (%s)", e.Path, e.Problem)
+}
+
+// RepairDir returns the harvest directory of the database.
+func (e *DamagedError) RepairDir() string { return dirOfDatabase(e.Path) }
+
+// Damaged returns the *DamagedError of this database.
+func (db *Database) Damaged(problem any) error {
+	return &DamagedError{Path: db.path, Problem: fmt.Sprint(problem)}
+}
+
+// RepairError is any other error that the repair of a harvest directory removes.
+type RepairError struct {
+	Dir string
+	Err error
+}
+
+func (e *RepairError) Error() string { return e.Err.Error() }
+
+func (e *RepairError) Unwrap() error { return e.Err }
+
+// RepairDir returns the harvest directory.
+func (e *RepairError) RepairDir() string { return e.Dir }
+
+func dirOfDatabase(path string) string { return filepath.Dir(filepath.Dir(path)) }

@@ -15,10 +15,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// The files beside a database are JSON, which anybody can write. What of them
-// becomes a path, an index or a length is checked here, before anything is done.
-
-// readPlanFile reads jobs/ID.json.
+// readPlanFile reads jobs/ID.json and checks it: anybody can write the JSON files
+// beside a database, and their content becomes paths, indexes and lengths.
 func readPlanFile(dir, id string) (s Plan, err error) {
 	file := jobFile(dir, id, ".json")
 	if err := ReadJSON(file, &s); err != nil {
@@ -30,21 +28,22 @@ func readPlanFile(dir, id string) (s Plan, err error) {
 	return s, nil
 }
 
-// ErrNoJob says that a directory holds no job.
+// ErrNoJob reports a directory without a job.
 var ErrNoJob = errors.New("no job there")
 
-// Remote returns a place of output that is not a directory; what is in the
-// making lies in the given one.
+// Remote returns a place of output that is not a directory, such as a bucket. The
+// place builds its objects in the directory temporary.
 type Remote func(out, temporary string, files *durable.Files) (place.Place, error)
 
-// recordDir is a harvest directory on disk. It holds no lock.
+// Dir is a harvest directory on disk. It holds no lock.
 type Dir struct {
 	Path   string // absolute
 	Files  durable.Files
-	Remote Remote // nil: there are none such
+	Remote Remote // nil: every place of output is a directory
 }
 
-// openDir returns the directory at path, which must hold a trace of a harvest.
+// OpenDir returns the harvest directory at path; ErrNoJob if it has no jobs
+// directory.
 func OpenDir(path string, remote Remote) (*Dir, error) {
 	if err := CheckExists(path); err != nil {
 		return nil, err
@@ -53,32 +52,36 @@ func OpenDir(path string, remote Remote) (*Dir, error) {
 	return &Dir{Path: path, Remote: remote}, err
 }
 
-// place returns the place of a job's output.
+// Place returns the place of a job's output.
 func (d *Dir) Place(out string) (place.Place, error) {
 	if !IsRemote(out) {
 		return place.NewLocal(out, &d.Files), nil
 	}
 	if d.Remote == nil {
-		return nil, fmt.Errorf("no way to %s is set up", out)
+		return nil, fmt.Errorf("cannot reach %s: remote places are not set up", out)
 	}
 	return d.Remote(out, d.JobsPath(), &d.Files)
 }
 
+// IsRemote reports whether a place of output is a URL, not a directory.
 func IsRemote(out string) bool { return strings.Contains(out, "://") }
 
+// JobsPath returns the path of the jobs directory.
 func (d *Dir) JobsPath() string { return filepath.Join(d.Path, "jobs") }
 
+// JobFile returns the path of a job's file with a suffix, .db for example.
 func (d *Dir) JobFile(id, suffix string) string { return jobFile(d.Path, id, suffix) }
 
+// ReadPlan reads a job's plan from jobs/ID.json, with the absolute path of its output.
 func (d *Dir) ReadPlan(id string) (s Plan, err error) {
 	s, err = readPlanFile(d.Path, id)
 	s.Out = ResolveOut(d.Path, s.Out)
 	return s, err
 }
 
-// checkFormat returns the *FormatError of a job that another version has written,
-// and nothing else that may be wrong with it. It does not wait for a process that
-// works on the job: that process has checked the format.
+// CheckFormat returns the *FormatError of a job that another version wrote, and
+// ignores all other problems. It does not wait for a process that works on the
+// job: that process has checked the format.
 func (d *Dir) CheckFormat(id string) error {
 	db, err := openDatabase(d.JobFile(id, ".db"), &bolt.Options{ReadOnly: true, Timeout: time.Millisecond})
 	switch {
@@ -90,8 +93,8 @@ func (d *Dir) CheckFormat(id string) error {
 	return nil
 }
 
-// relativeOut keeps a place inside the directory relative to it, so that the
-// whole can be moved or copied; resolveOut finds it again.
+// RelativeOut returns the path of an output relative to the directory if it lies
+// inside, so that the directory can be moved or copied. ResolveOut is the inverse.
 func RelativeOut(dir, out string) string {
 	if IsRemote(out) {
 		return out
@@ -106,6 +109,7 @@ func RelativeOut(dir, out string) string {
 	return out
 }
 
+// ResolveOut returns the absolute path of an output of the directory.
 func ResolveOut(dir, out string) string {
 	if IsRemote(out) {
 		return out
@@ -116,7 +120,7 @@ func ResolveOut(dir, out string) string {
 	return filepath.Join(dir, out)
 }
 
-// exists reports whether the directory holds any trace of a harvest.
+// CheckExists returns ErrNoJob if the directory has no jobs directory.
 func CheckExists(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "jobs")); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", dir, ErrNoJob)

@@ -122,7 +122,7 @@ func FuzzSnapshot(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s.tell(time.Now())
+		s.judge(time.Now())
 		text, err := json.Marshal(s)
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)

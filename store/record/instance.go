@@ -13,8 +13,8 @@ type Dimension struct {
 	Value string `json:"value"`
 }
 
-// Instance is one monitored thing: what its dimension set names in its
-// namespace. The other fields are what discovery knew about it.
+// Instance is one monitored resource, identified by its namespace and dimension
+// set. Discovery fills the other fields as far as it knows them.
 type Instance struct {
 	Namespace  string      `json:"namespace"`
 	Dimensions []Dimension `json:"dimensions"` // sorted by name
@@ -28,8 +28,8 @@ type Instance struct {
 	Sources  []string          `json:"sources,omitempty"` // ec2, cloudwatch, file
 }
 
-// Key identifies the instance within its target and sorts as output does: its
-// group, then its dimensions.
+// Key identifies the instance within its target: its group, a zero byte, its
+// dimensions. Keys sort as rows do.
 func (i Instance) Key() string {
 	names := make([]string, len(i.Dimensions))
 	for n, d := range i.Dimensions {
@@ -38,19 +38,19 @@ func (i Instance) Key() string {
 	return group(i.Namespace, names) + "\x00" + FormatDimensions(i.Dimensions)
 }
 
-// group is what decides which series an instance has: its namespace and the
-// names of its dimensions, sorted.
+// group returns the namespace, a zero byte and the sorted names of the dimensions.
+// All instances of a group have the same series.
 func group(namespace string, names []string) string {
 	return namespace + "\x00" + strings.Join(names, ",")
 }
 
-// groupOf returns the group of an instance's key.
+// GroupOf returns the group of an instance's key.
 func GroupOf(key []byte) string {
 	return string(key[:max(bytes.LastIndexByte(key, 0), 0)])
 }
 
-// FormatDimensions returns the set as "Name=Value,Name=Value", sorted by name:
-// the form of the dimensions column.
+// FormatDimensions returns the set as "Name=Value,Name=Value", sorted by name, as
+// the dimensions column has it.
 func FormatDimensions(dims []Dimension) string {
 	if len(dims) == 1 {
 		return dims[0].Name + "=" + dims[0].Value
@@ -67,14 +67,15 @@ func FormatDimensions(dims []Dimension) string {
 	return s.String()
 }
 
-// namesAre reports whether a set has just these names: "A=x,B=y" has A and B.
+// HasNames reports whether a formatted set has exactly these names: "A=x,B=y" has A
+// and B.
 func HasNames(dims string, names []string) bool {
 	parsed := ParseDimensions(dims, names)
 	return parsed != nil && FormatDimensions(parsed) == dims
 }
 
-// parseDimensions takes a formatted set apart, given its sorted names, since
-// values may hold commas; nil when it has others.
+// ParseDimensions parses a formatted set; nil if its names differ from the sorted
+// names. It needs the names because values may contain commas.
 func ParseDimensions(dims string, names []string) (parsed []Dimension) {
 	for i, name := range names {
 		rest, ok := strings.CutPrefix(dims, name+"=")
@@ -93,8 +94,8 @@ func ParseDimensions(dims string, names []string) (parsed []Dimension) {
 	return parsed
 }
 
-// instanceID is the value of the InstanceId dimension, or of the only one, or
-// all values joined by commas.
+// InstanceID returns the value of the InstanceId dimension. Without one it returns
+// all values, joined by commas.
 func InstanceID(dims string) string {
 	var values []string
 	for pair := range strings.SplitSeq(dims, ",") {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// newJobID is a name for people that is also unique: parts of different
-// directories may meet in one place.
+// NewJobID returns a readable and unique id. It is unique because parts of
+// different directories may have the same place of output.
 func NewJobID(plan Plan) (string, error) {
 	var suffix [3]byte
 	if _, err := rand.Read(suffix[:]); err != nil {
@@ -23,7 +23,8 @@ func NewJobID(plan Plan) (string, error) {
 	return strings.Join([]string{name, rangeName(plan.Start, plan.End), hex.EncodeToString(suffix[:])}, "-"), nil
 }
 
-// safeName keeps a name from leaving its directory or being hidden in it.
+// safeName replaces characters so that a name stays in its directory and is not
+// hidden there.
 func safeName(name string) string {
 	safe := strings.Map(func(r rune) rune {
 		switch {
@@ -53,12 +54,13 @@ func rangeName(start, end time.Time) string {
 	}
 }
 
-// siblingForm is the id of a shard's job: see newJobID. A name may hold the same.
+// siblingForm matches the id of a shard's job: see NewJobID. The job's name may
+// contain the same text, so the last match counts.
 var siblingForm = regexp.MustCompile(`^.*-shard-([1-9]\d*)-of-([1-9]\d*)-` + timeForm + `(?:-to-` + timeForm + `)?-[0-9a-f]{6}$`)
 
 const timeForm = `\d{4}-\d\d-\d\d(?:T\d{4}Z)?`
 
-// sibling reports whether a job is another shard's of the same division.
+// sibling reports whether a job belongs to another shard of the same division.
 func (s Shard) sibling(job string) bool {
 	if s == (Shard{}) {
 		return false

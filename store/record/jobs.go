@@ -14,21 +14,21 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// JobInfo is what the directory knows of one job.
+// JobInfo describes one job of a directory.
 type JobInfo struct {
 	Plan   Plan
 	State  State
-	Pruned bool      // its database was removed: nothing of it can be tried again
+	Pruned bool      // its database was removed, so nothing of it can be retried
 	Worked time.Time // when its last attempt began; zero: never, or pruned
 
-	// Of the latest job and of open ones alone:
+	// Set for the latest job and for open ones only:
 	Targets    []Target
 	MostPoints int64 // estimated datapoints of its largest target, as far as enumerated
-	Bytes      int64 // that its database and its parts take
+	Bytes      int64 // of its database and its parts
 }
 
-// ReadJobs returns the jobs of a directory by start of their range, without
-// taking it; none when there is no directory.
+// ReadJobs returns the jobs of a directory, sorted by the start of their range. It
+// takes no lock on the directory, and returns no jobs if there is none.
 func ReadJobs(dir string) ([]JobInfo, error) {
 	ids, err := JobIDs(dir)
 	if err != nil {
@@ -62,7 +62,7 @@ func ReadJobs(dir string) ([]JobInfo, error) {
 	return jobs, nil
 }
 
-// jobIDs returns the names of all jobs that have a specification or a database.
+// JobIDs returns the ids of all jobs that have a plan or a database.
 func JobIDs(dir string) (ids []string, err error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "jobs"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -85,9 +85,10 @@ func JobIDs(dir string) (ids []string, err error) {
 	return slices.Compact(ids), err
 }
 
-// errNeverWas says that making a job was begun and not completed.
-var ErrNotCreated = errors.New("the job was never made")
+// ErrNotCreated reports a job whose creation was interrupted.
+var ErrNotCreated = errors.New("the job was never created")
 
+// ReadJob describes one job; ErrNotCreated if its creation was interrupted.
 func ReadJob(dir, id string) (job JobInfo, err error) {
 	db, err := OpenForReading(jobFile(dir, id, ".db"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -112,13 +113,13 @@ func readTargetsOf(dir string, info *JobInfo) error {
 	return err
 }
 
-// readSummary returns what is left of a pruned job.
+// ReadSummary describes a pruned job.
 func ReadSummary(dir, id string) (job JobInfo, err error) {
 	var summary Status
 	err = ReadJSON(jobFile(dir, id, ".summary.json"), &summary)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(jobFile(dir, id, ".manifest.json")); err == nil {
-			return job, fmt.Errorf("job %s has published data, but its database is missing: rebuild it with `cwharvest repair %s`", id, dir)
+			return job, &RepairError{Dir: dir, Err: fmt.Errorf("job %s has published data, but its database is missing", id)}
 		}
 		return job, ErrNotCreated
 	}
@@ -126,14 +127,14 @@ func ReadSummary(dir, id string) (job JobInfo, err error) {
 		return job, err
 	}
 	job.State, job.Pruned = State(summary.State), true
-	if job.State != Finished && job.State != FinishedWithFailures { // no other job is pruned
+	if job.State != Finished && job.State != FinishedWithFailures { // only finished jobs are pruned
 		return job, fmt.Errorf("%s: state %q", jobFile(dir, id, ".summary.json"), summary.State)
 	}
 	job.Plan, err = readPlanFile(dir, id)
 	return job, err
 }
 
-// info returns a job's specification and state.
+// Info returns a job's plan and state.
 func (db *Database) Info() (info JobInfo, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		var rec JobRecord
@@ -149,7 +150,7 @@ func (db *Database) Info() (info JobInfo, err error) {
 	return info, err
 }
 
-// targets adds to info what it tells of targets.
+// targets sets the fields of info that depend on targets and parts.
 func (db *Database) targets(info *JobInfo) error {
 	return db.View(func(tx *bolt.Tx) error {
 		targets := map[Target]TargetRecord{}

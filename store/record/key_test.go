@@ -48,7 +48,7 @@ func TestSpoolKeysSortAsRows(t *testing.T) {
 	byKey, byRow := slices.Clone(rows), slices.Clone(rows)
 	slices.SortFunc(byKey, func(a, b row) int { return bytes.Compare(key(a), key(b)) })
 	slices.SortFunc(byRow, func(a, b row) int {
-		return cmp.Or(cmp.Compare(a.day, b.day), CompareTargets(a.target, b.target), strings.Compare(a.instance.Key(), b.instance.Key()),
+		return cmp.Or(cmp.Compare(a.day, b.day), a.target.Compare(b.target), strings.Compare(a.instance.Key(), b.instance.Key()),
 			cmp.Compare(a.series, b.series), cmp.Compare(a.window, b.window))
 	})
 	for i := range rows {
@@ -150,7 +150,7 @@ func TestTargetsSortByAccountThenRegion(t *testing.T) {
 	sorted := []Target{{"1", "a"}, {"1", "b"}, {"2", "a"}, {"2", "c"}}
 	for i, a := range sorted {
 		for k, b := range sorted {
-			if got, want := CompareTargets(a, b), cmp.Compare(i, k); got != want {
+			if got, want := a.Compare(b), cmp.Compare(i, k); got != want {
 				t.Errorf("%v, %v: %d, want %d", a, b, got, want)
 			}
 		}
@@ -415,7 +415,7 @@ func TestStateOfASnapshot(t *testing.T) {
 	} {
 		s, now := c.s, time.Now()
 		s.Written = now.Add(-c.age)
-		if s.tell(now); s.State != c.want || s.AgeSeconds != c.age.Seconds() {
+		if s.judge(now); s.State != c.want || s.AgeSeconds != c.age.Seconds() {
 			t.Errorf("%s, %v old: %s, %v s", c.s.State, c.age, s.State, s.AgeSeconds)
 		}
 	}

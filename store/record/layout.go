@@ -10,39 +10,45 @@ import (
 	"time"
 )
 
-// Buckets of a job's database. Every nested key is described at its function.
+// Buckets of a job's database; doc.go has the table of their keys and values.
 var (
 	BucketMeta      = []byte("meta")
-	BucketTargets   = []byte("targets")   // target key -> targetRecord (JSON)
-	BucketInstances = []byte("instances") // target key -> bucket: instance key -> Instance (JSON), never changed
-	BucketProgress  = []byte("progress")  // target key -> bucket: instance key -> progress; absent: nothing yet
-	BucketSpool     = []byte("spool")     // segment number -> bucket: spool key -> spool value
-	BucketIntents   = []byte("intents")   // segment number -> intent (JSON)
-	BucketParts     = []byte("parts")     // part name -> Part (JSON): the manifest
-	BucketFailures  = []byte("failures")  // target key 0 instance key -> Failure (JSON), the first
-	bucketGarbage   = []byte("garbage")   // name of an output file that is to be removed -> nothing
-
-	KeyJob  = []byte("job")  // jobRecord (JSON)
-	KeyPlan = []byte("spec") // Spec (JSON)
-
-	KeyDenied = []byte("denied") // targets that the job before was denied -> since when (JSON)
+	BucketTargets   = []byte("targets")
+	BucketInstances = []byte("instances")
+	BucketProgress  = []byte("progress")
+	BucketSpool     = []byte("spool")
+	BucketIntents   = []byte("intents")
+	BucketParts     = []byte("parts")
+	BucketFailures  = []byte("failures")
+	bucketGarbage   = []byte("garbage")
 )
 
-// schemaVersion is the one format of databases that this version reads and writes.
+// Keys of BucketMeta.
+var (
+	KeyJob    = []byte("job")    // JobRecord (JSON)
+	KeyPlan   = []byte("spec")   // Plan (JSON)
+	KeyDenied = []byte("denied") // targets that were denied in the previous job -> since when (JSON)
+)
+
+// SchemaVersion is the one format of databases that this version reads and writes.
 const SchemaVersion = 3
 
+// TargetKey returns ACCOUNT/REGION.
 func TargetKey(t Target) []byte { return []byte(t.Account + "/" + t.Region) }
 
+// SegmentKey returns the number in 8 bytes, big-endian.
 func SegmentKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
+// FailureKey returns the target's key, a zero byte and the instance's key.
 func FailureKey(t Target, instance []byte) []byte {
 	return append(append(TargetKey(t), 0), instance...)
 }
 
 const SecondsPerDay = 86400
 
-// spoolKey sorts as the rows of parts do: by date first, since each date is a
-// part of its own, then account, region, instance, series, window.
+// SpoolKey returns the key of a spool value. Keys sort as the rows of parts do: by
+// date, since each date becomes a part, then by account, region, instance, series
+// and window.
 func SpoolKey(day int64, t Target, instance string, series, window int) []byte {
 	k := make([]byte, 0, 4+len(t.Account)+len(t.Region)+len(instance)+9)
 	k = binary.BigEndian.AppendUint32(k, uint32(day))
@@ -53,13 +59,14 @@ func SpoolKey(day int64, t Target, instance string, series, window int) []byte {
 	return binary.BigEndian.AppendUint32(k, uint32(window))
 }
 
-// spoolName is a spool key taken apart.
+// SpoolName holds the fields of a spool key.
 type SpoolName struct {
 	day                                    int64
 	Account, Region, Namespace, Dimensions string
 	Series, window                         int
 }
 
+// ParseSpoolKey is the inverse of SpoolKey.
 func ParseSpoolKey(k []byte) (n SpoolName, err error) {
 	const tail = 1 + 2 + 4
 	if len(k) < 4+tail {
@@ -76,12 +83,14 @@ func ParseSpoolKey(k []byte) (n SpoolName, err error) {
 	return n, nil
 }
 
+// DateOf returns the date of a day that is counted from 1970, as 2006-01-02.
 func DateOf(day int64) string {
 	return time.Unix(day*SecondsPerDay, 0).UTC().Format(time.DateOnly)
 }
 
 func jobFile(dir, id, suffix string) string { return filepath.Join(dir, "jobs", id+suffix) }
 
+// ReadJSON decodes a JSON file. Errors name the file.
 func ReadJSON(path string, into any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {

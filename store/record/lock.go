@@ -15,17 +15,17 @@ import (
 const lockWait = 2 * time.Second
 
 // drainWait is how long the holder of the directory waits for readers that opened
-// a database before it took the directory. No new ones come meanwhile.
+// a database before it took the directory. New readers find the directory held.
 const drainWait = 15 * time.Second
 
-// Owner is the process that holds a harvest directory; zero when it is not known.
+// Owner is the process that holds a harvest directory; zero if unknown.
 type Owner struct {
 	PID     int       `json:"pid"`
 	Host    string    `json:"host"`
 	Started time.Time `json:"started"`
 }
 
-// LockedError says that another process works in the directory.
+// LockedError reports a directory that another process uses.
 type LockedError struct {
 	Dir   string
 	Owner Owner
@@ -33,14 +33,14 @@ type LockedError struct {
 
 func (e *LockedError) Error() string {
 	if e.Owner == (Owner{}) {
-		return fmt.Sprintf("%s is in use by another process, which reads it; wait for it", e.Dir)
+		return fmt.Sprintf("%s is in use by another process, which reads it", e.Dir)
 	}
-	return fmt.Sprintf("%s is in use by process %d on %s since %s; wait for it, or see: cwharvest status %s",
-		e.Dir, e.Owner.PID, e.Owner.Host, e.Owner.Started.Local().Format(time.DateTime), e.Dir)
+	return fmt.Sprintf("%s is in use by process %d on %s since %s",
+		e.Dir, e.Owner.PID, e.Owner.Host, e.Owner.Started.Local().Format(time.DateTime))
 }
 
-// lockDir takes the directory's lock. The kernel gives it up when the process
-// dies, however it dies; the owner written inside is only for people.
+// LockDir takes the directory's lock. The kernel releases it when the process ends,
+// even if it is killed. The owner written to the file only names the process in messages.
 func LockDir(dir string) (*os.File, error) {
 	file, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o666)
 	if err != nil {
@@ -73,9 +73,9 @@ func holder(dir string, file *os.File) Owner {
 	return ReadOwner(dir)
 }
 
-// otherOwner returns the owner of a directory unless it is this process. When a
-// database is locked all the same, a reader has it, or a process whose lock file
-// was removed.
+// otherOwner returns the owner of a directory unless it is this process. A
+// database that is locked although this process holds the directory is used by a
+// reader, or by a process whose lock file was removed.
 func otherOwner(dir string) Owner {
 	o := ReadOwner(dir)
 	if host, err := os.Hostname(); o.PID == os.Getpid() && (err != nil || o.Host == host) {
@@ -94,9 +94,9 @@ func isHeld(dir string) (bool, error) {
 	return false, lock.Close()
 }
 
-// shareLock takes the lock for reading; nil without an error when a process
-// holds the directory. A lock file that somebody has removed is made anew; where
-// that cannot be, nobody can hold it either.
+// ShareLock takes the lock for reading; nil without an error if a process holds the
+// directory. It creates a missing lock file. If it cannot, no process can hold the
+// directory either.
 func ShareLock(dir string) (*os.File, error) {
 	file, err := os.OpenFile(lockPath(dir), os.O_RDONLY|os.O_CREATE|syscall.O_NOFOLLOW, 0o666)
 	if err != nil {
@@ -130,8 +130,7 @@ func writeOwner(file *os.File) error {
 	return err
 }
 
-// readOwner returns what is known of the directory's holder; zero when it has
-// not written itself down yet.
+// ReadOwner returns the owner that the lock file names; zero if it names none yet.
 func ReadOwner(dir string) (o Owner) {
 	file, err := os.Open(lockPath(dir))
 	if err != nil {

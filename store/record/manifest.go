@@ -14,7 +14,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Manifest lists what a job has published.
+// Manifest lists the published files of a job.
 type Manifest struct {
 	Job       string   `json:"job"`
 	Parts     []Part   `json:"parts"`
@@ -22,6 +22,7 @@ type Manifest struct {
 	Replans   []Replan `json:"replans,omitempty"`
 }
 
+// Parts returns the published parts.
 func (db *Database) Parts() (parts []Part, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(BucketParts).ForEach(func(_, value []byte) error {
@@ -36,7 +37,7 @@ func (db *Database) Parts() (parts []Part, err error) {
 	return parts, err
 }
 
-// manifest returns what the job has published.
+// Manifest returns the manifest of the job.
 func (db *Database) Manifest() (m Manifest, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		m, err = partless(tx)
@@ -49,7 +50,7 @@ func (db *Database) Manifest() (m Manifest, err error) {
 	return m, err
 }
 
-// partless is the manifest but for its parts.
+// partless returns the manifest without its parts.
 func partless(tx *bolt.Tx) (Manifest, error) {
 	var plan Plan
 	var r JobRecord
@@ -57,8 +58,8 @@ func partless(tx *bolt.Tx) (Manifest, error) {
 	return Manifest{Job: plan.ID, Inventory: r.Inventory, Replans: r.Replans}, err
 }
 
-// printManifest writes the manifest as JSON, part by part: it is written anew with
-// every part, and a job may have thousands.
+// printManifest writes the manifest as JSON, part by part. It is called after every
+// part, and a job may have thousands.
 func printManifest(w io.Writer, tx *bolt.Tx) error {
 	m, err := partless(tx)
 	if err != nil {
@@ -93,6 +94,8 @@ func printManifest(w io.Writer, tx *bolt.Tx) error {
 	return err
 }
 
+// WriteManifest replaces jobs/ID.manifest.json with the manifest of the database. It
+// is for people, other tools, export and repair.
 func (d *Dir) WriteManifest(db *Database) error {
 	info, err := db.Info()
 	if err != nil {
@@ -107,20 +110,19 @@ func (d *Dir) WriteManifest(db *Database) error {
 	return nil
 }
 
-// writePlan writes jobs/ID.json.
+// WritePlan writes jobs/ID.json.
 func (d *Dir) WritePlan(plan *Plan) error {
 	data, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encode specification: %w", err)
+		return fmt.Errorf("encode plan: %w", err)
 	}
 	if err := d.Files.Write(d.JobFile(plan.ID, ".json"), append(data, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write specification: %w", err)
+		return fmt.Errorf("write plan: %w", err)
 	}
 	return nil
 }
 
-// checkFiles says what is wrong with a job's specification and manifest, which
-// its database has, too.
+// CheckFiles compares a job's plan and manifest with its database.
 func (d *Dir) CheckFiles(db *Database, id string) error {
 	want, err := db.Manifest()
 	if err != nil {
@@ -132,12 +134,12 @@ func (d *Dir) CheckFiles(db *Database, id string) error {
 		return err
 	}
 	if !reflect.DeepEqual(m, want) || plan.ID != id {
-		return fmt.Errorf("%s is not what the database has", d.JobFile(id, ".manifest.json"))
+		return fmt.Errorf("%s differs from the database", d.JobFile(id, ".manifest.json"))
 	}
 	return nil
 }
 
-// readManifest reads jobs/ID.manifest.json.
+// ReadManifest reads jobs/ID.manifest.json and checks its names.
 func ReadManifest(dir, id string) (m Manifest, err error) {
 	file := jobFile(dir, id, ".manifest.json")
 	if err := ReadJSON(file, &m); err != nil {
@@ -149,21 +151,21 @@ func ReadManifest(dir, id string) (m Manifest, err error) {
 	return m, nil
 }
 
-// check holds a manifest to names that the job gives: what it lists is read, and
-// removed where it is not what the manifest says.
+// check accepts only names that the job itself could give. Files that a manifest
+// lists are read, and repair removes damaged ones.
 func (m *Manifest) check(id string) error {
 	if m.Job != id {
 		return fmt.Errorf("it is the manifest of job %q", m.Job)
 	}
 	for _, p := range m.Parts {
 		if form := PartForm.FindStringSubmatch(path.Base(p.Name)); form == nil || form[1] != id || !dateForm.MatchString(path.Dir(p.Name)) || p.Rows < 0 {
-			return fmt.Errorf("it lists %q with %d rows, which is no part of the job", p.Name, p.Rows)
+			return fmt.Errorf("it lists %q with %d rows, which is not a part of the job", p.Name, p.Rows)
 		}
 	}
 	if in := m.Inventory; in != nil {
 		dir := strings.TrimPrefix(path.Dir(in.Name), "../")
 		if date, ok := strings.CutPrefix(dir, "instances/"); !ok || !dateForm.MatchString(date) || !strings.HasPrefix(path.Base(in.Name), id+"-") {
-			return fmt.Errorf("it lists %q, which is no inventory of the job", in.Name)
+			return fmt.Errorf("it lists %q, which is not an inventory of the job", in.Name)
 		}
 	}
 	for _, r := range m.Replans {

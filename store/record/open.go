@@ -14,12 +14,16 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
+// OpenForWriting opens the database for the one writer, which must hold the
+// directory's lock. It waits for readers that opened the database before.
 func OpenForWriting(path string) (*Database, error) {
 	return openDatabase(path, &bolt.Options{
 		FreelistType: bolt.FreelistMapType, Timeout: drainWait, InitialMmapSize: spoolMap,
 	})
 }
 
+// OpenForReading opens the database beside other readers. If a writer holds it, the
+// error is a *LockedError.
 func OpenForReading(path string) (*Database, error) {
 	return openDatabase(path, &bolt.Options{ReadOnly: true, Timeout: lockWait})
 }
@@ -40,7 +44,7 @@ func openDatabase(path string, options *bolt.Options) (*Database, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Now that nobody writes to it.
+	// The file is locked now, so no writer changes the pages.
 	if err := checkMetas(path); err != nil {
 		if !errors.As(err, new(*fs.PathError)) {
 			err = db.Damaged(err)
@@ -53,12 +57,12 @@ func openDatabase(path string, options *bolt.Options) (*Database, error) {
 	return db, nil
 }
 
-// recognise refuses a database that is not ours or has another format.
+// recognise refuses a file that is not a job's database or has another format.
 func (db *Database) recognise() error {
 	return db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(BucketMeta)
 		if meta == nil {
-			return &DamagedError{fmt.Sprintf("%s is a bbolt file, but not of cwharvest; it was not changed", db.path)}
+			return db.Damaged("it is a bbolt file, but has no job record")
 		}
 		var only struct{ Version int } // the record of another format may have other fields
 		if err := GetJSON(meta, KeyJob, &only); err != nil {
@@ -74,20 +78,21 @@ func (db *Database) recognise() error {
 	})
 }
 
-// spoolMap is the initial size of the memory map: room for the spool, so that
-// a growing database need not remap under its readers (address space only).
+// spoolMap is the initial size of the memory map. It has room for the spool, so a
+// growing database is not mapped again under its readers. It costs only address
+// space.
 const spoolMap = 4 << 30
 
-// checkAge refuses a database that is older than the status that was published
-// of it: one restored from a copy, or one that lost its last transactions.
+// checkAge refuses a database that is older than the last status that a run
+// published: it was restored from a copy, or it lost its last transactions.
 func (db *Database) checkAge(transaction int) error {
-	dir := filepath.Dir(filepath.Dir(db.path))
+	dir := dirOfDatabase(db.path)
 	s, err := ReadSnapshot(dir)
 	if err != nil {
-		return nil // status is for people; without one there is nothing to compare
+		return nil // without a status there is nothing to compare
 	}
 	if s.Job == strings.TrimSuffix(filepath.Base(db.path), ".db") && s.Transaction > transaction {
-		return db.Damaged(fmt.Sprintf("it is at transaction %d, but %s tells of %d", transaction, StatusPath(dir), s.Transaction))
+		return db.Damaged(fmt.Sprintf("it is at transaction %d, but %s has transaction %d", transaction, StatusPath(dir), s.Transaction))
 	}
 	return nil
 }
@@ -115,19 +120,15 @@ func (e *FormatError) Hint() string {
 	return "use the version that wrote it, or another directory"
 }
 
-// A bbolt file begins with two pages that each hold a whole description of it,
-// the newer one of the last transaction. When one is damaged, bbolt takes the
-// other without a word, and the last transaction is gone: data that status has
-// shown as done, and pages that the older description still believes in. A
-// commit that a power cut tore leaves the same trace; it is rare, since what
-// counts of the page lies in one disk sector, and it is refused as well.
+// Sizes of a meta page of bbolt, and its magic number (internal/common/types.go).
 const (
-	metaHeader = 16         // of the page
-	metaSize   = 64         // of what follows; the last 8 bytes are its checksum
-	metaMagic  = 0xED0CDAED // bbolt, internal/common/types.go
+	metaHeader = 16 // of the page
+	metaSize   = 64 // of the content; its last 8 bytes are the checksum
+	metaMagic  = 0xED0CDAED
 )
 
-// checkMetas refuses a file of which one description is damaged.
+// checkMetas refuses a file with a damaged meta page. bbolt would fall back to the
+// other one, which is a transaction older, without reporting it: see doc.go.
 func checkMetas(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -141,15 +142,14 @@ func checkMetas(path string) error {
 	_, second := readMeta(file, size)
 	switch {
 	case first != nil && second != nil:
-		return errors.New("neither of its two descriptions is whole")
+		return errors.New("both of its meta pages are damaged")
 	case first != nil || second != nil:
-		return errors.New("one of its two descriptions is destroyed, and the last transaction may be gone with it")
+		return errors.New("one of its meta pages is damaged, and the last transaction may be lost with it")
 	}
 	return nil
 }
 
-// readMeta checks the description at an offset and returns the page size that it
-// tells.
+// readMeta checks the meta page at an offset and returns the page size in it.
 func readMeta(file io.ReaderAt, at int64) (pageSize int64, problem error) {
 	var page [metaHeader + metaSize]byte
 	if _, err := file.ReadAt(page[:], at); err != nil {

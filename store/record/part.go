@@ -16,7 +16,7 @@ import (
 
 // Part is one immutable output file, as the manifest lists it.
 type Part struct {
-	Name    string    `json:"name"` // relative to Spec.Out
+	Name    string    `json:"name"` // relative to Plan.Out
 	Segment uint64    `json:"segment"`
 	Date    string    `json:"date"` // UTC date of its rows
 	Rows    int64     `json:"rows"`
@@ -26,21 +26,22 @@ type Part struct {
 	SHA256  string    `json:"sha256"`
 }
 
+// PartName returns the name of the part for one date of a segment.
 func PartName(plan Plan, day int64, segment uint64) string {
 	return fmt.Sprintf("date=%s/%s-%06d%s", DateOf(day), plan.ID, segment, plan.OutputFormat().Suffix())
 }
 
-// clear forgets what was counted.
+// Reset sets the counts to zero.
 func (p *Part) Reset() { p.Rows, p.First, p.Last = 0, time.Time{}, time.Time{} }
 
-// describe counts a run for the manifest.
+// CountRun adds the rows of a run.
 func (p *Part) CountRun(columns [][]float64, start, period int64, points int) {
 	if first, end, rows := trim(columns, 0, points); rows > 0 {
 		p.Count(start, period, first, end, rows)
 	}
 }
 
-// count counts the rows from a point of a grid up to another.
+// Count adds rows between two points of a grid.
 func (p *Part) Count(start, period int64, first, end, rows int) {
 	from := time.Unix(start+int64(first)*period, 0).UTC()
 	to := time.Unix(start+int64(end-1)*period, 0).UTC()
@@ -53,7 +54,7 @@ func (p *Part) Count(start, period int64, first, end, rows int) {
 	p.Rows += int64(rows)
 }
 
-// readRuns yields the runs of an output file.
+// ReadRuns yields the runs of an output file. The next call reuses the run.
 func ReadRuns(ctx context.Context, at place.Place, format encode.Format, name string, yield func(run *encode.Run, columns []string) error) error {
 	object, err := at.Open(ctx, name)
 	if err != nil {
@@ -75,19 +76,19 @@ func ReadRuns(ctx context.Context, at place.Place, format encode.Format, name st
 	return errors.Join(err, rows.Close(), object.Close())
 }
 
-// partForm is the name of a part, after its job's.
+// PartForm matches the names of parts. The first group is the job's id.
 var PartForm = regexp.MustCompile(`^(.+-[0-9a-f]{6})-\d{6}(-r\d{6})?\.(parquet|csv|jsonl)(\.gz|\.zst)?$`)
 
-// dataForm is the name of a file that readers of a place take for data.
+// DataForm matches the names of files that query engines read as data.
 var DataForm = regexp.MustCompile(`^[^_.].*\.(parquet|csv|jsonl)(\.gz|\.zst)?$`)
 
-// everyPart is where the parts of a place are.
+// EveryPart is the pattern of the parts in a place.
 const EveryPart = "date=*/*"
 
-// strangers are those of the names whose jobs are not among the known ones, nor
-// another shard's: a place belongs to one directory or to the shards of one, so
-// that their database and their manifest are lost, and a new job would bring
-// their rows twice.
+// UnknownParts returns the parts of jobs that are neither known nor of another
+// shard. A place belongs to one directory, or to the shards of one division.
+// Therefore the database and the manifest of such a job are lost, and a new job
+// would write its rows a second time.
 func UnknownParts(all, known []string, shard Shard) (names []string) {
 	for _, name := range all {
 		if m := PartForm.FindStringSubmatch(path.Base(name)); m != nil && !slices.Contains(known, m[1]) && !shard.sibling(m[1]) {

@@ -12,10 +12,10 @@ import (
 	"cwharvest/store/encode"
 )
 
-// Plan is the frozen plan of a job as far as the store needs it. Plan holds
-// the whole frozen specification; the store keeps it and never looks inside.
+// Plan is the frozen plan of a job, as far as the store needs it. Settings holds
+// the whole frozen configuration, which the store keeps without reading it.
 type Plan struct {
-	ID          string          `json:"id"` // given by Dir.Create
+	ID          string          `json:"id"` // set by store.Dir.Create
 	Name        string          `json:"name"`
 	Start       time.Time       `json:"start"`
 	End         time.Time       `json:"end"`
@@ -23,14 +23,14 @@ type Plan struct {
 	Out         string          `json:"out"` // directory of the parts; absolute, or below the harvest directory
 	Format      string          `json:"format"`
 	Compression string          `json:"compression,omitempty"` // of text formats: none, gzip, zstd
-	PartSize    int64           `json:"part_size"`             // bytes of spool per segment, about those of its parts
-	Series      []Series        `json:"series"`                // sorted by namespace, metric
+	PartSize    int64           `json:"part_size"`             // bytes of spool per segment; its parts have about as many
+	Series      []Series        `json:"series"`                // sorted by namespace and metric
 	Settings    json.RawMessage `json:"plan"`
-	Targets     []Target        `json:"targets,omitempty"` // that the job began with
+	Targets     []Target        `json:"targets,omitempty"` // at the creation of the job
 	Shard       Shard           `json:"shard,omitzero"`
 }
 
-// format is the encoder that the specification asks for.
+// OutputFormat returns the encoder of the job's files.
 func (s *Plan) OutputFormat() encode.Format {
 	return encode.Format{Name: s.Format, Compression: s.Compression}
 }
@@ -46,12 +46,9 @@ func (s *Plan) Statistics() []string {
 	return encode.SortStatistics(maps.Keys(all))
 }
 
-// The inventory is one file a job, with a row for each of its instances and what
-// came of it: it answers which instances have no data, and why.
-
-// inventories is where inventories lie, relative to the place of output: beside
-// a place called data, inside of any other, so that it never leaves what a person
-// has named.
+// InventoryPath returns the directory of inventories, relative to the place of
+// output: beside a place called data, inside any other, so that it never leaves
+// the directory that the user named.
 func (s *Plan) InventoryPath() string {
 	if path.Base(filepath.ToSlash(s.Out)) == "data" {
 		return "../instances"
@@ -59,7 +56,7 @@ func (s *Plan) InventoryPath() string {
 	return "instances"
 }
 
-// InventoryPlace is the place of the inventories of all jobs with this output.
+// InventoryPlace returns the place of the inventories of all jobs with this output.
 func (s *Plan) InventoryPlace() string {
 	if scheme, rest, remote := strings.Cut(s.Out, "://"); remote {
 		bucket, prefix, _ := strings.Cut(rest, "/")
@@ -68,15 +65,15 @@ func (s *Plan) InventoryPlace() string {
 	return filepath.Join(s.Out, filepath.FromSlash(s.InventoryPath()))
 }
 
-// Replan replaces a window by one that CloudWatch can still answer.
+// Replan replaces a window with one for which CloudWatch still has data.
 type Replan struct {
-	Window Window    `json:"window"` // as it was, in every series that has it
-	Now    Window    `json:"now"`    // Gone when nothing is left
+	Window Window    `json:"window"` // replaced in every series that has it
+	Now    Window    `json:"now"`    // Gone if CloudWatch has no data left
 	At     time.Time `json:"at"`
 }
 
-// replan puts windows in the place of those that CloudWatch cannot answer any
-// more. What was fetched of them stays as it is.
+// ApplyReplans replaces windows that have aged out. Data that were fetched before
+// stay as they are.
 func (s *Plan) ApplyReplans(all []Replan) {
 	for _, r := range all {
 		for i := range s.Series {
@@ -89,32 +86,33 @@ func (s *Plan) ApplyReplans(all []Replan) {
 	}
 }
 
-// Series is one metric with all statistics asked of it, for every instance of
-// its namespace with its dimensions, and the windows its range is split into. A
-// series-window is the unit of progress.
+// Series is one metric with its statistics, for every instance of a group, and the
+// windows into which the job's range is split. A series-window is the unit of
+// progress.
 type Series struct {
 	Namespace  string   `json:"namespace"`
 	Metric     string   `json:"metric"`
-	Dimensions []string `json:"dimensions"` // names, sorted: instances have exactly these
+	Dimensions []string `json:"dimensions"` // names, sorted; its instances have exactly these
 	Statistics []string `json:"statistics"` // as CloudWatch spells them: Average, p99, ...
 	Windows    []Window `json:"windows"`    // ascending, disjoint
 
-	// What one instance costs over all windows, in USD: with five statistics
-	// of a metric billed once, and with every statistic billed.
+	// Cost of one instance over all windows, in USD: if CloudWatch bills five
+	// statistics of a metric once, and if it bills every statistic.
 	CostUSD  float64 `json:"cost_usd"`
 	WorstUSD float64 `json:"worst_usd"`
 }
 
+// Group returns the group of the series' instances.
 func (s *Series) Group() string { return group(s.Namespace, s.Dimensions) }
 
-// points is the estimated number of datapoints of one series-window.
+// Points returns the estimated number of datapoints of one series-window.
 func (s *Series) Points(window int) int64 {
 	return int64(s.Windows[window].Points()) * int64(len(s.Statistics))
 }
 
 // SeriesWindow names one series-window of an instance.
 type SeriesWindow struct {
-	Series int // index into Spec.Series
+	Series int // index into Plan.Series
 	Window int // index into Series.Windows
 }
 
@@ -125,11 +123,11 @@ type Window struct {
 	Period int64 `json:"period"` // seconds
 }
 
-// Gone reports that nothing is left to be asked for: the window was replanned
-// after CloudWatch had dropped its data.
+// Gone reports whether the window is empty: it was replanned after CloudWatch had
+// dropped its data.
 func (w Window) Gone() bool { return w.End <= w.Start }
 
-// Points is the number of timestamps of the window's grid.
+// Points returns the number of timestamps in the window.
 func (w Window) Points() int { return int(max(w.End-w.Start, 0) / w.Period) }
 
 // possible reports whether a spool value can hold the window.
@@ -137,9 +135,10 @@ func (w Window) possible(statistics int) bool {
 	return w.Period > 0 && 0 <= w.Start && w.Start <= w.End && w.End <= encode.LastSecond && w.Points() <= maxSpoolPoints/statistics
 }
 
+// check refuses a plan with the id of another job, or with an impossible window.
 func (s *Plan) check(id string) error {
 	if s.ID != id {
-		return fmt.Errorf("it is the specification of job %q", s.ID)
+		return fmt.Errorf("it is the plan of job %q", s.ID)
 	}
 	if err := s.OutputFormat().Validate(); err != nil {
 		return err
@@ -158,5 +157,5 @@ func (s *Plan) check(id string) error {
 	return nil
 }
 
-// maxSpoolPoints bounds what a damaged value can make us allocate.
+// maxSpoolPoints limits the memory that a damaged value can make us allocate.
 const maxSpoolPoints = 1 << 20

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// outcome says what came of an instance, and why where its target tells.
+// Outcome returns the outcome of an instance. If its target is denied, it also
+// returns the denial.
 func Outcome(p *Progress, denied *Failure) (string, *Failure) {
 	switch {
 	case p.Complete && p.Failed != nil:
@@ -20,8 +21,8 @@ func Outcome(p *Progress, denied *Failure) (string, *Failure) {
 	return "pending", nil
 }
 
-// shape maps the series-windows of one group to bits of an instance's
-// progress: ascending by series, then window. It is frozen with the job.
+// Shape maps the series-windows of one group to bits of an instance's progress,
+// sorted by series, then window. It is frozen with the job.
 type Shape struct {
 	Bits   []SeriesWindow       // by bit
 	Index  map[SeriesWindow]int // the inverse
@@ -30,7 +31,7 @@ type Shape struct {
 	Cost, Worst float64 // USD of one instance
 }
 
-// newShapes returns the shape of every group of the plan.
+// NewShapes returns the shapes of a plan by group.
 func NewShapes(series []Series) map[string]*Shape {
 	shapes := map[string]*Shape{}
 	for s := range series {
@@ -52,14 +53,14 @@ func NewShapes(series []Series) map[string]*Shape {
 	return shapes
 }
 
-// progress is how far one instance is: a bitmap of series-windows done, one of
-// those failed, and the rows they gave. Once all are done the bitmaps are
-// dropped.
+// Progress is the progress of one instance: a bitmap of series-windows that are
+// done, one of those that failed, and their number of rows. Encode drops the
+// bitmaps once all are done.
 type Progress struct {
 	Complete bool
 	Rows     uint64
 	Done     []byte
-	Failed   []byte // nil when nothing failed
+	Failed   []byte // nil if none failed
 }
 
 const (
@@ -67,6 +68,7 @@ const (
 	flagFailed
 )
 
+// Encode returns flags, rows and the bitmaps: see doc.go.
 func (p *Progress) Encode() []byte {
 	var flags byte
 	if p.Complete {
@@ -82,43 +84,47 @@ func (p *Progress) Encode() []byte {
 	return append(append(b, p.Done...), p.Failed...)
 }
 
-// progressComplete reports of an encoded progress whether nothing is missing.
+// IsComplete reports whether an encoded progress has an outcome for every
+// series-window.
 func IsComplete(b []byte) bool { return len(b) > 0 && b[0]&flagComplete != 0 }
 
-// progressFailed reports of an encoded progress whether anything failed.
+// HasFailed reports whether an encoded progress has a failed series-window.
 func HasFailed(b []byte) bool { return len(b) > 0 && b[0]&flagFailed != 0 }
 
-// progressRows returns the rows of an encoded progress.
+// ProgressRows returns the rows of an encoded progress.
 func ProgressRows(b []byte) (uint64, error) {
+	rows, _, err := progressHead(b)
+	return rows, err
+}
+
+// progressHead returns the rows and the bitmaps of an encoded progress.
+func progressHead(b []byte) (rows uint64, maps []byte, err error) {
 	if len(b) < 2 {
-		return 0, fmt.Errorf("progress %x is too short", b)
+		return 0, nil, fmt.Errorf("progress %x is too short", b)
 	}
 	rows, n := binary.Uvarint(b[1:])
 	if n <= 0 {
-		return 0, fmt.Errorf("progress %x: bad row count", b)
+		return 0, nil, fmt.Errorf("progress %x: bad row count", b)
 	}
-	return rows, nil
+	return rows, b[1+n:], nil
 }
 
-// decodeProgress reads an instance's progress; nil is an instance without any.
+// DecodeProgress decodes the progress of an instance with so many series-windows;
+// nil stands for an instance without progress.
 func DecodeProgress(b []byte, bits int) (Progress, error) {
 	size := (bits + 7) / 8
 	p := Progress{Done: make([]byte, size)}
 	if b == nil {
 		return p, nil
 	}
-	if len(b) < 2 {
-		return p, fmt.Errorf("progress %x is too short", b)
-	}
-	rows, n := binary.Uvarint(b[1:])
-	if n <= 0 {
-		return p, fmt.Errorf("progress %x: bad row count", b)
+	rows, maps, err := progressHead(b)
+	if err != nil {
+		return p, err
 	}
 	if b[0] > flagComplete|flagFailed {
 		return p, fmt.Errorf("progress %x: unknown flags", b)
 	}
 	p.Complete, p.Rows = b[0]&flagComplete != 0, rows
-	maps := b[1+n:]
 	want := 0
 	switch {
 	case b[0]&flagFailed != 0:
@@ -137,17 +143,19 @@ func DecodeProgress(b []byte, bits int) (Progress, error) {
 	return p, nil
 }
 
+// BitSet reports whether a bit of a bitmap is set; a nil bitmap has none.
 func BitSet(m []byte, i int) bool { return m != nil && m[i/8]&(1<<(i%8)) != 0 }
 
+// SetBit sets a bit of a bitmap.
 func SetBit(m []byte, i int) { m[i/8] |= 1 << (i % 8) }
 
-// settled reports whether a series-window is done or failed.
+// Marked reports whether a series-window is done or failed.
 func (p *Progress) Marked(i int) bool {
 	return p.Complete && p.Failed == nil || BitSet(p.Done, i) || BitSet(p.Failed, i)
 }
 
-// settle marks one series-window; bits is their number. It reports whether
-// that completed the instance.
+// Mark marks one of so many series-windows as done or failed. It reports whether
+// the instance is complete now.
 func (p *Progress) Mark(i, bits int, failed bool) bool {
 	if failed {
 		if p.Failed == nil {
@@ -166,6 +174,7 @@ func (p *Progress) Mark(i, bits int, failed bool) bool {
 	return true
 }
 
+// CountInstance counts a complete instance by its outcome.
 func (r *TargetRecord) CountInstance(p *Progress) {
 	switch {
 	case p.Failed != nil:

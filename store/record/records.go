@@ -12,8 +12,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// State is what a job's database says of it; whether a process works on it is
-// not its business.
+// State is the committed state of a job. It does not show whether a process works on
+// the job.
 type State string
 
 const (
@@ -22,17 +22,17 @@ const (
 	FinishedWithFailures State = "finished_with_failures"
 )
 
-// jobRecord is the state of a job: one value, replaced with each commit.
+// JobRecord is the state of a job: one value, which every commit replaces.
 type JobRecord struct {
 	Version     int       `json:"version"`
 	State       State     `json:"state"`
-	Segment     uint64    `json:"segment"`      // that the writer fills
+	Segment     uint64    `json:"segment"`      // active, which commits fill
 	Spooled     int64     `json:"spooled"`      // bytes in it
-	Days        []int64   `json:"days"`         // of its data, days since 1970
-	SegmentRows int64     `json:"segment_rows"` // and rows of it
+	Days        []int64   `json:"days"`         // with data in it, days since 1970
+	SegmentRows int64     `json:"segment_rows"` // rows in it
 	Rows        int64     `json:"rows"`         // committed
 	Datapoints  int64     `json:"datapoints"`
-	Repeated    int64     `json:"repeated"` // series-windows that came again and were dropped
+	Repeated    int64     `json:"repeated"` // results of series-windows that had one already
 	Counters    Counters  `json:"counters"`
 	Attempts    []Attempt `json:"attempts"`
 	Replans     []Replan  `json:"replans,omitempty"` // in the order they were made
@@ -50,19 +50,20 @@ type Attempt struct {
 	Owner   Owner     `json:"owner"`
 }
 
-// Counters are what a job has spent, over all its attempts.
+// Counters are the sums over all attempts of a job.
 type Counters struct {
 	RequestsSent     int64   `json:"requests_sent"`
 	RequestsRepeated int64   `json:"requests_repeated"`
 	Throttled        int64   `json:"throttled"`
 	SessionsAssumed  int64   `json:"sessions_assumed"`
 	RefusedExpired   int64   `json:"refused_expired"`
-	SessionWaits     int64   `json:"session_waits"`     // calls that waited for a refresh after the first
+	SessionWaits     int64   `json:"session_waits"`     // calls that waited for a refresh, without the first of each session
 	FallbackSwitches int64   `json:"fallback_switches"` // between credentials and their fallbacks
 	CostUSD          float64 `json:"cost_usd"`          // five statistics of a metric billed once
 	CostWorstUSD     float64 `json:"cost_worst_usd"`    // every statistic billed
 }
 
+// Add adds other counters.
 func (a *Counters) Add(b Counters) {
 	a.RequestsSent += b.RequestsSent
 	a.RequestsRepeated += b.RequestsRepeated
@@ -75,20 +76,20 @@ func (a *Counters) Add(b Counters) {
 	a.CostWorstUSD += b.CostWorstUSD
 }
 
-// Failure says why something could not be harvested, in words for people.
+// Failure is the reason why something could not be harvested.
 type Failure struct {
 	Class   string `json:"class"` // refused, poison, retention_passed, ...
 	Message string `json:"message"`
 }
 
-// targetRecord is the state of a target.
+// TargetRecord is the state of a target.
 type TargetRecord struct {
 	Enumerated bool     `json:"enumerated"`
 	Denied     *Failure `json:"denied,omitempty"`
-	Tolerated  bool     `json:"tolerated,omitempty"` // the denial is
+	Tolerated  bool     `json:"tolerated,omitempty"` // the denial does not make the job one with failures
 
-	DeniedSince time.Time `json:"denied_since,omitzero"` // over all jobs of the directory
-	DeniedNew   bool      `json:"denied_new,omitempty"`  // the job before was not denied
+	DeniedSince time.Time `json:"denied_since,omitzero"` // counted over all jobs of the directory
+	DeniedNew   bool      `json:"denied_new,omitempty"`  // the previous job had no denial of the target
 
 	Planned       int64   `json:"planned"` // instances
 	Done          int64   `json:"done"`
@@ -100,8 +101,10 @@ type TargetRecord struct {
 	WorstPlanned  float64 `json:"worst_planned"`
 }
 
+// Pending returns the number of instances without an outcome.
 func (r *TargetRecord) Pending() int64 { return r.Planned - r.Done - r.Empty - r.Failed }
 
+// ReadTargets adds all targets to the map.
 func ReadTargets(tx *bolt.Tx, into map[Target]TargetRecord) error {
 	return tx.Bucket(BucketTargets).ForEach(func(key, value []byte) error {
 		var r TargetRecord
@@ -114,51 +117,44 @@ func ReadTargets(tx *bolt.Tx, into map[Target]TargetRecord) error {
 	})
 }
 
-// intent is what is to be published of a sealed segment. A part's size and
-// checksum are recorded before its file gets its name, so that recovery can
-// tell a finished part from a foreign file.
+// Intent lists the parts that a sealed segment becomes. A part's size and checksum
+// are recorded before its file gets its name. Recovery can therefore tell a
+// finished part from a file of somebody else.
 type Intent struct {
 	Segment uint64 `json:"segment"`
 	Bytes   int64  `json:"bytes"` // of the segment
 	Parts   []Part `json:"parts"`
-	Staged  bool   `json:"staged,omitempty"` // built, and without names until a redo ends
+	Staged  bool   `json:"staged,omitempty"` // the parts are built and get their names at the end of a redo
 }
 
-// A redo fetches the rows of some targets once more and puts them in the place
-// of those that are published. Until all of them are there the old ones stay:
-// the new parts are built, but do not get their names. Then the old parts are
-// written anew without the rows of these targets, and one transaction decides.
-
-// redo is a redo on its way.
+// Redo is a redo that is in progress: it fetches the rows of some targets again and
+// replaces the published ones.
 type Redo struct {
 	Targets []Target `json:"targets"`
 	From    uint64   `json:"from"`     // the first segment with new rows
-	OldRows int64    `json:"old_rows"` // of the targets, in parts still
+	OldRows int64    `json:"old_rows"` // of the targets, still in published parts
 
-	// Once everything is fetched: parts that are built and get their names with
-	// those of the intents, and the names of those that they replace.
+	// Set when everything is fetched: rewritten parts, which get their names
+	// together with the parts of the intents, and the names of the replaced parts.
 	Prepared bool     `json:"prepared,omitempty"`
-	Parts    []Part   `json:"parts,omitempty"` // old ones, without the targets
+	Parts    []Part   `json:"parts,omitempty"` // old parts without the rows of the targets
 	Removes  []string `json:"removes,omitempty"`
 }
 
+// Has reports whether the redo includes a target.
 func (r *Redo) Has(account, region string) bool {
 	return slices.Contains(r.Targets, Target{account, region})
 }
 
-// redoing returns the redo that is on its way; nil when there is none.
+// RedoOf returns the redo in progress; nil if there is none.
 func RedoOf(tx *bolt.Tx) (*Redo, error) {
 	var rec JobRecord
 	err := json.Unmarshal(tx.Bucket(BucketMeta).Get(KeyJob), &rec)
 	return rec.Redo, err
 }
 
-// Output files that are to be removed are written down first, in the transaction
-// that makes them superfluous: a file that takes the place of others is garbage
-// until it is committed, the others are from then on. Whatever kills the
-// process, the next attempt removes what is left.
-
-// discard notes names as garbage in a transaction.
+// AddGarbage records output files that the next sweep removes. The transaction that
+// makes a file superfluous records it.
 func AddGarbage(tx *bolt.Tx, names ...string) error {
 	for _, name := range names {
 		if err := tx.Bucket(bucketGarbage).Put([]byte(name), nil); err != nil {
@@ -168,7 +164,7 @@ func AddGarbage(tx *bolt.Tx, names ...string) error {
 	return nil
 }
 
-// keep takes names back.
+// DropGarbage withdraws names from the garbage.
 func DropGarbage(tx *bolt.Tx, names ...string) error {
 	for _, name := range names {
 		if err := tx.Bucket(bucketGarbage).Delete([]byte(name)); err != nil {
@@ -178,7 +174,7 @@ func DropGarbage(tx *bolt.Tx, names ...string) error {
 	return nil
 }
 
-// garbage returns the names to be removed.
+// Garbage returns the names of the output files that the next sweep removes.
 func (db *Database) Garbage() (names []string, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketGarbage).ForEach(func(name, _ []byte) error {
@@ -189,7 +185,7 @@ func (db *Database) Garbage() (names []string, err error) {
 	return names, err
 }
 
-// initialise writes a new job's database at a temporary path.
+// CreateDatabase writes the database of a new job to a temporary path.
 func CreateDatabase(path string, plan Plan, targets []Target, denied map[string]time.Time) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -219,6 +215,7 @@ func CreateDatabase(path string, plan Plan, targets []Target, denied map[string]
 	return errors.Join(err, db.Close())
 }
 
+// GetJSON decodes a value; an error if the key is missing.
 func GetJSON(b *bolt.Bucket, key []byte, into any) error {
 	data := b.Get(key)
 	if data == nil {
@@ -230,6 +227,7 @@ func GetJSON(b *bolt.Bucket, key []byte, into any) error {
 	return nil
 }
 
+// PutJSON encodes and stores a value.
 func PutJSON(b *bolt.Bucket, key []byte, value any) error {
 	data, err := json.Marshal(value)
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// ReadStatus returns the status of the open job of a directory, or of the one
-// that was worked last. It never disturbs a run: it reads the database when
-// nobody holds the directory, the run's last snapshot otherwise. It does not keep
-// the directory while it reads: a run that starts meanwhile waits for the one
-// database that is being read, and later readers find the directory held.
+// ReadStatus returns the status of the open job of a directory, or of the most
+// recent one. It never disturbs a run: if a process holds the directory it reads
+// the run's last snapshot, otherwise the database. It does not hold the directory
+// while it reads. A run that starts meanwhile waits for the one database that is
+// being read, and later readers find the directory held.
 func ReadStatus(dir string) (*Status, error) {
 	if err := CheckExists(dir); err != nil {
 		return nil, err
@@ -71,6 +71,7 @@ func readStatus(dir string, plan *Plan) (*Status, error) {
 	return s, errors.Join(err, db.Close())
 }
 
+// JobStatus returns the status of a job that no process works on.
 func JobStatus(dir, id string) (*Status, error) {
 	job, err := ReadJob(dir, id)
 	if err != nil {
@@ -79,7 +80,7 @@ func JobStatus(dir, id string) (*Status, error) {
 	return readStatus(dir, &job.Plan)
 }
 
-// status reads a job that nobody works on.
+// Status returns the status of a job that no process works on.
 func (db *Database) Status(plan *Plan) (s *Status, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		var r JobRecord
@@ -105,24 +106,25 @@ func (db *Database) Status(plan *Plan) (s *Status, err error) {
 	return s, err
 }
 
+// readRunning returns the status that a running process published last.
 func readRunning(dir string) (*Status, error) {
 	s, err := ReadSnapshot(dir)
-	for try := 0; err != nil && try < 5; try++ { // it may be half written
+	for try := 0; err != nil && try < 5; try++ { // the run may be writing it in place
 		time.Sleep(10 * time.Millisecond)
 		s, err = ReadSnapshot(dir)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: a process has just taken it and has no job yet: %w", dir, ErrNoJob)
+		return nil, fmt.Errorf("%s: a process has just started there and has no job yet: %w", dir, ErrNoJob)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.tell(time.Now())
+	s.judge(time.Now())
 	return s, nil
 }
 
-// tell says how the job of a snapshot is, by its age.
-func (s *Status) tell(now time.Time) {
+// judge sets the state of a snapshot's job by the age of the snapshot.
+func (s *Status) judge(now time.Time) {
 	age := now.Sub(s.Written)
 	s.AgeSeconds = age.Seconds()
 	switch {
@@ -136,12 +138,12 @@ func (s *Status) tell(now time.Time) {
 	}
 }
 
-// unresponsiveAfter is the age of a snapshot from which on its run counts as one
-// that does not respond.
+// unresponsiveAfter is the age from which a snapshot shows that its run does not
+// respond.
 const unresponsiveAfter = 15 * time.Second
 
-// ReadFailed returns all instances that failed in the job that ReadStatus tells
-// of; those of its snapshot while a process works on it.
+// ReadFailed returns all failed instances of the job of s. While a process works on
+// the job, it returns those of the snapshot.
 func ReadFailed(dir string, s *Status) ([]FailedInstance, error) {
 	if s.Source == "snapshot" || int64(len(s.Failed)) == s.Instances.Failed {
 		return s.Failed, nil

@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// eachSpooled yields every value of the spool, checked.
+// EachSpooled decodes and yields every value of the spool.
 func EachSpooled(tx *bolt.Tx, yield func(key []byte, g *Grid) error) error {
 	var g Grid
 	spool := tx.Bucket(BucketSpool)
@@ -24,6 +24,7 @@ func EachSpooled(tx *bolt.Tx, yield func(key []byte, g *Grid) error) error {
 	})
 }
 
+// SpooledRows counts the rows of the spool.
 func SpooledRows(tx *bolt.Tx) (rows int64, err error) {
 	err = EachSpooled(tx, func(_ []byte, g *Grid) error {
 		rows += int64(g.Rows())
@@ -32,7 +33,7 @@ func SpooledRows(tx *bolt.Tx) (rows int64, err error) {
 	return rows, err
 }
 
-// rows counts the points with any datapoint.
+// Rows counts the points with a datapoint.
 func (g *Grid) Rows() (n int) {
 	for i := range g.Points {
 		for s := range g.Statistics {
@@ -45,17 +46,12 @@ func (g *Grid) Rows() (n int) {
 	return n
 }
 
-// A spool value holds the datapoints of one series-window on one UTC date:
-//
-//	version byte | start, period, points, statistics as uvarints | the columns |
-//	CRC-32C of key and all before it
-//
-// bbolt has no checksums of its own. appendColumn writes the columns.
+// spoolVersion is the first byte of a spool value; doc.go draws the format.
 const spoolVersion = 2
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// grid is a spool value taken apart: values has statistics columns of points.
+// Grid is a decoded spool value: one column of points for each statistic.
 type Grid struct {
 	Start, Period int64
 	Points        int
@@ -64,22 +60,23 @@ type Grid struct {
 	Whole         bool // every column has a value at every point
 }
 
+// Column returns the values of one statistic; NaN marks missing ones.
 func (g *Grid) Column(i int) []float64 { return g.values[i*g.Points : (i+1)*g.Points] }
 
-// spoolEncoder builds the spool values of one transaction, which bbolt keeps until
-// it ends, one behind the other in memory that the next transaction reuses.
+// SpoolEncoder encodes the spool values of one transaction. bbolt refers to their
+// memory until the transaction ends; the next transaction reuses it.
 type SpoolEncoder struct {
 	slab    []byte
-	surveys []survey // of the columns at hand
+	surveys []survey // of the columns being encoded
 }
 
-// begin starts a transaction.
+// Begin starts a transaction.
 func (e *SpoolEncoder) Begin() { e.slab = e.slab[:0] }
 
 const slabSize = 1 << 20
 
-// encode returns the value of rows [from, to) of the columns, the number of
-// rows with at least one datapoint, and of datapoints; nil when there are none.
+// Encode returns the spool value of rows [from, to) of the columns, and the numbers
+// of rows and datapoints in it. The value is nil if there are no datapoints.
 func (e *SpoolEncoder) Encode(key []byte, w Window, columns [][]float64, from, to int) (value []byte, rows int, datapoints int64) {
 	if rows = e.survey(columns, from, to); rows < to-from {
 		if from, to, rows = trim(columns, from, to); rows == 0 {
@@ -89,7 +86,7 @@ func (e *SpoolEncoder) Encode(key []byte, w Window, columns [][]float64, from, t
 	}
 	const head = 1 + 4*binary.MaxVarintLen64 + 4
 	if most := head + len(columns)*mostColumn(to-from); cap(e.slab)-len(e.slab) < most {
-		e.slab = make([]byte, 0, max(slabSize, most, 2*cap(e.slab))) // bbolt has the old one
+		e.slab = make([]byte, 0, max(slabSize, most, 2*cap(e.slab))) // bbolt may refer to the old slab
 	}
 	value = append(e.slab[len(e.slab):], spoolVersion)
 	value = binary.AppendUvarint(value, uint64(w.Start+int64(from)*w.Period))
@@ -105,8 +102,8 @@ func (e *SpoolEncoder) Encode(key []byte, w Window, columns [][]float64, from, t
 	return value[:len(value):len(value)], rows, datapoints
 }
 
-// survey looks at the columns and returns the most values that one of them has: as
-// many as rows when that is all.
+// survey describes the columns and returns the largest number of values in one of
+// them. If it equals the number of rows, no row is empty.
 func (e *SpoolEncoder) survey(columns [][]float64, from, to int) (most int) {
 	e.surveys = e.surveys[:0]
 	for _, column := range columns {
@@ -117,8 +114,8 @@ func (e *SpoolEncoder) survey(columns [][]float64, from, to int) (most int) {
 	return most
 }
 
-// trim narrows [from, to) to the rows between the first and the last that hold
-// a datapoint, and counts those that do.
+// trim narrows [from, to) to the rows between the first and the last one with a
+// datapoint, and counts the rows with a datapoint.
 func trim(columns [][]float64, from, to int) (first, end, rows int) {
 	for _, c := range columns {
 		if encode.Complete(c[from:to]) {
@@ -148,11 +145,12 @@ func anyValue(columns [][]float64, i int) bool {
 	return false
 }
 
+// spoolSum returns the checksum of a key and its value: bbolt has none.
 func spoolSum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }
 
-// decode reads a value into g, reusing its memory.
+// Decode decodes a value into g and reuses its memory.
 func (g *Grid) Decode(key, value []byte) error {
 	const sum = 4
 	if len(value) < 1+sum || value[0] != spoolVersion {

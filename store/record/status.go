@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Trouble is what holds up writing: a full disk, a place that does not answer.
+// Trouble is the error that blocks writing now, such as a full disk or an
+// unreachable place of output.
 type Trouble struct {
 	Reason string    `json:"reason"`
 	Since  time.Time `json:"since"`
 }
 
-// FailedInstance is an instance of which something failed, with the first
-// reason.
+// FailedInstance is an instance with a failed series-window, and the first reason.
 type FailedInstance struct {
 	Account    string `json:"account"`
 	Region     string `json:"region"`
@@ -24,17 +24,17 @@ type FailedInstance struct {
 	Failure
 }
 
-// Live is what only the running process knows.
+// Live holds values that only the running process knows.
 type Live struct {
 	InFlight     int
 	OpenSessions int
 	NextRefresh  time.Time
-	Fallbacks    int                   // in use instead of the credentials they stand in for
-	LimitUSD     float64               // that the job may cost at worst; 0: no limit
+	Fallbacks    int                   // credentials in use instead of the preferred ones
+	LimitUSD     float64               // of the worst-case cost of the job; 0: none
 	Targets      map[Target]LiveTarget // active and waiting ones
 }
 
-// LiveTarget is a target that is being worked or held back.
+// LiveTarget is a target that is being fetched or waits.
 type LiveTarget struct {
 	Waiting bool
 	Class   string
@@ -43,17 +43,18 @@ type LiveTarget struct {
 	RetryAt time.Time
 }
 
-// Status is what `status --json` prints. All counts are committed ones.
+// Status is the status of a job in the form of status.json. Its counts are
+// committed.
 type Status struct {
 	Version     int         `json:"version"`
 	Job         string      `json:"job"`
 	Name        string      `json:"name"`
-	Shard       string      `json:"shard,omitempty"` // such as 2/4; empty: the job is no shard's
+	Shard       string      `json:"shard,omitempty"` // 2/4 for example; empty without shards
 	Range       StatusRange `json:"range"`
 	State       string      `json:"state"`  // running, waiting, stopped, crashed, unresponsive, finished, finished_with_failures
 	Source      string      `json:"source"` // database or snapshot
 	Transaction int         `json:"transaction"`
-	Written     time.Time   `json:"written"` // when the snapshot was, or the database was read
+	Written     time.Time   `json:"written"` // time of the snapshot, or of reading the database
 	AgeSeconds  float64     `json:"age_seconds"`
 	PID         int         `json:"pid"` // of the latest attempt
 	Host        string      `json:"host"`
@@ -69,26 +70,27 @@ type Status struct {
 	InFlight   int            `json:"in_flight"`
 	Sessions   StatusSessions `json:"sessions"`
 	CostUSD    StatusCost     `json:"cost_usd"`
-	Progress   float64        `json:"progress"`    // 0 to 1; targets not listed yet are taken for average ones
+	Progress   float64        `json:"progress"`    // 0 to 1; targets that are not listed yet count as average ones
 	ETASeconds *float64       `json:"eta_seconds"` // null while unknown
 	Parts      int            `json:"parts"`
 	Attempts   []Attempt      `json:"attempts"`
-	Trouble    *Trouble       `json:"trouble"` // what holds up writing now; null: nothing
+	Trouble    *Trouble       `json:"trouble"` // null: nothing blocks writing
 
-	// Failed are the first instances of which something failed.
+	// Failed are the first failed instances.
 	Failed []FailedInstance `json:"failed"`
-	// Redo is what is fetched once more; its old rows stay until all is there.
+	// Redo are the targets that are fetched again. Their old rows stay until all new
+	// ones are there.
 	Redo []Target `json:"redo,omitempty"`
 
-	// Others are the ranges of other jobs that finished with failures, while no run
-	// is at work.
+	// Others are the ranges of other jobs that finished with failures. It is set
+	// while no process works in the directory.
 	Others []StatusRange `json:"other_failures,omitempty"`
 
-	// EmptyMetrics are those that gave no row at all, once the job is finished.
+	// EmptyMetrics are the metrics without a row, once the job is finished.
 	EmptyMetrics []string `json:"empty_metrics"`
 
-	left             int64 // estimated datapoints that targets which are not denied have yet
-	listed, unlisted int64 // targets; unlisted ones are not denied
+	left             int64 // estimated datapoints that are still to be fetched
+	listed, unlisted int64 // targets; denied ones do not count as unlisted
 }
 
 // StatusVersion is the version of Status's JSON form.
@@ -100,7 +102,7 @@ type StatusRange struct {
 	End   time.Time `json:"end"`
 }
 
-// InstanceCounts partition the instances found: planned is the sum of the rest.
+// InstanceCounts divides the instances by outcome: Planned is the sum of the others.
 type InstanceCounts struct {
 	Planned int64 `json:"planned"`
 	Done    int64 `json:"done"`
@@ -110,7 +112,8 @@ type InstanceCounts struct {
 	Pending int64 `json:"pending"`
 }
 
-// TargetCounts partition the targets: planned is the sum of the rest.
+// TargetCounts divides the targets by state: Planned is the sum of the others up to
+// Denied.
 type TargetCounts struct {
 	Planned int64 `json:"planned"`
 	Done    int64 `json:"done"`
@@ -120,56 +123,59 @@ type TargetCounts struct {
 	Denied  int64 `json:"denied"`
 
 	Tolerated int64 `json:"tolerated"` // of those denied
-	New       int64 `json:"new"`       // of those denied: the job before had no denial
+	New       int64 `json:"new"`       // of those denied: not denied in the previous job
 }
 
-// TargetDetail is one target. A target that could not be enumerated has
-// instances unknown, which is not zero: Instances is nil.
+// TargetDetail is the state of one target. Instances is nil if the target was not
+// enumerated: their number is unknown, not zero.
 type TargetDetail struct {
 	Account   string          `json:"account"`
 	Region    string          `json:"region"`
 	State     string          `json:"state"` // done, active, pending, waiting, denied
 	Class     string          `json:"class,omitempty"`
 	Reason    string          `json:"reason"`
-	Tolerated bool            `json:"tolerated"`      // the denial is
-	New       bool            `json:"new"`            // the denial: the job before had none
-	Since     time.Time       `json:"since,omitzero"` // of the trouble or the denial, over all jobs
+	Tolerated bool            `json:"tolerated"`      // the denial does not make the job one with failures
+	New       bool            `json:"new"`            // the target was not denied in the previous job
+	Since     time.Time       `json:"since,omitzero"` // start of the trouble or the denial, over all jobs
 	RetryAt   time.Time       `json:"retry_at,omitzero"`
 	Instances *InstanceCounts `json:"instances"`
 }
 
-// PointCounts are estimated datapoints: grid points times statistics.
+// PointCounts are estimated datapoints: timestamps times statistics.
 type PointCounts struct {
 	Planned int64 `json:"planned"`
 	Done    int64 `json:"done"`
 }
 
+// StatusRequests counts requests to CloudWatch.
 type StatusRequests struct {
 	Sent      int64 `json:"sent"`
 	Repeated  int64 `json:"repeated"`
 	Throttled int64 `json:"throttled"`
 }
 
+// StatusSessions describes the sessions of credentials.
 type StatusSessions struct {
 	Open           int       `json:"open"`
 	NextRefresh    time.Time `json:"next_refresh,omitzero"`
 	Assumed        int64     `json:"assumed"`
 	RefusedExpired int64     `json:"refused_expired"`
-	Waits          int64     `json:"waits"`     // calls that waited for a refresh after the first
+	Waits          int64     `json:"waits"`     // calls that waited for a refresh, without the first of each session
 	Switches       int64     `json:"switches"`  // between credentials and their fallbacks
 	Fallbacks      int       `json:"fallbacks"` // in use now
 }
 
-// StatusCost is in USD: as billed when five statistics of a metric count once,
-// and at worst, when every statistic counts.
+// StatusCost is in USD. The expected cost counts five statistics of a metric once,
+// the worst case counts every statistic.
 type StatusCost struct {
 	Spent        float64 `json:"spent"`
-	Planned      float64 `json:"planned"` // of the whole job, as far as enumerated, without repeats
+	Planned      float64 `json:"planned"` // of the whole job as far as enumerated, without repeated requests
 	WorstCase    float64 `json:"worst_case"`
 	WorstPlanned float64 `json:"worst_planned"`
 	Limit        float64 `json:"limit"` // of the worst case, in the running process; 0: none
 }
 
+// ReadSnapshot reads the status that a run published last.
 func ReadSnapshot(dir string) (*Status, error) {
 	data, err := os.ReadFile(StatusPath(dir))
 	if err != nil {
@@ -182,4 +188,5 @@ func ReadSnapshot(dir string) (*Status, error) {
 	return &s, nil
 }
 
+// StatusPath returns the path of the published status.
 func StatusPath(dir string) string { return filepath.Join(dir, "status.json") }

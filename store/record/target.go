@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Target is one account in one region: CloudWatch's quotas hold per target.
+// Target is one account in one region. CloudWatch applies its quotas per target.
 type Target struct {
 	Account string `json:"account"`
 	Region  string `json:"region"`
@@ -19,13 +19,13 @@ func (t Target) String() string { return t.Account + "/" + t.Region }
 // AllRegions is the pattern of every enabled region.
 const AllRegions = "enabled"
 
-// IsPattern reports that the region stands for those of the account's enabled
-// regions that it matches: "enabled", or patterns like "us-*,eu-*".
+// IsPattern reports whether the region is a pattern for the account's enabled
+// regions: "enabled", or a list such as "us-*,eu-*".
 func (t Target) IsPattern() bool {
 	return t.Region == AllRegions || strings.ContainsAny(t.Region, "*?,")
 }
 
-// Covers reports whether the target's region is or matches a region.
+// Covers reports whether the target's region equals or matches a region.
 func (t Target) Covers(region string) bool {
 	if t.Region == AllRegions {
 		return true
@@ -46,19 +46,19 @@ func (t Target) Less(o Target) bool {
 	return t.Region < o.Region
 }
 
-func CompareTargets(a, b Target) int {
+// Compare orders targets for slices.SortFunc, as Less does.
+func (t Target) Compare(o Target) int {
 	switch {
-	case a.Less(b):
+	case t.Less(o):
 		return -1
-	case b.Less(a):
+	case o.Less(t):
 		return 1
 	}
 	return 0
 }
 
-// Shard is the share of all targets that one of several machines harvests. Each
-// has a harvest directory of its own; they may share a place of output. The zero
-// Shard holds everything.
+// Shard is one machine's share of all targets. Each shard has its own harvest
+// directory; shards may share a place of output. The zero Shard holds every target.
 type Shard struct {
 	Number int `json:"number"` // from 1
 	Of     int `json:"of"`
@@ -71,9 +71,10 @@ func (s Shard) String() string {
 	return fmt.Sprintf("%d/%d", s.Number, s.Of)
 }
 
-// Holds reports whether a target is of the shard. That depends on the two names
-// alone, so that shards agree without asking each other, also when accounts come
-// and go between their starts. A pattern is of each: what it stands for is not.
+// Holds reports whether a target belongs to the shard. It depends only on the
+// names of account and region: shards agree without communication, even if
+// accounts come and go between their starts. A pattern belongs to every shard, and
+// the regions that it matches are divided.
 func (s Shard) Holds(t Target) bool {
 	if s == (Shard{}) || t.IsPattern() {
 		return true
@@ -82,23 +83,22 @@ func (s Shard) Holds(t Target) bool {
 	return binary.BigEndian.Uint64(sum[:])%uint64(s.Of) == uint64(s.Number-1)
 }
 
-// name is part of the names of the shard's jobs and of its claim.
+// Name returns the shard's part in the names of its jobs and of its claim.
 func (s Shard) Name() string { return fmt.Sprintf("shard-%d-of-%d", s.Number, s.Of) }
 
-// ShardError says that a harvest directory is another shard's, or no shard's:
-// targets would be harvested twice there, and others never.
+// ShardError reports a harvest directory that belongs to another shard or to none.
+// Some targets would be harvested twice there, and others never.
 type ShardError struct {
 	Dir      string
 	Has, Not Shard
 }
 
 func (e *ShardError) Error() string {
-	const next = ", or another --dir"
 	switch {
 	case e.Has == (Shard{}):
-		return fmt.Sprintf("%s is harvested without shards, and not by %s: leave --shard out, or give another --dir", e.Dir, e.Not)
+		return fmt.Sprintf("%s is harvested without shards, and not by %s", e.Dir, e.Not)
 	case e.Not == (Shard{}):
-		return fmt.Sprintf("%s is the directory of shard %s: give --shard %s%s", e.Dir, e.Has, e.Has, next)
+		return fmt.Sprintf("%s is the directory of shard %s", e.Dir, e.Has)
 	}
-	return fmt.Sprintf("%s is the directory of shard %s, and not of %s: give --shard %s%s", e.Dir, e.Has, e.Not, e.Has, next)
+	return fmt.Sprintf("%s is the directory of shard %s, and not of %s", e.Dir, e.Has, e.Not)
 }
