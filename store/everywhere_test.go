@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"cwharvest/store/check"
@@ -17,10 +19,14 @@ import (
 )
 
 // breakSometimes has one of ten durable steps fail, or report a failure although
-// it was done.
+// it was done. The builder of parts takes steps beside the test.
 func (f *fixture) breakSometimes() {
+	var mu sync.Mutex
+	rng := rand.New(rand.NewPCG(f.rng.Uint64(), 1))
 	f.fault = func(durable.Step, bool) error {
-		if f.rng.IntN(20) == 0 {
+		mu.Lock()
+		defer mu.Unlock()
+		if rng.IntN(20) == 0 {
 			return errInjected
 		}
 		return nil
