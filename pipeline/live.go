@@ -10,8 +10,7 @@ import (
 func (r *run) live() record.Live {
 	l := record.Live{LimitUSD: r.MaxCostUSD, InFlight: int(r.inFlight.Load()), Targets: map[record.Target]record.LiveTarget{}}
 	if r.Sessions != nil {
-		s := r.Sessions()
-		l.OpenSessions, l.NextRefresh, l.Fallbacks = s.Open, s.NextRefresh, s.Fallbacks
+		l.Sessions = r.Sessions()
 	}
 	for _, t := range r.all() {
 		if at, started := t.live(); started {

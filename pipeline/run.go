@@ -67,20 +67,10 @@ type Config struct {
 	// Now returns the time by which CloudWatch's retention is judged; nil: time.Now.
 	Now func() time.Time
 
-	// Sessions tells of the credentials' sessions; nil: there are none.
-	Sessions func() Sessions
+	// Sessions returns the state of the credential manager, whose counts cover
+	// the life of the process; nil: there are no sessions.
+	Sessions func() record.StatusSessions
 	Log      *slog.Logger // nil: discards
-}
-
-// Sessions is what a credential manager counts, over the process's life.
-type Sessions struct {
-	Open           int
-	NextRefresh    time.Time
-	Assumed        int64
-	RefusedExpired int64 // calls refused because their session was over
-	Waits          int64 // calls that waited for a refresh after the first session
-	Switches       int64 // between credentials and their fallbacks
-	Fallbacks      int   // in use
 }
 
 // ErrCredentials ends a run that cannot go on before a person has mended

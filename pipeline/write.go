@@ -143,8 +143,8 @@ func (w *writer) commit(entries []entry) error {
 type meter struct {
 	sent, repeated, throttled atomic.Int64
 	cost, worst               atomic.Int64 // billionths of a USD
-	sessions                  func() Sessions
-	taken                     Sessions // counted already; the writer's own
+	sessions                  func() record.StatusSessions
+	taken                     record.StatusSessions // counted already; the writer's own
 }
 
 // charge counts what CloudWatch bills, in USD: as it should, and at worst.

@@ -21,7 +21,7 @@ func NewStatus(tx *bolt.Tx, plan *Plan, r *JobRecord, targets map[Target]TargetR
 		Written:     time.Now().UTC(),
 		Rows:        r.Rows, Datapoints: r.Datapoints,
 		Requests: StatusRequests{r.Counters.RequestsSent, r.Counters.RequestsRepeated, r.Counters.Throttled},
-		Sessions: StatusSessions{live.OpenSessions, live.NextRefresh, r.Counters.SessionsAssumed, r.Counters.RefusedExpired, r.Counters.SessionWaits, r.Counters.FallbackSwitches, live.Fallbacks},
+		Sessions: r.Counters.sessions(live.Sessions),
 		InFlight: live.InFlight,
 		Parts:    tx.Bucket(BucketParts).Stats().KeyN,
 		Attempts: slices.Clone(r.Attempts),

@@ -63,6 +63,13 @@ type Counters struct {
 	CostWorstUSD     float64 `json:"cost_worst_usd"`    // every statistic billed
 }
 
+// sessions returns the state of the sessions at present, with the counts of the job.
+func (a *Counters) sessions(present StatusSessions) StatusSessions {
+	present.Assumed, present.RefusedExpired = a.SessionsAssumed, a.RefusedExpired
+	present.Waits, present.Switches = a.SessionWaits, a.FallbackSwitches
+	return present
+}
+
 // Add adds other counters.
 func (a *Counters) Add(b Counters) {
 	a.RequestsSent += b.RequestsSent

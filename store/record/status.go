@@ -26,12 +26,10 @@ type FailedInstance struct {
 
 // Live holds values that only the running process knows.
 type Live struct {
-	InFlight     int
-	OpenSessions int
-	NextRefresh  time.Time
-	Fallbacks    int                   // credentials in use instead of the preferred ones
-	LimitUSD     float64               // of the worst-case cost of the job; 0: none
-	Targets      map[Target]LiveTarget // active and waiting ones
+	InFlight int
+	Sessions StatusSessions        // of this process; the counts of the job are committed
+	LimitUSD float64               // of the worst-case cost of the job; 0: none
+	Targets  map[Target]LiveTarget // active and waiting ones
 }
 
 // LiveTarget is a target that is being fetched or waits.
@@ -154,7 +152,8 @@ type StatusRequests struct {
 	Throttled int64 `json:"throttled"`
 }
 
-// StatusSessions describes the sessions of credentials.
+// StatusSessions describes the sessions of a credential manager at present and
+// counts its work: for a process, or over all attempts of a job.
 type StatusSessions struct {
 	Open           int       `json:"open"`
 	NextRefresh    time.Time `json:"next_refresh,omitzero"`

@@ -138,11 +138,7 @@ func (r *run) replan(job *store.Job) error {
 	return job.Replan(replans)
 }
 
-// sessions converts the manager's counts to the pipeline's.
-func (r *run) sessions() pipeline.Sessions {
-	s := r.Accounts.Manager.Stats()
-	return pipeline.Sessions{
-		Open: s.Open, NextRefresh: s.NextRefresh, Assumed: s.Assumed, RefusedExpired: s.RefusedExpired, Waits: s.Waits,
-		Switches: s.Switches, Fallbacks: s.Fallbacks,
-	}
+// sessions returns the state of the credential manager.
+func (r *run) sessions() record.StatusSessions {
+	return record.StatusSessions(r.Accounts.Manager.Stats())
 }
