@@ -5,37 +5,34 @@ import (
 	"sync"
 )
 
-// budget bounds the worst-case cost of a job over all its runs. The zero value
-// has no bound. It is safe for concurrent use.
+// budget is what a job may cost at worst, over all its runs. The zero value has
+// no bound. Safe for concurrent use.
 type budget struct {
 	mu    sync.Mutex
 	most  float64 // USD; 0: no bound
-	spent float64 // by answered calls, and reserved by calls in flight
+	spent float64 // or reserved by calls in flight
 }
 
-// rounding is the part by which sums of prices may exceed a bound.
-const rounding = 1e-9
-
-// reserve takes the price of a call out of the budget and reports whether enough
-// was left.
+// reserve takes the price of a call out of the budget, and reports whether that
+// much was left.
 func (b *budget) reserve(usd float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.most > 0 && b.spent+usd > b.most*(1+rounding) {
+	if b.most > 0 && b.spent+usd > b.most*(1+1e-9) {
 		return false
 	}
 	b.spent += usd
 	return true
 }
 
-// refund returns the price of a call that CloudWatch did not answer.
+// refund gives back what a call has not cost.
 func (b *budget) refund(usd float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.spent -= usd
 }
 
-// openBudget starts the budget with the cost of the job's earlier runs.
+// openBudget begins with what earlier runs of the job have spent.
 func (r *run) openBudget() error {
 	status, err := r.Job.Status()
 	if err != nil {
@@ -45,8 +42,8 @@ func (r *run) openBudget() error {
 	return nil
 }
 
-// checkPlan returns an error if the job, as far as its targets are enumerated,
-// can cost more than the bound.
+// checkPlan holds the bound against what the job costs as far as it is
+// enumerated.
 func (r *run) checkPlan() error {
 	if r.MaxCostUSD == 0 {
 		return nil
@@ -57,15 +54,12 @@ func (r *run) checkPlan() error {
 			planned += t.WorstUSD
 		}
 	}
-	if planned > r.MaxCostUSD*(1+rounding) {
-		return hintedError{
-			fmt.Errorf("%w: the job costs up to $%.4f, and max_cost is $%.4f", ErrBudget, planned, r.MaxCostUSD),
-			"raise it, or ask for less",
-		}
+	if planned > r.MaxCostUSD*(1+1e-9) {
+		return fmt.Errorf("%w: the job costs up to $%.4f, and max_cost is $%.4f: raise it, or ask for less", ErrBudget, planned, r.MaxCostUSD)
 	}
 	return nil
 }
 
 func (r *run) overspent() error {
-	return hintedError{fmt.Errorf("%w: max_cost $%.4f is spent", ErrBudget, r.MaxCostUSD), "raise it and run the same command, which continues the job"}
+	return fmt.Errorf("%w: max_cost $%.4f is spent: raise it, and the same command goes on", ErrBudget, r.MaxCostUSD)
 }

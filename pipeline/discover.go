@@ -92,9 +92,9 @@ func (t *target) listingFailed(err error) {
 	case cancelled:
 	case refused:
 		t.deny(failure(c, err))
-	case invalid:
+	case unfit:
 		if t.pages.restart(err) {
-			t.log.Warn("listing starts again", "error", describe(err))
+			t.log.Warn("listing starts again", "error", shortError(err))
 			return
 		}
 		t.deny(failure(c, err))

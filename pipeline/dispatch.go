@@ -33,7 +33,7 @@ type target struct {
 	// the dispatcher receives, nobody closes. It has room for all calls in
 	// flight, so that no call ever waits for the dispatcher.
 	outcomes  chan outcome
-	inFlight  int
+	flying    int
 	repeats   []*request // to be sent again
 	head      *request   // the plan's next request, not yet sent
 	planned   bool       // the plan is exhausted
@@ -53,8 +53,7 @@ type pause struct {
 	since    time.Time // of this class
 	until    time.Time
 	class    class
-	reason   string // describes err
-	err      error
+	reason   string
 }
 
 // outcome is what became of one launched call.
@@ -71,8 +70,8 @@ type outcome struct {
 func (t *target) work(ctx context.Context) (again time.Time, err error) {
 	t.setStarted(true)
 	defer func() {
-		for t.inFlight > 0 {
-			t.handle(<-t.outcomes)
+		for t.flying > 0 {
+			t.settle(<-t.outcomes)
 		}
 		t.setStarted(!again.IsZero()) // one that the quota holds back is at work
 	}()
@@ -82,7 +81,7 @@ func (t *target) work(ctx context.Context) (again time.Time, err error) {
 			t.finished = done && !t.run.listing
 			return time.Time{}, err
 		}
-		if wait > yieldForPause && t.inFlight == 0 {
+		if wait > yieldForPause && t.flying == 0 {
 			return time.Now().Add(wait), nil
 		}
 		if wait > 0 {
@@ -121,7 +120,7 @@ func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err e
 	if t.run.listing {
 		return 0, true, nil
 	}
-	if t.inFlight >= t.window() {
+	if t.flying >= t.window() {
 		return untilOutcome, false, nil
 	}
 	r, err := t.next()
@@ -129,7 +128,7 @@ func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err e
 		return 0, false, err
 	}
 	if r == nil {
-		return untilOutcome, t.inFlight == 0, nil
+		return untilOutcome, t.flying == 0, nil
 	}
 	if t.paused.failures >= controlAfter {
 		t.control(r)
@@ -156,7 +155,7 @@ func (t *target) await(ctx context.Context, d time.Duration) {
 	defer timer.Stop()
 	select {
 	case o := <-t.outcomes:
-		t.handle(o)
+		t.settle(o)
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -207,7 +206,7 @@ func (t *target) launch(r *request) {
 	}
 	r.sent++
 	t.limits.take(time.Now(), r)
-	t.send(func(ctx context.Context) outcome {
+	t.fly(func(ctx context.Context) outcome {
 		a := t.fetcher.fetch(ctx, r)
 		if cost, worst := r.price(t.run.series); a.calls > 0 {
 			t.run.meter.charge(cost, worst)
@@ -224,7 +223,7 @@ func (t *target) launch(r *request) {
 // control sends the smallest possible call, in the shape of r: whether it
 // succeeds tells an outage of the target from trouble with a request.
 func (t *target) control(r *request) {
-	t.send(func(ctx context.Context) outcome {
+	t.fly(func(ctx context.Context) outcome {
 		err := t.fetcher.control(ctx, r)
 		if err == nil {
 			t.run.meter.charge(t.run.controlPrice())
@@ -233,9 +232,9 @@ func (t *target) control(r *request) {
 	})
 }
 
-// send runs one call in the pool, and blocks while the pool is full.
-func (t *target) send(call func(context.Context) outcome) {
-	t.inFlight++
+// fly runs one call in the pool, and blocks while the pool is full.
+func (t *target) fly(call func(context.Context) outcome) {
+	t.flying++
 	t.run.pool.Go(func() error {
 		t.run.meter.sent.Add(1)
 		t.run.inFlight.Add(1)

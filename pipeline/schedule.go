@@ -40,8 +40,7 @@ func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 			return
 		}
 		if s.active == 0 && s.needsPerson(time.Now()) {
-			cause := s.idle[0].target.pausedFor().err
-			stop(hintedError{fmt.Errorf("%w: %s", ErrCredentials, fact(cause)), hint(cause)})
+			stop(fmt.Errorf("%w: %s", ErrCredentials, s.idle[0].target.pausedFor().reason))
 			return
 		}
 		if v, back := s.wait(ctx); back {

@@ -38,8 +38,7 @@ type checkedPrincipal struct {
 type Finding struct {
 	Class   string `json:"class,omitempty"`
 	Message string `json:"message,omitempty"`
-	hint    string // the next step, if Message does not name it
-	person  bool   // credentials need a person
+	person  bool
 }
 
 type checkedTarget struct {
@@ -60,20 +59,13 @@ type checkedProbe struct {
 	Finding
 }
 
-// finding explains the error of a call. The message of an error that carries a hint includes it; the others get the remedy
-// of their class.
 func finding(err error) Finding {
 	if err == nil {
 		return Finding{}
 	}
-	failure := pipeline.Explain(err)
-	f := Finding{Class: failure.Class, Message: failure.Message}
+	f := pipeline.Explain(err)
 	var e *creds.Error
-	f.person = errors.As(err, &e) && e.NeedsPerson()
-	if carriedHint(err) == "" && f.Class != "region_not_enabled" { // whose message names the remedy, too
-		f.hint = remedies[f.Class]
-	}
-	return f
+	return Finding{Class: f.Class, Message: f.Message, person: errors.As(err, &e) && e.NeedsPerson()}
 }
 
 func (c *checkup) exitCode() int {
@@ -162,14 +154,13 @@ func verdict(f Finding) string {
 	return "FAIL"
 }
 
-// describe returns the text for a subject that is well, or its failure with the next step.
-func describe(well, subject string, f Finding) string {
+func describe(well, what string, f Finding) string {
 	if f.Class == "" {
 		return well
 	}
-	text := subject + ": " + f.Class + ": " + f.Message
-	if f.hint != "" {
-		text += "; " + f.hint
+	text := what + ": " + f.Class + ": " + f.Message
+	if todo := remedies[f.Class]; todo != "" && !strings.Contains(f.Message, "; ") { // it does not say it itself
+		text += "; " + todo
 	}
 	return text
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
+	"cwharvest/store"
 	"cwharvest/store/record"
 )
 
@@ -201,7 +202,7 @@ func Default() Config {
 				"EBSReadBytes", "EBSWriteBytes", "CPUCreditBalance"},
 			Statistics: []string{"Average", "Maximum"},
 		}},
-		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20, SpoolLimit: record.DefaultSpoolLimit,
+		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20, SpoolLimit: store.SpoolLimit,
 		API: MetricData, Protocol: "cbor", Prices: cloudwatch.DefaultPrices(),
 	}
 }

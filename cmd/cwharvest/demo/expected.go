@@ -123,23 +123,23 @@ func (e *Expected) checkFile(path string, seen map[SeriesKey][]bool, found *Find
 	}
 	defer file.Close()
 	columns := slices.Sorted(maps.Keys(e.Statistics))
-	return readPublished(file, columns, func(row *publishedRow) { e.checkRow(row, columns, seen, found) })
+	return ReadRows(file, columns, func(row *Row) { e.checkRow(row, columns, seen, found) })
 }
 
-func (e *Expected) checkRow(row *publishedRow, columns []string, seen map[SeriesKey][]bool, found *Findings) {
+func (e *Expected) checkRow(row *Row, columns []string, seen map[SeriesKey][]bool, found *Findings) {
 	found.Rows++
-	key := SeriesKey{row.account, row.region, row.dimensions, row.metric}
+	key := SeriesKey{row.Account, row.Region, row.Dimensions, row.Metric}
 	times, known := seen[key]
 	if !known && len(e.Beside) > 0 && slices.Contains(e.AWS.Published(key.Account, key.Region, e.Namespace, e.Beside), key.Dimensions) {
 		found.Rows--
 		return
 	}
-	point := int(row.at.Sub(e.Start) / e.Period)
+	point := int(row.At.Sub(e.Start) / e.Period)
 	switch {
-	case !known, row.at.Before(e.Start), point >= len(times), row.at.Sub(e.Start)%e.Period != 0,
-		row.namespace != e.Namespace,
-		!strings.Contains(","+key.Dimensions+",", "="+row.instanceID+",") && len(e.By) < 2,
-		row.period != int64(e.Period/time.Second):
+	case !known, row.At.Before(e.Start), point >= len(times), row.At.Sub(e.Start)%e.Period != 0,
+		row.Namespace != e.Namespace,
+		!strings.Contains(","+key.Dimensions+",", "="+row.InstanceID+",") && len(e.By) < 2,
+		row.Period != int64(e.Period/time.Second):
 		found.Wrong++
 		return
 	case times[point]:
@@ -148,8 +148,8 @@ func (e *Expected) checkRow(row *publishedRow, columns []string, seen map[Series
 	}
 	times[point] = true
 	for i, column := range columns {
-		value := row.values[i]
-		want, exists := e.Datapoint(key, e.Statistics[column], row.at)
+		value := row.Values[i]
+		want, exists := e.Datapoint(key, e.Statistics[column], row.At)
 		if math.IsNaN(value) == exists || exists && value != want {
 			found.Wrong++
 			return

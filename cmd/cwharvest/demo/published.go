@@ -17,18 +17,18 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// publishedRow is one row of a published file. Readers reuse it.
-type publishedRow struct {
-	account, region, namespace, metric, instanceID, dimensions string
+// Row is one row of a published file. Readers reuse it.
+type Row struct {
+	Account, Region, Namespace, Metric, InstanceID, Dimensions string
 
-	at     time.Time
-	period int64
-	values []float64 // by statistic column; NaN for null
+	At     time.Time
+	Period int64
+	Values []float64 // by statistic column; NaN for null
 }
 
-// readPublished reads a published file of any format with libraries that the
+// ReadRows reads a published file of any format with libraries that the
 // product does not write with.
-func readPublished(file *os.File, columns []string, yield func(*publishedRow)) error {
+func ReadRows(file *os.File, columns []string, yield func(*Row)) error {
 	if strings.HasSuffix(file.Name(), ".parquet") {
 		return readParquet(file, columns, yield)
 	}
@@ -52,30 +52,30 @@ func uncompressed(file *os.File) (io.Reader, error) {
 	return file, nil
 }
 
-func readParquet(file *os.File, columns []string, yield func(*publishedRow)) error {
+func readParquet(file *os.File, columns []string, yield func(*Row)) error {
 	reader := parquet.NewReader(file)
 	defer reader.Close()
 	index := map[string]int{}
 	for i, name := range reader.Schema().Columns() {
 		index[name[0]] = i
 	}
-	r := publishedRow{values: make([]float64, len(columns))}
+	r := Row{Values: make([]float64, len(columns))}
 	rows := make([]parquet.Row, 1024)
 	for {
 		n, err := reader.ReadRows(rows)
 		for _, row := range rows[:n] {
 			text := func(name string) string { return string(row[index[name]].ByteArray()) }
-			r.account, r.region, r.namespace, r.metric = text("account"), text("region"), text("namespace"), text("metric")
-			r.instanceID, r.dimensions = text("instance_id"), text("dimensions")
-			r.at, r.period = time.UnixMilli(row[index["timestamp"]].Int64()).UTC(), row[index["period_s"]].Int64()
+			r.Account, r.Region, r.Namespace, r.Metric = text("account"), text("region"), text("namespace"), text("metric")
+			r.InstanceID, r.Dimensions = text("instance_id"), text("dimensions")
+			r.At, r.Period = time.UnixMilli(row[index["timestamp"]].Int64()).UTC(), row[index["period_s"]].Int64()
 			for i, column := range columns {
 				at, known := index[column]
 				if !known {
 					return fmt.Errorf("no column %q", column)
 				}
-				r.values[i] = math.NaN()
+				r.Values[i] = math.NaN()
 				if !row[at].IsNull() {
-					r.values[i] = row[at].Double()
+					r.Values[i] = row[at].Double()
 				}
 			}
 			yield(&r)
@@ -89,7 +89,7 @@ func readParquet(file *os.File, columns []string, yield func(*publishedRow)) err
 	}
 }
 
-func readCSV(text io.Reader, columns []string, yield func(*publishedRow)) error {
+func readCSV(text io.Reader, columns []string, yield func(*Row)) error {
 	lines := csv.NewReader(text)
 	header, err := lines.Read()
 	if err != nil {
@@ -113,7 +113,7 @@ func readCSV(text io.Reader, columns []string, yield func(*publishedRow)) error 
 	}
 }
 
-func readJSONLines(text io.Reader, columns []string, yield func(*publishedRow)) error {
+func readJSONLines(text io.Reader, columns []string, yield func(*Row)) error {
 	lines := json.NewDecoder(text)
 	lines.UseNumber()
 	for {
@@ -138,15 +138,15 @@ func readJSONLines(text io.Reader, columns []string, yield func(*publishedRow)) 
 }
 
 // yieldCells parses the cells of a text format and yields the row.
-func yieldCells(cells map[string]string, columns []string, yield func(*publishedRow)) (err error) {
-	r := publishedRow{
-		account: cells["account"], region: cells["region"], namespace: cells["namespace"], metric: cells["metric"],
-		instanceID: cells["instance_id"], dimensions: cells["dimensions"], values: make([]float64, len(columns)),
+func yieldCells(cells map[string]string, columns []string, yield func(*Row)) (err error) {
+	r := Row{
+		Account: cells["account"], Region: cells["region"], Namespace: cells["namespace"], Metric: cells["metric"],
+		InstanceID: cells["instance_id"], Dimensions: cells["dimensions"], Values: make([]float64, len(columns)),
 	}
-	if r.at, err = time.Parse(time.RFC3339, cells["timestamp"]); err != nil {
+	if r.At, err = time.Parse(time.RFC3339, cells["timestamp"]); err != nil {
 		return err
 	}
-	if r.period, err = strconv.ParseInt(cells["period_s"], 10, 64); err != nil {
+	if r.Period, err = strconv.ParseInt(cells["period_s"], 10, 64); err != nil {
 		return err
 	}
 	for i, column := range columns {
@@ -154,11 +154,11 @@ func yieldCells(cells map[string]string, columns []string, yield func(*published
 		if !known {
 			return fmt.Errorf("no column %q", column)
 		}
-		r.values[i] = math.NaN()
+		r.Values[i] = math.NaN()
 		if cell == "" {
 			continue
 		}
-		if r.values[i], err = strconv.ParseFloat(cell, 64); err != nil {
+		if r.Values[i], err = strconv.ParseFloat(cell, 64); err != nil {
 			return err
 		}
 	}
