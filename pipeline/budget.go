@@ -5,34 +5,37 @@ import (
 	"sync"
 )
 
-// budget is what a job may cost at worst, over all its runs. The zero value has
-// no bound. Safe for concurrent use.
+// budget bounds the worst-case cost of a job over all its runs. The zero value
+// has no bound. It is safe for concurrent use.
 type budget struct {
 	mu    sync.Mutex
 	most  float64 // USD; 0: no bound
-	spent float64 // or reserved by calls in flight
+	spent float64 // by answered calls, and reserved by calls in flight
 }
 
-// reserve takes the price of a call out of the budget, and reports whether that
-// much was left.
+// rounding is the part by which sums of prices may exceed a bound.
+const rounding = 1e-9
+
+// reserve takes the price of a call out of the budget and reports whether enough
+// was left.
 func (b *budget) reserve(usd float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.most > 0 && b.spent+usd > b.most*(1+1e-9) {
+	if b.most > 0 && b.spent+usd > b.most*(1+rounding) {
 		return false
 	}
 	b.spent += usd
 	return true
 }
 
-// refund gives back what a call has not cost.
+// refund returns the price of a call that CloudWatch did not answer.
 func (b *budget) refund(usd float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.spent -= usd
 }
 
-// openBudget begins with what earlier runs of the job have spent.
+// openBudget starts the budget with the cost of the job's earlier runs.
 func (r *run) openBudget() error {
 	status, err := r.Job.Status()
 	if err != nil {
@@ -42,8 +45,8 @@ func (r *run) openBudget() error {
 	return nil
 }
 
-// checkPlan holds the bound against what the job costs as far as it is
-// enumerated.
+// checkPlan returns an error if the job, as far as its targets are enumerated,
+// can cost more than the bound.
 func (r *run) checkPlan() error {
 	if r.MaxCostUSD == 0 {
 		return nil
@@ -54,12 +57,15 @@ func (r *run) checkPlan() error {
 			planned += t.WorstUSD
 		}
 	}
-	if planned > r.MaxCostUSD*(1+1e-9) {
-		return fmt.Errorf("%w: the job costs up to $%.4f, and max_cost is $%.4f: raise it, or ask for less", ErrBudget, planned, r.MaxCostUSD)
+	if planned > r.MaxCostUSD*(1+rounding) {
+		return hintedError{
+			fmt.Errorf("%w: the job costs up to $%.4f, and max_cost is $%.4f", ErrBudget, planned, r.MaxCostUSD),
+			"raise it, or ask for less",
+		}
 	}
 	return nil
 }
 
 func (r *run) overspent() error {
-	return fmt.Errorf("%w: max_cost $%.4f is spent: raise it, and the same command goes on", ErrBudget, r.MaxCostUSD)
+	return hintedError{fmt.Errorf("%w: max_cost $%.4f is spent", ErrBudget, r.MaxCostUSD), "raise it and run the same command, which continues the job"}
 }

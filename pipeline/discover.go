@@ -92,9 +92,9 @@ func (t *target) listingFailed(err error) {
 	case cancelled:
 	case refused:
 		t.deny(failure(c, err))
-	case unfit:
+	case invalid:
 		if t.pages.restart(err) {
-			t.log.Warn("listing starts again", "error", shortError(err))
+			t.log.Warn("listing starts again", "error", describe(err))
 			return
 		}
 		t.deny(failure(c, err))

@@ -33,7 +33,7 @@ type target struct {
 	// the dispatcher receives, nobody closes. It has room for all calls in
 	// flight, so that no call ever waits for the dispatcher.
 	outcomes  chan outcome
-	flying    int
+	inFlight  int
 	repeats   []*request // to be sent again
 	head      *request   // the plan's next request, not yet sent
 	planned   bool       // the plan is exhausted
@@ -53,7 +53,8 @@ type pause struct {
 	since    time.Time // of this class
 	until    time.Time
 	class    class
-	reason   string
+	reason   string // describes err
+	err      error
 }
 
 // outcome is what became of one launched call.
@@ -70,8 +71,8 @@ type outcome struct {
 func (t *target) work(ctx context.Context) (again time.Time, err error) {
 	t.setStarted(true)
 	defer func() {
-		for t.flying > 0 {
-			t.settle(<-t.outcomes)
+		for t.inFlight > 0 {
+			t.handle(<-t.outcomes)
 		}
 		t.setStarted(!again.IsZero()) // one that the quota holds back is at work
 	}()
@@ -81,7 +82,7 @@ func (t *target) work(ctx context.Context) (again time.Time, err error) {
 			t.finished = done && !t.run.listing
 			return time.Time{}, err
 		}
-		if wait > yieldForPause && t.flying == 0 {
+		if wait > yieldForPause && t.inFlight == 0 {
 			return time.Now().Add(wait), nil
 		}
 		if wait > 0 {
@@ -120,7 +121,7 @@ func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err e
 	if t.run.listing {
 		return 0, true, nil
 	}
-	if t.flying >= t.window() {
+	if t.inFlight >= t.window() {
 		return untilOutcome, false, nil
 	}
 	r, err := t.next()
@@ -128,7 +129,7 @@ func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err e
 		return 0, false, err
 	}
 	if r == nil {
-		return untilOutcome, t.flying == 0, nil
+		return untilOutcome, t.inFlight == 0, nil
 	}
 	if t.paused.failures >= controlAfter {
 		t.control(r)
@@ -155,7 +156,7 @@ func (t *target) await(ctx context.Context, d time.Duration) {
 	defer timer.Stop()
 	select {
 	case o := <-t.outcomes:
-		t.settle(o)
+		t.handle(o)
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -206,7 +207,7 @@ func (t *target) launch(r *request) {
 	}
 	r.sent++
 	t.limits.take(time.Now(), r)
-	t.fly(func(ctx context.Context) outcome {
+	t.send(func(ctx context.Context) outcome {
 		a := t.fetcher.fetch(ctx, r)
 		if cost, worst := r.price(t.run.series); a.calls > 0 {
 			t.run.meter.charge(cost, worst)
@@ -223,7 +224,7 @@ func (t *target) launch(r *request) {
 // control sends the smallest possible call, in the shape of r: whether it
 // succeeds tells an outage of the target from trouble with a request.
 func (t *target) control(r *request) {
-	t.fly(func(ctx context.Context) outcome {
+	t.send(func(ctx context.Context) outcome {
 		err := t.fetcher.control(ctx, r)
 		if err == nil {
 			t.run.meter.charge(t.run.controlPrice())
@@ -232,9 +233,9 @@ func (t *target) control(r *request) {
 	})
 }
 
-// fly runs one call in the pool, and blocks while the pool is full.
-func (t *target) fly(call func(context.Context) outcome) {
-	t.flying++
+// send runs one call in the pool, and blocks while the pool is full.
+func (t *target) send(call func(context.Context) outcome) {
+	t.inFlight++
 	t.run.pool.Go(func() error {
 		t.run.meter.sent.Add(1)
 		t.run.inFlight.Add(1)

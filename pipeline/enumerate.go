@@ -129,9 +129,9 @@ func checkPage(page []record.Instance) error {
 	return nil
 }
 
-// errNoAnswer is what a proxy puts in the place of an answer, with status 200: a
+// errNotAWS is what a proxy puts in the place of an answer, with status 200: a
 // document that lacks the list, which AWS sends empty rather than not at all.
-var errNoAnswer = errors.New("answer is none of AWS's: it holds no list")
+var errNotAWS = errors.New("answer is none of AWS's: it holds no list")
 
 // fromAWS reports whether an answer has the id that AWS gives each request.
 func fromAWS(m middleware.Metadata) bool {
@@ -191,7 +191,7 @@ func (e *enumeration) describeInstances(ctx context.Context, token string) (page
 		return nil, "", err
 	}
 	if out.Reservations == nil {
-		return nil, "", errNoAnswer
+		return nil, "", errNotAWS
 	}
 	for _, reservation := range out.Reservations {
 		for i := range reservation.Instances {
@@ -262,7 +262,7 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 	}
 	e.charged()
 	if out.Metrics == nil && !fromAWS(out.ResultMetadata) {
-		return nil, "", errNoAnswer
+		return nil, "", errNotAWS
 	}
 	for i := range out.Metrics {
 		in := record.Instance{Namespace: l.Namespace, Sources: []string{"cloudwatch"}}
@@ -289,7 +289,7 @@ func EnabledRegions(ctx context.Context, cfg aws.Config, pattern record.Target, 
 		return nil, fmt.Errorf("list the regions of %s: %w", pattern.Account, err)
 	}
 	if out.Regions == nil {
-		return nil, fmt.Errorf("list the regions of %s: %w", pattern.Account, errNoAnswer)
+		return nil, fmt.Errorf("list the regions of %s: %w", pattern.Account, errNotAWS)
 	}
 	var regions []string
 	for _, r := range out.Regions {

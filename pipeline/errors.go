@@ -14,37 +14,38 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// class says what a failed call means for its request and its target.
+// class is the kind of a failed call. It decides what follows for the request and
+// for its target.
 type class int
 
 const (
-	transient class = iota // network, 5xx, a broken answer: ask again
+	transient class = iota // network, 5xx, an incomplete response: ask again
 	throttled              // too fast: slow down, ask again
-	expired                // the session is over and could not be renewed in time: pause
-	person                 // credentials need a person: pause until they are mended
-	unfit                  // this request cannot be answered as it is: bisect it
-	refused                // this target will not answer at all: deny it
-	cancelled              // we gave up waiting for it ourselves
+	expired                // the session expired and was not renewed in time: pause
+	person                 // only a person can repair the credentials: pause
+	invalid                // AWS cannot answer this request: bisect it
+	refused                // AWS refuses the target: deny it
+	cancelled              // the run no longer waited for it
 )
 
 func (c class) String() string {
 	return [...]string{"outage", "throttled", "expired", "credentials", "invalid_request", "refused", "cancelled"}[c]
 }
 
-// credentialError is what a credential manager says of a session that cannot
-// be had. It arrives wrapped in the SDK's operation error.
+// credentialError is an error of a credential manager that has no usable session.
+// The SDK wraps it in the error of the operation.
 type credentialError interface {
 	error
-	Refused() bool     // it will not work as things are
-	NeedsPerson() bool // somebody must log in or rotate keys
+	Refused() bool     // a retry cannot succeed
+	NeedsPerson() bool // a person must log in or replace keys
 }
 
-// classByCode holds the codes that the services of this pipeline answer with
-// (AWS general reference, common errors of CloudWatch, EC2 and STS).
+// classByCode maps the error codes of CloudWatch, EC2, STS and Organizations to
+// classes (common errors in the API reference of each).
 var classByCode = map[string]class{
 	"Throttling": throttled, "ThrottlingException": throttled, "ThrottledException": throttled,
 	"RequestLimitExceeded": throttled, "LimitExceeded": throttled, "LimitExceededException": throttled,
-	"LimitExceededFault":       throttled, // of query, whose code LimitExceeded the SDK reads as the type's
+	"LimitExceededFault":       throttled, // the SDK's name for LimitExceeded in the query protocol
 	"TooManyRequestsException": throttled, "SlowDown": throttled, "RequestThrottled": throttled,
 
 	"ExpiredToken": expired, "ExpiredTokenException": expired, "RequestExpired": expired,
@@ -60,14 +61,15 @@ var classByCode = map[string]class{
 	"RequestTimeout": transient, "RequestTimeoutException": transient,
 }
 
-// regionCodes are the codes with which a region that the account has not
-// enabled refuses keys that are good elsewhere. The credential manager lets
-// them through only when STS accepts the key.
+// regionCodes lists the codes with which a region refuses valid keys if the
+// account has not enabled it. The credential manager passes them on only after
+// STS has accepted the key.
 var regionCodes = map[string]bool{
 	"OptInRequired": true, "AuthFailure": true, "InvalidClientTokenId": true, "UnrecognizedClientException": true,
 }
 
-// classify decides once what an error means; everything after goes by class.
+// classify returns the class of an error. It is the only place that looks into
+// errors of AWS.
 func classify(err error) class {
 	var cred credentialError
 	if errors.As(err, &cred) {
@@ -87,7 +89,7 @@ func classify(err error) class {
 	case errors.Is(err, errForbidden):
 		return refused
 	case errors.As(err, &long) && long.TooLong():
-		return unfit
+		return invalid
 	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -98,28 +100,29 @@ func classify(err error) class {
 	return classifyStatus(err)
 }
 
-// classifyStatus goes by the HTTP status of an answer whose code is missing
-// or unknown: proxies and front ends answer in no protocol of AWS.
+// classifyStatus uses the HTTP status of a response without a known code, as
+// proxies and load balancers send.
 func classifyStatus(err error) class {
-	var answer *smithyhttp.ResponseError
-	if !errors.As(err, &answer) || answer.Response == nil {
+	var response *smithyhttp.ResponseError
+	if !errors.As(err, &response) || response.Response == nil {
 		return transient
 	}
-	switch status := answer.HTTPStatusCode(); {
+	switch status := response.HTTPStatusCode(); {
 	case status == http.StatusTooManyRequests:
 		return throttled
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		return refused
 	case status >= 400 && status < 500:
-		return unfit
+		return invalid
 	default:
 		return transient
 	}
 }
 
-// failure puts an error that ends a target or an instance into words.
+// failure returns the record of an error that ends a target or an instance. Its
+// message is one line: the fact and, after a semicolon, the hint.
 func failure(c class, err error) record.Failure {
-	f := record.Failure{Class: c.String(), Message: shortError(err)}
+	f := record.Failure{Class: c.String(), Message: describe(err)}
 	var cred credentialError
 	var api smithy.APIError
 	var named interface{ Class() string }
@@ -135,42 +138,44 @@ func failure(c class, err error) record.Failure {
 	return f
 }
 
-// Explain says in words what an error of a call means for its target, as a
-// denial would: its class, and one line.
+// Explain returns the class of an error and its description, as the denial of a
+// target would record them.
 func Explain(err error) record.Failure { return failure(classify(err), err) }
 
-// IsRefused reports whether a call that failed would fail again.
-func IsRefused(err error) bool { c := classify(err); return c == refused || c == unfit }
+// IsRefused reports whether the same call would fail again.
+func IsRefused(err error) bool { c := classify(err); return c == refused || c == invalid }
 
-// noSuchHost says what else than an outage it may be: a region that there is not
-// has no address.
-func noSuchHost(err error) string {
-	var dns *net.DNSError
-	if errors.As(err, &dns) && dns.IsNotFound {
-		return "; check the region's name, and this machine's DNS"
-	}
-	return ""
-}
-
-// shortError is an error without the SDK's layers, in one line: "GetMetricData:
-// code: message", followed by the hint if the error has one.
-func shortError(err error) string {
-	text := withoutLayers(err)
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		text += "; " + hinted.Hint()
+// describe returns the fact and the hint of an error in one line.
+func describe(err error) string {
+	text := fact(err)
+	if h := hint(err); h != "" {
+		text += "; " + h
 	}
 	return strings.ReplaceAll(text, "\n", " ")
 }
 
-func withoutLayers(err error) string {
+// hint returns the next step after an error, "" if there is none.
+func hint(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		return hinted.Hint()
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return "check the region's name, and this machine's DNS" // a region that does not exist has no address
+	}
+	return ""
+}
+
+// fact returns an error without the SDK's layers: "GetMetricData: code: message".
+func fact(err error) string {
 	var cred credentialError
 	if errors.As(err, &cred) {
 		return cred.Error()
 	}
 	var op *smithy.OperationError
 	var api smithy.APIError
-	var answer *smithyhttp.ResponseError
+	var response *smithyhttp.ResponseError
 	var send *smithyhttp.RequestSendError
 	name := "call"
 	if errors.As(err, &op) {
@@ -178,14 +183,34 @@ func withoutLayers(err error) string {
 	}
 	switch {
 	case errors.As(err, &api):
-		return fmt.Sprintf("%s: %s: %s", name, api.ErrorCode(), api.ErrorMessage())
-	case errors.As(err, &answer) && answer.Response != nil && answer.HTTPStatusCode() >= 400:
-		return fmt.Sprintf("%s: HTTP status %d without an error code", name, answer.HTTPStatusCode())
+		return fmt.Sprintf("%s: %s: %s", name, cut(api.ErrorCode()), cut(api.ErrorMessage()))
+	case errors.As(err, &response) && response.Response != nil && response.HTTPStatusCode() >= 400:
+		return fmt.Sprintf("%s: HTTP status %d without an error code", name, response.HTTPStatusCode())
 	case errors.As(err, &send):
-		return fmt.Sprintf("%s: %v%s", name, send.Err, noSuchHost(err))
+		return fmt.Sprintf("%s: %v", name, send.Err)
 	case op != nil:
 		return fmt.Sprintf("%s: %v", name, op.Unwrap())
 	default:
 		return err.Error()
 	}
 }
+
+// cut shortens text of a remote service.
+func cut(text string) string {
+	const most = 300 // characters
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "..."
+	}
+	return text
+}
+
+// hintedError is an error with the next step.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e hintedError) Unwrap() error { return e.error }
+
+// Hint returns the next step.
+func (e hintedError) Hint() string { return e.hint }

@@ -24,7 +24,7 @@ import (
 // answer is what one request came back with: results ready to commit, and the
 // items to ask again with the reason. Its columns live in one buffer, given
 // back to buffers once the results are committed.
-type answer struct {
+type response struct {
 	results []store.Result
 	again   []item
 	err     error // why items must be asked again, or why the whole call failed
@@ -48,7 +48,7 @@ type fetcher struct {
 }
 
 // fetch sends a request and reads every page of its answer.
-func (f *fetcher) fetch(ctx context.Context, r *request) answer {
+func (f *fetcher) fetch(ctx context.Context, r *request) response {
 	if f.statistics {
 		return f.fetchStatistics(ctx, r)
 	}
@@ -59,14 +59,14 @@ func (f *fetcher) fetch(ctx context.Context, r *request) answer {
 		token, err := f.page(ctx, input, c)
 		if err != nil {
 			c.release()
-			return answer{again: r.items, err: err, calls: calls}
+			return response{again: r.items, err: err, calls: calls}
 		}
 		if token == "" {
-			return f.answer(c, calls+1)
+			return f.sort(c, calls+1)
 		}
 		if err := seen.add(token, mostPages); err != nil {
 			c.release()
-			return answer{again: r.items, err: err, calls: calls + 1}
+			return response{again: r.items, err: err, calls: calls + 1}
 		}
 		input.NextToken = &token
 	}
@@ -132,8 +132,8 @@ func (f *fetcher) control(ctx context.Context, r *request) error {
 			StartTime: aws.Time(time.Unix(r.window.End-r.window.Period, 0)), EndTime: aws.Time(time.Unix(r.window.End, 0)),
 			Period: aws.Int32(int32(r.window.Period)),
 		})
-		if err == nil && isNone(out) {
-			err = errNoAnswer
+		if err == nil && isEmptyDocument(out) {
+			err = errNotAWS
 		}
 		return err
 	}
@@ -150,7 +150,7 @@ func (f *fetcher) control(ctx context.Context, r *request) error {
 		}},
 	})
 	if err == nil && len(out.MetricDataResults) == 0 { // each query has a result
-		err = errNoAnswer
+		err = errNotAWS
 	}
 	return err
 }
@@ -165,8 +165,8 @@ func sdkDimensions(dims []record.Dimension) []types.Dimension {
 
 // answer sorts what was collected into results and items to ask again. A
 // Forbidden result refuses the whole target.
-func (f *fetcher) answer(c *collector, calls int) answer {
-	a := answer{calls: calls, buffer: c.buffer}
+func (f *fetcher) sort(c *collector, calls int) response {
+	a := response{calls: calls, buffer: c.buffer}
 	query := 0
 	for _, it := range c.request.items {
 		n := len(f.series[it.series].Statistics)

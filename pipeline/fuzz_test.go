@@ -156,7 +156,7 @@ var textBodies = []string{
 		`<ExtendedStatistics><entry><key>p99</key><value>2</value></entry></ExtendedStatistics></member></Datapoints></GetMetricStatisticsResult></GetMetricStatisticsResponse>`,
 }
 
-func fetchAll(t *testing.T, service *oneAnswer, p Protocol, statistics, plain bool) answer {
+func fetchAll(t *testing.T, service *oneAnswer, p Protocol, statistics, plain bool) response {
 	t.Helper()
 	service.calls = 0
 	fetch := &fetcher{client: NewCloudWatch(service.config(), p), series: fuzzSeries, statistics: statistics}
@@ -206,7 +206,7 @@ func checkColumns(t *testing.T, r *store.Result) {
 	}
 }
 
-func sameResults(a, b answer) bool {
+func sameResults(a, b response) bool {
 	return slices.EqualFunc(a.results, b.results, func(x, y store.Result) bool {
 		return x.Instance == y.Instance && x.Series == y.Series && slices.EqualFunc(x.Columns, y.Columns, func(c, d []float64) bool {
 			return slices.EqualFunc(c, d, func(v, w float64) bool { return math.Float64bits(v) == math.Float64bits(w) || v != v && w != w })
@@ -214,7 +214,7 @@ func sameResults(a, b answer) bool {
 	})
 }
 
-func tell(a answer) string { return fmt.Sprintf("%v, again %v: %v", a.results, a.again, a.err) }
+func tell(a response) string { return fmt.Sprintf("%v, again %v: %v", a.results, a.again, a.err) }
 
 func encodeCBOR(v cbor.Value) []byte { return cbor.Encode(v) }
 

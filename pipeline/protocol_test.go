@@ -30,9 +30,9 @@ func TestErrorsMeanTheSame(t *testing.T) {
 		{403, "SignatureDoesNotMatch", "InvalidSignatureException", refused},
 		{500, "InternalServiceError", "InternalServiceFault", transient},
 		{503, "ServiceUnavailable", "ServiceUnavailableException", transient},
-		{400, "InvalidNextToken", "InvalidNextToken", unfit},
-		{400, "InvalidParameterValue", "InvalidParameterValueException", unfit},
-		{400, "ValidationError", "ValidationException", unfit},
+		{400, "InvalidNextToken", "InvalidNextToken", invalid},
+		{400, "InvalidParameterValue", "InvalidParameterValueException", invalid},
+		{400, "ValidationError", "ValidationException", invalid},
 	} {
 		for _, p := range protocols {
 			for _, withHeader := range []bool{true, false} {
@@ -49,7 +49,7 @@ func TestErrorsMeanTheSame(t *testing.T) {
 		}
 	}
 	for _, body := range []string{"", "<html><body>no</body></html>", "<Error/>", "no"} {
-		for status, want := range map[int]class{403: refused, 401: refused, 429: throttled, 503: transient, 502: transient, 413: unfit, 200: transient} {
+		for status, want := range map[int]class{403: refused, 401: refused, 429: throttled, 503: transient, 502: transient, 413: invalid, 200: transient} {
 			for _, p := range protocols {
 				for _, statistics := range []bool{false, true} {
 					a := fetchAll(t, &oneAnswer{status: status, body: []byte(body)}, p, statistics, false)

@@ -40,7 +40,8 @@ func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 			return
 		}
 		if s.active == 0 && s.needsPerson(time.Now()) {
-			stop(fmt.Errorf("%w: %s", ErrCredentials, s.idle[0].target.pausedFor().reason))
+			cause := s.idle[0].target.pausedFor().err
+			stop(hintedError{fmt.Errorf("%w: %s", ErrCredentials, fact(cause)), hint(cause)})
 			return
 		}
 		if v, back := s.wait(ctx); back {

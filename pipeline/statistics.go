@@ -17,7 +17,7 @@ import (
 
 // fetchStatistics answers a request of one item by GetMetricStatistics, which is
 // free up to a million calls a month.
-func (f *fetcher) fetchStatistics(ctx context.Context, r *request) answer {
+func (f *fetcher) fetchStatistics(ctx context.Context, r *request) response {
 	it := r.items[0]
 	s := &f.series[it.series]
 	points := r.window.Points()
@@ -32,7 +32,7 @@ func (f *fetcher) fetchStatistics(ctx context.Context, r *request) answer {
 	calls := 0
 	for _, places := range cloudwatch.StatisticsCalls(s.Statistics) {
 		if err := f.askStatistics(ctx, f.statisticsInput(it, r.window, places), places, g); err != nil {
-			return answer{again: r.items, err: err, calls: calls}
+			return response{again: r.items, err: err, calls: calls}
 		}
 		calls++
 	}
@@ -40,7 +40,7 @@ func (f *fetcher) fetchStatistics(ctx context.Context, r *request) answer {
 	if g.count > 0 {
 		result.Columns = g.columns
 	}
-	return answer{results: []store.Result{result}, calls: calls, buffer: &buffer}
+	return response{results: []store.Result{result}, calls: calls, buffer: &buffer}
 }
 
 // statisticsInput returns the call for some statistics of a series-window, given
@@ -67,8 +67,8 @@ func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatistics
 	if err != nil {
 		return err
 	}
-	if isNone(out) {
-		return errNoAnswer
+	if isEmptyDocument(out) {
+		return errNotAWS
 	}
 	for i := range out.Datapoints {
 		for _, place := range places {
@@ -80,8 +80,8 @@ func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatistics
 	return nil
 }
 
-// isNone reports an answer that has nothing of one.
-func isNone(out *sdk.GetMetricStatisticsOutput) bool {
+// isEmptyDocument reports an answer that has nothing of one.
+func isEmptyDocument(out *sdk.GetMetricStatisticsOutput) bool {
 	return out.Datapoints == nil && out.Label == nil && !fromAWS(out.ResultMetadata)
 }
 

@@ -169,7 +169,7 @@ func (s *surveyor) instances(ctx context.Context, t record.Target, v *Survey) (m
 			}
 			return err
 		})
-		if err != nil && (classify(err) != unfit || !pages.restart(err)) {
+		if err != nil && (classify(err) != invalid || !pages.restart(err)) {
 			return nil, err
 		}
 	}

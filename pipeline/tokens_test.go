@@ -44,7 +44,7 @@ func listServed(cfg aws.Config) error {
 	for {
 		_, last, err := e.next(context.Background())
 		switch {
-		case err != nil && classify(err) == unfit && e.restart(err):
+		case err != nil && classify(err) == invalid && e.restart(err):
 		case err != nil || last:
 			return err
 		}

@@ -18,9 +18,9 @@ const (
 	outageAfter  = 3                // pauses in a row, before people are told: the control call failed too
 )
 
-// settle decides what follows from an outcome.
-func (t *target) settle(o outcome) {
-	t.flying--
+// handle decides what follows from an outcome.
+func (t *target) handle(o outcome) {
+	t.inFlight--
 	if o.err == nil || o.request != nil && len(o.again) < len(o.request.items) {
 		t.succeed()
 	}
@@ -32,12 +32,12 @@ func (t *target) settle(o outcome) {
 		r = r.part(o.again, t.run.series)
 	}
 	c := classify(o.err)
-	t.log.Debug("call failed", "class", c.String(), "error", shortError(o.err))
+	t.log.Debug("call failed", "class", c.String(), "error", describe(o.err))
 	switch c {
 	case cancelled: // it stays pending
 	case refused:
 		t.deny(failure(c, o.err))
-	case unfit:
+	case invalid:
 		t.split(r, 0, o.err)
 	case throttled:
 		t.run.meter.throttled.Add(1)
@@ -112,7 +112,7 @@ func (t *target) split(r *request, suspicion int, err error) {
 }
 
 func (t *target) fail(it item, poison bool, err error) {
-	f := failure(unfit, err)
+	f := failure(invalid, err)
 	if poison {
 		f.Class = "poison"
 	}
@@ -168,10 +168,10 @@ func (t *target) pause(sent time.Time, c class, err error) {
 	longest := min(firstPause<<min(p.failures, 16), most)
 	p.failures++
 	p.until = now.Add(time.Duration(rand.Int64N(int64(longest))))
-	if reason := shortError(err); p.failures == outageAfter || p.failures > outageAfter && reason != p.reason {
+	if reason := describe(err); p.failures == outageAfter || p.failures > outageAfter && reason != p.reason {
 		t.log.Warn("target waits", "class", c.String(), "error", reason)
 	}
-	p.reason = shortError(err)
+	p.reason, p.err = describe(err), err
 }
 
 // giveUp denies a target that has been out for too long.

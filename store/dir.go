@@ -21,11 +21,11 @@ type Dir struct {
 // Config configures a directory.
 type Config struct {
 	Remote     record.Remote // nil: every place of output is a directory
-	SpoolLimit int64         // bytes; 0: SpoolLimit
+	SpoolLimit int64         // bytes; 0: record.DefaultSpoolLimit
 	Log        *slog.Logger  // nil: discards
 }
 
-func (d *Dir) spoolLimit() int64 { return cmp.Or(d.config.SpoolLimit, SpoolLimit) }
+func (d *Dir) spoolLimit() int64 { return cmp.Or(d.config.SpoolLimit, record.DefaultSpoolLimit) }
 
 // Open takes the harvest directory at path and creates it if necessary. It waits up to
 // 2 s for another process to release it; then the error is a *record.LockedError.
@@ -59,7 +59,3 @@ func (d *Dir) Jobs() ([]record.JobInfo, error) { return record.ReadJobs(d.disk.P
 func (d *Dir) reportFull(err error) {
 	d.log.Warn("the disk has no room for a job; trying again", "error", err)
 }
-
-// SpoolLimit is the default limit of data that are committed and not yet published.
-// At the limit, commits wait for the builder, and so does fetching.
-const SpoolLimit = 2 << 30

@@ -28,7 +28,7 @@ var mayImport = map[string]struct {
 		"the only part of the product that knows the simulated AWS"},
 	"cwharvest/cmd/cwharvest/human": {nil, "formats values for people"},
 	"cwharvest/pipeline":            {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/flat", "cwharvest/store", "cwharvest/store/record"}, "gets clients whose configuration carries the credentials; never sees the manager"},
-	"cwharvest/pipeline/config":     {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/store", "cwharvest/store/encode", "cwharvest/store/place", "cwharvest/store/record"}, "freezes what was asked into the store's specification"},
+	"cwharvest/pipeline/config":     {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/store/encode", "cwharvest/store/place", "cwharvest/store/record"}, "freezes settings into a plan; never writes a harvest directory"},
 	"cwharvest/pipeline/awssim":     {nil, "a leaf, like net/http/httptest"},
 	"cwharvest/pipeline/flat":       {nil, "decodes one kind of answer"},
 	"cwharvest/creds":               {[]string{"cwharvest/creds/wire"}, "knows AWS credentials and nothing of harvesting"},

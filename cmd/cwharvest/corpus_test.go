@@ -36,16 +36,16 @@ const corpusDir = "testdata/corpus"
 
 // corpusManifest describes one directory of the corpus.
 type corpusManifest struct {
-	About    string        // what is special about the directory
-	Program  string        // the version that wrote it
-	Commands []string      // the commands by which it was written
-	Clock    time.Time     // the program's and the simulated AWS's at the last command
-	AWS      awssim.Config // the simulated AWS it was harvested from
-	Expect   []corpusRows  // rows of the directory when it is complete
-	Runs     [][]string    // arguments of `run` that complete it
-	Replans  []any         // that its manifests list when it is complete
-	Verify   int           // exit code of `verify` before that
-	Redo     []string      // arguments of `run --redo`
+	About    string         // what is special about the directory
+	Program  string         // the version that wrote it
+	Commands []string       // the commands by which it was written
+	Clock    time.Time      // the program's and the simulated AWS's at the last command
+	AWS      awssim.Config  // the simulated AWS it was harvested from
+	Expect   []corpusRows   // rows of the directory when it is complete
+	Runs     [][]string     // arguments of `run` that complete it
+	Replans  []any          // that its manifests list when it is complete
+	Verify   int            // exit code of `verify` before that
+	Redo     []string       // arguments of `run --redo`
 	Status   map[string]any // that the program printed before that, without what changes by the second
 }
 

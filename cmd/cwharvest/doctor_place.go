@@ -33,7 +33,7 @@ func checkDirectory(s *config.Config) checkedDirectory {
 	there := nearest(s.Dir)
 	probe, err := os.CreateTemp(there, ".cwharvest-doctor-*")
 	if err != nil {
-		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("cannot write: %v; let this user write there, or name another dir", err)}
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("cannot write: %v", err), hint: "let this user write there, or name another dir"}
 		return d
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
@@ -42,11 +42,11 @@ func checkDirectory(s *config.Config) checkedDirectory {
 	}
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(there, &disk); err != nil {
-		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("free space unknown: %v", err)}
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("cannot read the free space: %v", err)}
 		return d
 	}
 	if d.FreeBytes = disk.Bavail * uint64(disk.Bsize); d.FreeBytes < d.NeededBytes {
-		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("%s MB are free, and a job may need %s MB; make room, or name a dir on a larger disk", human.Number(int64(d.FreeBytes/1e6)), human.Number(int64(d.NeededBytes/1e6)))}
+		d.Finding = Finding{Class: "directory", Message: fmt.Sprintf("%s MB are free, but a job may need %s MB", human.Number(int64(d.FreeBytes/1e6)), human.Number(int64(d.NeededBytes/1e6))), hint: "make room, or name a dir on a larger disk"}
 	}
 	return d
 }
@@ -125,6 +125,7 @@ func (d *doctor) checkOut(ctx context.Context) *checkedPlace {
 	return c
 }
 
+// placeFinding explains the error of a step in S3.
 func placeFinding(err error) Finding {
 	if err == nil {
 		return Finding{}
@@ -132,7 +133,7 @@ func placeFinding(err error) Finding {
 	f := finding(err)
 	f.Message = err.Error()
 	if text := cmp.Or(carriedHint(err), diskHint(err)); text != "" {
-		f.Message += "; " + text
+		f.Message, f.hint = f.Message+"; "+text, ""
 	}
 	return f
 }

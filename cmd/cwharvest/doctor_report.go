@@ -38,7 +38,8 @@ type checkedPrincipal struct {
 type Finding struct {
 	Class   string `json:"class,omitempty"`
 	Message string `json:"message,omitempty"`
-	person  bool
+	hint    string // the next step, if Message does not name it
+	person  bool   // credentials need a person
 }
 
 type checkedTarget struct {
@@ -59,13 +60,20 @@ type checkedProbe struct {
 	Finding
 }
 
+// finding explains the error of a call. The message of an error that carries a hint includes it; the others get the remedy
+// of their class.
 func finding(err error) Finding {
 	if err == nil {
 		return Finding{}
 	}
-	f := pipeline.Explain(err)
+	failure := pipeline.Explain(err)
+	f := Finding{Class: failure.Class, Message: failure.Message}
 	var e *creds.Error
-	return Finding{Class: f.Class, Message: f.Message, person: errors.As(err, &e) && e.NeedsPerson()}
+	f.person = errors.As(err, &e) && e.NeedsPerson()
+	if carriedHint(err) == "" && f.Class != "region_not_enabled" { // whose message names the remedy, too
+		f.hint = remedies[f.Class]
+	}
+	return f
 }
 
 func (c *checkup) exitCode() int {
@@ -154,13 +162,14 @@ func verdict(f Finding) string {
 	return "FAIL"
 }
 
-func describe(well, what string, f Finding) string {
+// describe returns the text for a subject that is well, or its failure with the next step.
+func describe(well, subject string, f Finding) string {
 	if f.Class == "" {
 		return well
 	}
-	text := what + ": " + f.Class + ": " + f.Message
-	if todo := remedies[f.Class]; todo != "" && !strings.Contains(f.Message, "; ") { // it does not say it itself
-		text += "; " + todo
+	text := subject + ": " + f.Class + ": " + f.Message
+	if f.hint != "" {
+		text += "; " + f.hint
 	}
 	return text
 }

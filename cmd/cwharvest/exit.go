@@ -113,9 +113,9 @@ func (e usageError) Hint() string { return cmp.Or(e.hint, carriedHint(e.error)) 
 // interruptedError names the signal that ended the run.
 type interruptedError struct{ signal syscall.Signal }
 
-func (e interruptedError) Error() string {
-	return fmt.Sprintf("interrupted (%v); the same command resumes", e.signal)
-}
+func (e interruptedError) Error() string { return fmt.Sprintf("interrupted (%v)", e.signal) }
+
+func (interruptedError) Hint() string { return "the same command resumes" }
 
 // outcomeError carries an exit code whose reason has been printed already.
 type outcomeError struct{ code int }

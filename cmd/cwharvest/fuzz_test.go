@@ -61,8 +61,8 @@ func FuzzStatus(f *testing.F) {
 	})
 }
 
-// What variables and flags say, one of them a line: refused in one line, or a
-// specification that is possible.
+// FuzzSettings sets any variables and flags, one per line. They are either refused in
+// one line, or give a valid configuration.
 func FuzzSettings(f *testing.F) {
 	for _, text := range []string{"", "CWHARVEST_PERIOD=1m\n--metric=CPUUtilization,NetworkIn\n--stat=p99,Sum", "CWHARVEST_RANGE=2026-11-01\n--last=24h", "--from=2026-11-01\n--to=2026-11-02",
 		"CWHARVEST_CONCURRENCY=many", "CWHARVEST_EXTERNAL_ID=x1\nCWHARVEST_REDO=true\nCWHARVEST_PEROID=5m", "--only=111122223333/us-east-1\n--redo", "--region=us-east-1,eu-*\n--out=s3://bucket/p",
@@ -96,7 +96,7 @@ func FuzzSettings(f *testing.F) {
 		if err == nil {
 			flags.recordOrigins(&s)
 			if err = s.Validate(); err != nil && !config.IsError(err) {
-				t.Errorf("%v is not about the specification", err)
+				t.Errorf("%v is not about the configuration", err)
 			}
 		} else if strings.Contains(err.Error(), "\n") {
 			t.Errorf("not one line: %q", err)

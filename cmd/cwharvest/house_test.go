@@ -57,8 +57,9 @@ var houseLimits = map[string]houseLimit{
 	"cwharvest/pipeline/awssim": {files: 20, exported: 60, back: 12},
 	"cwharvest/store":           {files: 20, exported: 25, back: 1},
 	"cwharvest/store/check":     {files: 8, exported: 10, back: 1},
-	// The writer and the check share the format on disk.
-	"cwharvest/store/record": {files: 20, exported: 124, back: 2},
+	// The writer and the check share the format on disk. The default spool limit is here, so that
+	// the configuration does not import the writer.
+	"cwharvest/store/record": {files: 20, exported: 125, back: 2},
 }
 
 type houseLimit struct{ files, exported, back int }

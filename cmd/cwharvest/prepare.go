@@ -41,8 +41,19 @@ func (f *runFlags) harvestConfig(s *config.Config, resolver *accounts.Resolver, 
 		Settings: s, Accounts: resolver, Now: now, Log: log,
 		Only: f.only, Redo: f.redo, Rediscover: f.rediscover, NoRetry: f.noRetry,
 		CallTimeout: f.callTimeout, DrainTimeout: f.drainTimeout, WaitForCredentials: f.waitForCredentials,
-		ExitCode: exitCode,
+		Verdict: verdictOf,
 	}
+}
+
+// verdictOf returns the exit code of an attempt, and the error with the next step as the status shows it.
+func verdictOf(err error) (exit int, reason string) {
+	if err == nil {
+		return exitComplete, ""
+	}
+	if next := hint(err); next != "" {
+		return exitCode(err), err.Error() + "; " + next
+	}
+	return exitCode(err), err.Error()
 }
 
 // statInstances reports an instance file that does not exist. The standard input is read later.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
-	"cwharvest/store"
 	"cwharvest/store/record"
 )
 
@@ -202,7 +201,7 @@ func Default() Config {
 				"EBSReadBytes", "EBSWriteBytes", "CPUCreditBalance"},
 			Statistics: []string{"Average", "Maximum"},
 		}},
-		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20, SpoolLimit: store.SpoolLimit,
+		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20, SpoolLimit: record.DefaultSpoolLimit,
 		API: MetricData, Protocol: "cbor", Prices: cloudwatch.DefaultPrices(),
 	}
 }

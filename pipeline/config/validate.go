@@ -25,10 +25,10 @@ var (
 
 // Validate checks every setting. It returns all mistakes, joined, one *Error each.
 func (c *Config) Validate() error {
-	return errors.Join(c.checkPlace(), c.checkTimes(), c.checkMetrics(), c.checkInstances(), c.checkLimits(), c.checkAccounts(), c.checkOnFinish())
+	return errors.Join(c.checkOutput(), c.checkTimes(), c.checkMetrics(), c.checkInstances(), c.checkLimits(), c.checkAccounts(), c.checkOnFinish())
 }
 
-func (c *Config) checkPlace() (errs error) {
+func (c *Config) checkOutput() (errs error) {
 	add := func(err error) { errs = errors.Join(errs, err) }
 	if c.Dir == "" {
 		add(c.errorAt("$.dir", "dir is empty").withHint("name the harvest directory"))

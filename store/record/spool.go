@@ -46,6 +46,10 @@ func (g *Grid) Rows() (n int) {
 	return n
 }
 
+// DefaultSpoolLimit is the default limit, in bytes, of data that are committed and
+// not yet published. At the limit, commits wait for the builder, and so does fetching.
+const DefaultSpoolLimit = 2 << 30
+
 // spoolVersion is the first byte of a spool value; doc.go draws the format.
 const spoolVersion = 2
 

@@ -2,7 +2,6 @@ package harvest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -64,16 +63,4 @@ func limitDuration(ctx context.Context, limit time.Duration) (context.Context, f
 		cancel(&budgetError{fmt.Sprintf("max_duration %v is over", limit), "the same command continues"})
 	})
 	return ctx, func() { timer.Stop(); cancel(nil) }
-}
-
-// reason returns an error and its hint, as the status shows why an attempt ended.
-func reason(err error) string {
-	if err == nil {
-		return ""
-	}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		return err.Error() + "; " + hinted.Hint()
-	}
-	return err.Error()
 }

@@ -37,8 +37,9 @@ type Config struct {
 
 	CallTimeout, DrainTimeout, WaitForCredentials time.Duration
 
-	// ExitCode returns the exit code for an error, or for ErrIncomplete. The job records it.
-	ExitCode func(error) int
+	// Verdict returns the exit code and the reason that a job records for an attempt that ended with an error, with
+	// ErrIncomplete, or with nil.
+	Verdict func(error) (exit int, reason string)
 	// Follow is called before a job is fetched, and its result afterwards. It shows the progress.
 	Follow func(context.Context, *store.Job) (stop func())
 	// Report is called once for each job that came to its pipeline, after that has ended.

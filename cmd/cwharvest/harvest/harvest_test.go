@@ -28,7 +28,7 @@ const yaml = "defaults: {role_name: metrics-reader, external_id: x1, regions: [u
 	"accounts: [{id: \"111122223333\"}, {id: \"222233334444\"}]\n" +
 	"metrics: [{namespace: AWS/EC2, names: [CPUUtilization], statistics: [Average]}]\n"
 
-// exits are the codes that the tests' ExitCode returns.
+// The exit codes that Verdict returns in these tests.
 const exitFailed, exitIncomplete = 1, 3
 
 // fixture runs over one directory against a simulated AWS.
@@ -78,14 +78,14 @@ func (f *fixture) run(ctx context.Context, more string, change func(*Config)) (O
 		Settings: s, Now: time.Now, Log: log,
 		Accounts:    &accounts.Resolver{Config: s, Manager: manager, Getenv: os.Getenv, Log: log, JobLength: time.Hour, Attended: true},
 		CallTimeout: time.Minute, DrainTimeout: time.Second, WaitForCredentials: time.Second,
-		ExitCode: func(err error) int {
+		Verdict: func(err error) (int, string) {
 			switch {
 			case err == nil:
-				return 0
+				return 0, ""
 			case errors.Is(err, ErrIncomplete):
-				return exitIncomplete
+				return exitIncomplete, err.Error()
 			}
-			return exitFailed
+			return exitFailed, err.Error()
 		},
 		Follow: func(context.Context, *store.Job) func() { return func() {} },
 		Report: func(r JobReport) { f.reports = append(f.reports, r) },

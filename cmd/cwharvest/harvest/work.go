@@ -27,7 +27,7 @@ func (r *run) work(ctx context.Context, job *store.Job, retry bool) ([]JobOutcom
 	if incomplete && err == nil {
 		ended = ErrIncomplete
 	}
-	err = errors.Join(err, job.Close(r.ExitCode(ended), reason(ended)))
+	err = errors.Join(err, job.Close(r.Verdict(ended)))
 	return []JobOutcome{{ID: job.Plan().ID, Incomplete: incomplete}}, err
 }
 

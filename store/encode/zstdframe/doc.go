@@ -1,9 +1,10 @@
 // Package zstdframe compresses the pages of a Parquet file with zstd (RFC 8878).
-// For a page of doubles it builds a frame of its own where that is smaller than
-// the general encoder's, as it is for whole numbers without repetition: a fifteenth
-// of the time and 6 to 14 % fewer bytes. Every zstd decoder reads both frames.
+// For a page of doubles it builds a frame of its own, the shared-bytes frame, where
+// that is smaller than the frame of the general encoder (klauspost/compress, fastest
+// level). For whole numbers without repetition it takes a tenth of the time and 6 to
+// 14 % fewer bytes. Every zstd decoder reads both frames.
 //
-// # Why a frame of our own
+// # Why another frame
 //
 // A column of doubles is slow to compress. The general encoder finds, after much
 // search, that a value shares some bytes with the value before it: the low bytes,
@@ -13,6 +14,8 @@
 // block at no cost per value.
 //
 // # The frame
+//
+// All numbers are little-endian.
 //
 //	28 B5 2F FD            magic number
 //	A0                     descriptor: one segment, 4 bytes of size, no checksum

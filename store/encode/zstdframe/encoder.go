@@ -8,8 +8,7 @@ const (
 	// window is eight times as large.
 	window = 1 << 20
 
-	block     = 128 << 10 // the most bytes that a zstd block stands for
-	smallPage = 2 * block // bytes; a sample of a smaller page would be a large part of it
+	smallPage = 2 * maxBlock // bytes; a sample of a smaller page would be a large part of it
 )
 
 // Encoder compresses pages. It is safe for concurrent use.
@@ -34,7 +33,9 @@ func (e *Encoder) Append(dst, src []byte) []byte { return e.general.EncodeAll(sr
 // The frame is the shared-bytes frame where that is smaller, and otherwise the
 // general encoder's. A page of up to 256 KB is encoded both ways. For a larger
 // page the choice depends on a sample, and the shared-bytes frame must be smaller
-// by a margin that covers the difference between the sample and the page.
+// by a margin that covers the difference between the sample and the page. Of 1,820
+// such pages of whole numbers two still get a larger frame, by at most 4.7 %
+// (BenchmarkChoice).
 func (e *Encoder) AppendDoubles(dst, src []byte, head int) []byte {
 	some := sample(src[head:])
 	shared := sharedRatio(some)
@@ -55,8 +56,8 @@ func (e *Encoder) AppendDoubles(dst, src []byte, head int) []byte {
 	return frame
 }
 
-// appendSmaller appends the smaller of both frames. The ratio of the shared-bytes
-// frame is at least shared.
+// appendSmaller appends the smaller of both frames. It does not build the shared-bytes
+// frame when its estimated ratio, shared, is too high.
 func (e *Encoder) appendSmaller(dst, src []byte, head int, shared float64) []byte {
 	out := e.Append(dst, src)
 	general := len(out) - len(dst)
@@ -71,7 +72,7 @@ func (e *Encoder) appendSmaller(dst, src []byte, head int, shared float64) []byt
 
 // Ratios are compressed bytes for each byte of values.
 const (
-	mostShared = 0.8  // the general encoder gets a page whose sample is above it
+	mostShared = 0.8  // a page whose sample shares less goes to the general encoder
 	margin     = 0.95 // of the general encoder's ratio on a sample
 	unmatched  = 0.75 // assumed for a page whose sample has no match
 )
@@ -87,8 +88,7 @@ func (e *Encoder) generalRatio(some []byte) float64 {
 }
 
 // A sample consists of stretches of neighbouring values. Their number is prime, so
-// that in a page with series of equal length not all of them fall on the same
-// metric.
+// that they do not all fall on one metric when series of equal length take turns.
 const (
 	stretches = 17
 	stretch   = 8 * 240 // bytes
@@ -108,7 +108,7 @@ func sample(values []byte) []byte {
 	return some
 }
 
-// sharedRatio returns the ratio of literals in a shared-bytes frame of a sample.
+// sharedRatio estimates the ratio of a shared-bytes frame: it counts only literals.
 func sharedRatio(some []byte) float64 {
 	literals, whole := 0, len(some)
 	for ; len(some) >= 16; some = some[min(stretch, len(some)):] {

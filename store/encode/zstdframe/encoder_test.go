@@ -76,7 +76,7 @@ func twoMetrics(r *rand.Rand) func() float64 {
 // fullPage is the number of values in a row group, and so in most pages.
 const fullPage = 128 << 10
 
-// pages returns a page of each kind and, if they are there, the measured values.
+// pages returns a page of each kind, and pages of the measured values.
 func pages(t testing.TB, n int) map[string][]byte {
 	all := make(map[string][]byte)
 	for name, value := range kinds {
@@ -107,14 +107,14 @@ func encodePage(values []float64, most int) (src []byte) {
 	return src
 }
 
-// measured returns series of real machines, which are beside the repository on
-// machines that have them.
+// measured returns series of real machines, or nil. They are not in the repository but
+// may be in a directory beside it.
 func measured(t testing.TB) (series [][]float64) {
 	t.Helper()
 	const path = "../../../../shared/measured/aws-cloudwatch.txt"
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		t.Logf("without measured values: %s is not there", path)
+		t.Logf("skipping the measured values: no file %s", path)
 		return nil
 	}
 	if err != nil {
@@ -136,10 +136,10 @@ func measured(t testing.TB) (series [][]float64) {
 	return slices.DeleteFunc(series, func(s []float64) bool { return len(s) == 0 })
 }
 
-// TestChosenFrameIsNoLarger compares with the general encoder, and holds what the
-// shared-bytes frame saves.
+// TestChosenFrameIsNoLarger compares sizes with those of the general encoder, and
+// checks that the shared-bytes frame is chosen where it saves most.
 func TestChosenFrameIsNoLarger(t *testing.T) {
-	for _, n := range []int{fullPage, 50_000, block / 8, 4032, 288, 24, 1, 0} {
+	for _, n := range []int{fullPage, 50_000, smallPage / 8, maxBlock / 8, 4032, 288, 24, 1, 0} {
 		for name, src := range pages(t, n) {
 			general, chosen := len(encoder.Append(nil, src)), len(encoder.AppendDoubles(nil, src, 0))
 			if chosen > general {
@@ -179,11 +179,65 @@ func compare(b *testing.B, src []byte) {
 			fastest[i] = min(fastest[i], time.Since(start))
 		}
 	}
-	b.ReportMetric(0, "ns/op") // of both together, which tells nothing
+	b.ReportMetric(0, "ns/op") // the time of both frames together is not of interest
 	for i, of := range []string{"general-", "chosen-"} {
 		b.ReportMetric(float64(fastest[i])/values, of+"ns/value")
 		b.ReportMetric(float64(len(frames[i]))/values, of+"B/value")
 	}
 	b.ReportMetric(float64(fastest[1])/float64(fastest[0]), "time-ratio")
 	b.ReportMetric(float64(len(frames[1]))/float64(len(frames[0])), "size-ratio")
+}
+
+// BenchmarkChoice encodes pages of many distributions of whole numbers and eighths, in
+// lengths at which the choice depends on a sample. It reports for how many pages the
+// shared-bytes frame was chosen, and how many frames are larger than the general
+// encoder's.
+func BenchmarkChoice(b *testing.B) {
+	for b.Loop() {
+		c := choices{worst: 1}
+		for _, n := range []int{fullPage, 100_800, 60_000, 40_000} {
+			for _, least := range []float64{0, 1, 128, 1024, 65536, 1 << 20, 1e8} {
+				for _, spread := range []float64{4, 30, 100, 300, 1000, 3000, 10_000, 30_000, 1e5, 3e5, 1e6, 1e7, 1e9} {
+					for _, value := range distributions(least, spread) {
+						c.add(page(n, value))
+					}
+				}
+			}
+		}
+		b.ReportMetric(float64(c.pages), "pages")
+		b.ReportMetric(float64(c.shared), "shared")
+		b.ReportMetric(float64(c.larger), "larger")
+		b.ReportMetric(c.worst, "worst-size-ratio")
+	}
+}
+
+type choices struct {
+	pages, shared, larger int
+	worst                 float64 // size of a chosen frame over the general encoder's
+}
+
+func (c *choices) add(src []byte) {
+	chosen, general := encoder.AppendDoubles(nil, src, 0), encoder.Append(nil, src)
+	c.pages++
+	if len(chosen) == len(appendShared(nil, src, 0)) {
+		c.shared++
+	}
+	if len(chosen) > len(general) {
+		c.larger++
+		c.worst = max(c.worst, float64(len(chosen))/float64(len(general)))
+	}
+}
+
+func distributions(least, spread float64) []generator {
+	whole := func(value func(*rand.Rand) float64) generator {
+		return each(func(r *rand.Rand) float64 { return math.Abs(least + math.Floor(value(r)*spread)) })
+	}
+	return []generator{
+		whole((*rand.Rand).Float64), whole((*rand.Rand).ExpFloat64), whole((*rand.Rand).NormFloat64),
+		each(func(r *rand.Rand) float64 { return least + math.Floor(r.Float64()*spread)/8 }),
+		func(r *rand.Rand) func() float64 {
+			v := least + spread/2
+			return func() float64 { v += math.Floor(r.NormFloat64() * spread / 50); return v }
+		},
+	}
 }

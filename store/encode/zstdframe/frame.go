@@ -17,6 +17,8 @@ const (
 	// leastSequences make a compressed block shorter than its content, as it must
 	// be (RFC 8878, 3.1.1.2.3).
 	leastSequences = 8
+
+	maxBlock = 128 << 10 // bytes of content
 )
 
 // appendShared appends a shared-bytes frame of src, which is a head and then
@@ -56,7 +58,7 @@ func (f *frame) header(kind, size int, last bool) {
 // raw appends the next n bytes of src as they are.
 func (f *frame) raw(n int) {
 	for n > 0 {
-		size := min(n, block)
+		size := min(n, maxBlock)
 		f.header(blockRaw, size, false)
 		f.out = append(f.out, f.src[f.done:f.done+size]...)
 		f.done, n = f.done+size, n-size
