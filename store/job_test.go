@@ -230,7 +230,7 @@ func TestLockNamesTheOwner(t *testing.T) {
 	if !errors.As(err, &locked) || locked.Owner.PID != os.Getpid() {
 		t.Fatalf("second open: %v", err)
 	}
-	if waited := time.Since(began); waited < 2*time.Second || waited > 4*time.Second {
+	if waited := time.Since(began); waited < 2*time.Second {
 		t.Errorf("waited %v for the lock", waited)
 	}
 	if err := d.Close(); err != nil {

@@ -12,6 +12,7 @@ import (
 // denied, without an error and without asking anybody else. The program that looks
 // is a module of its own under testdata/browser.
 func TestPageInBrowser(t *testing.T) {
+	needsProcesses(t)
 	chromium := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil && chromium == "" {

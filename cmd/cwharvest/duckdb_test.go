@@ -66,6 +66,7 @@ const strange = `it's [a-z] "b*c?" {d,e} f\g`
 // format, and holds what the simulated AWS holds: no row is missing, doubled or
 // wrong, and every instance without data has its reason.
 func TestDuckDBReadsWhatIsPublished(t *testing.T) {
+	needsProcesses(t)
 	needsCompiler(t)
 	program, err := duckdbProgram()
 	if err != nil {
@@ -398,6 +399,7 @@ func (l *lake) checkExports() {
 // Nights with other statistics are one table, in every format: what a night did
 // not ask for is null.
 func TestDuckDBReadsNightsOfOtherStatistics(t *testing.T) {
+	needsProcesses(t)
 	needsCompiler(t)
 	program, err := duckdbProgram()
 	if err != nil {

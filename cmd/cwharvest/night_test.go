@@ -41,9 +41,7 @@ type night struct {
 // and regions with these extra settings, for yesterday.
 func newNight(t *testing.T, c awssim.Config, period time.Duration, days int, metrics, statistics []string, settings string) *night {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("runs the program as processes of its own")
-	}
+	needsProcesses(t)
 	c.RoleName, c.ExternalID = "metrics-reader", "x1"
 	n := &night{T: t, sim: awssim.New(c), config: c, dir: t.TempDir(), program: "cwharvest"}
 	server := httptest.NewServer(n.sim)
@@ -90,6 +88,7 @@ var builtProgram = sync.OnceValues(func() (string, error) {
 // build has the night run by the program as it is released.
 func (n *night) build() {
 	n.Helper()
+	needsProcesses(n.T)
 	var err error
 	if n.program, err = builtProgram(); err != nil {
 		n.Fatal(err)

@@ -40,7 +40,7 @@ func listen(t *testing.T) <-chan string {
 
 func waitFor(t *testing.T, told <-chan string, want string) {
 	t.Helper()
-	for deadline := time.After(5 * time.Second); ; {
+	for deadline := time.After(hangAfter); ; {
 		select {
 		case text := <-told:
 			if slices.Contains(strings.Split(text, "\n"), want) {
@@ -77,7 +77,7 @@ func TestNotify(t *testing.T) {
 		if strings.Contains(text, "WATCHDOG") {
 			t.Errorf("told %q without progress", text)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(hangAfter):
 		t.Error("no status")
 	}
 	commits.Add(1)

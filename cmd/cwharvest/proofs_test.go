@@ -36,6 +36,15 @@ func besideOthers(t *testing.T) {
 	}
 }
 
+// needsProcesses skips a test in short mode, which leaves out all that runs the
+// program as processes of its own.
+func needsProcesses(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs the program as processes of its own")
+	}
+}
+
 // hangAfter is how long a test waits for an event that usually comes at once. It
 // catches a hang; it does not judge the machine.
 const hangAfter = 5 * time.Minute

@@ -57,9 +57,7 @@ func setClock() {
 // its own, against the simulated AWS over HTTP. They read as a manual; what
 // they can say beside testscript's own commands is in commands below.
 func TestScripts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the program as processes of its own")
-	}
+	needsProcesses(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,

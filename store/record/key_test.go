@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -201,11 +202,9 @@ func TestJobIDs(t *testing.T) {
 				t.Errorf("%q twice", id)
 			}
 			seen[id] = true
-			if part := PartName(plan, start.Unix()/SecondsPerDay, 1); name == "nightly-ec2" {
-				plan.ID, plan.Format = id, "csv"
-				if part = PartName(plan, start.Unix()/SecondsPerDay, 1); part != "date=2026-11-20/"+id+"-000001.csv" {
-					t.Errorf("part %s", part)
-				}
+			plan.ID, plan.Format = id, "csv"
+			if part := PartName(plan, start.Unix()/SecondsPerDay, 1); part != "date=2026-11-20/"+id+"-000001.csv" || !PartForm.MatchString(path.Base(part)) {
+				t.Errorf("part %s", part)
 			}
 		}
 	}
