@@ -30,8 +30,8 @@ func (f *runFlags) prepare(s *config.Config, log *slog.Logger) (*accounts.Resolv
 	}
 	return &accounts.Resolver{
 		Config: s, Members: members, Getenv: getenv, Log: log,
-		Manager:   creds.NewManager(creds.Config{EndpointURL: f.endpointURL, Insecure: s.InsecureEndpoint, Log: log}),
-		JobLength: accounts.JobLength(0, s.QuotaShare), Patience: f.waitForCredentials, Attended: f.attended,
+		Manager:  creds.NewManager(creds.Config{EndpointURL: f.endpointURL, Insecure: s.InsecureEndpoint, Log: log}),
+		Patience: f.waitForCredentials, Attended: f.attended,
 	}, nil
 }
 

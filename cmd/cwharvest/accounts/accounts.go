@@ -15,7 +15,6 @@ package accounts
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -40,10 +39,10 @@ type Resolver struct {
 	Getenv  func(string) string // the environment as the process received it
 	Log     *slog.Logger
 
-	JobLength time.Duration // expected, for the length of sessions; see JobLength
-	OpenJob   []string      // accounts of the open job: they are used when the organization cannot be listed
-	Patience  time.Duration // how long an outage is retried
-	Attended  bool          // a person is waiting: credentials that need a person are not retried
+	Points   int64         // estimated datapoints of the largest target of the last job; 0: unknown
+	OpenJob  []string      // accounts of the open job: they are used when the organization cannot be listed
+	Patience time.Duration // how long an outage is retried
+	Attended bool          // a person is waiting: credentials that need a person are not retried
 }
 
 // Resolve returns the accounts of the configuration, limited to the targets of its shard.
@@ -92,34 +91,6 @@ func (r *Resolver) expand(ctx context.Context) ([]config.Account, error) {
 		}
 	}
 	return r.Config.Expand(members)
-}
-
-// locate returns the account of an entry. An entry without regions gets the SDK's default region.
-func (r *Resolver) locate(ctx context.Context, e *config.Account) (Account, error) {
-	a := Account{ID: e.ID, Sources: r.sources(e)}
-	if len(e.Regions) == 0 {
-		region, err := r.defaultRegion(ctx, a.Sources[0])
-		if err != nil {
-			return a, err
-		}
-		e.Regions = []string{region}
-	}
-	a.Home, a.Targets = home(e.Regions), e.Targets()
-	return a, nil
-}
-
-func (r *Resolver) defaultRegion(ctx context.Context, src creds.Source) (string, error) {
-	if r.Config.Shard != (record.Shard{}) {
-		return "", &InputError{errors.New("--shard needs explicit regions: the default region may differ between machines"), "set regions in the file, or --region"}
-	}
-	cfg, err := r.Manager.Config(ctx, "", src)
-	if err != nil {
-		return "", err
-	}
-	if cfg.Region == "" {
-		return "", &InputError{errors.New("no region"), "give --region, regions in the file, AWS_REGION or one in the profile"}
-	}
-	return cfg.Region, nil
 }
 
 // identify asks STS for the account id.

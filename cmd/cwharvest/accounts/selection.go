@@ -33,14 +33,6 @@ func (s Selection) Selects(t record.Target) bool {
 	})
 }
 
-// Func returns Selects, or nil if everything is selected.
-func (s Selection) Func() func(record.Target) bool {
-	if len(s) == 0 {
-		return nil
-	}
-	return s.Selects
-}
-
 func (s Selection) String() string { return strings.Join(s, ",") }
 
 func splitTarget(text string) (account, region string) {

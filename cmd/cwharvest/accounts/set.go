@@ -67,6 +67,21 @@ func (s *Set) Has(t record.Target) bool {
 // Principals returns the distinct principals that sign for the accounts, in order of first use.
 func (s *Set) Principals() []creds.Source { return Principals(s.accounts) }
 
+// Principals returns the distinct principals that sign for the accounts, in order of first use.
+func Principals(all []Account) (principals []creds.Source) {
+	seen := map[creds.Source]bool{}
+	for _, a := range all {
+		for _, s := range a.Sources {
+			p := creds.Source{Profile: s.Profile, InstanceRole: s.InstanceRole}
+			if !seen[p] {
+				seen[p] = true
+				principals = append(principals, p)
+			}
+		}
+	}
+	return principals
+}
+
 // Connect returns the configuration of a target's clients. A target that no entry names belongs to an entry whose
 // pattern covers it.
 func (s *Set) Connect(ctx context.Context, t record.Target) (aws.Config, error) {

@@ -2,9 +2,12 @@ package harvest
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/pipeline/config"
 	"cwharvest/store/record"
 )
@@ -55,6 +58,15 @@ func (r *run) startDue(ctx context.Context) (done []JobOutcome, next time.Time, 
 	}
 }
 
+func incomplete(jobs []JobOutcome) bool {
+	for _, j := range jobs {
+		if j.Incomplete {
+			return true
+		}
+	}
+	return false
+}
+
 // start creates a job and works it.
 func (r *run) start(ctx context.Context, plan *record.Plan) ([]JobOutcome, error) {
 	set, err := r.resolve()
@@ -81,6 +93,22 @@ func (r *run) checkSelected(targets []record.Target) error {
 		return nil
 	}
 	return notSelected(r.Only, targets)
+}
+
+// notSelected reports a selection that fits none of a job's targets.
+func notSelected(only accounts.Selection, targets []record.Target) error {
+	const most = 3
+	var names []string
+	for _, t := range targets[:min(len(targets), most)] {
+		names = append(names, t.String())
+	}
+	if len(targets) > most {
+		names = append(names, "...")
+	}
+	return &accounts.InputError{
+		Err:    fmt.Errorf("--only %s: the job has no such target", only),
+		Advice: "name some of " + strings.Join(names, ", "),
+	}
 }
 
 // idle says why nothing is due.

@@ -13,6 +13,7 @@ package harvest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -64,15 +65,6 @@ type JobOutcome struct {
 // Incomplete reports whether any job finished with failures.
 func (o *Outcome) Incomplete() bool { return incomplete(o.Jobs) }
 
-func incomplete(jobs []JobOutcome) bool {
-	for _, j := range jobs {
-		if j.Incomplete {
-			return true
-		}
-	}
-	return false
-}
-
 // Idle says why a run had nothing to do.
 type Idle struct {
 	Elsewhere bool // all selected targets belong to other shards
@@ -118,7 +110,7 @@ func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobIn
 	resolver := *cfg.Accounts
 	resolver.OpenJob = openAccounts(jobs)
 	if n := len(jobs); n > 0 {
-		resolver.JobLength = accounts.JobLength(jobs[n-1].MostPoints, cfg.Settings.QuotaShare)
+		resolver.Points = jobs[n-1].MostPoints
 	}
 	cfg.Accounts = &resolver
 	r := &run{Config: cfg, dir: dir}
@@ -174,4 +166,16 @@ func openAccounts(jobs []record.JobInfo) (ids []string) {
 		}
 	}
 	return ids
+}
+
+// limitDuration ends the context when the run has taken as long as it may; 0 means no limit.
+func limitDuration(ctx context.Context, limit time.Duration) (context.Context, func()) {
+	if limit == 0 {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(limit, func() {
+		cancel(&budgetError{fmt.Sprintf("max_duration %v is over", limit), "the same command continues"})
+	})
+	return ctx, func() { timer.Stop(); cancel(nil) }
 }

@@ -76,7 +76,7 @@ func (f *fixture) run(ctx context.Context, more string, change func(*Config)) (O
 	defer dir.Close()
 	cfg := Config{
 		Settings: s, Now: time.Now, Log: log,
-		Accounts:    &accounts.Resolver{Config: s, Manager: manager, Getenv: os.Getenv, Log: log, JobLength: time.Hour, Attended: true},
+		Accounts:    &accounts.Resolver{Config: s, Manager: manager, Getenv: os.Getenv, Log: log, Attended: true},
 		CallTimeout: time.Minute, DrainTimeout: time.Second, WaitForCredentials: time.Second,
 		Verdict: func(err error) (int, string) {
 			switch {

@@ -14,12 +14,11 @@ import (
 func (c *Config) Pipeline(set *accounts.Set, listed map[record.Target][]record.Instance) pipeline.Config {
 	s := c.Settings
 	at := c.Now()
-	return pipeline.Config{
+	cfg := pipeline.Config{
 		Discovery:   c.discovery(listed),
 		Connect:     set.Connect,
 		Protocol:    pipeline.Protocol(s.Protocol),
 		Statistics:  s.API == config.MetricStatistics,
-		Only:        c.Only.Func(),
 		Shard:       s.Shard,
 		Tolerated:   func(t record.Target) bool { return s.Tolerated(t, at) },
 		Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight, QuotaShare: s.QuotaShare,
@@ -27,6 +26,10 @@ func (c *Config) Pipeline(set *accounts.Set, listed map[record.Target][]record.I
 		CallTimeout: c.CallTimeout, DrainTimeout: c.DrainTimeout, WaitForCredentials: c.WaitForCredentials,
 		Now: c.Now, Log: c.Log,
 	}
+	if len(c.Only) > 0 {
+		cfg.Only = c.Only.Selects
+	}
+	return cfg
 }
 
 func (c *Config) discovery(listed map[record.Target][]record.Instance) pipeline.Discovery {

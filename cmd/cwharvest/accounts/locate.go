@@ -1,6 +1,8 @@
 package accounts
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -10,13 +12,41 @@ import (
 	"cwharvest/store/record"
 )
 
-// JobLength returns how long a job takes whose largest target has this many estimated datapoints: three times the time
-// at the share of the quota that it may use, at least one hour and at most twelve, which are the limits of a session.
-func JobLength(points int64, share float64) time.Duration {
+// jobLength returns the expected length of a job: three times the time for its largest target at the speed of the quota,
+// at least one hour and at most twelve, which are the limits of a session.
+func (r *Resolver) jobLength() time.Duration {
 	const margin = 3
-	quota := cloudwatch.DatapointsPerSecond(cloudwatch.Oldest) * share
-	length := time.Duration(float64(margin*points)/quota) * time.Second
+	quota := cloudwatch.DatapointsPerSecond(cloudwatch.Oldest) * r.Config.QuotaShare
+	length := time.Duration(float64(margin*r.Points)/quota) * time.Second
 	return min(max(length.Round(time.Hour), time.Hour), 12*time.Hour)
+}
+
+// locate returns the account of an entry. An entry without regions gets the SDK's default region.
+func (r *Resolver) locate(ctx context.Context, e *config.Account) (Account, error) {
+	a := Account{ID: e.ID, Sources: r.sources(e)}
+	if len(e.Regions) == 0 {
+		region, err := r.defaultRegion(ctx, a.Sources[0])
+		if err != nil {
+			return a, err
+		}
+		e.Regions = []string{region}
+	}
+	a.Home, a.Targets = home(e.Regions), e.Targets()
+	return a, nil
+}
+
+func (r *Resolver) defaultRegion(ctx context.Context, src creds.Source) (string, error) {
+	if r.Config.Shard != (record.Shard{}) {
+		return "", &InputError{errors.New("--shard needs explicit regions: the default region may differ between machines"), "set regions in the file, or --region"}
+	}
+	cfg, err := r.Manager.Config(ctx, "", src)
+	if err != nil {
+		return "", err
+	}
+	if cfg.Region == "" {
+		return "", &InputError{errors.New("no region"), "give --region, regions in the file, AWS_REGION or one in the profile"}
+	}
+	return cfg.Region, nil
 }
 
 // sources returns the credential sources of an entry: its own first, then its fallbacks. A fallback that names no
@@ -24,7 +54,7 @@ func JobLength(points int64, share float64) time.Duration {
 func (r *Resolver) sources(e *config.Account) []creds.Source {
 	duration := e.SessionDuration
 	if duration == config.Auto {
-		duration = r.JobLength
+		duration = r.jobLength()
 	}
 	own := creds.Source{
 		Profile: e.Profile, RoleARN: e.RoleARN, ExternalID: e.ExternalID, Via: e.Via.RoleARN, ViaExternalID: e.Via.ExternalID,
@@ -41,21 +71,6 @@ func (r *Resolver) sources(e *config.Account) []creds.Source {
 		sources = append(sources, other)
 	}
 	return sources
-}
-
-// Principals returns the distinct principals that sign for the accounts, in order of first use.
-func Principals(all []Account) (principals []creds.Source) {
-	seen := map[creds.Source]bool{}
-	for _, a := range all {
-		for _, s := range a.Sources {
-			p := creds.Source{Profile: s.Profile, InstanceRole: s.InstanceRole}
-			if !seen[p] {
-				seen[p] = true
-				principals = append(principals, p)
-			}
-		}
-	}
-	return principals
 }
 
 // home returns the region in which an account's enabled regions are listed: the first region that the entry names, or
