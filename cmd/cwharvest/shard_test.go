@@ -21,8 +21,8 @@ func TestParseShard(t *testing.T) {
 		{"auto/4", "SLURM_ARRAY_TASK_ID=1 SLURM_ARRAY_TASK_COUNT=1", record.Shard{Number: 1, Of: 4}, ""}, // one of them again
 		{"auto/4", "SLURM_ARRAY_TASK_ID=4", record.Shard{Number: 4, Of: 4}, ""},
 
-		{"auto/4", "JOB_COMPLETION_INDEX=4", record.Shard{}, "Kubernetes counts 0 to 3"},
-		{"auto/4", "SLURM_ARRAY_TASK_ID=0", record.Shard{}, "Slurm counts 1 to 4"},
+		{"auto/4", "JOB_COMPLETION_INDEX=4", record.Shard{}, "Kubernetes would count from 0 to 3"},
+		{"auto/4", "SLURM_ARRAY_TASK_ID=0", record.Shard{}, "Slurm would count from 1 to 4"},
 		{"auto/4", "JOB_COMPLETION_INDEX=x", record.Shard{}, "give the array and M the same size"},
 		{"auto/4", "AWS_BATCH_JOB_ARRAY_INDEX=1 AWS_BATCH_JOB_ARRAY_SIZE=8", record.Shard{}, "give the array and M the same size"},
 		{"auto/4", "", record.Shard{}, "write 1/4 to 4/4"},

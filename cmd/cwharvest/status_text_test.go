@@ -132,7 +132,7 @@ func TestProgressFitsTheTerminal(t *testing.T) {
 				t.Errorf("%v: %d columns", size, n)
 			}
 		}
-		if hidden := 40 - height + 2; hidden > 0 && !strings.Contains(text, fmt.Sprintf("and %d lines more", hidden)) {
+		if hidden := 40 - height + 2; hidden > 0 && !strings.Contains(text, fmt.Sprintf("and %d more lines", hidden)) {
 			t.Errorf("%v: does not say that %d lines are hidden: %q", size, hidden, text[len(text)-80:])
 		}
 	}
