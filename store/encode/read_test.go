@@ -150,10 +150,11 @@ func TestFilesAreReadBack(t *testing.T) {
 	}
 }
 
-// A file of more than one row group, with runs across batches.
+// TestParquetRowGroupsAreReadBack reads a file with two row groups and with runs that
+// are longer than a batch.
 func TestParquetRowGroupsAreReadBack(t *testing.T) {
 	f := Format{Name: "parquet"}
-	runs := make([]Run, 6)
+	runs := make([]Run, 4)
 	var want []string
 	for i := range runs {
 		column := make([]float64, 60_000)
@@ -170,11 +171,12 @@ func TestParquetRowGroupsAreReadBack(t *testing.T) {
 	}
 }
 
-// Long dimensions and a row a series: more words than readers hold at once.
+// TestParquetLongWordsAreReadBack writes more words than a page of the reader may hold:
+// long dimensions, and one row for each series.
 func TestParquetLongWordsAreReadBack(t *testing.T) {
 	f := Format{Name: "parquet"}
 	long := strings.Repeat("x", 30<<10)
-	runs := make([]Run, 3000)
+	runs := make([]Run, 2250)
 	for i := range runs {
 		runs[i] = Run{Metric: "m", InstanceID: fmt.Sprint(i), Dimensions: fmt.Sprint("d=", long, i), Start: 20_000 * daySeconds,
 			Period: daySeconds, Points: 1, Columns: [][]float64{{float64(i)}, nil, nil, nil}}
