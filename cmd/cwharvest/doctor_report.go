@@ -70,7 +70,7 @@ func finding(err error) Finding {
 	f := Finding{Class: failure.Class, Message: failure.Message}
 	var e *creds.Error
 	f.person = errors.As(err, &e) && e.NeedsPerson()
-	if carriedHint(err) == "" && f.Class != "region_not_enabled" { // whose message names the remedy, too
+	if carriedHint(err) == "" && f.Class != "region_not_enabled" { // the message of that class names the remedy
 		f.hint = remedies[f.Class]
 	}
 	return f

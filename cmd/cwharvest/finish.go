@@ -35,8 +35,8 @@ func newSummary(last *record.Status, lines map[string]string, err error) *summar
 	}
 	s := &summary{Status: last, Exit: exitCode(err), LastLine: lines[last.Job]}
 	s.ExitText = exitText(s.Exit)
-	if s.LastLine == "" && err != nil {
-		s.LastLine = err.Error()
+	if s.LastLine == "" {
+		_, s.LastLine = verdictOf(err)
 	}
 	return s
 }

@@ -57,8 +57,8 @@ type placeFlags struct {
 }
 
 func (f *placeFlags) register(c *cobra.Command) {
-	c.Flags().StringVarP(&f.file, "config", "c", "", "specification that tells how to reach S3 (default: the environment's credentials)")
-	c.Flags().BoolVar(&f.insecure, "insecure-endpoint", false, "let plain http go to other machines: signatures and data may be read on the way")
+	c.Flags().StringVarP(&f.file, "config", "c", "", "configuration file with the settings of s3 (default: the environment's credentials)")
+	c.Flags().BoolVar(&f.insecure, "insecure-endpoint", false, "allow plain http to other machines, where others may read signatures and data")
 }
 
 // remote returns a function that opens output places in S3, and one that releases its resources.

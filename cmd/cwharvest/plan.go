@@ -258,7 +258,7 @@ func (r *planReport) print(w io.Writer) {
 	line("cost        $%.4f   (worst case $%.4f%s)", r.CostUSD, r.WorstUSD, limit)
 	line("duration    %s at the speed of the quotas", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second/10))
 	line("output      about %s MB", human.Number((r.OutputBytes+999_999)/1e6))
-	line("askable     until %s", r.AskableUntil.Format("2006-01-02 15:04 UTC"))
+	line("available   until %s", r.AskableUntil.Format("2006-01-02 15:04 UTC"))
 	r.printTrouble(line)
 }
 

@@ -25,6 +25,7 @@ type presenter struct {
 	lines    map[string]string // the last line of each job, by id
 }
 
+// follow shows the progress of a job until stop is called.
 func (p *presenter) follow(ctx context.Context, job *store.Job) (stop func()) {
 	stopNotifier := newNotifier().follow(ctx, job.Status, p.patience)
 	f := follower{job: job, shown: p.shown, log: p.log, stats: p.stats, quota: cloudwatch.DatapointsPerSecond(time.Since(job.Plan().Start)) * p.share}
@@ -32,6 +33,7 @@ func (p *presenter) follow(ctx context.Context, job *store.Job) (stop func()) {
 	return func() { f.stop(); stopNotifier() }
 }
 
+// report prints the last line of a job.
 func (p *presenter) report(r harvest.JobReport) {
 	code := exitCode(r.Err)
 	if r.Incomplete {
@@ -42,7 +44,7 @@ func (p *presenter) report(r harvest.JobReport) {
 	fmt.Fprintln(p.out, line)
 }
 
-// idle prints why a run had nothing to do. A service of Type=notify must say that it is ready before it ends.
+// idle prints the reason why a run had nothing to do. A service of Type=notify must report that it is ready before it ends.
 func (p *presenter) idle(i *harvest.Idle, f *runFlags, shard record.Shard) {
 	text := "nothing due: " + i.Finished + " is finished"
 	if i.Elsewhere {

@@ -132,7 +132,7 @@ type follower struct {
 
 func (f *follower) start() {
 	f.end = make(chan struct{})
-	requested := make(chan os.Signal, 1) // the runtime sends, nobody closes it
+	requested := make(chan os.Signal, 1) // the runtime sends; it is never closed
 	signal.Notify(requested, syscall.SIGUSR1)
 	f.done.Go(func() {
 		defer signal.Stop(requested)

@@ -24,9 +24,9 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Continue the interrupted job and start what is due",
 		Long: `If the previous run was interrupted, continues from the last committed series. Otherwise it
-retries what failed or was denied in the last job, or in the jobs of --night, and starts
-the next job that is due, one after the other. If nothing is due, it prints so, calls
-nothing and exits 0. Run the same command every night, and after a crash or an outage.
+retries failed and denied parts of the last job, or of the jobs of --night, and starts the
+jobs that are due, one after the other. If nothing is due, it prints that, calls nothing
+and exits 0. Run the same command every night, and after a crash or an outage.
 
 Most flags can also be set by environment variables: --max-cost 5 is CWHARVEST_MAX_COST=5.
 Flags override variables, which override the file.`,

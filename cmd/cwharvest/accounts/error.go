@@ -8,7 +8,7 @@ import (
 )
 
 // InputError reports a mistake in the configuration, in a file that it names, or in the environment. It is found
-// before anything is created, and the same command fails again until somebody corrects the input.
+// before anything is created, and the same command fails until the input is corrected.
 type InputError struct {
 	Err    error
 	Advice string // an imperative; may be empty
@@ -18,7 +18,7 @@ func (e *InputError) Error() string { return e.Err.Error() }
 
 func (e *InputError) Unwrap() error { return e.Err }
 
-// Hint returns what to do next.
+// Hint returns the next step.
 func (e *InputError) Hint() string {
 	var inner interface{ Hint() string }
 	if e.Advice == "" && errors.As(e.Err, &inner) {
@@ -34,7 +34,7 @@ func (e *removedError) Error() string {
 	return fmt.Sprintf("%s is no longer in the configuration", e.target)
 }
 
-// Hint returns what to do next.
+// Hint returns the next step.
 func (*removedError) Hint() string { return "put it back to harvest it" }
 
 // Refused reports that a retry fails again.

@@ -111,7 +111,7 @@ func notSelected(only accounts.Selection, targets []record.Target) error {
 	}
 }
 
-// idle says why nothing is due.
+// idle returns the reason why nothing is due.
 func (r *run) idle(jobs []record.JobInfo, next time.Time) *Idle {
 	i := &Idle{Finished: r.Settings.Range.String(), Next: next}
 	if night := r.Settings.Night; !night.IsZero() {

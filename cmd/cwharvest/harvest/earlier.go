@@ -10,8 +10,8 @@ import (
 	"cwharvest/store/record"
 )
 
-// earlier continues the interrupted job. Without one it retries what failed or was denied in the last job, or in those
-// of the night that the settings name.
+// earlier continues the interrupted job. Without one it retries failed and denied parts of the last job, or of the
+// jobs of the night that the settings name.
 func (r *run) earlier(ctx context.Context, jobs []record.JobInfo) ([]JobOutcome, error) {
 	for i := range jobs {
 		if jobs[i].State == record.Unfinished {
@@ -55,7 +55,7 @@ func (r *run) resume(ctx context.Context, info *record.JobInfo) ([]JobOutcome, e
 	return r.work(ctx, job, false)
 }
 
-// retry works what a finished job has left failed or denied, as far as it is still configured. The job keeps its plan.
+// retry works the failed and denied parts of a finished job that are still configured. The job keeps its plan.
 func (r *run) retry(ctx context.Context, info *record.JobInfo) ([]JobOutcome, error) {
 	set, err := r.resolve()
 	if err != nil {

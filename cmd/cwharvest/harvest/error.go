@@ -17,7 +17,7 @@ func (e *PlanDiffersError) Error() string {
 	return fmt.Sprintf("job %s is open with another plan: %s", e.Job, strings.Join(e.Differences, "; "))
 }
 
-// Hint returns what to do next.
+// Hint returns the next step.
 func (e *PlanDiffersError) Hint() string {
 	return "finish it with the old settings, or use another --dir"
 }
@@ -27,7 +27,7 @@ type budgetError struct{ fact, hint string }
 
 func (e *budgetError) Error() string { return pipeline.ErrBudget.Error() + ": " + e.fact }
 
-// Hint returns what to do next.
+// Hint returns the next step.
 func (e *budgetError) Hint() string { return e.hint }
 
 // Unwrap returns the class of the error.

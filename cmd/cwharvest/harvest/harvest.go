@@ -1,13 +1,20 @@
 // Package harvest does the work of one run over a harvest directory. Each phase returns its result to the next one:
 //
-//	Run         reads the directory's jobs and decides what there is to do
-//	earlier     continues the interrupted job, or retries what failed in finished ones
+//	Run         reads the jobs of the directory and chooses the phases
+//	earlier     continues the interrupted job, or retries failures of finished ones
 //	startDue    creates and works one job after the other until none is due
-//	redo        instead of these: fetches some targets of a finished job again
+//	redo        replaces the other two: fetches some targets of a finished job again
 //	work        works one job: attempt, pipeline, conclusion
 //
-// Nothing is called, and no account is resolved, before one of them has work. The package prints nothing: it logs, and
-// reports each job to the functions in Config.
+// Callers and readers may rely on this:
+//
+//   - One job is worked at a time, by the goroutine that called Run. The pipeline and the logging of identities have
+//     goroutines of their own, and all of them end before Run returns.
+//   - A run with nothing to do makes no call to AWS. Accounts are resolved once, when the first phase needs them.
+//   - The attempt at an interrupted job begins before its accounts are resolved, so that the status shows a run that
+//     waits for credentials.
+//   - An error ends the run. A job that finished with failures is no error: the next phase follows, and Outcome reports it.
+//   - The package prints nothing. It logs, and reports each job to the functions in Config.
 package harvest
 
 import (
@@ -24,7 +31,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// Config is what a run needs. Every field must be set, except where its comment names a default.
+// Config configures a run. Every field must be set, except where its comment names a default.
 type Config struct {
 	Settings *config.Config
 	Accounts *accounts.Resolver
@@ -34,26 +41,26 @@ type Config struct {
 	Only       accounts.Selection // default: all targets
 	Redo       bool               // fetch the selected targets of a finished job again
 	Rediscover bool               // list accounts, regions and instances of the open job again
-	NoRetry    bool               // leave alone what failed or was denied in a finished job
+	NoRetry    bool               // do not retry failed or denied parts of a finished job
 
 	CallTimeout, DrainTimeout, WaitForCredentials time.Duration
 
 	// Verdict returns the exit code and the reason that a job records for an attempt that ended with an error, with
 	// ErrIncomplete, or with nil.
 	Verdict func(error) (exit int, reason string)
-	// Follow is called before a job is fetched, and its result afterwards. It shows the progress.
+	// Follow is called before the pipeline of a job starts, to show its progress; stop is called when it has ended.
 	Follow func(context.Context, *store.Job) (stop func())
-	// Report is called once for each job that came to its pipeline, after that has ended.
+	// Report is called after stop.
 	Report func(JobReport)
 }
 
 // ErrIncomplete is the result of a job that finished with failed or denied instances or targets.
 var ErrIncomplete = errors.New("finished, with failed or denied instances or targets")
 
-// Outcome is what a run did. It is valid even when the run failed.
+// Outcome lists the work of a run. It is valid even if the run failed.
 type Outcome struct {
 	Jobs []JobOutcome // in the order of work
-	Idle *Idle        // why there was nothing to do; nil if there was
+	Idle *Idle        // nil if there was work
 }
 
 // JobOutcome is the result of one job.
@@ -65,12 +72,12 @@ type JobOutcome struct {
 // Incomplete reports whether any job finished with failures.
 func (o *Outcome) Incomplete() bool { return incomplete(o.Jobs) }
 
-// Idle says why a run had nothing to do.
+// Idle is the reason why a run had nothing to do.
 type Idle struct {
 	Elsewhere bool // all selected targets belong to other shards
 
 	Finished string    // the range or night that is finished
-	Changes  []string  // of the configuration since the latest job; they count from the next one
+	Changes  []string  // of the configuration since the latest job; they apply from the next one
 	Next     time.Time // when the next job is due; zero: never
 }
 
@@ -97,15 +104,19 @@ func Run(ctx context.Context, dir *store.Dir, cfg Config) (Outcome, error) {
 		return Outcome{}, err
 	}
 	r := newRun(ctx, dir, cfg, jobs)
-	if elsewhere, err := r.selectsElsewhere(); elsewhere || err != nil {
-		return Outcome{Idle: &Idle{Elsewhere: elsewhere}}, err
-	}
-	if cfg.Redo {
+	elsewhere, err := r.selectsElsewhere()
+	switch {
+	case err != nil:
+		return Outcome{}, err
+	case elsewhere:
+		return Outcome{Idle: &Idle{Elsewhere: true}}, nil
+	case cfg.Redo:
 		return r.redo(ctx, jobs)
 	}
 	return r.harvest(ctx, jobs)
 }
 
+// newRun adds to the resolver the facts that it takes from the jobs of the directory.
 func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobInfo) *run {
 	resolver := *cfg.Accounts
 	resolver.OpenJob = openAccounts(jobs)
@@ -125,6 +136,7 @@ func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobIn
 	return r
 }
 
+// selectsElsewhere reports whether the selection leaves nothing for this shard.
 func (r *run) selectsElsewhere() (bool, error) {
 	if len(r.Only) == 0 || r.Settings.Shard == (record.Shard{}) {
 		return false, nil
@@ -133,10 +145,11 @@ func (r *run) selectsElsewhere() (bool, error) {
 	return err == nil && set.OnlyElsewhere(r.Only), err
 }
 
+// harvest runs the two usual phases.
 func (r *run) harvest(ctx context.Context, jobs []record.JobInfo) (Outcome, error) {
 	if !r.Settings.Night.IsZero() {
 		if _, _, err := r.Due(jobs); err != nil {
-			return Outcome{}, err // before any work
+			return Outcome{}, err // a night that is not over is refused before any work
 		}
 	}
 	done, err := r.earlier(ctx, jobs)

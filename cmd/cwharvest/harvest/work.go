@@ -87,14 +87,14 @@ func (r *run) announce(job *store.Job, retry bool) {
 	status, err := job.Status()
 	switch {
 	case retry:
-		verb = "retries what failed or was denied"
+		verb = "retries failed and denied parts"
 	case err == nil && len(status.Attempts) > 1:
 		verb = fmt.Sprintf("resumes: %d of %d instances done", status.Instances.Done+status.Instances.Empty, status.Instances.Planned)
 	}
 	r.Log.Info("job "+verb, "job", s.ID, "from", s.Start.Format(time.RFC3339), "to", s.End.Format(time.RFC3339), "targets", len(job.Targets()))
 }
 
-// conclude reports the job and tells a complete one from one that finished with failures.
+// conclude reports the job, and whether it finished with failures.
 func (r *run) conclude(job *store.Job, took time.Duration, runErr error) (incomplete bool, err error) {
 	status, err := job.Status()
 	if err != nil {
