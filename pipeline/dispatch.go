@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	controlAfter  = 2               // pauses in a row, before a control call probes the target
-	yieldForPause = 2 * time.Second // a longer pause gives the dispatcher's place to another target
+	controlAfter  = 2               // pauses in a row before a control call tests the target
+	yieldForPause = 2 * time.Second // a target that pauses for longer gives its place to another
 )
 
-// target is one account and region in this run, and the dispatcher that works
-// it. All fields belong to the dispatcher's goroutine but those under mu.
+// target is one account and region in this run, with its dispatcher. The
+// dispatcher's goroutine owns all fields except those under mu.
 type target struct {
 	run    *run
 	key    record.Target
@@ -23,21 +23,21 @@ type target struct {
 	log    *slog.Logger
 
 	enumerated bool
-	regions    []string     // that the target, a pattern, turned out to stand for
+	regions    []string     // that the target stands for, if it is a pattern
 	finished   bool         // nothing is left to do
 	pages      *enumeration // nil until connected
 	fetcher    *fetcher     // nil until connected
 	plan       planner
 
-	// outcomes carries one outcome for each launched call: the call sends,
-	// the dispatcher receives, nobody closes. It has room for all calls in
-	// flight, so that no call ever waits for the dispatcher.
+	// outcomes carries one outcome for each call: the call sends, the dispatcher
+	// receives, and the channel is never closed. It has room for all calls in
+	// flight, so that no call waits for the dispatcher.
 	outcomes  chan outcome
 	inFlight  int
 	repeats   []*request // to be sent again
 	head      *request   // the plan's next request, not yet sent
 	planned   bool       // the plan is exhausted
-	successes int64      // answered calls
+	successes int64      // calls that were answered
 	denied    bool
 
 	mu      sync.Mutex
@@ -45,10 +45,10 @@ type target struct {
 	paused  pause
 }
 
-// pause is why and until when a target sends nothing, or little: until the
-// next success it sends one call at a time.
+// pause says why and until when a target sends nothing. After that, it sends one
+// call at a time until one succeeds.
 type pause struct {
-	failures int // in a row, counted once per flight
+	failures int // in a row; calls in flight together count once
 	began    time.Time
 	since    time.Time // of this class
 	until    time.Time
@@ -57,7 +57,7 @@ type pause struct {
 	err      error
 }
 
-// outcome is what became of one launched call.
+// outcome is the result of one call.
 type outcome struct {
 	request *request // nil: a control call
 	sent    time.Time
@@ -65,16 +65,16 @@ type outcome struct {
 	err     error
 }
 
-// work runs the target until it is finished, denied or must pause for long;
-// then it says when to come back. It returns with nothing in flight. The error
-// is one of the store's, fatal to the run.
+// work runs the target until it is finished, is denied or must pause for long.
+// In the last case it returns the time to continue. No calls are in flight when it
+// returns. An error comes from the store and ends the run.
 func (t *target) work(ctx context.Context) (again time.Time, err error) {
 	t.setStarted(true)
 	defer func() {
 		for t.inFlight > 0 {
 			t.handle(<-t.outcomes)
 		}
-		t.setStarted(!again.IsZero()) // one that the quota holds back is at work
+		t.setStarted(!again.IsZero()) // a target that waits for its quota is active
 	}()
 	for ctx.Err() == nil && !t.denied {
 		wait, done, err := t.step(ctx)
@@ -98,12 +98,12 @@ func (t *target) setStarted(started bool) {
 	t.started = started
 }
 
-const untilOutcome = time.Hour // a wait that only an outcome ends, since one is in flight
+const untilOutcome = time.Hour // longer than any call: the wait ends with an outcome
 
-// step does the next thing that can be done now, or says how long to wait.
+// step does the next thing that is possible now, or returns how long to wait.
 func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err error) {
 	if t.run.listing && t.paused.failures > outageAfter {
-		return 0, true, nil // others need not wait for it to know the price
+		return 0, true, nil // the price of the others can be known without it
 	}
 	if wait := time.Until(t.paused.until); wait > 0 {
 		return wait, false, nil
@@ -162,7 +162,7 @@ func (t *target) await(ctx context.Context, d time.Duration) {
 	}
 }
 
-// window is how many calls may be in flight.
+// window returns how many calls may be in flight.
 func (t *target) window() int {
 	if t.paused.failures > 0 {
 		return 1
@@ -170,8 +170,8 @@ func (t *target) window() int {
 	return t.run.Concurrency
 }
 
-// next returns the request to send next without removing it: what must be
-// repeated first, then the plan.
+// next returns the request to send next, without removing it: first those to be
+// repeated, then those of the plan.
 func (t *target) next() (*request, error) {
 	if len(t.repeats) > 0 {
 		return t.repeats[0], nil
@@ -188,7 +188,7 @@ func (t *target) next() (*request, error) {
 	return t.head, nil
 }
 
-// remove takes r, which next has returned, off what is to be sent.
+// remove removes the request that next has returned.
 func (t *target) remove(*request) {
 	if len(t.repeats) > 0 {
 		t.repeats = t.repeats[1:]
@@ -197,7 +197,7 @@ func (t *target) remove(*request) {
 	}
 }
 
-// launch sends r, which next has returned, through the pool.
+// launch sends the request that next has returned.
 func (t *target) launch(r *request) {
 	t.remove(r)
 	if r.sent == 0 {
@@ -221,8 +221,8 @@ func (t *target) launch(r *request) {
 	})
 }
 
-// control sends the smallest possible call, in the shape of r: whether it
-// succeeds tells an outage of the target from trouble with a request.
+// control sends the smallest possible call for the window of a request. Its
+// success shows that the target works and the request is at fault.
 func (t *target) control(r *request) {
 	t.send(func(ctx context.Context) outcome {
 		err := t.fetcher.control(ctx, r)
@@ -233,7 +233,7 @@ func (t *target) control(r *request) {
 	})
 }
 
-// send runs one call in the pool, and blocks while the pool is full.
+// send runs one call in the pool. It blocks while the pool is full.
 func (t *target) send(call func(context.Context) outcome) {
 	t.inFlight++
 	t.run.pool.Go(func() error {

@@ -1,8 +1,3 @@
-// Package pipeline harvests: it enumerates the instances of every target,
-// plans the fewest requests that fetch their datapoints, sends them through
-// one bounded pool at the speed of the quota, and hands what comes back to one
-// writer. A run may end at any moment, and the next one goes on from what was
-// committed; a target's trouble never stops the others.
 package pipeline
 
 import (
@@ -23,48 +18,52 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Config is what a run needs. Fields without a default must be set.
+// Config holds the settings of a run. Fields without a default must be set.
 type Config struct {
 	Job       *store.Job
 	Discovery Discovery
 
-	// Connect returns the configuration for a target's clients: its
-	// credentials and region. It may be called again after a failure. Errors
-	// that implement Refused and NeedsPerson are understood.
+	// Connect returns the configuration of a target's clients: its credentials
+	// and region. Run calls it again after a failure. An error may have the methods
+	// Refused() bool and NeedsPerson() bool.
 	Connect func(context.Context, record.Target) (aws.Config, error)
 
-	// Protocol is CloudWatch's; default CBOR.
+	// Protocol is the wire protocol of CloudWatch; default CBOR.
 	Protocol Protocol
-	// Statistics asks GetMetricStatistics instead of GetMetricData.
+	// Statistics selects GetMetricStatistics instead of GetMetricData.
 	Statistics bool
-	// Shard holds what patterns stand for, of which the others are other shards'.
+	// Shard selects targets among the regions that patterns stand for; other
+	// shards fetch the rest.
 	Shard record.Shard
-	// Only selects targets; nil: all. The job stays open while others are pending.
+	// Only selects targets; nil: all. The job stays open while other targets are
+	// pending.
 	Only func(record.Target) bool
-	// Tolerated says which targets may be denied without harm; nil: none.
+	// Tolerated reports whether the job is complete even if a target is denied;
+	// nil: it is not.
 	Tolerated func(record.Target) bool
-	// MaxCostUSD bounds what the job may cost at worst, over all runs; 0: no
-	// bound. It is held against the plan before anything is paid for.
+	// MaxCostUSD bounds the worst-case cost of the job over all its runs; 0: no
+	// bound. The plan is checked before the first call that costs money.
 	MaxCostUSD float64
-	// Prices are those of control calls and of ListMetrics; the plan holds those
-	// of its series.
+	// Prices apply to control calls and ListMetrics. The plan has the prices of
+	// its series.
 	Prices cloudwatch.Prices
-	// GiveUpAfter is how long a target may be out before it is denied; 0: for ever.
+	// GiveUpAfter is the length of an outage after which a target is denied; 0:
+	// never.
 	GiveUpAfter time.Duration
 
 	Concurrency int           // requests in flight per target; default 8
-	MaxInFlight int           // requests in flight over all targets, and targets worked at a time; default 64
-	QuotaShare  float64       // of CloudWatch's default quotas that this run may use, above 0; default 1
+	MaxInFlight int           // requests in flight over all targets, and active targets; default 64
+	QuotaShare  float64       // share of CloudWatch's default quotas that the run may use, above 0; default 1
 	CallTimeout time.Duration // deadline of every call; default 60s
 
-	// DrainTimeout is how long calls in flight may go on after the run was
-	// cancelled, so that paid answers are kept; default 20s.
+	// DrainTimeout limits how long calls in flight may continue after the run was
+	// cancelled, so that responses that were paid for are kept; default 20s.
 	DrainTimeout time.Duration
-	// WaitForCredentials is how long the run waits when no target can go on
-	// before a person has mended credentials; default 30m.
+	// WaitForCredentials limits how long the run waits for a person when no target
+	// has usable credentials; default 30m.
 	WaitForCredentials time.Duration
 
-	// Now returns the time by which CloudWatch's retention is judged; nil: time.Now.
+	// Now returns the time for CloudWatch's retention; nil: time.Now.
 	Now func() time.Time
 
 	// Sessions returns the state of the credential manager, whose counts cover
@@ -73,12 +72,12 @@ type Config struct {
 	Log      *slog.Logger // nil: discards
 }
 
-// ErrCredentials ends a run that cannot go on before a person has mended
-// credentials. Everything fetched is committed.
+// ErrCredentials ends a run in which no target can continue until a person
+// repairs credentials. Everything fetched is committed.
 var ErrCredentials = errors.New("no target can go on: credentials need a person")
 
-// ErrBudget ends a run that would exceed what it may cost or how long it may
-// take. Everything fetched is committed.
+// ErrBudget ends a run that would exceed its cost or duration. Everything fetched
+// is committed.
 var ErrBudget = errors.New("stopped by a budget")
 
 func (c Config) withDefaults() Config {
@@ -104,26 +103,26 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// run is what the dispatchers of one run share.
+// run holds the state that the dispatchers of one run share.
 type run struct {
 	Config
 	series   []record.Series
-	groups   []Listing // what the plan asks of instances, by namespace and dimensions
-	listing  bool      // nothing is fetched yet; changes between schedules only
+	groups   []Listing // the metrics of the plan, by namespace and dimensions
+	listing  bool      // targets are enumerated but not fetched; changes only between schedules
 	budget   budget
 	mu       sync.Mutex // guards targets
 	targets  []*target
-	pool     errgroup.Group  // the calls in flight; its members never fail
-	calls    context.Context // of every call: outlives the run's by DrainTimeout
+	pool     errgroup.Group  // the calls in flight; its functions return no errors
+	calls    context.Context // of every call: ends DrainTimeout after the run's context
 	inFlight atomic.Int64
 	meter    meter
 	out      chan<- entry // to the writer
 }
 
-// Run works the job until nothing is pending that can be fetched, then
-// publishes it. It returns nil when the job is finished, with failures or
-// without; ErrCredentials; the context's cause when that ended first; or the
-// store's error. In each case what was fetched is committed.
+// Run fetches everything pending that can be fetched and then publishes the job.
+// It returns nil when the job is finished, even with failures. Otherwise it
+// returns ErrCredentials, ErrBudget, the cause of the context's end, or the
+// store's error. In each case everything fetched is committed.
 func Run(ctx context.Context, cfg Config) error {
 	r := &run{Config: cfg.withDefaults()}
 	r.series = r.Job.Plan().Series
@@ -148,7 +147,7 @@ func Run(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// harvest runs dispatchers and the writer until both are through.
+// harvest runs the dispatchers and the writer until both have returned.
 func (r *run) harvest(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -185,6 +184,7 @@ func (r *run) harvest(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// schedule works all unfinished targets.
 func (r *run) schedule(ctx context.Context, stop context.CancelCauseFunc) {
 	s := schedule{run: r, back: make(chan visit)}
 	for _, t := range r.all() {
@@ -233,7 +233,8 @@ func (r *run) addTarget(t *target) {
 	r.targets = append(r.targets, t)
 }
 
-// groupsOf tells the series of a plan by what instances they are of.
+// groupsOf groups the metrics of a plan by namespace and dimensions: each group
+// has its own instances.
 func groupsOf(series []record.Series) (groups []Listing) {
 	for _, s := range series {
 		i := slices.IndexFunc(groups, func(g Listing) bool {
