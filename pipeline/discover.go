@@ -9,8 +9,8 @@ import (
 	"cwharvest/store/record"
 )
 
-// enumerate lists the target's instances, hands them on page by page, and
-// counts the target as enumerated only when every page is durable.
+// enumerate lists the target's instances and sends them to the writer page by
+// page. The target is enumerated when every page is durable.
 func (t *target) enumerate(ctx context.Context) error {
 	for ctx.Err() == nil {
 		page, last, err := t.list()
@@ -36,7 +36,8 @@ func (t *target) enumerate(ctx context.Context) error {
 	return nil
 }
 
-// checkPlan holds the budget against what is known now, once paying has begun.
+// checkPlan checks the budget again, now that the target is enumerated. During the
+// listing, the run checks it once at the end.
 func (t *target) checkPlan() error {
 	if t.run.listing {
 		return nil
@@ -44,8 +45,8 @@ func (t *target) checkPlan() error {
 	return t.run.checkPlan()
 }
 
-// resolve asks what a pattern stands for, and reports whether that is durable:
-// then the target's work is done by those it stands for.
+// resolve finds the regions that a pattern stands for and reports whether they are
+// durable. The targets of these regions replace the pattern.
 func (t *target) resolve(ctx context.Context) bool {
 	regions, err := t.askRegions()
 	switch {
@@ -94,7 +95,7 @@ func (t *target) listingFailed(err error) {
 		t.deny(failure(c, err))
 	case invalid:
 		if t.pages.restart(err) {
-			t.log.Warn("listing starts again", "error", describe(err))
+			t.log.Warn("listing starts again from its first page", "error", describe(err))
 			return
 		}
 		t.deny(failure(c, err))

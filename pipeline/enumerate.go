@@ -20,54 +20,52 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// Discovery says where a target's instances come from: the union of its
-// sources.
+// Discovery selects the sources of a target's instances. The instances are the
+// union of all sources.
 type Discovery struct {
 	EC2        bool              // DescribeInstances, for metrics by InstanceId
 	States     []string          // of EC2 instances; none: all states
-	Tags       map[string]string // EC2 instances must carry all of them; the value "*" stands for any
+	Tags       map[string]string // EC2 instances must have all of them; the value "*" stands for any
 	Monitoring string            // enabled or disabled; empty: both
 
 	CloudWatch []Listing                           // ListMetrics
-	Listed     map[record.Target][]record.Instance // from a file; an empty namespace stands for all that fit
+	Listed     map[record.Target][]record.Instance // from a file; an empty namespace stands for all with these dimensions
 }
 
-// Listing is what ListMetrics is asked for: metrics of a namespace with exactly
-// these dimensions.
+// Listing selects metrics of a namespace with exactly these dimensions.
 type Listing struct {
 	Namespace  string
 	Dimensions []string // names, sorted
 	Metrics    []string
 }
 
-// ec2Page is the number of instances asked of one DescribeInstances call, its
-// maximum (API reference of DescribeInstances).
-const ec2Page = 1000
+// The bounds of MaxResults in DescribeInstances (API reference).
+const (
+	ec2Page   = 1000
+	leastPage = 5
+)
 
-// leastPage is the minimum of it.
-const leastPage = 5
-
-// enumeration walks one target's instances page by page. Its state outlives
-// an outage: the page that failed is asked again, not the ones before it.
+// enumeration lists the instances of one target page by page. After an outage it
+// repeats the page that failed and not the ones before it.
 type enumeration struct {
 	discovery *Discovery
 	target    record.Target
-	groups    []Listing // of the plan: what is an instance in which namespace
+	groups    []Listing // of the plan: the dimensions of instances in each namespace
 	ec2       *ec2.Client
 	metrics   *cloudwatch.Client
-	charged   func() // is called for every call that CloudWatch charges for
+	charged   func() // called for every call that CloudWatch bills
 
 	sources  []source // those not finished
 	token    string   // of the first source's next page
 	seen     tokens   // of the first source
 	restarts int      // of the first source
-	page     int32    // instances asked of one DescribeInstances call
+	page     int32    // MaxResults of DescribeInstances
 }
 
-// source returns the page with a token, and the next one's.
+// source returns the page with a token, and the token of the next page.
 type source func(ctx context.Context, token string) (page []record.Instance, next string, err error)
 
-// newEnumeration begins with the first page of the first source.
+// newEnumeration returns an enumeration before its first page.
 func newEnumeration(d *Discovery, t record.Target, groups []Listing, cfg aws.Config, p Protocol, charged func()) *enumeration {
 	e := &enumeration{
 		discovery: d, target: t, groups: groups, page: ec2Page, ec2: ec2.NewFromConfig(cfg), metrics: NewCloudWatch(cfg, p), charged: charged,
@@ -88,7 +86,7 @@ func newEnumeration(d *Discovery, t record.Target, groups []Listing, cfg aws.Con
 	return e
 }
 
-// next returns the next page and whether it is the last.
+// next returns the next page and reports whether it is the last.
 func (e *enumeration) next(ctx context.Context) ([]record.Instance, bool, error) {
 	if len(e.sources) == 0 {
 		return nil, true, nil
@@ -109,43 +107,43 @@ func (e *enumeration) next(ctx context.Context) ([]record.Instance, bool, error)
 	return page, len(e.sources) == 0, nil
 }
 
-// longestKey is what a database takes as the key of an instance, about (bbolt,
-// MaxKeySize: 32,768 bytes).
+// longestKey bounds the key of an instance in a database (bbolt's MaxKeySize is
+// 32,768 bytes).
 const longestKey = 30 << 10
 
-// checkPage refuses a page that cannot be meant. An instance is known by its
-// dimensions: they are asked for, make up its key and are kept as JSON.
+// checkPage refuses a page with impossible dimensions. They identify an instance
+// in requests, in its key and as JSON.
 func checkPage(page []record.Instance) error {
 	for i := range page {
 		for _, d := range page[i].Dimensions {
 			if d.Value == "" || !utf8.ValidString(d.Value) || strings.ContainsRune(d.Value, 0) {
-				return fmt.Errorf("answer holds an instance with %s %.40q, which is not possible", d.Name, d.Value)
+				return fmt.Errorf("response has an instance with %s %.40q, which is not possible", d.Name, d.Value)
 			}
 		}
 		if n := len(page[i].Key()); n > longestKey {
-			return fmt.Errorf("answer holds an instance whose dimensions take %d bytes", n)
+			return fmt.Errorf("response has an instance whose dimensions take %d bytes", n)
 		}
 	}
 	return nil
 }
 
-// errNotAWS is what a proxy puts in the place of an answer, with status 200: a
-// document that lacks the list, which AWS sends empty rather than not at all.
-var errNotAWS = errors.New("answer is none of AWS's: it holds no list")
+// errNotAWS reports a response with status 200 without the list that AWS always
+// sends, even if it is empty. Proxies send such responses.
+var errNotAWS = errors.New("response has no list; it probably came from a proxy, not from AWS")
 
-// fromAWS reports whether an answer has the id that AWS gives each request.
+// fromAWS reports whether a response has the id that AWS gives each request.
 func fromAWS(m middleware.Metadata) bool {
 	id, ok := awsmiddleware.GetRequestIDMetadata(m)
 	return ok && id != ""
 }
 
-// mostRestarts bounds how often a listing begins anew: one whose second page is
-// always refused has no end.
+// mostRestarts bounds how often the listing of a source starts again, since AWS
+// could refuse the second page every time.
 const mostRestarts = 5
 
-// restart goes back to the source's first page after a page token was refused,
-// with smaller pages after one that was too long. It reports false when that
-// does not help, or has not helped often enough.
+// restart returns to the first page of the source after AWS refused the token of a
+// page. After a page that was too long it asks for smaller ones. It reports false
+// if that cannot help, or was tried often enough.
 func (e *enumeration) restart(err error) bool {
 	var long interface{ TooLong() bool }
 	shorter := errors.As(err, &long) && len(e.sources) > 0 && e.page > leastPage
@@ -172,7 +170,7 @@ func (e *enumeration) listed(context.Context, string) (page []record.Instance, _
 	return page, "", nil
 }
 
-// inGroups returns the instance for each namespace that has metrics by the
+// inGroups returns the instance once for each namespace of the plan with these
 // dimensions.
 func (e *enumeration) inGroups(in record.Instance, names []string) (all []record.Instance) {
 	for _, g := range e.groups {
@@ -245,9 +243,8 @@ func (e *enumeration) fromEC2(i *types.Instance) []record.Instance {
 	return e.inGroups(in, []string{"InstanceId"})
 }
 
-// listMetrics returns a page of the dimension sets that a metric has. Metrics
-// without data in the last two weeks are not listed, and RecentlyActive would
-// narrow that to three hours (API reference of ListMetrics).
+// listMetrics returns a page of the dimension sets of a metric. CloudWatch lists
+// metrics with data in the last two weeks (API reference of ListMetrics).
 func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token string) (page []record.Instance, next string, err error) {
 	in := &cloudwatch.ListMetricsInput{Namespace: &l.Namespace, MetricName: &metric}
 	if token != "" {
@@ -271,18 +268,18 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 		}
 		slices.SortFunc(in.Dimensions, func(a, b record.Dimension) int { return strings.Compare(a.Name, b.Name) })
 		if slices.EqualFunc(in.Dimensions, l.Dimensions, func(d record.Dimension, name string) bool { return d.Name == name }) {
-			page = append(page, in) // the filter lets through what has more dimensions, too
+			page = append(page, in) // the filter also matches metrics with more dimensions
 		}
 	}
 	return page, aws.ToString(out.NextToken), nil
 }
 
-// regionForm is wide; a pattern in the place of a name would stand for itself.
+// regionForm accepts any name of a region that is no pattern.
 var regionForm = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
-// EnabledRegions returns what a target's pattern stands for: those of the
-// account's enabled regions that it covers, and listed ones, which are then
-// refused in their own name.
+// EnabledRegions returns the regions that a pattern stands for: the enabled regions
+// of the account that match it, and the regions of listed instances. If one of the
+// latter is not enabled, its own target is denied.
 func EnabledRegions(ctx context.Context, cfg aws.Config, pattern record.Target, d *Discovery) ([]string, error) {
 	out, err := ec2.NewFromConfig(cfg).DescribeRegions(ctx, nil)
 	if err != nil {
@@ -295,7 +292,7 @@ func EnabledRegions(ctx context.Context, cfg aws.Config, pattern record.Target, 
 	for _, r := range out.Regions {
 		name := aws.ToString(r.RegionName)
 		if !regionForm.MatchString(name) {
-			return nil, fmt.Errorf("list the regions of %s: answer holds a region %.40q, which is not possible", pattern.Account, name)
+			return nil, fmt.Errorf("list the regions of %s: response has a region %.40q, which is not possible", pattern.Account, name)
 		}
 		if pattern.Covers(name) {
 			regions = append(regions, name)

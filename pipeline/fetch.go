@@ -21,33 +21,33 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 )
 
-// answer is what one request came back with: results ready to commit, and the
-// items to ask again with the reason. Its columns live in one buffer, given
-// back to buffers once the results are committed.
+// response holds the outcome of one request: results ready to commit, and items to
+// ask again with the reason. The columns of the results share one buffer, which
+// returns to buffers once they are committed.
 type response struct {
 	results []store.Result
 	again   []item
-	err     error // why items must be asked again, or why the whole call failed
-	calls   int   // HTTP calls answered, more than one when CloudWatch paged
+	err     error // the reason to ask items again, or why the whole call failed
+	calls   int   // HTTP calls that were answered: one for each page
 	buffer  *[]float64
 }
 
-// buffers holds the datapoints of answers on their way to the store.
+// buffers holds memory for datapoints on their way to the store.
 var buffers = sync.Pool{New: func() any { return new([]float64) }}
 
-// fetcher asks one target for datapoints.
+// fetcher sends the calls for the datapoints of one target.
 type fetcher struct {
 	client     *cloudwatch.Client
 	target     record.Target
 	series     []record.Series
-	statistics bool // asks GetMetricStatistics
+	statistics bool // calls GetMetricStatistics
 
-	// plain has the SDK decode this target's answers: one of them had a form
-	// that the flat decoder gave up on too late.
+	// plain makes the SDK decode the responses: the flat decoder did not know the
+	// form of one, and noticed too late to pass it on.
 	plain atomic.Bool
 }
 
-// fetch sends a request and reads every page of its answer.
+// fetch sends a request and reads all pages of the response.
 func (f *fetcher) fetch(ctx context.Context, r *request) response {
 	if f.statistics {
 		return f.fetchStatistics(ctx, r)
@@ -72,7 +72,7 @@ func (f *fetcher) fetch(ctx context.Context, r *request) response {
 	}
 }
 
-// page has the collector take one page and returns the next one's token.
+// page passes one page to the collector and returns the token of the next one.
 func (f *fetcher) page(ctx context.Context, input *cloudwatch.GetMetricDataInput, c *collector) (string, error) {
 	plain := f.plain.Load()
 	if !plain {
@@ -122,8 +122,8 @@ func (f *fetcher) input(r *request) *cloudwatch.GetMetricDataInput {
 	}
 }
 
-// control asks for next to nothing in the window of r: whether CloudWatch
-// answers at all. It costs one metric.
+// control asks for one metric without dimensions and one datapoint, to learn
+// whether CloudWatch answers at all.
 func (f *fetcher) control(ctx context.Context, r *request) error {
 	s := &f.series[r.items[0].series]
 	if f.statistics {
@@ -149,7 +149,7 @@ func (f *fetcher) control(ctx context.Context, r *request) error {
 			},
 		}},
 	})
-	if err == nil && len(out.MetricDataResults) == 0 { // each query has a result
+	if err == nil && len(out.MetricDataResults) == 0 { // AWS returns a result for each query
 		err = errNotAWS
 	}
 	return err
@@ -163,7 +163,7 @@ func sdkDimensions(dims []record.Dimension) []types.Dimension {
 	return sdk
 }
 
-// answer sorts what was collected into results and items to ask again. A
+// sort divides the items of a request into results and items to ask again. A
 // Forbidden result refuses the whole target.
 func (f *fetcher) sort(c *collector, calls int) response {
 	a := response{calls: calls, buffer: c.buffer}
@@ -174,7 +174,7 @@ func (f *fetcher) sort(c *collector, calls int) response {
 		query += n
 		if err != nil {
 			a.again = append(a.again, it)
-			a.err = cmp.Or(a.err, err) // one reason tells it; there can be hundreds
+			a.err = cmp.Or(a.err, err) // there can be hundreds; one is enough
 			continue
 		}
 		a.results = append(a.results, store.Result{
@@ -187,11 +187,11 @@ func (f *fetcher) sort(c *collector, calls int) response {
 	return a
 }
 
-// queryID and a number is a query's id.
+// queryID is the prefix of query ids, followed by a number.
 const queryID = "q"
 
-// queryNumber is the number of a query's id. Each has one spelling: another one
-// was not asked.
+// queryNumber returns the number of a query id. It accepts only the spelling that
+// requests use.
 func queryNumber(id string) (n int, ok bool) {
 	digits, ok := strings.CutPrefix(id, queryID)
 	if !ok || digits == "" || digits[0] < '0' || digits[0] > '9' || digits[0] == '0' && digits != "0" {
@@ -201,13 +201,13 @@ func queryNumber(id string) (n int, ok bool) {
 	return n, err == nil
 }
 
-// collector merges the pages of one answer by query id.
+// collector merges the pages of one response by query id.
 type collector struct {
 	request *request
 	points  int        // of each query's grid
 	buffer  *[]float64 // nil until the first result
 	queries []queryState
-	stray   error // the answer names a query that was not asked
+	stray   error // the response has a result for a query that was not asked
 }
 
 type queryState struct {
@@ -222,8 +222,8 @@ func newCollector(r *request, series []record.Series) *collector {
 	return &collector{request: r, points: r.window.Points(), queries: make([]queryState, r.queries)}
 }
 
-// open gets the buffer, when the first result is there: a call may be long in
-// flight before.
+// open takes a buffer when the first result arrives, so that calls which wait hold
+// no memory.
 func (c *collector) open() {
 	c.buffer = buffers.Get().(*[]float64)
 	if cap(*c.buffer) < c.request.points {
@@ -245,7 +245,7 @@ func (c *collector) column(query int) []float64 {
 	return (*c.buffer)[query*c.points : (query+1)*c.points]
 }
 
-// take merges one result. The same id may return on several pages.
+// take merges one result. An id may occur on several pages.
 func (c *collector) take(r *flat.Result) {
 	if c.stray != nil {
 		return
@@ -255,7 +255,7 @@ func (c *collector) take(r *flat.Result) {
 	}
 	query, asked := queryNumber(r.ID)
 	if !asked || query >= len(c.queries) {
-		c.stray = fmt.Errorf("answer holds a result for query %q, which was not asked", r.ID)
+		c.stray = fmt.Errorf("response has a result for query %q, which was not asked", r.ID)
 		return
 	}
 	q := &c.queries[query]
@@ -268,8 +268,8 @@ func (c *collector) take(r *flat.Result) {
 	}
 }
 
-// store puts a result's datapoints on the grid of the window. Whatever cannot
-// be a datapoint of the window is an error of the answer, never data.
+// store puts the datapoints of a result on the grid of the window. A value that
+// cannot belong there is an error of the response and never becomes data.
 func (c *collector) store(q *queryState, column []float64, r *flat.Result) error {
 	if len(r.Times) != len(r.Values) {
 		return fmt.Errorf("%d timestamps for %d values", len(r.Times), len(r.Values))
@@ -300,8 +300,8 @@ func formatMillis(at int64) string { return time.UnixMilli(at).UTC().Format(time
 
 var errForbidden = errors.New("GetMetricData: result is Forbidden")
 
-// columns returns the columns of n consecutive queries, nil when none of them
-// has a datapoint, or why they are not complete.
+// columns returns the columns of n consecutive queries, nil if they have no
+// datapoints, or an error if they are not complete.
 func (c *collector) columns(first, n int) ([][]float64, error) {
 	columns := make([][]float64, n)
 	count := 0

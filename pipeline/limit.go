@@ -9,38 +9,38 @@ import (
 )
 
 const (
-	cutTo       = 0.7              // of the rate that was throttled
-	holdAt      = 0.98             // of the rate that was last good
-	climb       = 0.25             // of the way back to hold, per second
-	probeAfter  = 30 * time.Second // without a throttle, before trying more
-	probeAgain  = 5 * time.Second  // after a probe that went well
-	probeBy     = 0.05             // of the rate; twice as much with every probe that goes well
+	cutTo       = 0.7              // part of the rate that remains after throttling
+	holdAt      = 0.98             // part of the last good rate to hold
+	climb       = 0.25             // part of the way back to that rate, per second
+	probeAfter  = 30 * time.Second // time without throttling before a higher rate is tried
+	probeAgain  = 5 * time.Second  // time between successful probes
+	probeBy     = 0.05             // increase by a probe; doubles with every successful one
 	lowestShare = 0.01
 
-	late = 100 * time.Millisecond // that a call may be, and not be taken for the first of a burst
+	late = 100 * time.Millisecond // delay of a call that the next ones make up for
 )
 
-// limiter paces the calls of one target and API below its two quotas: a burst
-// of one call, then evenly, making up for calls that left late. It adapts to
-// throttling: one cut per flight of throttled calls, a climb back to just below
-// the rate that was too much, and a probe upward now and then. The zero value is
-// not usable.
+// limiter keeps the calls of one target and API below their two quotas. Calls leave
+// evenly, without bursts, and make up for those that left late. When calls are
+// throttled it lowers the rate, once for all calls in flight together, raises it
+// again to just below the rate that was too high, and now and then tries more. The
+// zero value is not usable.
 type limiter struct {
 	mu          sync.Mutex
 	requests    float64 // full rates, per second
 	old, recent float64
 
-	share   float64 // of the full rates in use, lowestShare..1
-	ceiling float64 // share not to exceed until the next probe
-	probe   float64 // that the next probe adds, as a part of the ceiling
-	cut     time.Time
-	probed  time.Time // or cut
-	changed time.Time // share was last adapted
-	next    [3]time.Time
+	share   float64      // part of the full rates in use, lowestShare..1
+	ceiling float64      // share that is not exceeded until the next probe
+	probe   float64      // increase of the ceiling by the next probe
+	cut     time.Time    // of the last decrease
+	probed  time.Time    // of the last probe or decrease
+	changed time.Time    // of the last change of share
+	next    [3]time.Time // earliest next call: by requests, old and recent datapoints
 }
 
-// newLimiter returns a limiter for a share of the quotas: above 1 where AWS has
-// raised them.
+// newLimiter returns a limiter of GetMetricData for a share of the default quotas,
+// which is above 1 if AWS has raised them.
 func newLimiter(quotaShare float64) *limiter {
 	return &limiter{
 		requests: cloudwatch.RequestsPerSecond * quotaShare,
@@ -50,13 +50,14 @@ func newLimiter(quotaShare float64) *limiter {
 	}
 }
 
-// newStatisticsLimiter is one for GetMetricStatistics.
+// newStatisticsLimiter returns a limiter of GetMetricStatistics, which has no quota
+// of datapoints.
 func newStatisticsLimiter(quotaShare float64) *limiter {
 	return &limiter{requests: cloudwatch.StatisticsRequestsPerSecond * quotaShare, old: math.Inf(1), recent: math.Inf(1), share: 1, ceiling: 1}
 }
 
-// wait returns how long the next call must wait; the two datapoint budgets
-// are apart because CloudWatch keeps them apart.
+// wait returns how long the next call must wait. Old and recent datapoints have
+// budgets of their own, as in CloudWatch.
 func (l *limiter) wait(now time.Time, r *request) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,7 +66,7 @@ func (l *limiter) wait(now time.Time, r *request) time.Duration {
 	return max(l.next[0].Sub(now), l.next[budget].Sub(now), 0)
 }
 
-// take spends the budgets for a call that is sent now.
+// take counts a call that is sent now against the budgets.
 func (l *limiter) take(now time.Time, r *request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,8 +75,8 @@ func (l *limiter) take(now time.Time, r *request) {
 	l.spend(budget, now, float64(r.points)/rate)
 }
 
-// spend puts off the next call. A call that is a little late does not: timers
-// are, and the rate is of the whole.
+// spend moves the time of the next call. It counts from the time at which this call
+// was due, so that a late timer does not lower the rate.
 func (l *limiter) spend(i int, now time.Time, seconds float64) {
 	from := l.next[i]
 	if now.Sub(from) > late {
@@ -91,8 +92,8 @@ func (l *limiter) budget(now time.Time, r *request) (index int, rate float64) {
 	return 1, l.old
 }
 
-// throttled tells the limiter that a call sent at the given time was
-// throttled. Calls sent before the last cut say nothing new.
+// throttled lowers the rate after a call was throttled, unless the call was sent
+// before the last decrease.
 func (l *limiter) throttled(sent, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,7 +106,7 @@ func (l *limiter) throttled(sent, now time.Time) {
 	l.cut, l.probed, l.probe = now, now.Add(probeAfter-probeAgain), probeBy
 }
 
-// adapt moves the share towards what is believed to be good.
+// adapt moves the share towards the rate that is believed to be good.
 func (l *limiter) adapt(now time.Time) {
 	elapsed := now.Sub(l.changed).Seconds()
 	l.changed = now

@@ -6,7 +6,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// live says what only the running process knows, for status snapshots.
+// live returns the state of the running process for the status.
 func (r *run) live() record.Live {
 	l := record.Live{LimitUSD: r.MaxCostUSD, InFlight: int(r.inFlight.Load()), Targets: map[record.Target]record.LiveTarget{}}
 	if r.Sessions != nil {
@@ -32,7 +32,8 @@ func (t *target) live() (at record.LiveTarget, started bool) {
 	return record.LiveTarget{}, t.started
 }
 
-// printable is an instance key for people: its dimensions.
+// printable returns the part of an instance key that people recognize: its
+// dimensions.
 func printable(key string) string {
 	return key[strings.LastIndexByte(key, 0)+1:]
 }

@@ -12,14 +12,13 @@ import (
 // maxBytes bounds the size of a request, which CloudWatch does not document.
 const maxBytes = 768 << 10
 
-// AnsweredUntil returns when CloudWatch stops to answer requests for a window:
-// later ones get no datapoints and no error.
+// AnsweredUntil returns until when CloudWatch answers requests for a window.
+// Later ones get no datapoints and no error.
 func AnsweredUntil(w record.Window) time.Time {
 	return time.Unix(w.Start, 0).UTC().Add(cloudwatch.KeptFor(w.Period))
 }
 
-// item is one series-window of one instance: what a request asks for and what
-// succeeds or fails as a whole.
+// item is one series-window of one instance. It succeeds or fails as a whole.
 type item struct {
 	instance   string // record.Instance.Key
 	dimensions []record.Dimension
@@ -27,18 +26,17 @@ type item struct {
 	window     int // index into the series' windows
 }
 
-// request is one GetMetricData call: items that share a window and fit the
-// API's limits in one page.
+// request is one GetMetricData call: items with a common window that fit one page.
 type request struct {
 	window  record.Window
 	items   []item
 	queries int
 	points  int // estimated datapoints, as CloudWatch's quota counts them
-	calls   int // that answer it: more than one only of GetMetricStatistics
+	calls   int // HTTP calls that it takes: more than one only of GetMetricStatistics
 
-	sent      int   // times this request or the one it was cut from was sent
-	suspicion int   // failures while siblings succeeded
-	successes int64 // of its target, when the request last failed
+	sent      int   // how often this request or the one it is a part of was sent
+	suspicion int   // failures while other calls of the target succeeded
+	successes int64 // of its target when the request last failed
 }
 
 func (r *request) add(it item, s *record.Series) {
@@ -47,7 +45,7 @@ func (r *request) add(it item, s *record.Series) {
 	r.points += len(s.Statistics) * r.window.Points()
 }
 
-// part returns a request for some of r's items, with r's history.
+// part returns a request for some items of r, with the history of r.
 func (r *request) part(items []item, series []record.Series) *request {
 	p := &request{window: r.window, calls: r.calls, sent: r.sent, suspicion: r.suspicion, successes: r.successes}
 	for _, it := range items {
@@ -56,23 +54,23 @@ func (r *request) part(items []item, series []record.Series) *request {
 	return p
 }
 
-// planner yields the requests for all that is pending in one target, in
-// instance order, reading instances a page at a time: its memory does not
-// grow with the target.
+// planner makes the requests for the pending series-windows of one target, in the
+// order of the instances. It reads one page of instances at a time, so its memory
+// does not grow with the target.
 type planner struct {
 	pending func(after string, limit int) ([]store.Pending, error)
 	pack    packer
 
 	ready []*request
-	gone  []item // of windows that CloudWatch does not answer any more
+	gone  []item // of windows that CloudWatch no longer answers
 	after string // the last instance read
 	read  bool   // all instances have been read
 }
 
 const planPage = 512 // instances per read of the store
 
-// next returns the next request, nil after the last one. Items that cannot be
-// asked for any more are added to gone.
+// next returns the next request, nil after the last one. It adds items of windows
+// that CloudWatch no longer answers to gone.
 func (p *planner) next() (*request, error) {
 	for len(p.ready) == 0 {
 		if p.read {

@@ -10,8 +10,8 @@ import (
 	"github.com/aws/smithy-go/transport/http/protocol/awsquery"
 )
 
-// Protocol is how CloudWatch is spoken to on the wire. CloudWatch knows all of
-// them; emulators of AWS do not all know the SDK's own, which is CBOR.
+// Protocol is a wire protocol of CloudWatch. AWS supports all of them. Some
+// emulators of AWS lack the SDK's default, which is CBOR.
 type Protocol string
 
 const (
@@ -20,8 +20,8 @@ const (
 	Query Protocol = "query"
 )
 
-// NewCloudWatch makes every client of CloudWatch, so that all speak the same
-// protocol.
+// NewCloudWatch returns a client of CloudWatch. All clients are made here, so that
+// all use the configured protocol.
 func NewCloudWatch(cfg aws.Config, p Protocol) *cloudwatch.Client {
 	return cloudwatch.NewFromConfig(cfg, func(o *cloudwatch.Options) {
 		switch p {

@@ -11,28 +11,28 @@ import (
 	"cwharvest/store/record"
 )
 
-// schedule works targets, at most MaxInFlight at a time. A target that must
-// pause for long gives its place to another, so that dead accounts never hold
-// up the rest. All fields belong to the goroutine of run.
+// schedule works targets, at most MaxInFlight at a time. A target that must pause
+// for long gives its place to another, so that unreachable accounts do not delay
+// the others. The goroutine of Run owns all fields.
 type schedule struct {
 	run    *run
 	idle   visits // a heap, by time
 	active int
-	// back carries one visit for each active target: its goroutine sends it
-	// when the dispatcher returns, wait receives it, nobody closes it.
+	// back carries one visit for each active target: its goroutine sends it when
+	// the dispatcher returns, wait receives it, and the channel is never closed.
 	back chan visit
 }
 
-// visit says when a target is to be worked next; at is zero when never.
+// visit is the next time to work a target; at is zero if there is none.
 type visit struct {
 	target *target
 	at     time.Time
 	err    error
 }
 
-// work returns when every target is finished or denied, or when ctx is done
-// and the active targets have come back. It stops the run by itself for an
-// error of the store and when only a person could help.
+// work returns when every target is finished or denied, or when ctx has ended and
+// the active targets have returned. It stops the run after an error of the store,
+// and when all targets have waited for a person for too long.
 func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 	for {
 		s.startDue(ctx)
@@ -57,7 +57,7 @@ func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 	}
 }
 
-// found takes up the targets that a pattern stood for.
+// found adds the targets that a pattern stands for.
 func (s *schedule) found(t *target) {
 	for _, region := range t.regions {
 		key := record.Target{Account: t.key.Account, Region: region}
@@ -82,8 +82,8 @@ func (s *schedule) startDue(ctx context.Context) {
 	}
 }
 
-// wait returns the next target that comes back; none when one falls due or
-// the run is cancelled first.
+// wait returns the next target that returns. It returns none if another target
+// becomes due or the run is cancelled first.
 func (s *schedule) wait(ctx context.Context) (v visit, back bool) {
 	var due <-chan time.Time
 	cancelled := ctx.Done()
@@ -104,8 +104,8 @@ func (s *schedule) wait(ctx context.Context) (v visit, back bool) {
 	return visit{}, false
 }
 
-// needsPerson reports whether every target left has waited for a person to
-// mend its credentials, and for long enough.
+// needsPerson reports whether every remaining target has waited for its credentials
+// for as long as it may.
 func (s *schedule) needsPerson(now time.Time) bool {
 	for _, v := range s.idle {
 		p := v.target.pausedFor()

@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 )
 
-// fetchStatistics answers a request of one item by GetMetricStatistics, which is
+// fetchStatistics fetches a request of one item by GetMetricStatistics, which is
 // free up to a million calls a month.
 func (f *fetcher) fetchStatistics(ctx context.Context, r *request) response {
 	it := r.items[0]
@@ -30,8 +30,8 @@ func (f *fetcher) fetchStatistics(ctx context.Context, r *request) response {
 		g.columns[i] = buffer[i*points : (i+1)*points]
 	}
 	calls := 0
-	for _, places := range cloudwatch.StatisticsCalls(s.Statistics) {
-		if err := f.askStatistics(ctx, f.statisticsInput(it, r.window, places), places, g); err != nil {
+	for _, indexes := range cloudwatch.StatisticsCalls(s.Statistics) {
+		if err := f.askStatistics(ctx, f.statisticsInput(it, r.window, indexes), indexes, g); err != nil {
 			return response{again: r.items, err: err, calls: calls}
 		}
 		calls++
@@ -61,8 +61,8 @@ func (f *fetcher) statisticsInput(it item, w record.Window, statistics []int) *s
 	return in
 }
 
-// askStatistics fills the columns of some statistics, by their places.
-func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatisticsInput, places []int, g *statisticsGrid) error {
+// askStatistics fills the columns of some statistics, given by their indexes.
+func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatisticsInput, indexes []int, g *statisticsGrid) error {
 	out, err := f.client.GetMetricStatistics(ctx, in)
 	if err != nil {
 		return err
@@ -71,8 +71,8 @@ func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatistics
 		return errNotAWS
 	}
 	for i := range out.Datapoints {
-		for _, place := range places {
-			if err := g.set(&out.Datapoints[i], place); err != nil {
+		for _, index := range indexes {
+			if err := g.set(&out.Datapoints[i], index); err != nil {
 				return err
 			}
 		}
@@ -80,21 +80,21 @@ func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatistics
 	return nil
 }
 
-// isEmptyDocument reports an answer that has nothing of one.
+// isEmptyDocument reports whether a response has no member that AWS sends.
 func isEmptyDocument(out *sdk.GetMetricStatisticsOutput) bool {
 	return out.Datapoints == nil && out.Label == nil && !fromAWS(out.ResultMetadata)
 }
 
-// statisticsGrid takes datapoints in any order.
+// statisticsGrid puts datapoints, which come in any order, on the grid of a window.
 type statisticsGrid struct {
 	window     record.Window
 	statistics []string
-	columns    [][]float64 // one of each statistic
+	columns    [][]float64 // one for each statistic
 	count      int
 }
 
-func (g *statisticsGrid) set(d *types.Datapoint, place int) error {
-	v := valueOf(d, g.statistics[place])
+func (g *statisticsGrid) set(d *types.Datapoint, statistic int) error {
+	v := valueOf(d, g.statistics[statistic])
 	if v == nil {
 		return nil
 	}
@@ -106,10 +106,10 @@ func (g *statisticsGrid) set(d *types.Datapoint, place int) error {
 		return fmt.Errorf("datapoint at %s is not on the grid asked for", at.Format(time.RFC3339))
 	case *v-*v != 0:
 		return fmt.Errorf("datapoint at %s is not a number", at.Format(time.RFC3339))
-	case g.columns[place][index] == g.columns[place][index]:
+	case g.columns[statistic][index] == g.columns[statistic][index]:
 		return fmt.Errorf("datapoint at %s is a duplicate", at.Format(time.RFC3339))
 	}
-	g.columns[place][index] = *v
+	g.columns[statistic][index] = *v
 	g.count++
 	return nil
 }

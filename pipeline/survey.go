@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Survey is what a job would do in one target, without faults.
+// Survey says what a job would do in one target if nothing fails.
 type Survey struct {
 	Target        record.Target
-	Failure       *record.Failure // why the target is out of reach; the rest is then zero
+	Failure       *record.Failure // the reason why the target cannot be listed; the rest is then zero
 	Instances     int64
 	Series        int64
 	SeriesWindows int64
@@ -28,15 +28,15 @@ type Survey struct {
 	CostUSD       float64
 	WorstUSD      float64
 	Duration      time.Duration // at the speed of the quota
-	Charged       int64         // discovery calls that CloudWatch charges for
+	Charged       int64         // discovery calls that CloudWatch bills
 }
 
-// surveyTries is how often a call is tried that an outage or throttling refuses.
+// surveyTries bounds the attempts of a call during an outage or throttling.
 const surveyTries = 5
 
 // SurveyTargets lists the instances of targets and plans their requests as Run
-// would. It fetches nothing and writes nothing. Patterns are replaced by what
-// they stand for. It needs Discovery, Connect and the limits of a Config.
+// would. It fetches and writes nothing. The regions of a pattern replace it. It
+// uses Discovery, Connect and the limits of a Config.
 func SurveyTargets(ctx context.Context, cfg Config, series []record.Series, targets []record.Target) ([]Survey, error) {
 	s := &surveyor{cfg: cfg.withDefaults(), series: series, seen: map[record.Target]bool{}}
 	s.pool.SetLimit(s.cfg.MaxInFlight)
@@ -69,9 +69,9 @@ func SurveyTargets(ctx context.Context, cfg Config, series []record.Series, targ
 type surveyor struct {
 	cfg    Config
 	series []record.Series
-	pool   errgroup.Group // its members never fail
+	pool   errgroup.Group // its functions return no errors
 
-	mu   sync.Mutex // guards what is below
+	mu   sync.Mutex // guards the fields below
 	seen map[record.Target]bool
 	done []Survey
 }
@@ -148,7 +148,7 @@ func (s *surveyor) survey(ctx context.Context, t record.Target) Survey {
 	return v
 }
 
-// instances returns a target's instances by key, each once.
+// instances returns the instances of a target by key.
 func (s *surveyor) instances(ctx context.Context, t record.Target, v *Survey) (map[string]record.Instance, error) {
 	var cfg aws.Config
 	err := s.try(ctx, func(ctx context.Context) (err error) {
@@ -176,7 +176,7 @@ func (s *surveyor) instances(ctx context.Context, t record.Target, v *Survey) (m
 	return all, nil
 }
 
-// plan packs the requests for instances as a run's planner does.
+// plan packs the requests as a run's planner does.
 func (s *surveyor) plan(instances map[string]record.Instance, v *Survey) {
 	pack := packer{series: s.series, single: s.cfg.Statistics}
 	clock := newSurveyClock(&s.cfg)
@@ -215,7 +215,7 @@ func isOf(in *record.Instance, s *record.Series) bool {
 	return in.Namespace == s.Namespace && slices.EqualFunc(in.Dimensions, s.Dimensions, func(d record.Dimension, name string) bool { return d.Name == name })
 }
 
-// surveyClock adds up what requests take of a target's quotas.
+// surveyClock adds up the time that requests take at the quotas of a target.
 type surveyClock struct {
 	limits *limiter
 	now    time.Time

@@ -6,12 +6,11 @@ import (
 	"hash/maphash"
 )
 
-// errPages says that an answer has no last page; it counts as broken, and is
-// asked again.
-var errPages = errors.New("the answer does not end")
+// errPages reports a response without a last page. It is transient.
+var errPages = errors.New("response does not end")
 
-// How many pages an answer may have. A request is planned to fit one, and each
-// may cost as much as the first; a listing holds millions of instances.
+// The most pages of one response. A request is planned for one page, and each page
+// may cost as much as the first. A listing can have millions of instances.
 const (
 	mostPages        = 1000
 	mostListingPages = 100_000
@@ -19,11 +18,12 @@ const (
 
 var tokenSeed = maphash.MakeSeed()
 
-// tokens notes the tokens of an answer's pages, as hashes. The zero value is
-// ready to use.
+// tokens holds hashes of the page tokens of one response. The zero value is ready to
+// use.
 type tokens struct{ seen map[uint64]bool }
 
-// add notes a token. One that has come before leads round in a circle.
+// add adds a token. It returns an error if the token has occurred before or if there
+// are too many.
 func (t *tokens) add(token string, most int) error {
 	if token == "" {
 		return nil

@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	poisonAfter  = 5                      // failures of a request while its siblings succeed
-	halfPoisoned = 3                      // of these, what the halves of a poisoned request start with
+	poisonAfter  = 5                      // failures of a request while other calls succeed
+	halfPoisoned = 3                      // failures that the halves of a poisoned request start with
 	firstPause   = 250 * time.Millisecond // doubles with every failure in a row
 	longestPause = 60 * time.Second
-	personPause  = 10 * time.Second // credentials that somebody may be mending: asks no service
-	outageAfter  = 3                // pauses in a row, before people are told: the control call failed too
+	personPause  = 10 * time.Second // while a person may be repairing credentials; the retry calls no service
+	outageAfter  = 3                // pauses in a row before a warning: the control call failed too
 )
 
 // handle decides what follows from an outcome.
@@ -34,7 +34,7 @@ func (t *target) handle(o outcome) {
 	c := classify(o.err)
 	t.log.Debug("call failed", "class", c.String(), "error", describe(o.err))
 	switch c {
-	case cancelled: // it stays pending
+	case cancelled: // the request stays pending
 	case refused:
 		t.deny(failure(c, o.err))
 	case invalid:
@@ -59,9 +59,9 @@ func (t *target) repeat(r *request) {
 	}
 }
 
-// suspect tells an outage from poison. A failure counts against a request
-// only when a sibling succeeded since the request last failed; when nothing
-// succeeds, the target is out and nobody is to blame.
+// suspect distinguishes poison from an outage. A failure counts against a request
+// only if another call succeeded since the request last failed. If nothing
+// succeeds, it is an outage of the target.
 func (t *target) suspect(o outcome, r *request) {
 	if r != nil && t.successes > r.successes {
 		r.suspicion++
@@ -77,8 +77,8 @@ func (t *target) suspect(o outcome, r *request) {
 	t.pause(o.sent, transient, o.err)
 }
 
-// stall pauses the target when a call was throttled and nothing has succeeded
-// since it last failed; otherwise slowing down is enough.
+// stall pauses the target if a call was throttled and no other has succeeded since
+// it last failed. Otherwise it is enough that the limiter slows down.
 func (t *target) stall(o outcome, r *request, c class) {
 	if r == nil || t.successes <= r.successes {
 		t.pause(o.sent, c, o.err)
@@ -87,12 +87,12 @@ func (t *target) stall(o outcome, r *request, c class) {
 	r.successes = t.successes
 }
 
-// split bisects a request that cannot be answered; a single series-window is
-// the culprit and fails, with its class.
+// split bisects a request that AWS cannot answer. A request of a single
+// series-window fails.
 func (t *target) split(r *request, suspicion int, err error) {
 	if r == nil {
-		// The control call itself does not fit the API: it proves that the
-		// target answers, which is all it was for.
+		// AWS refused the form of the control call. That is an answer, so the
+		// target works.
 		t.succeed()
 		return
 	}
@@ -105,7 +105,7 @@ func (t *target) split(r *request, suspicion int, err error) {
 		half := r.part(items, t.run.series)
 		half.suspicion = suspicion
 		if len(items) == 1 {
-			half.suspicion = 0 // the last verdict wants evidence of its own
+			half.suspicion = 0 // a single series-window fails only by failures of its own
 		}
 		t.repeat(half)
 	}
@@ -138,15 +138,15 @@ func (t *target) succeed() {
 		return
 	}
 	if t.paused.failures >= outageAfter {
-		t.log.Info("target goes on", "after", time.Since(t.paused.since).Round(time.Millisecond))
+		t.log.Info("target continues", "after", time.Since(t.paused.since).Round(time.Millisecond))
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.paused = pause{}
 }
 
-// pause holds the target back, with exponential backoff and full jitter. Of
-// the calls in flight together, only the first counts.
+// pause stops the target for a while, with exponential backoff and full jitter. Of
+// calls that were in flight together, only the first failure counts.
 func (t *target) pause(sent time.Time, c class, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -174,20 +174,20 @@ func (t *target) pause(sent time.Time, c class, err error) {
 	p.reason, p.err = describe(err), err
 }
 
-// giveUp denies a target that has been out for too long.
+// giveUp denies a target whose outage has lasted too long.
 func (t *target) giveUp() {
 	p, most := t.pausedFor(), t.run.GiveUpAfter
 	if most > 0 && p.failures > outageAfter && time.Since(p.began) > most {
-		t.deny(record.Failure{Class: "gave_up", Message: fmt.Sprintf("out for %v, longer than --give-up-after: %s", time.Since(p.began).Round(time.Second), p.reason)})
+		t.deny(record.Failure{Class: "gave_up", Message: fmt.Sprintf("out for %v, longer than give_up_after: %s", time.Since(p.began).Round(time.Second), p.reason)})
 	}
 }
 
-// ageOut fails items of windows that CloudWatch no longer keeps at their period:
-// it would answer with nothing, and no error.
+// ageOut fails items of windows that CloudWatch no longer keeps at their period. It
+// would return nothing for them, and no error.
 func (t *target) ageOut(items []item) {
 	for _, it := range items {
 		w := t.run.series[it.series].Windows[it.window]
-		f := record.Failure{Class: "retention_passed", Message: fmt.Sprintf("CloudWatch keeps no datapoints by %ds from %s any more",
+		f := record.Failure{Class: "retention_passed", Message: fmt.Sprintf("CloudWatch no longer keeps datapoints at a period of %ds from %s",
 			w.Period, time.Unix(w.Start, 0).UTC().Format(time.RFC3339))}
 		t.run.out <- entry{results: []store.Result{{
 			Target: t.key, Instance: it.instance, Series: it.series, Window: it.window, Failure: &f,

@@ -10,8 +10,8 @@ import (
 	"cwharvest/store/record"
 )
 
-// A group commit gathers what arrives within commitWithin, or sooner when
-// commitBytes of datapoints wait or somebody waits for the commit.
+// A group commit holds the entries that arrive within commitWithin. It starts
+// sooner if they reach commitBytes or if a dispatcher waits for the commit.
 const (
 	commitWithin = 500 * time.Millisecond
 	commitBytes  = 8 << 20
@@ -20,29 +20,29 @@ const (
 // entry is one thing to make durable.
 type entry struct {
 	results    []store.Result
-	buffer     *[]float64 // that the results' columns live in
+	buffer     *[]float64 // memory of the results' columns
 	resolution *store.Resolution
 	discovery  *store.Discovery
 	denial     *store.Denial
-	committed  chan<- struct{} // closed once durable; nil when nobody waits
+	committed  chan<- struct{} // closed once durable; nil if no dispatcher waits
 }
 
 // writer is the one goroutine that commits.
 type writer struct {
-	ctx context.Context // while the disk is full, commits wait no longer than it
+	ctx context.Context // bounds how long commits wait while the disk is full
 	job *store.Job
-	// in carries what dispatchers and fetches hand on. They send without
-	// regard to cancellation, so that a paid answer is never lost; Run closes
-	// it after the last of them has returned; loop drains it to the end.
+	// in carries entries from dispatchers and calls. They send even after a
+	// cancellation, so that a response that was paid for is never lost. Run closes
+	// it after the last of them has returned, and loop drains it to the end.
 	in    chan entry
 	meter *meter
 	fail  func(error) // ends the run; called once
 
-	results []store.Result // of a commit; reused
+	results []store.Result // of one commit; the memory is reused
 }
 
-// loop commits until in is closed. After a failed commit it only drains, so
-// that no sender is left waiting.
+// loop commits until in is closed. After a failed commit it only drains, so that no
+// sender waits for ever.
 func (w *writer) loop() error {
 	var failed error
 	for first := range w.in {
@@ -64,7 +64,7 @@ func (w *writer) loop() error {
 	if failed != nil {
 		return failed
 	}
-	return w.commit(nil) // what the meter counted since the last commit
+	return w.commit(nil) // the counts of the meter since the last commit
 }
 
 // gather collects one group commit.
@@ -84,8 +84,9 @@ func (w *writer) gather(first entry) []entry {
 	return batch
 }
 
-// next returns what else belongs to this commit: only what is there already
-// when somebody waits for it, otherwise what comes before the deadline.
+// next returns the next entry of this commit. If a dispatcher waits, these are only
+// entries that have arrived already, otherwise those that arrive before the
+// deadline.
 func (w *writer) next(urgent bool, deadline <-chan time.Time) (entry, bool) {
 	if urgent {
 		select {
@@ -103,9 +104,9 @@ func (w *writer) next(urgent bool, deadline <-chan time.Time) (entry, bool) {
 	}
 }
 
-// size is about what an entry takes of a transaction: of instances, whose ids
-// come in no order, a page each, and of results also what is around their
-// datapoints, which weighs more than a day of hours.
+// size returns about how many bytes an entry takes in a transaction. An instance
+// takes a page of the database, since ids come in no order. A result takes some
+// bytes beside its datapoints, more than those of a day of hours.
 func (e entry) size() int {
 	const instance, result = 4 << 10, 512
 	n := result * len(e.results)
@@ -139,21 +140,21 @@ func (w *writer) commit(entries []entry) error {
 	return nil
 }
 
-// meter counts what a run spends between commits. Safe for concurrent use.
+// meter counts calls and costs between commits. It is safe for concurrent use.
 type meter struct {
 	sent, repeated, throttled atomic.Int64
 	cost, worst               atomic.Int64 // billionths of a USD
 	sessions                  func() record.StatusSessions
-	taken                     record.StatusSessions // counted already; the writer's own
+	taken                     record.StatusSessions // already returned by take; only the writer uses it
 }
 
-// charge counts what CloudWatch bills, in USD: as it should, and at worst.
+// charge adds a cost in USD, as AWS documents it and in the worst case.
 func (m *meter) charge(cost, worst float64) {
 	m.cost.Add(int64(cost*1e9 + 0.5))
 	m.worst.Add(int64(worst*1e9 + 0.5))
 }
 
-// price is what a request costs once it is answered.
+// price returns the cost of a request that CloudWatch answers.
 func (r *request) price(series []record.Series) (cost, worst float64) {
 	for _, it := range r.items {
 		s := &series[it.series]
@@ -163,7 +164,7 @@ func (r *request) price(series []record.Series) (cost, worst float64) {
 	return cost, worst
 }
 
-// controlPrice returns what a control call costs: it asks for one statistic.
+// controlPrice returns the cost of a control call, which asks for one statistic.
 func (r *run) controlPrice() (usd, worst float64) {
 	if r.Statistics {
 		usd = r.Prices.MetricStatistics(1)
@@ -172,7 +173,7 @@ func (r *run) controlPrice() (usd, worst float64) {
 	return r.Prices.MetricData(1)
 }
 
-// take returns what was counted since the last take.
+// take returns the counts since the last take.
 func (m *meter) take() record.Counters {
 	c := record.Counters{
 		RequestsSent:     m.sent.Swap(0),

@@ -30,7 +30,7 @@ var mayImport = map[string]struct {
 	"cwharvest/pipeline":            {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/flat", "cwharvest/store", "cwharvest/store/record"}, "gets clients whose configuration carries the credentials; never sees the manager"},
 	"cwharvest/pipeline/config":     {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/store/encode", "cwharvest/store/place", "cwharvest/store/record"}, "freezes settings into a plan; never writes a harvest directory"},
 	"cwharvest/pipeline/awssim":     {nil, "a leaf, like net/http/httptest"},
-	"cwharvest/pipeline/flat":       {nil, "decodes one kind of answer"},
+	"cwharvest/pipeline/flat":       {[]string{"cwharvest/pipeline/cloudwatch"}, "decodes one kind of response"},
 	"cwharvest/creds":               {[]string{"cwharvest/creds/wire"}, "knows AWS credentials and nothing of harvesting"},
 	"cwharvest/creds/wire":          {nil, "guards the HTTP of AWS clients; knows no credentials"},
 	"cwharvest/store": {[]string{"cwharvest/store/durable", "cwharvest/store/encode", "cwharvest/store/place", "cwharvest/store/record"},

@@ -7,8 +7,8 @@ import (
 	"math"
 )
 
-// The parts of CBOR (RFC 8949) that answers are made of. Every function reads
-// one thing; what it does not know it reports as ErrUnexpected.
+// The parts of CBOR (RFC 8949) that responses use. Every function reads one item and
+// returns ErrUnexpected for a form that it does not know.
 
 var errEnd = errors.New("end of body")
 
@@ -36,7 +36,8 @@ func (d *decoder) need(n int) error {
 	return nil
 }
 
-// want is need where the body must not end: then its form is not CBOR's.
+// want makes n bytes available as need does, but at the end of the body it returns
+// ErrUnexpected: the document is incomplete.
 func (d *decoder) want(n int) error {
 	if d.w-d.r >= n {
 		return nil
@@ -48,8 +49,8 @@ func (d *decoder) want(n int) error {
 	return err
 }
 
-// head reads the head of an item of the given major type: its argument, or
-// open for one of indefinite length.
+// head reads the head of an item of the given major type. It returns the argument,
+// or open for an item of indefinite length.
 func (d *decoder) head(major byte) (n int, open bool, err error) {
 	if err := d.want(1); err != nil {
 		return 0, false, err
@@ -85,7 +86,7 @@ func (d *decoder) head(major byte) (n int, open bool, err error) {
 	return int(argument), false, nil
 }
 
-// is reports whether the next item begins with the byte, and takes it if so.
+// is reports whether the next item begins with the byte, and if so consumes it.
 func (d *decoder) is(head byte) (bool, error) {
 	if err := d.want(1); err != nil || d.buf[d.r] != head {
 		return false, err
@@ -94,8 +95,8 @@ func (d *decoder) is(head byte) (bool, error) {
 	return true, nil
 }
 
-// elements reads an array; take is told how many elements there are at most,
-// reads one or more and returns how many.
+// elements reads an array. It calls take with the number of remaining elements at
+// most; take reads one or more and returns their number.
 func (d *decoder) elements(take func(most int) (int, error)) error {
 	n, open, err := d.head(majorArray)
 	for open {
@@ -119,7 +120,7 @@ func (d *decoder) list(element func() error) error {
 	return d.elements(func(int) (int, error) { return 1, element() })
 }
 
-// members reads a map with text keys. A member that is null is not there.
+// members reads a map with text keys. It leaves out members that are null.
 func (d *decoder) members(member func(name string) error) error {
 	n, open, err := d.head(majorMap)
 	for ; err == nil && (open || n > 0); n-- {
@@ -138,7 +139,7 @@ func (d *decoder) member(member func(name string) error) error {
 	if err != nil {
 		return err
 	}
-	name := known[string(word)] // the buffer moves on
+	name := known[string(word)] // word is in the buffer, which changes
 	for _, nothing := range []byte{headNull, headNothing} {
 		if yes, err := d.is(nothing); yes || err != nil {
 			return err
@@ -147,7 +148,7 @@ func (d *decoder) member(member func(name string) error) error {
 	return member(name)
 }
 
-// known are the names that members are told by; all others are skipped.
+// known holds the names of members that are decoded; all others are skipped.
 var known = map[string]string{
 	"MetricDataResults": "MetricDataResults", "NextToken": "NextToken", "Messages": "Messages",
 	"Id": "Id", "Label": "Label", "StatusCode": "StatusCode", "Timestamps": "Timestamps", "Values": "Values",
@@ -190,8 +191,8 @@ func (d *decoder) time() (int64, error) {
 	return int64(seconds * 1e3), nil
 }
 
-// orUnexpected is the error of a read that may have succeeded and yet did not
-// find what was wanted.
+// orUnexpected returns the error of a read, or ErrUnexpected if the read succeeded
+// but found another item.
 func orUnexpected(err error) error {
 	if err != nil {
 		return err
@@ -199,7 +200,7 @@ func orUnexpected(err error) error {
 	return ErrUnexpected
 }
 
-// number reads a float of 32 or 64 bits, or an integer that one can hold.
+// number reads a float of 32 or 64 bits, or an integer that a float64 holds exactly.
 func (d *decoder) number() (float64, error) {
 	if err := d.want(1); err != nil {
 		return 0, err
@@ -226,7 +227,7 @@ func (d *decoder) number() (float64, error) {
 	}
 }
 
-// skip passes over an item whose arrays and maps nest no deeper than depth.
+// skip skips an item whose arrays and maps nest no deeper than depth.
 func (d *decoder) skip(depth int) error {
 	if err := d.want(1); err != nil {
 		return err
@@ -268,7 +269,7 @@ func (d *decoder) skipBytes(major byte) error {
 	return err
 }
 
-// skipOther passes over a simple value or a float.
+// skipOther skips a simple value or a float.
 func (d *decoder) skipOther() error {
 	sizes := map[byte]int{0xf4: 1, 0xf5: 1, headNull: 1, headNothing: 1, 0xf9: 3, headFloat32: 5, headFloat64: 9}
 	n, simple := sizes[d.buf[d.r]]

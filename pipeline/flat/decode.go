@@ -7,19 +7,20 @@ import (
 	"math"
 	"sync"
 
+	"cwharvest/pipeline/cloudwatch"
+
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 )
 
-// Bounds on what a body may make the decoder keep. What exceeds them is
-// unexpected.
+// Bounds of the decoder's memory. A body that exceeds one has an unexpected form.
 const (
 	bufferSize = 128 << 10
-	longText   = 32 << 10 // NextToken is the longest text of an answer
-	mostPoints = 1 << 17  // of one result: more than the 100,800 that a page may hold
-	deepest    = 8        // nesting of what is skipped
+	longText   = 32 << 10 // bytes; NextToken is the longest text of a response
+	mostPoints = cloudwatch.MaxDatapoints
+	deepest    = 8 // nesting of skipped members
 )
 
-// CBOR major types and what follows a major of 7 (RFC 8949, section 3).
+// CBOR major types, and heads with them (RFC 8949, section 3).
 const (
 	majorUint, majorNegative, majorBytes, majorText = 0, 1, 2, 3
 	majorArray, majorMap, majorTag, majorOther      = 4, 5, 6, 7
@@ -31,23 +32,23 @@ const (
 	headBreak             = 0xff
 )
 
-// farthest bounds timestamps, in seconds from 1970: beyond it milliseconds
-// are not exact.
+// farthest bounds timestamps, in seconds from 1970: later milliseconds would not be
+// exact.
 const farthest = 1 << 43
 
 var decoders = sync.Pool{New: func() any { return &decoder{buf: make([]byte, bufferSize)} }}
 
-// decoder reads one answer. It holds no more of the body than its buffer, and
-// the columns of one result.
+// decoder reads one response. It holds the columns of one result and no more of the
+// body than its buffer.
 type decoder struct {
 	src    io.Reader
 	sink   Sink
 	buf    []byte // buf[r:w] is unread
 	r, w   int
-	slid   bool // the beginning of the body is gone from buf
+	slid   bool // the beginning of the body is no longer in buf
 	listed bool // MetricDataResults has begun
 
-	delivered bool // the sink has been given a result
+	delivered bool // the sink has received a result
 	result    Result
 	token     string
 }
@@ -61,28 +62,28 @@ func (d *decoder) release() {
 	decoders.Put(d)
 }
 
-// rest is the whole body, as long as nothing of it has slid out.
+// rest returns the whole body. It must not have slid.
 func (d *decoder) rest() io.Reader {
 	return io.MultiReader(bytes.NewReader(bytes.Clone(d.buf[:d.w])), d.src)
 }
 
-// answer reads a GetMetricDataOutput and what is left of the body, so that
-// its connection can be used again.
-func (d *decoder) answer() error {
-	if err := d.members(d.answerMember); err != nil {
+// output reads a GetMetricDataOutput and the end of the body, so that the
+// connection can be reused.
+func (d *decoder) output() error {
+	if err := d.members(d.outputMember); err != nil {
 		return err
 	}
 	switch err := d.need(1); err {
 	case errEnd:
 		return nil
 	case nil:
-		return ErrUnexpected // something follows
+		return ErrUnexpected // the body is longer
 	default:
 		return err
 	}
 }
 
-func (d *decoder) answerMember(name string) (err error) {
+func (d *decoder) outputMember(name string) (err error) {
 	switch name {
 	case "MetricDataResults":
 		if d.listed {
@@ -121,7 +122,7 @@ func (d *decoder) resultMember(name string) (err error) {
 		r.Status, err = d.status()
 	case "Timestamps":
 		if len(r.Times) > 0 {
-			return ErrUnexpected // a second time
+			return ErrUnexpected // the member occurs twice
 		}
 		err = d.elements(d.takeTimes)
 	case "Values":
@@ -153,13 +154,14 @@ func (d *decoder) messageMember(name string) (err error) {
 func (d *decoder) status() (types.StatusCode, error) {
 	word, err := d.word()
 	if string(word) == string(types.StatusCodeComplete) {
-		return types.StatusCodeComplete, err // without an allocation
+		return types.StatusCodeComplete, err // needs no allocation
 	}
 	return types.StatusCode(word), err
 }
 
-// takeTimes reads at most so many timestamps: as many as are floats and in the
-// buffer, which nearly all are, or else one.
+// takeTimes reads some of the next timestamps, most at most, and returns their
+// number. It reads those in the buffer that are floats, as nearly all are, or else
+// one.
 func (d *decoder) takeTimes(most int) (int, error) {
 	times := d.result.Times
 	before := len(times)
@@ -184,7 +186,7 @@ func (d *decoder) takeTimes(most int) (int, error) {
 	return len(times) - before, d.enough(len(times))
 }
 
-// takeValues reads values as takeTimes reads timestamps.
+// takeValues reads values in the same way.
 func (d *decoder) takeValues(most int) (int, error) {
 	values := d.result.Values
 	before := len(values)

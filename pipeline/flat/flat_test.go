@@ -68,7 +68,7 @@ func byProtocol(body io.Reader) (p page) {
 func byDecoder(body io.Reader, size int) (p page) {
 	d := &decoder{buf: make([]byte, size)}
 	d.start(body, collect(&p.results))
-	p.err = d.answer()
+	p.err = d.output()
 	p.token = d.token
 	return p
 }

@@ -92,22 +92,22 @@ func (p protocol) check(body []byte) error {
 
 var nullElement = regexp.MustCompile(`[\[,:]\s*null`)
 
-// jsonHasNull reports whether JSON has null for a datapoint's value: the SDK takes
-// it for 0. What is no JSON is left to the decoder.
+// jsonHasNull reports whether JSON has null for the value of a datapoint, which the
+// SDK takes for 0. It leaves invalid JSON to the SDK.
 func jsonHasNull(body []byte) bool {
-	var answer struct {
+	var output struct {
 		MetricDataResults []struct{ Values []*float64 }
 		Datapoints        []struct{ ExtendedStatistics map[string]*float64 }
 	}
-	if !nullElement.Match(body) || json.Unmarshal(body, &answer) != nil {
+	if !nullElement.Match(body) || json.Unmarshal(body, &output) != nil {
 		return false
 	}
-	for _, r := range answer.MetricDataResults {
+	for _, r := range output.MetricDataResults {
 		if slices.Contains(r.Values, nil) {
 			return true
 		}
 	}
-	for _, d := range answer.Datapoints {
+	for _, d := range output.Datapoints {
 		if slices.Contains(slices.Collect(maps.Values(d.ExtendedStatistics)), nil) {
 			return true
 		}
@@ -115,18 +115,18 @@ func jsonHasNull(body []byte) bool {
 	return false
 }
 
-// cborHasNull is jsonHasNull of CBOR.
+// cborHasNull reports the same of CBOR.
 func cborHasNull(body []byte) bool {
-	answer, err := cbor.Decode(body)
+	output, err := cbor.Decode(body)
 	if err != nil {
 		return false
 	}
-	for _, r := range elements(member(answer, "MetricDataResults")) {
+	for _, r := range elements(member(output, "MetricDataResults")) {
 		if slices.ContainsFunc(elements(member(r, "Values")), isNull) {
 			return true
 		}
 	}
-	for _, d := range elements(member(answer, "Datapoints")) {
+	for _, d := range elements(member(output, "Datapoints")) {
 		statistics, _ := member(d, "ExtendedStatistics").(cbor.Map)
 		if slices.ContainsFunc(slices.Collect(maps.Values(statistics)), isNull) {
 			return true
@@ -153,7 +153,7 @@ func isNull(v cbor.Value) bool {
 	return false
 }
 
-// with is a response with another body.
+// with returns a response with another body.
 func with(resp *smithyhttp.Response, body io.Reader) *smithyhttp.Response {
 	r := *resp.Response
 	r.Body = struct {
