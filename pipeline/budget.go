@@ -1,9 +1,6 @@
 package pipeline
 
-import (
-	"fmt"
-	"sync"
-)
+import "sync"
 
 // budget bounds the worst-case cost of a job over all its runs. The zero value
 // has no bound. It is safe for concurrent use.
@@ -33,39 +30,4 @@ func (b *budget) refund(usd float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.spent -= usd
-}
-
-// openBudget starts the budget with the cost of the job's earlier runs.
-func (r *run) openBudget() error {
-	status, err := r.Job.Status()
-	if err != nil {
-		return err
-	}
-	r.budget.most, r.budget.spent = r.MaxCostUSD, status.CostUSD.WorstCase
-	return nil
-}
-
-// checkPlan returns an error if the job, as far as its targets are enumerated,
-// can cost more than the bound.
-func (r *run) checkPlan() error {
-	if r.MaxCostUSD == 0 {
-		return nil
-	}
-	planned := 0.0
-	for _, t := range r.Job.Targets() {
-		if t.Denied == nil {
-			planned += t.WorstUSD
-		}
-	}
-	if planned > r.MaxCostUSD*(1+rounding) {
-		return hintedError{
-			fmt.Errorf("%w: the job costs up to $%.4f, and max_cost is $%.4f", ErrBudget, planned, r.MaxCostUSD),
-			"raise it, or ask for less",
-		}
-	}
-	return nil
-}
-
-func (r *run) overspent() error {
-	return hintedError{fmt.Errorf("%w: max_cost $%.4f is spent", ErrBudget, r.MaxCostUSD), "raise it and run the same command, which continues the job"}
 }

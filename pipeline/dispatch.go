@@ -233,6 +233,15 @@ func (t *target) control(r *request) {
 	})
 }
 
+// controlPrice returns the cost of a control call, which asks for one statistic.
+func (r *run) controlPrice() (usd, worst float64) {
+	if r.Statistics {
+		usd = r.Prices.MetricStatistics(1)
+		return usd, usd
+	}
+	return r.Prices.MetricData(1)
+}
+
 // send runs one call in the pool. It blocks while the pool is full.
 func (t *target) send(call func(context.Context) outcome) {
 	t.inFlight++

@@ -12,12 +12,10 @@ import (
 	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/smithy-go/middleware"
 )
 
 // Discovery selects the sources of a target's instances. The instances are the
@@ -125,16 +123,6 @@ func checkPage(page []record.Instance) error {
 		}
 	}
 	return nil
-}
-
-// errNotAWS reports a response with status 200 without the list that AWS always
-// sends, even if it is empty. Proxies send such responses.
-var errNotAWS = errors.New("response has no list; it probably came from a proxy, not from AWS")
-
-// fromAWS reports whether a response has the id that AWS gives each request.
-func fromAWS(m middleware.Metadata) bool {
-	id, ok := awsmiddleware.GetRequestIDMetadata(m)
-	return ok && id != ""
 }
 
 // mostRestarts bounds how often the listing of a source starts again, since AWS

@@ -10,9 +10,33 @@ import (
 
 	"cwharvest/store/record"
 
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
+
+// ErrCredentials ends a run in which no target can continue until a person
+// repairs credentials. Everything fetched is committed.
+var ErrCredentials = errors.New("no target can go on: credentials need a person")
+
+// ErrBudget ends a run that would exceed its cost or duration. Everything fetched
+// is committed.
+var ErrBudget = errors.New("stopped by a budget")
+
+// errForbidden reports a result that CloudWatch refuses in a response with status
+// 200.
+var errForbidden = errors.New("GetMetricData: result is Forbidden")
+
+// errNotAWS reports a response with status 200 without the list that AWS always
+// sends, even if it is empty. Proxies send such responses.
+var errNotAWS = errors.New("response has no list; it probably came from a proxy, not from AWS")
+
+// fromAWS reports whether a response has the id that AWS gives each request.
+func fromAWS(m middleware.Metadata) bool {
+	id, ok := awsmiddleware.GetRequestIDMetadata(m)
+	return ok && id != ""
+}
 
 // class is the kind of a failed call. It decides what follows for the request and
 // for its target.

@@ -298,8 +298,6 @@ func (c *collector) store(q *queryState, column []float64, r *flat.Result) error
 
 func formatMillis(at int64) string { return time.UnixMilli(at).UTC().Format(time.RFC3339) }
 
-var errForbidden = errors.New("GetMetricData: result is Forbidden")
-
 // columns returns the columns of n consecutive queries, nil if they have no
 // datapoints, or an error if they are not complete.
 func (c *collector) columns(first, n int) ([][]float64, error) {

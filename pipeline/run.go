@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -71,14 +70,6 @@ type Config struct {
 	Sessions func() record.StatusSessions
 	Log      *slog.Logger // nil: discards
 }
-
-// ErrCredentials ends a run in which no target can continue until a person
-// repairs credentials. Everything fetched is committed.
-var ErrCredentials = errors.New("no target can go on: credentials need a person")
-
-// ErrBudget ends a run that would exceed its cost or duration. Everything fetched
-// is committed.
-var ErrBudget = errors.New("stopped by a budget")
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.Concurrency, 8)
@@ -193,6 +184,41 @@ func (r *run) schedule(ctx context.Context, stop context.CancelCauseFunc) {
 		}
 	}
 	s.work(ctx, stop)
+}
+
+// openBudget starts the budget with the cost of the job's earlier runs.
+func (r *run) openBudget() error {
+	status, err := r.Job.Status()
+	if err != nil {
+		return err
+	}
+	r.budget.most, r.budget.spent = r.MaxCostUSD, status.CostUSD.WorstCase
+	return nil
+}
+
+// checkPlan returns an error if the job, as far as its targets are enumerated,
+// can cost more than the bound.
+func (r *run) checkPlan() error {
+	if r.MaxCostUSD == 0 {
+		return nil
+	}
+	planned := 0.0
+	for _, t := range r.Job.Targets() {
+		if t.Denied == nil {
+			planned += t.WorstUSD
+		}
+	}
+	if planned > r.MaxCostUSD*(1+rounding) {
+		return hintedError{
+			fmt.Errorf("%w: the job costs up to $%.4f, and max_cost is $%.4f", ErrBudget, planned, r.MaxCostUSD),
+			"raise it, or ask for less",
+		}
+	}
+	return nil
+}
+
+func (r *run) overspent() error {
+	return hintedError{fmt.Errorf("%w: max_cost $%.4f is spent", ErrBudget, r.MaxCostUSD), "raise it and run the same command, which continues the job"}
 }
 
 func (r *run) newTarget(state store.TargetState) *target {

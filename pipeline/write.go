@@ -154,25 +154,6 @@ func (m *meter) charge(cost, worst float64) {
 	m.worst.Add(int64(worst*1e9 + 0.5))
 }
 
-// price returns the cost of a request that CloudWatch answers.
-func (r *request) price(series []record.Series) (cost, worst float64) {
-	for _, it := range r.items {
-		s := &series[it.series]
-		cost += s.CostUSD / float64(len(s.Windows))
-		worst += s.WorstUSD / float64(len(s.Windows))
-	}
-	return cost, worst
-}
-
-// controlPrice returns the cost of a control call, which asks for one statistic.
-func (r *run) controlPrice() (usd, worst float64) {
-	if r.Statistics {
-		usd = r.Prices.MetricStatistics(1)
-		return usd, usd
-	}
-	return r.Prices.MetricData(1)
-}
-
 // take returns the counts since the last take.
 func (m *meter) take() record.Counters {
 	c := record.Counters{
