@@ -45,7 +45,7 @@ func (r *run) startDue(ctx context.Context) (done []JobOutcome, next time.Time, 
 			return done, next, err
 		}
 		if len(done) > 0 && (ctx.Err() != nil || r.Settings.FollowsClock() && plan.End.After(begin)) {
-			if incomplete(done) {
+			if slices.ContainsFunc(done, func(j JobOutcome) bool { return j.Incomplete }) {
 				return done, next, nil
 			}
 			return done, next, context.Cause(ctx)
@@ -56,15 +56,6 @@ func (r *run) startDue(ctx context.Context) (done []JobOutcome, next time.Time, 
 			return done, next, err
 		}
 	}
-}
-
-func incomplete(jobs []JobOutcome) bool {
-	for _, j := range jobs {
-		if j.Incomplete {
-			return true
-		}
-	}
-	return false
 }
 
 // start creates a job and works it.

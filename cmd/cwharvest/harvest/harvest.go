@@ -20,9 +20,9 @@ package harvest
 import (
 	"context"
 	"errors"
-	"fmt"
+
 	"log/slog"
-	"sync"
+	"slices"
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
@@ -70,7 +70,9 @@ type JobOutcome struct {
 }
 
 // Incomplete reports whether any job finished with failures.
-func (o *Outcome) Incomplete() bool { return incomplete(o.Jobs) }
+func (o *Outcome) Incomplete() bool {
+	return slices.ContainsFunc(o.Jobs, func(j JobOutcome) bool { return j.Incomplete })
+}
 
 // Idle is the reason why a run had nothing to do.
 type Idle struct {
@@ -90,105 +92,4 @@ type run struct {
 	resolve func() (*accounts.Set, error)
 	// listed reads the instance file once, for the targets of the first job.
 	listed func([]record.Target) (map[record.Target][]record.Instance, error)
-}
-
-// Run works until nothing is due. Interrupted and stopped runs return an error, and Run continues them when called again.
-func Run(ctx context.Context, dir *store.Dir, cfg Config) (Outcome, error) {
-	ctx, stop := limitDuration(ctx, cfg.Settings.MaxDuration)
-	defer stop()
-	jobs, err := dir.Jobs()
-	if err != nil {
-		return Outcome{}, err
-	}
-	if err := cfg.Settings.Shard.CheckJobs(cfg.Settings.Dir, jobs); err != nil {
-		return Outcome{}, err
-	}
-	r := newRun(ctx, dir, cfg, jobs)
-	elsewhere, err := r.selectsElsewhere()
-	switch {
-	case err != nil:
-		return Outcome{}, err
-	case elsewhere:
-		return Outcome{Idle: &Idle{Elsewhere: true}}, nil
-	case cfg.Redo:
-		return r.redo(ctx, jobs)
-	}
-	return r.harvest(ctx, jobs)
-}
-
-// newRun adds to the resolver the facts that it takes from the jobs of the directory.
-func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobInfo) *run {
-	resolver := *cfg.Accounts
-	resolver.OpenJob = openAccounts(jobs)
-	if n := len(jobs); n > 0 {
-		resolver.Points = jobs[n-1].MostPoints
-	}
-	cfg.Accounts = &resolver
-	r := &run{Config: cfg, dir: dir}
-	r.resolve = sync.OnceValues(func() (*accounts.Set, error) { return resolver.Resolve(ctx) })
-	var read sync.Once
-	var instances map[record.Target][]record.Instance
-	var readErr error
-	r.listed = func(targets []record.Target) (map[record.Target][]record.Instance, error) {
-		read.Do(func() { instances, readErr = cfg.ReadInstances(targets) })
-		return instances, readErr
-	}
-	return r
-}
-
-// selectsElsewhere reports whether the selection leaves nothing for this shard.
-func (r *run) selectsElsewhere() (bool, error) {
-	if len(r.Only) == 0 || r.Settings.Shard == (record.Shard{}) {
-		return false, nil
-	}
-	set, err := r.resolve()
-	return err == nil && set.OnlyElsewhere(r.Only), err
-}
-
-// harvest runs the two usual phases.
-func (r *run) harvest(ctx context.Context, jobs []record.JobInfo) (Outcome, error) {
-	if !r.Settings.Night.IsZero() {
-		if _, _, err := r.Due(jobs); err != nil {
-			return Outcome{}, err // a night that is not over is refused before any work
-		}
-	}
-	done, err := r.earlier(ctx, jobs)
-	if err != nil {
-		return Outcome{Jobs: done}, err
-	}
-	started, next, err := r.startDue(ctx)
-	done = append(done, started...)
-	if err != nil || len(done) > 0 {
-		return Outcome{Jobs: done}, err
-	}
-	return Outcome{Idle: r.idle(jobs, next)}, nil
-}
-
-// openAccounts returns the accounts of the unfinished job.
-func openAccounts(jobs []record.JobInfo) (ids []string) {
-	seen := map[string]bool{}
-	for _, j := range jobs {
-		if j.State != record.Unfinished {
-			continue
-		}
-		for _, t := range j.Targets {
-			if !seen[t.Account] {
-				seen[t.Account] = true
-				ids = append(ids, t.Account)
-			}
-		}
-	}
-	return ids
-}
-
-// limitDuration ends the context when the run has taken as long as it may; 0 means no limit.
-func limitDuration(ctx context.Context, limit time.Duration) (context.Context, func()) {
-	if limit == 0 {
-		return ctx, func() {}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(limit, func() {
-		cancel(&budgetError{fmt.Sprintf("max_duration %v is over", limit), "the same command continues"})
-	})
-	return ctx, func() { timer.Stop(); cancel(nil) }
 }
