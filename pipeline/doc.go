@@ -47,7 +47,7 @@
 //
 // # Outage or poison
 //
-// A failed call is classified once (classify). What follows depends on the class:
+// A failed call is classified once (classify). The next step depends on the class:
 //
 //	outage, expired, credentials   ask again after a pause of the target
 //	throttled                      slow down, ask again

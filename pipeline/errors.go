@@ -38,7 +38,7 @@ func fromAWS(m middleware.Metadata) bool {
 	return ok && id != ""
 }
 
-// class is the kind of a failed call. It decides what follows for the request and
+// class is the kind of a failed call. It decides the next step for the request and
 // for its target.
 type class int
 

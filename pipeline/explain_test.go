@@ -8,8 +8,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// A call that found no address is told without the SDK's layers, and that the
-// region may be misspelt.
+// The description of a call without an address leaves out the SDK's layers and has
+// the hint that the region may be misspelt.
 func TestExplainNoSuchHost(t *testing.T) {
 	err := &smithy.OperationError{ServiceID: "CloudWatch", OperationName: "GetMetricData", Err: &smithyhttp.ResponseError{
 		Err: &smithyhttp.RequestSendError{Err: &net.DNSError{Err: "no such host", Name: "monitoring.us-esat-1.amazonaws.com", IsNotFound: true}},

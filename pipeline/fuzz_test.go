@@ -21,10 +21,10 @@ import (
 	"github.com/aws/smithy-go/encoding/cbor"
 )
 
-// oneAnswer is a service that answers every call alike.
-type oneAnswer struct {
+// oneResponse is a service that sends the same response to every call.
+type oneResponse struct {
 	status int
-	code   string // of an error, as CloudWatch tells it in a header
+	code   string // of an error, in a header of the query-compatible protocol
 	body   []byte
 	id     string // of the request
 	broken error  // after the body
@@ -34,7 +34,7 @@ type oneAnswer struct {
 // mostCalls is more than any call of the fuzz targets may cause.
 const mostCalls = 20
 
-func (a *oneAnswer) Do(r *http.Request) (*http.Response, error) {
+func (a *oneResponse) Do(r *http.Request) (*http.Response, error) {
 	if a.calls++; a.calls > mostCalls {
 		return nil, context.DeadlineExceeded // as the deadline of a call would end it
 	}
@@ -56,25 +56,24 @@ type brokenReader struct{ err error }
 
 func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }
 
-func (a *oneAnswer) config() aws.Config {
+func (a *oneResponse) config() aws.Config {
 	return aws.Config{
 		Region: "us-east-1", HTTPClient: a, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: credentials.NewStaticCredentialsProvider("AKIABASEBASEBASEBASE", "s", ""),
 	}
 }
 
-// checkError checks what is told of a failed call, and that it is of a class
-// that an answer can have.
-func checkError(t *testing.T, service *oneAnswer, err error) {
+// checkError checks the description and the class of a failed call.
+func checkError(t *testing.T, service *oneResponse, err error) {
 	t.Helper()
 	if service.calls > mostCalls {
 		t.Fatalf("asked %d times: %v", service.calls, err)
 	}
 	switch c := classify(err); {
 	case c == cancelled || c == person:
-		t.Errorf("class %v of an answer: %v", c, err)
+		t.Errorf("class %v of a response: %v", c, err)
 	case service.status/100 == 2 && c != transient && !errors.Is(err, errForbidden):
-		t.Errorf("class %v of an answer with status %d: %v", c, service.status, err)
+		t.Errorf("class %v of a response with status %d: %v", c, service.status, err)
 	default:
 		if f := failure(c, err); f.Class == "" || f.Message == "" || strings.Contains(f.Message, "\n") {
 			t.Errorf("not one line: %q", f)
@@ -100,9 +99,9 @@ func fuzzRequest(statistics bool) *request {
 	return p.request(fuzzWindow, items)
 }
 
-// Whatever CloudWatch answers: each item is either a result, complete and on its
-// grid, or asked again; the flat decoder agrees with the SDK's; and an answer
-// that breaks off is never another result.
+// For any response, each item is a complete result on its grid or is asked again.
+// The flat decoder agrees with the SDK's, and a response that breaks off never gives
+// another result.
 func FuzzFetch(f *testing.F) {
 	for _, body := range dataBodies() {
 		f.Add(uint16(200), "", body, uint16(0), false, uint8(0))
@@ -126,26 +125,26 @@ func FuzzFetch(f *testing.F) {
 		f.Add(uint16(400), "", []byte(body), uint16(0), false, uint8(n+1))
 	}
 	f.Fuzz(func(t *testing.T, status uint16, code string, body []byte, cut uint16, statistics bool, protocol uint8) {
-		service := &oneAnswer{status: int(status), code: code, body: body}
+		service := &oneResponse{status: int(status), code: code, body: body}
 		whole := fetchAll(t, service, speaking(protocol), statistics, false)
 		if plain := fetchAll(t, service, speaking(protocol), statistics, true); !errors.Is(whole.err, flat.ErrUnexpected) && !sameResults(whole, plain) {
-			t.Errorf("the flat decoder: %v, the SDK's: %v", tell(whole), tell(plain))
+			t.Errorf("the flat decoder: %v, the SDK's: %v", summary(whole), summary(plain))
 		}
 		service.broken = errors.New("connection reset")
 		service.body = body[:min(int(cut), len(body))]
 		for _, plain := range []bool{false, true} {
 			if part := fetchAll(t, service, speaking(protocol), statistics, plain); part.err == nil && !sameResults(part, whole) {
-				t.Errorf("of an answer that broke off: %v, of the whole one: %v", tell(part), tell(whole))
+				t.Errorf("of a response that broke off: %v, of the whole one: %v", summary(part), summary(whole))
 			}
 		}
 	})
 }
 
-// speaking is a protocol for each number.
+// speaking returns a protocol for each number.
 func speaking(n uint8) Protocol { return []Protocol{CBOR, JSON, Query}[n%3] }
 
-// textBodies are answers in JSON and in query, of GetMetricData and of
-// GetMetricStatistics by turns.
+// textBodies holds responses in JSON and query, by turns of GetMetricData and
+// GetMetricStatistics.
 var textBodies = []string{
 	`{"MetricDataResults": [{"Id": "q0", "StatusCode": "Complete", "Timestamps": [1790000100, 1790000400], "Values": [1, -2.5]}, {"Id": "q1", "StatusCode": "Complete", "Timestamps": [], "Values": []},` +
 		` {"Id": "q2", "StatusCode": "Complete"}, {"Id": "q3", "StatusCode": "Complete", "Timestamps": [1790000700], "Values": [1e300]}, {"Id": "q4", "StatusCode": "PartialData"}]}`,
@@ -156,7 +155,7 @@ var textBodies = []string{
 		`<ExtendedStatistics><entry><key>p99</key><value>2</value></entry></ExtendedStatistics></member></Datapoints></GetMetricStatisticsResult></GetMetricStatisticsResponse>`,
 }
 
-func fetchAll(t *testing.T, service *oneAnswer, p Protocol, statistics, plain bool) response {
+func fetchAll(t *testing.T, service *oneResponse, p Protocol, statistics, plain bool) response {
 	t.Helper()
 	service.calls = 0
 	fetch := &fetcher{client: NewCloudWatch(service.config(), p), series: fuzzSeries, statistics: statistics}
@@ -214,7 +213,7 @@ func sameResults(a, b response) bool {
 	})
 }
 
-func tell(a response) string { return fmt.Sprintf("%v, again %v: %v", a.results, a.again, a.err) }
+func summary(a response) string { return fmt.Sprintf("%v, again %v: %v", a.results, a.again, a.err) }
 
 func encodeCBOR(v cbor.Value) []byte { return cbor.Encode(v) }
 
@@ -231,16 +230,16 @@ func cborResult(id, status string, at []float64, values ...float64) cbor.Value {
 	return cbor.Map{"Id": cbor.String(id), "Label": cbor.String("l"), "StatusCode": cbor.String(status), "Timestamps": times, "Values": list}
 }
 
-// told is an answer and what becomes of it.
-type told struct {
+// sample is a response with its expected outcome.
+type sample struct {
 	list  cbor.List // of results, or of datapoints
-	items int       // that it answers
-	why   string    // the others are asked again
+	items int       // with results
+	why   string    // the reason to ask the others again
 }
 
-// dataAnswers are answers of GetMetricData to fuzzRequest: whole, empty, denied,
-// and with what cannot be data.
-func dataAnswers() []told {
+// dataSamples returns responses of GetMetricData to fuzzRequest: complete, empty,
+// denied and with impossible data.
+func dataSamples() []sample {
 	const t0 = float64(1_790_000_100)
 	all := func(status string, at []float64, values ...float64) (list cbor.List) {
 		for i := range 5 {
@@ -250,7 +249,7 @@ func dataAnswers() []told {
 	}
 	stray := func(id string) cbor.List { return append(all("Complete", nil), cborResult(id, "Complete", nil)) }
 	const grid, twice, notANumber, notAsked = "not on the grid", "duplicate or out of order", "not a number", "was not asked"
-	return []told{
+	return []sample{
 		{all("Complete", []float64{t0, t0 + 300, t0 + 1200}, 1, -2.5, 1e300), 3, ""},
 		{all("Complete", nil), 3, ""},
 		{all("PartialData", []float64{t0}, 1), 0, `status "PartialData"`},
@@ -272,23 +271,24 @@ func dataAnswers() []told {
 	}
 }
 
-// dataBodies are dataAnswers, pages without an end and what is no answer.
+// dataBodies returns the bodies of dataSamples, endless pages and bodies that AWS
+// does not send.
 func dataBodies() (bodies [][]byte) {
-	for _, a := range dataAnswers() {
+	for _, a := range dataSamples() {
 		bodies = append(bodies, encodeCBOR(cbor.Map{"MetricDataResults": a.list, "Messages": cbor.List{}}))
 	}
 	token := cbor.Map{"MetricDataResults": cbor.List{cborResult("q0", "PartialData", nil)}, "NextToken": cbor.String("again")}
 	return append(bodies, encodeCBOR(token), encodeCBOR(cbor.Map{}), encodeCBOR(cbor.List{}))
 }
 
-// statisticsAnswers are answers of GetMetricStatistics.
-func statisticsAnswers() []told {
+// statisticsSamples returns responses of GetMetricStatistics.
+func statisticsSamples() []sample {
 	const t0 = float64(1_790_000_100)
 	point := func(at float64, average, p99 float64) cbor.Value {
 		return cbor.Map{"Timestamp": cborTime(at), "Average": cbor.Float64(average), "ExtendedStatistics": cbor.Map{"p99": cbor.Float64(p99)}, "Unit": cbor.String("Percent")}
 	}
 	const grid = "not on the grid"
-	return []told{
+	return []sample{
 		{cbor.List{point(t0+600, 1, 2), point(t0, 3, 4)}, 1, ""},
 		{cbor.List{}, 1, ""},
 		{cbor.List{point(t0, 1, 2), point(t0, 1, 2)}, 0, "duplicate"},
@@ -301,32 +301,32 @@ func statisticsAnswers() []told {
 }
 
 func statisticsBodies() (bodies [][]byte) {
-	for _, a := range statisticsAnswers() {
+	for _, a := range statisticsSamples() {
 		bodies = append(bodies, encodeCBOR(cbor.Map{"Label": cbor.String("l"), "Datapoints": a.list}))
 	}
 	return bodies
 }
 
-// The seeds of FuzzFetch come to what is written beside them: fuzzing only sees
+// The seeds of FuzzFetch have the expected outcomes. Fuzzing itself sees only
 // whether two decoders agree.
 func TestAnswers(t *testing.T) {
-	for statistics, answers := range map[bool][]told{false: dataAnswers(), true: statisticsAnswers()} {
+	for statistics, answers := range map[bool][]sample{false: dataSamples(), true: statisticsSamples()} {
 		bodies := dataBodies()
 		if statistics {
 			bodies = statisticsBodies()
 		}
 		for i, want := range answers {
 			for _, plain := range []bool{false, true} {
-				got := fetchAll(t, &oneAnswer{status: 200, body: bodies[i]}, CBOR, statistics, plain)
+				got := fetchAll(t, &oneResponse{status: 200, body: bodies[i]}, CBOR, statistics, plain)
 				if len(got.results) != want.items || (got.err != nil) != (want.why != "") || got.err != nil && !strings.Contains(got.err.Error(), want.why) {
-					t.Errorf("statistics %t, plain %t, %v: %s, want %d items, %q", statistics, plain, want.list, tell(got), want.items, want.why)
+					t.Errorf("statistics %t, plain %t, %v: %s, want %d items, %q", statistics, plain, want.list, summary(got), want.items, want.why)
 				}
 			}
 		}
 	}
 }
 
-// JSON and CBOR have a word for a number that is none, which the SDK takes for 0.
+// A null or NaN in JSON or CBOR never becomes a value. The SDK takes null for 0.
 func TestNullIsNoNumber(t *testing.T) {
 	const result = `{"Id": "q%d", "StatusCode": "Complete", "Label": null, "Timestamps": [1790000100, 1790000400], "Values": [%s, 2]}`
 	for value, want := range map[string]int{"1": 3, "null": 0} {
@@ -335,12 +335,12 @@ func TestNullIsNoNumber(t *testing.T) {
 			results = append(results, fmt.Sprintf(result, i, value))
 		}
 		body := `{"MetricDataResults": [` + strings.Join(results, ",") + `]}`
-		if got := fetchAll(t, &oneAnswer{status: 200, body: []byte(body)}, JSON, false, false); len(got.results) != want {
-			t.Errorf("of %s: %s", value, tell(got))
+		if got := fetchAll(t, &oneResponse{status: 200, body: []byte(body)}, JSON, false, false); len(got.results) != want {
+			t.Errorf("of %s: %s", value, summary(got))
 		}
 		body = `{"Label": "l", "Datapoints": [{"Timestamp": 1790000100, "Average": 1, "ExtendedStatistics": {"p99": ` + value + `}}]}`
-		if got := fetchAll(t, &oneAnswer{status: 200, body: []byte(body)}, JSON, true, false); len(got.results) != min(want, 1) {
-			t.Errorf("statistics of %s: %s", value, tell(got))
+		if got := fetchAll(t, &oneResponse{status: 200, body: []byte(body)}, JSON, true, false); len(got.results) != min(want, 1) {
+			t.Errorf("statistics of %s: %s", value, summary(got))
 		}
 	}
 	for want, value := range map[int]cbor.Value{3: cbor.Float64(1), 0: &cbor.Nil{}} {
@@ -351,24 +351,24 @@ func TestNullIsNoNumber(t *testing.T) {
 		}
 		body := encodeCBOR(cbor.Map{"MetricDataResults": results, "NextToken": &cbor.Nil{}})
 		for _, plain := range []bool{false, true} {
-			if got := fetchAll(t, &oneAnswer{status: 200, body: body}, CBOR, false, plain); len(got.results) != want {
-				t.Errorf("of %v, plain %t: %s", value, plain, tell(got))
+			if got := fetchAll(t, &oneResponse{status: 200, body: body}, CBOR, false, plain); len(got.results) != want {
+				t.Errorf("of %v, plain %t: %s", value, plain, summary(got))
 			}
 		}
 		body = encodeCBOR(cbor.Map{"Label": cbor.String("l"), "Datapoints": cbor.List{cbor.Map{
 			"Timestamp": cborTime(1_790_000_100), "Average": cbor.Float64(1), "ExtendedStatistics": cbor.Map{"p99": value}}}})
-		if got := fetchAll(t, &oneAnswer{status: 200, body: body}, CBOR, true, false); len(got.results) != min(want, 1) {
-			t.Errorf("statistics of %v: %s", value, tell(got))
+		if got := fetchAll(t, &oneResponse{status: 200, body: body}, CBOR, true, false); len(got.results) != min(want, 1) {
+			t.Errorf("statistics of %v: %s", value, summary(got))
 		}
 	}
 }
 
-// What is no answer of AWS has no list and no request's id; AWS may leave an
-// empty list out.
+// A response that AWS did not send has neither a list nor a request id. AWS may
+// leave out an empty list.
 func TestNoAnswer(t *testing.T) {
 	for p, body := range map[Protocol]string{CBOR: "\xa0", JSON: `{"error": "please log in"}`} { // Query's decoder refuses what lacks its result
 		for id, accepted := range map[string]bool{"": false, "6f1f0e2c": true} {
-			service := &oneAnswer{status: 200, body: []byte(body), id: id}
+			service := &oneResponse{status: 200, body: []byte(body), id: id}
 			if _, err := listAll(t, service, uint8(listMetrics+3*slices.Index([]Protocol{CBOR, JSON}, p))); (err == nil) != accepted {
 				t.Errorf("%s, id %q: ListMetrics: %v", p, id, err)
 			}
@@ -386,9 +386,9 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
-// Whatever EC2 and CloudWatch answer: instances and regions that can be asked
-// for, or an error; an answer that is not one is never a target without
-// instances, and one that breaks off is never fewer of them.
+// Any response of EC2 or CloudWatch gives usable instances and regions, or an error.
+// A response that AWS did not send never gives an empty target, and one that breaks
+// off never gives fewer instances.
 func FuzzList(f *testing.F) {
 	for _, body := range ec2Bodies() {
 		f.Add(uint16(200), "", []byte(body), uint16(0), uint8(listEC2))
@@ -405,18 +405,18 @@ func FuzzList(f *testing.F) {
 	f.Add(uint16(200), "", []byte(`{"Metrics": [{"Dimensions": [{"Name": "InstanceId", "Value": "i-1"}]}]}`), uint16(70), uint8(listMetrics+3))
 	f.Add(uint16(200), "", []byte(`<a><ListMetricsResult><Metrics><member><Dimensions><member><Name>InstanceId</Name><Value>i-1</Value></member></Dimensions></member></Metrics></ListMetricsResult></a>`), uint16(150), uint8(listMetrics+6))
 	f.Fuzz(func(t *testing.T, status uint16, code string, body []byte, cut uint16, what uint8) {
-		service := &oneAnswer{status: int(status), code: code, body: body}
+		service := &oneResponse{status: int(status), code: code, body: body}
 		whole, wholeErr := listAll(t, service, what)
 		service.broken = errors.New("connection reset")
 		service.body = body[:min(int(cut), len(body))]
 		part, err := listAll(t, service, what)
 		if err == nil && (wholeErr != nil || !slices.Equal(part, whole)) {
-			t.Errorf("of an answer that broke off: %q, of the whole one: %q, %v", part, whole, wholeErr)
+			t.Errorf("of a response that broke off: %q, of the whole one: %q, %v", part, whole, wholeErr)
 		}
 	})
 }
 
-// What is listed; CloudWatch's metrics by three protocols, three apart.
+// The kinds of listing. Adding 3 or 6 selects another protocol of CloudWatch.
 const (
 	listEC2 = iota
 	listRegions
@@ -424,7 +424,7 @@ const (
 )
 
 // listAll returns the keys of instances, or regions.
-func listAll(t *testing.T, service *oneAnswer, what uint8) (keys []string, err error) {
+func listAll(t *testing.T, service *oneResponse, what uint8) (keys []string, err error) {
 	t.Helper()
 	service.calls = 0
 	key := record.Target{Account: "111122223333", Region: "us-east-1"}
@@ -460,7 +460,7 @@ func listAll(t *testing.T, service *oneAnswer, what uint8) (keys []string, err e
 	return keys, nil
 }
 
-// checkKept checks that the store finds an instance again that it is given.
+// checkKept checks that an instance has the same key after it was stored.
 func checkKept(t *testing.T, in record.Instance) {
 	t.Helper()
 	data, err := json.Marshal(in)

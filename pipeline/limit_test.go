@@ -13,8 +13,8 @@ import (
 var oldQuota = cloudwatch.DatapointsPerSecond(24 * time.Hour)
 
 // drive sends r through the limiter for d, with a server that throttles above
-// the given rate of datapoints per second, and returns what got through and
-// what was throttled.
+// the given rate of datapoints per second. It returns the datapoints and calls that
+// succeeded and the throttled calls.
 func drive(l *limiter, r *request, d time.Duration, quota float64) (points float64, calls, throttles int) {
 	end := time.Now().Add(d)
 	tokens, last := float64(r.points), time.Now()
@@ -56,7 +56,7 @@ func TestLimiterReachesTheQuota(t *testing.T) {
 	})
 }
 
-// Calls that leave a little late do not add up, and none make up for a rest.
+// The limiter makes up for calls that leave a little late, but not for a rest.
 func TestLimiterMakesUpForLateTimers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, r := newLimiter(1), oldRequest(1)

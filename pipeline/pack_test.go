@@ -11,7 +11,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// leastBins is the fewest bins of a capacity that hold items of these sizes, by
+// leastBins returns the fewest bins of a capacity that hold items of these sizes, by
 // trying every way.
 func leastBins(sizes []int, room int) int {
 	slices.SortFunc(sizes, func(a, b int) int { return b - a })
@@ -65,7 +65,7 @@ func packSizes(sizes []int, room int) (requests []*request) {
 }
 
 // Mixed series take at most one per cent more requests than the least there
-// can be, found by trying every way, over many small cases.
+// possible, which is found by trying every way, over many small cases.
 func TestPackingIsNearTheOptimum(t *testing.T) {
 	packed, least, worst := 0, 0, 0
 	for seed := range uint64(3000) {

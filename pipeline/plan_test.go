@@ -80,8 +80,8 @@ func randomSeries(rng *rand.Rand) []record.Series {
 	return series
 }
 
-// Whatever is pending is asked exactly once, by requests within the limits
-// whose items share the request's window.
+// The requests ask everything pending exactly once, stay within the limits, and
+// their items have the window of the request.
 func TestPlanAsksEverythingOnce(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))

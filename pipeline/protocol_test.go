@@ -13,8 +13,8 @@ import (
 
 var protocols = []Protocol{CBOR, JSON, Query}
 
-// TestErrorsMeanTheSame has CloudWatch refuse in each protocol, with the names
-// that it has for it there, and proxies in none.
+// An error has the same class in each protocol, under its name there, and so have
+// errors of proxies.
 func TestErrorsMeanTheSame(t *testing.T) {
 	for _, e := range []struct {
 		status            int
@@ -36,7 +36,7 @@ func TestErrorsMeanTheSame(t *testing.T) {
 	} {
 		for _, p := range protocols {
 			for _, withHeader := range []bool{true, false} {
-				service := &oneAnswer{status: e.status, body: errorBody(p, e.queryCode, e.ofType)}
+				service := &oneResponse{status: e.status, body: errorBody(p, e.queryCode, e.ofType)}
 				if withHeader && p != Query {
 					service.code = e.queryCode
 				}
@@ -52,7 +52,7 @@ func TestErrorsMeanTheSame(t *testing.T) {
 		for status, want := range map[int]class{403: refused, 401: refused, 429: throttled, 503: transient, 502: transient, 413: invalid, 200: transient} {
 			for _, p := range protocols {
 				for _, statistics := range []bool{false, true} {
-					a := fetchAll(t, &oneAnswer{status: status, body: []byte(body)}, p, statistics, false)
+					a := fetchAll(t, &oneResponse{status: status, body: []byte(body)}, p, statistics, false)
 					if a.err == nil || classify(a.err) != want {
 						t.Errorf("%s %d %q: %v, want %v (%v)", p, status, body, classify(a.err), want, a.err)
 					}
@@ -72,21 +72,20 @@ func errorBody(p Protocol, queryCode, ofType string) []byte {
 	return encodeCBOR(cbor.Map{"__type": cbor.String("com.amazonaws.cloudwatch.v2010_08_01#" + ofType), "message": cbor.String("m")})
 }
 
-// TestTextCutShort ends answers early as a server does that tells no length: no
-// part of one is another answer.
+// A response without a length that ends early never gives another result.
 func TestTextCutShort(t *testing.T) {
 	for n, body := range textBodies {
 		p, statistics := protocols[n/2+1], n%2 == 1
-		service := &oneAnswer{status: http.StatusOK, body: []byte(body)}
+		service := &oneResponse{status: http.StatusOK, body: []byte(body)}
 		whole := fetchAll(t, service, p, statistics, false)
 		if !slices.ContainsFunc(whole.results, func(r store.Result) bool { return r.Columns != nil }) {
-			t.Errorf("%s: %v", p, tell(whole))
+			t.Errorf("%s: %v", p, summary(whole))
 		}
 		for cut := range body {
 			service.body = []byte(body[:cut])
 			part := fetchAll(t, service, p, statistics, false)
 			if len(part.results) > 0 && !sameResults(part, whole) {
-				t.Errorf("%s, %d bytes of %d: %v", p, cut, len(body), tell(part))
+				t.Errorf("%s, %d bytes of %d: %v", p, cut, len(body), summary(part))
 			}
 		}
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 )
 
-// served is the configuration for a server that answers so, and how often it
-// was asked.
+// served returns the configuration for a server with this handler, and the number of
+// calls to it.
 func served(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Request)) (aws.Config, *int) {
 	t.Helper()
 	asked := 0
@@ -38,7 +38,7 @@ func page(w io.Writer, token string) {
 	fmt.Fprintf(w, `<DescribeInstancesResponse><reservationSet/><nextToken>%s</nextToken></DescribeInstancesResponse>`, token)
 }
 
-// listServed lists instances as a target does, and returns what ended it.
+// listServed lists instances as a target does and returns the error that ended it.
 func listServed(cfg aws.Config) error {
 	e := newEnumeration(&Discovery{EC2: true}, record.Target{Account: "111122223333", Region: "us-east-1"}, nil, cfg, CBOR, func() {})
 	for {
@@ -92,7 +92,7 @@ func TestListingsEnd(t *testing.T) {
 	})
 }
 
-// tooLong stands for a client that reads only so much.
+// tooLong stands for a client that bounds responses.
 type tooLong struct{ client *http.Client }
 
 func (c tooLong) Do(r *http.Request) (*http.Response, error) {
@@ -108,8 +108,7 @@ type longError struct{}
 func (longError) Error() string { return "too long" }
 func (longError) TooLong() bool { return true }
 
-// TestPagesOfDataEnd: an answer whose next page is always another costs no more
-// than so many.
+// A response whose pages do not end costs a bounded number of calls.
 func TestPagesOfDataEnd(t *testing.T) {
 	for name, token := range map[string]func(n int) string{
 		"one token": func(int) string { return "again" },

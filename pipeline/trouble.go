@@ -18,7 +18,7 @@ const (
 	outageAfter  = 3                // pauses in a row before a warning: the control call failed too
 )
 
-// handle decides what follows from an outcome.
+// handle decides the next step after an outcome.
 func (t *target) handle(o outcome) {
 	t.inFlight--
 	if o.err == nil || o.request != nil && len(o.again) < len(o.request.items) {

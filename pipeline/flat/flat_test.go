@@ -27,7 +27,7 @@ var sdk = cloudwatch.New(cloudwatch.Options{Region: "us-east-1"}).Options().Prot
 
 var operation = &smithy.OperationSchema{}
 
-// page is what an answer comes to.
+// page is a decoded response.
 type page struct {
 	results []Result
 	token   string
@@ -152,8 +152,8 @@ func result(id string, n int) item {
 		text("Timestamps"), array(times...), text("Values"), array(values...))
 }
 
-// bodies are answers in every form that is known; fallback says that the SDK
-// must decode it.
+// bodies holds responses in every known form; fallback marks those that the SDK
+// must decode.
 var bodies = []struct {
 	name     string
 	body     item
@@ -204,7 +204,7 @@ func TestDecodesAsTheSDKDoes(t *testing.T) {
 	}
 }
 
-// A body that breaks off is an error of reading, and never an answer.
+// A body that breaks off is a read error and never a result.
 func TestCutBodies(t *testing.T) {
 	whole := answer(result("q0", 20), result("q1", 20))
 	broken := errors.New("connection reset")
@@ -219,7 +219,7 @@ func TestCutBodies(t *testing.T) {
 	}
 }
 
-// Other answers, errors among them, are the SDK's.
+// The SDK decodes other responses, errors among them.
 func TestLeavesOthersAlone(t *testing.T) {
 	refused := response(strings.NewReader("<html>"))
 	refused.StatusCode = 503
@@ -239,7 +239,7 @@ func TestLeavesOthersAlone(t *testing.T) {
 	}
 }
 
-// A page's token is its own, however many answers are decoded meanwhile.
+// The token of a page stays the same while other responses are decoded.
 func TestTokensAreNotMixedUp(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 8 {
@@ -264,8 +264,8 @@ func TestTokensAreNotMixedUp(t *testing.T) {
 	all.Wait()
 }
 
-// Whatever the bytes and however they arrive: the SDK's answer, or an error
-// where the SDK has one, or ErrUnexpected.
+// For any bytes in any pieces, the decoder agrees with the SDK's or returns
+// ErrUnexpected.
 func FuzzDecode(f *testing.F) {
 	for _, b := range bodies {
 		if len(b.body) < 4<<10 {
@@ -282,8 +282,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// compareThrough compares what goes through the protocol, which refuses what the
-// SDK takes for 0.
+// compareThrough compares the results of the whole protocol, which refuses null for a
+// number.
 func compareThrough(t *testing.T, body []byte, got, want page) {
 	t.Helper()
 	if errors.Is(got.err, errNull) && (bytes.IndexByte(body, headNull) >= 0 || bytes.IndexByte(body, headNothing) >= 0) {
@@ -296,7 +296,7 @@ func byProtocolSafely(body []byte) page {
 	return safely(func() page { return byProtocol(bytes.NewReader(body)) })
 }
 
-// safely turns a panic of the SDK's decoder into an error.
+// safely returns a panic of the SDK's decoder as an error.
 func safely(decode func() page) (p page) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -9,8 +9,8 @@
 // unexpected form comes after the first 128 KB, they can no longer be passed on.
 // The call then fails with ErrUnexpected and must be repeated without a sink.
 //
-// Before the SDK decodes a response, the package refuses what the SDK would
-// misread, and what would make it allocate without bound.
+// Before the SDK decodes a response, the package refuses bodies that the SDK would
+// misread and bodies that would make it allocate too much memory.
 package flat
 
 import (
