@@ -51,7 +51,7 @@ func TestHouse(t *testing.T) {
 
 // houseLimits caps a package; a new package gets the default. A cap is raised only with the reason beside it.
 var houseLimits = map[string]houseLimit{
-	"cwharvest/cmd/cwharvest":   {files: 44, back: 28},
+	"cwharvest/cmd/cwharvest":   {files: 40, back: 24},
 	"cwharvest/creds":           {files: 20, exported: 60, back: 0},
 	"cwharvest/pipeline":        {files: 20, exported: 60, back: 6},
 	"cwharvest/pipeline/awssim": {files: 20, exported: 60, back: 12},

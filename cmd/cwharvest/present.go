@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/cmd/cwharvest/harvest"
 	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store"
@@ -45,10 +46,10 @@ func (p *presenter) report(r harvest.JobReport) {
 }
 
 // idle prints the reason why a run had nothing to do. A service of Type=notify must report that it is ready before it ends.
-func (p *presenter) idle(i *harvest.Idle, f *runFlags, shard record.Shard) {
+func (p *presenter) idle(i *harvest.Idle, only accounts.Selection, shard record.Shard) {
 	text := "nothing due: " + i.Finished + " is finished"
 	if i.Elsewhere {
-		text = fmt.Sprintf("nothing to do: --only %s selects targets of other shards than %s", f.only, shard)
+		text = fmt.Sprintf("nothing to do: --only %s selects targets of other shards than %s", only, shard)
 	}
 	if len(i.Changes) > 0 {
 		text += ", with another plan (" + strings.Join(i.Changes, "; ") + "); the changes apply from the next job, or now in another --dir"

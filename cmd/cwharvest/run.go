@@ -102,7 +102,7 @@ func (f *runFlags) harvest(ctx context.Context, s *config.Config, m *monitor, p 
 	cfg.Follow, cfg.Report = p.follow, p.report
 	outcome, err := harvest.Run(ctx, dir, cfg)
 	if outcome.Idle != nil && err == nil {
-		p.idle(outcome.Idle, f, s.Shard)
+		p.idle(outcome.Idle, f.only, s.Shard)
 	}
 	if n := len(outcome.Jobs); n > 0 && len(s.OnFinish) > 0 {
 		var statusErr error

@@ -9,8 +9,15 @@
 //	identify      id of an account that its entry does not name STS
 //	shard         targets of this shard, and those of others    no call
 //
-// Everything that is wrong in the input is an *InputError or a *config.Error. Outages are retried within Patience,
-// because a run must not fail only because STS was unavailable when it started.
+// Callers may rely on this:
+//
+//   - A mistake in the input is an *InputError or a *config.Error, found before anything is created.
+//   - Outages are retried within Patience, because a run must not fail only because STS was unavailable when it started.
+//     A refusal is returned at once. A person at the terminal does not wait for credentials that a person must renew.
+//   - Each target belongs to exactly one shard. A pattern of regions belongs to every shard, and the pipeline divides the
+//     regions that it matches.
+//   - With an open job the organization may be unreachable: the job continues with the accounts that it has.
+//   - Secrets and external ids appear in no log line and in no error.
 package accounts
 
 import (

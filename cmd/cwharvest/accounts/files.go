@@ -25,6 +25,7 @@ func ReadFiles(c *config.Config) (Members, error) {
 	return members, errors.Join(errs...)
 }
 
+// readFile reads one CSV file; see config.ReadAccounts for its form.
 func readFile(path string) ([]config.Account, error) {
 	file, err := os.Open(path)
 	if err != nil {

@@ -27,6 +27,7 @@ func (r *Resolver) Introduce(ctx context.Context, set *Set) *sync.WaitGroup {
 	return &all
 }
 
+// introduce logs one principal, and warns if its credentials expire too soon or the local clock is wrong.
 func (r *Resolver) introduce(ctx context.Context, src creds.Source) {
 	p, err := r.Manager.Principal(ctx, src)
 	switch {

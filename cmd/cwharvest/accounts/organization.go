@@ -103,6 +103,7 @@ func eachPage(next func(token *string) (*string, error)) error {
 	}
 }
 
+// listAll lists every account of the organization.
 func (l *organizationList) listAll(ctx context.Context) error {
 	return eachPage(func(token *string) (*string, error) {
 		page, err := l.client.ListAccounts(ctx, &organizations.ListAccountsInput{NextToken: token})

@@ -16,7 +16,8 @@ const (
 	longestPause  = 30 * time.Second // between two tries
 )
 
-// retryTransient repeats a call until it succeeds or is refused, or until Patience has passed.
+// retryTransient repeats a call until it succeeds or is refused, or until Patience has passed. It pauses for a random time
+// below 1 s, 2 s, 4 s and so on up to longestPause, so that many runs that start at midnight do not call at once.
 func (r *Resolver) retryTransient(ctx context.Context, problem string, call func() error) error {
 	patience := r.Patience
 	if len(r.OpenJob) > 0 {

@@ -58,7 +58,8 @@ func (r *run) startDue(ctx context.Context) (done []JobOutcome, next time.Time, 
 	}
 }
 
-// start creates a job and works it.
+// start creates a job and works it. The selection and the instance file are checked before, because a job that exists
+// must be finished or given up.
 func (r *run) start(ctx context.Context, plan *record.Plan) ([]JobOutcome, error) {
 	set, err := r.resolve()
 	if err != nil {

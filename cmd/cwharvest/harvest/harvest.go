@@ -20,7 +20,6 @@ package harvest
 import (
 	"context"
 	"errors"
-
 	"log/slog"
 	"slices"
 	"time"

@@ -32,6 +32,7 @@ func (c *Config) Pipeline(set *accounts.Set, listed map[record.Target][]record.I
 	return cfg
 }
 
+// discovery returns the sources of instances: EC2 and CloudWatch as far as the metrics use them, and the instance file.
 func (c *Config) discovery(listed map[record.Target][]record.Instance) pipeline.Discovery {
 	in := &c.Settings.Instances
 	d := pipeline.Discovery{States: in.States, Tags: in.Tags, Monitoring: in.Monitoring, Listed: listed}

@@ -126,6 +126,7 @@ func (r *run) checkRetention(j *record.JobInfo) error {
 	return nil
 }
 
+// cannotRedo returns an error of the input: nothing was changed.
 func cannotRedo(cause, advice string) error {
 	return &accounts.InputError{Err: errors.New("cannot redo: " + cause), Advice: advice}
 }

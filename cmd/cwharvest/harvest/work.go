@@ -20,7 +20,9 @@ type JobReport struct {
 	Incomplete bool
 }
 
-// work runs one job to its end. The attempt ends with the exit code and the reason that the status shows.
+// work runs one job to its end, and closes it on every path, also after a failure or an interrupt. Closing ends the attempt
+// with the exit code and the reason that the status shows. A job that was opened and not worked is discarded by its caller
+// instead, which leaves no attempt.
 func (r *run) work(ctx context.Context, job *store.Job, retry bool) ([]JobOutcome, error) {
 	incomplete, err := r.attempt(ctx, job, retry)
 	ended := err
@@ -31,7 +33,8 @@ func (r *run) work(ctx context.Context, job *store.Job, retry bool) ([]JobOutcom
 	return []JobOutcome{{ID: job.Plan().ID, Incomplete: incomplete}}, err
 }
 
-// attempt begins the job, runs its pipeline, and reports how it ended.
+// attempt begins the job, runs its pipeline, and reports how it ended. Retry and replan change the database, so they come
+// before Begin, which starts the goroutines that publish the status and build parts.
 func (r *run) attempt(ctx context.Context, job *store.Job, retry bool) (incomplete bool, err error) {
 	started := time.Now()
 	if retry {
@@ -67,6 +70,7 @@ func (r *run) attempt(ctx context.Context, job *store.Job, retry bool) (incomple
 	return r.conclude(job, time.Since(started), runErr)
 }
 
+// pipeline returns the configuration of the job's pipeline. The instance file is checked against the targets of the job.
 func (r *run) pipeline(job *store.Job, set *accounts.Set) (cfg pipeline.Config, err error) {
 	var targets []record.Target
 	for _, t := range job.Targets() {
@@ -81,6 +85,7 @@ func (r *run) pipeline(job *store.Job, set *accounts.Set) (cfg pipeline.Config, 
 	return cfg, nil
 }
 
+// announce logs whether the job starts, resumes or is retried.
 func (r *run) announce(job *store.Job, retry bool) {
 	s := job.Plan()
 	verb := "starts"
@@ -111,6 +116,7 @@ func (r *run) conclude(job *store.Job, took time.Duration, runErr error) (incomp
 	return incomplete, runErr
 }
 
+// withoutInstances counts the targets in which no instance matches the configuration.
 func withoutInstances(s *record.Status) (n int) {
 	for _, d := range s.TargetDetails {
 		if d.State == "done" && d.Instances != nil && d.Instances.Planned == 0 {
