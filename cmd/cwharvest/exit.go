@@ -31,6 +31,37 @@ const (
 	exitSignal      = 128
 )
 
+// exitTable describes the exit codes, for the help, the man pages, the manual and the recipes for schedulers in it.
+var exitTable = []struct {
+	code    int
+	meaning string
+	retry   bool // whether a scheduler should start the same command again soon
+}{
+	{exitComplete, "complete, or nothing was due", false},
+	{exitFatal, "fatal error", true},
+	{exitUsage, "wrong command line or configuration; nothing was fetched", false},
+	{exitIncomplete, "finished, with failed or denied instances or targets", false},
+	{exitCredentials, "credentials need a person; resumable", true},
+	{exitBudget, "stopped by max_cost or max_duration; resumable", false},
+	{exitNoJob, "no job in the harvest directory", false},
+	{exitLocked, "another process works in the harvest directory", true},
+	{exitPlanDiffers, "the configuration differs from the plan of the open job", false},
+	{exitSignal + int(syscall.SIGINT), "interrupted; resumable", true},
+	{exitSignal + int(syscall.SIGTERM), "interrupted; resumable", true},
+}
+
+// retryText says in a table whether to retry after an exit code.
+func retryText(code int, retry bool) string {
+	switch {
+	case code == exitComplete:
+		return "-"
+	case retry:
+		return "yes"
+	default:
+		return "no"
+	}
+}
+
 // exitCode maps an error to the exit code, for the whole program. Of joined errors the gravest counts.
 func exitCode(err error) int {
 	if several, joined := err.(interface{ Unwrap() []error }); joined && !errors.Is(err, pipeline.ErrCredentials) {

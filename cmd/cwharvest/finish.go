@@ -160,24 +160,13 @@ func withoutAddress(err error) error {
 
 // exitText returns the meaning of an exit code.
 func exitText(code int) string {
-	switch code {
-	case exitComplete:
-		return "complete"
-	case exitFatal:
-		return "fatal error"
-	case exitUsage:
-		return "usage or configuration"
-	case exitIncomplete:
-		return "finished, with failed or denied instances or targets"
-	case exitCredentials:
-		return "credentials need a person; resumable"
-	case exitBudget:
-		return "stopped by a budget; resumable"
-	case exitPlanDiffers:
-		return "the plan differs from that of the open job"
+	if code == exitComplete {
+		return "complete" // the hooks do not run if nothing was due
 	}
-	if code > exitSignal {
-		return "interrupted; resumable"
+	for _, e := range exitTable {
+		if e.code == code {
+			return e.meaning
+		}
 	}
 	return "exit " + strconv.Itoa(code)
 }
