@@ -5,10 +5,10 @@
 # make chaos       MINUTES of everything going wrong by the schedule of SEED, then a check of every row; CI has 2 seeds of 30 s
 # make soak        one run in trouble for MINUTES (120), then its end at full speed: memory, goroutines and file descriptors stay flat, each row is there once
 # make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
-# make bench       measures the table of README.md anew, on a machine that does nothing else: about seven minutes
+# make bench       measures the figures of the performance topic again, on a machine that does nothing else: about seven minutes
 # make profile     where the processor time of runs goes: fetching and decoding, committing, building parts; leaves bin/profile
 # make audit       the modules are those of go.sum, and none has a known vulnerability that is reached
-# make install     the program, its completions and manual below DESTDIR and PREFIX
+# make install     the program, its completions and man pages below DESTDIR and PREFIX
 # make dist        archives for Linux and macOS in dist/, the same bytes from the same commit wherever they are built
 # make dist-check  builds one archive twice, in different directories, and compares the bytes
 
@@ -67,7 +67,7 @@ proof-%:
 	CWHARVEST_PROOFS=$* $(GO) test -count=1 -timeout 1h -v -run '^($(proof_$*))$$' ./cmd/cwharvest
 
 bench:
-	CWHARVEST_BENCH=$(CURDIR)/README.md $(GO) test -count=1 -timeout 1h -run '^TestBench$$' -v ./cmd/cwharvest
+	CWHARVEST_BENCH=$(CURDIR)/cmd/cwharvest/docs/performance.md $(GO) test -count=1 -timeout 1h -run '^TestBench$$' -v ./cmd/cwharvest
 
 profile:
 	mkdir -p bin/profile
@@ -107,11 +107,11 @@ audit:
 
 install:
 	$(RELEASE) -o bin/cwharvest ./cmd/cwharvest
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+	install -d $(DESTDIR)$(PREFIX)/bin \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
 	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	install -m 755 bin/cwharvest $(DESTDIR)$(PREFIX)/bin/cwharvest
-	bin/cwharvest man $(DESTDIR)$(PREFIX)/share/man/man1
+	bin/cwharvest man $(DESTDIR)$(PREFIX)/share/man
 	bin/cwharvest completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/cwharvest
 	bin/cwharvest completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cwharvest
 	bin/cwharvest completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cwharvest.fish

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -61,6 +62,12 @@ func mentioned(root *cobra.Command, text string) (names, missing []string) {
 		name, _, _ := strings.Cut(code, " ")
 		if m := command.FindStringSubmatch(code); m != nil && (strings.HasPrefix(code, "cwharvest ") || strings.Contains(code, "/cwharvest ") || strings.HasPrefix(code, "$ ")) {
 			name = m[1]
+			if name == "help" {
+				if of := strings.Fields(code)[2]; topicText(of) == "" && of != "TOPIC" {
+					missing = append(missing, code)
+				}
+				continue
+			}
 			if commands[name] == nil {
 				missing = append(missing, code)
 				continue
@@ -79,55 +86,106 @@ func mentioned(root *cobra.Command, text string) (names, missing []string) {
 	return names, missing
 }
 
+// documents are README, CHANGELOG and the manual.
+func documents(t *testing.T) []string {
+	t.Helper()
+	manual, err := filepath.Glob("docs/*.md")
+	if err != nil || len(manual) != len(topics) {
+		t.Fatalf("docs has %d pages for %d topics: %v", len(manual), len(topics), err)
+	}
+	return append(manual, "../../README.md", "../../CHANGELOG.md")
+}
+
 func TestDocumentsNameWhatExists(t *testing.T) {
-	for _, name := range []string{"README.md", "CHANGELOG.md"} {
-		names, missing := mentioned(newRoot(), readDocument(t, "../../"+name))
+	documented := map[string]bool{}
+	for _, path := range documents(t) {
+		names, missing := mentioned(newRoot(), readDocument(t, path))
 		for _, code := range missing {
-			t.Errorf("%s: %q: there is no such command or flag", name, code)
+			t.Errorf("%s: %q: there is no such command or flag", path, code)
 		}
-		for _, c := range newRoot().Commands() {
-			if name == "README.md" && !c.Hidden && !slices.Contains(names, c.Name()) {
-				t.Errorf("%s does not mention cwharvest %s", name, c.Name())
+		for _, name := range names {
+			documented[name] = documented[name] || !strings.HasSuffix(path, "CHANGELOG.md")
+		}
+	}
+	for _, c := range newRoot().Commands() {
+		if !c.Hidden && !documented[c.Name()] {
+			t.Errorf("neither README.md nor the manual mentions cwharvest %s", c.Name())
+		}
+	}
+}
+
+// TestCommandLinesParse parses every command line of a code block that has no placeholder.
+func TestCommandLinesParse(t *testing.T) {
+	found := 0
+	for _, path := range documents(t) {
+		for _, code := range snippets(readDocument(t, path)) {
+			code, _, _ = strings.Cut(code, " > ")
+			if !strings.HasPrefix(code, "cwharvest ") || strings.HasPrefix(code, "cwharvest help ") || regexp.MustCompile(`[A-Z]{3}|\|`).MatchString(strings.ReplaceAll(code, "CPUUtilization", "")) {
+				continue
 			}
+			found++
+			parsed(t, strings.Fields(code)[1:])
+		}
+	}
+	if found < 20 {
+		t.Errorf("%d command lines", found)
+	}
+}
+
+// TestReadmeIsShort also holds its table of packages to those that exist.
+func TestReadmeIsShort(t *testing.T) {
+	text := readDocument(t, "../../README.md")
+	if n := strings.Count(text, "\n"); n > 200 {
+		t.Errorf("README.md has %d lines", n)
+	}
+	for name := range mayImport {
+		name = strings.TrimPrefix(name, "cwharvest/")
+		if !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, "`"+strings.TrimPrefix(name, "cmd/cwharvest/")+"`") {
+			t.Errorf("README.md does not mention the package %s", name)
+		}
+	}
+	for _, topic := range topics {
+		if !strings.Contains(text, "| ["+topic.name+"](cmd/cwharvest/docs/"+topic.name+".md) | "+topic.short+" |") {
+			t.Errorf("README.md does not list %s: %s", topic.name, topic.short)
 		}
 	}
 }
 
 var makeTarget = regexp.MustCompile(`^make ([a-z-]+)`)
 
-// What the documents have make do, it does; what it does is told at its head.
-func TestMakeDoesWhatIsTold(t *testing.T) {
+// TestMakeTargetsExist holds the documents to the Makefile, and the Makefile to the comment at its head.
+func TestMakeTargetsExist(t *testing.T) {
 	makefile := readDocument(t, "../../Makefile")
-	for _, name := range []string{"README.md", "CHANGELOG.md"} {
-		found := 0
-		for _, code := range snippets(readDocument(t, "../../"+name)) {
+	found := 0
+	for _, path := range documents(t) {
+		for _, code := range snippets(readDocument(t, path)) {
 			m := makeTarget.FindStringSubmatch(code)
 			if m == nil {
 				continue
 			}
 			found++
 			if !strings.Contains(makefile, "\n"+m[1]+":") || !strings.Contains(makefile, "# make "+m[1]+" ") {
-				t.Errorf("%s: %q: the Makefile has no such target, or does not tell of it", name, code)
+				t.Errorf("%s: %q: the Makefile has no such target, or does not describe it", path, code)
 			}
 		}
-		if found == 0 {
-			t.Errorf("%s has nothing for make", name)
-		}
+	}
+	if found < 12 {
+		t.Errorf("%d commands for make", found)
 	}
 }
 
-// TestStatusIsDocumented holds the README to the fields of `status --json`.
+// TestStatusIsDocumented holds the manual to the fields of `status --json`.
 func TestStatusIsDocumented(t *testing.T) {
-	_, text, found := strings.Cut(readDocument(t, "../../README.md"), "\n`cwharvest status --json` prints")
+	_, text, found := strings.Cut(topicText("operations"), "\n`cwharvest status --json` prints")
 	text, _, ended := strings.Cut(text, "\n\n")
 	if !found || !ended {
-		t.Fatal("README.md does not tell of status --json")
+		t.Fatal("operations.md does not describe status --json")
 	}
 	words := strings.FieldsFunc(text, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) })
 	for f := range reflect.TypeFor[record.Status]().Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.IsExported() && !slices.Contains(words, name) {
-			t.Errorf("README.md does not tell of %s", name)
+			t.Errorf("operations.md does not mention %s", name)
 		}
 	}
 }
@@ -135,7 +193,7 @@ func TestStatusIsDocumented(t *testing.T) {
 func TestMentionedFindsWhatIsMissing(t *testing.T) {
 	for text, want := range map[string]int{
 		"`cwharvest run --listen x`": 0, "`cwharvest run --lisen x`": 1, "`cwharvest ruin`": 1, "`--keep 90d`": 0, "`--kep`": 1,
-		"`status --json`": 0, "`status --keep`": 1, "    cwharvest plan -c x   # what --it costs\n": 0, "    cwharvest run \\\n        --nix\n": 1,
+		"`cwharvest help output`": 0, "`cwharvest help outptu`": 1, "`status --json`": 0, "`status --keep`": 1, "    cwharvest plan -c x   # what --it costs\n": 0, "    cwharvest run \\\n        --nix\n": 1,
 		"```sh\n/usr/local/bin/cwharvest verify --nix\n```\n": 1, "cwharvest nix, not code": 0, "`ssh --nix`": 0,
 	} {
 		if _, missing := mentioned(newRoot(), text); len(missing) != want {

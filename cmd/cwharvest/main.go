@@ -82,13 +82,27 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{error: fmt.Errorf("%w%s; see %s --help", err, meantFlag(c, err), c.CommandPath())}
 	})
-	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newPolicy(), newVerify(), newExport(), newDDL(), newRepair(),
-		newPrune(), newInit(), newSchema(), newVersion(), newMan(), newDemo())
+	addGroup(root, "harvest", "Harvest:", newRun(), newPlan(), newStatus())
+	addGroup(root, "data", "Work with the results:", newVerify(), newExport(), newDDL(), newRepair(), newPrune())
+	addGroup(root, "setup", "Set up:", newInit(), newDoctor(), newPolicy(), newSchema(), newDemo())
+	addGroup(root, "other", "About the program:", newVersion(), newMan())
+	root.SetHelpCommand(newHelp())
+	root.SetHelpCommandGroupID("other")
+	root.SetCompletionCommandGroupID("other")
+	addHelp(root)
 	return root
+}
+
+// addGroup adds commands under a heading of the help.
+func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+		root.AddCommand(c)
+	}
 }
 
 // usage turns the errors of an argument check into usage errors.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -31,20 +33,25 @@ func readDocument(t *testing.T, name string) string {
 
 var fenced = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
 
-// nightly returns the blocks in a language of the README's section.
-func nightly(t *testing.T, language string) (blocks []string) {
-	t.Helper()
-	_, section, found := strings.Cut(readDocument(t, "../../README.md"), "\n### Every night\n")
-	section, _, ended := strings.Cut(section, "\n## ")
-	if !found || !ended {
-		t.Fatal("README.md has no section Every night")
-	}
-	for _, block := range fenced.FindAllStringSubmatch(section, -1) {
+// blocks returns the fenced blocks in a language of a document.
+func blocks(document, language string) (found []string) {
+	for _, block := range fenced.FindAllStringSubmatch(document, -1) {
 		if block[1] == language {
-			blocks = append(blocks, block[2])
+			found = append(found, block[2])
 		}
 	}
-	return blocks
+	return found
+}
+
+// section returns a section of a page of the manual.
+func section(t *testing.T, topic, title string) string {
+	t.Helper()
+	_, text, found := strings.Cut(topicText(topic), "\n## "+title+"\n")
+	if !found {
+		t.Fatalf("%s.md has no section %s", topic, title)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
 }
 
 // parsed is the command that a command line means, its flags set.
@@ -63,17 +70,33 @@ func parsed(t *testing.T, args []string) *cobra.Command {
 	return c
 }
 
-// hopeless are the exit codes after which another try at once does not help.
-var hopeless = []int{exitUsage, exitIncomplete, exitBudget, exitNoJob, exitLocked, exitPlanDiffers}
+// stopping returns the exit codes after which a scheduler should not run the same command again soon.
+func stopping() (codes []int) {
+	for _, e := range exitTable {
+		if e.code != exitComplete && !e.retry {
+			codes = append(codes, e.code)
+		}
+	}
+	return codes
+}
 
-// patience is how long a run of the README's harvest.yaml may go on after an
-// interrupt, and how much of it the hooks may take.
+// TestExitCodesAreDocumented holds the table of the manual to the program's.
+func TestExitCodesAreDocumented(t *testing.T) {
+	var b strings.Builder
+	for _, e := range exitTable {
+		fmt.Fprintf(&b, "| %d | %s | %s |\n", e.code, e.meaning, retryText(e.code, e.retry))
+	}
+	if text := section(t, "operations", "Exit codes"); !strings.Contains(text, "|---|---|---|\n"+b.String()+"\n") {
+		t.Errorf("operations.md has\n%s\nwant the rows\n%s", text, b.String())
+	}
+}
+
+// patience returns how long a run of the manual's harvest.yaml may continue after an interrupt, and how much of that the hooks may
+// take.
 func patience(t *testing.T) (all, hooks time.Duration) {
 	t.Helper()
-	_, example, _ := strings.Cut(readDocument(t, "../../README.md"), "\n## harvest.yaml\n")
-	_, example, _ = strings.Cut(example, "```yaml\n")
-	example, _, _ = strings.Cut(example, "```\n")
-	s, err := config.Parse("README.md", []byte(example), func(string) (string, bool) { return "x", true })
+	example := blocks(section(t, "configuration", "Example"), "yaml")[0]
+	s, err := config.Parse("configuration.md", []byte(example), func(string) (string, bool) { return "x", true })
 	if err != nil || len(s.OnFinish) == 0 {
 		t.Fatalf("%d hooks, %v", len(s.OnFinish), err)
 	}
@@ -88,7 +111,7 @@ func patience(t *testing.T) (all, hooks time.Duration) {
 }
 
 func TestServiceAndTimer(t *testing.T) {
-	units := nightly(t, "ini")
+	units := blocks(section(t, "operations", "systemd"), "ini")
 	if len(units) != 2 {
 		t.Fatalf("%d units", len(units))
 	}
@@ -110,8 +133,11 @@ func TestServiceAndTimer(t *testing.T) {
 		code, _ := strconv.Atoi(text)
 		codes = append(codes, code)
 	}
-	if !slices.Equal(codes, hopeless) {
-		t.Errorf("RestartPreventExitStatus=%v, want %v", codes, hopeless)
+	if !slices.Equal(codes, stopping()) {
+		t.Errorf("RestartPreventExitStatus=%v, want %v", codes, stopping())
+	}
+	if settings["SuccessExitStatus"] != "130 143" || settings["RestartForceExitStatus"] != "130 143" {
+		t.Error("an interrupted run is a failure, or is not continued")
 	}
 	all, hooks := patience(t)
 	for key, least := range map[string]time.Duration{"TimeoutStopSec": all, "WatchdogSec": hooks} {
@@ -147,22 +173,72 @@ func verifyUnits(t *testing.T, service, timer string) {
 }
 
 func TestCronLine(t *testing.T) {
-	lines := nightly(t, "crontab")
+	lines := blocks(section(t, "operations", "cron"), "crontab")
 	if len(lines) != 1 {
 		t.Fatalf("%d blocks", len(lines))
 	}
-	fields := strings.Fields(lines[0])
+	fields := strings.SplitN(strings.TrimSpace(lines[0]), " ", 6)
 	for i, most := range []int{59, 23, 31, 12, 7} {
 		if n, err := strconv.Atoi(fields[i]); fields[i] != "*" && (err != nil || n < 0 || n > most) {
 			t.Errorf("field %d: %q", i+1, fields[i])
 		}
 	}
-	command := fields[5:]
-	if i := slices.IndexFunc(command, func(s string) bool { return strings.HasPrefix(s, ">") }); i >= 0 {
-		command = command[:i]
+	if strings.Contains(fields[5], "%") {
+		t.Error("cron reads % as the end of the line")
 	}
-	if c := parsed(t, command[1:]); c.Name() != "run" || command[0] != "/usr/local/bin/cwharvest" {
+	_, command, _ := strings.Cut(fields[5], "/usr/local/bin/cwharvest ")
+	command, _, _ = strings.Cut(command, " >")
+	if c := parsed(t, strings.Fields(command)); c.Name() != "run" {
 		t.Errorf("%q", command)
+	}
+	for _, e := range exitTable {
+		if n, want := cronRuns(t, fields[5], e.code), 1+5*map[bool]int{true: 1}[e.retry]; n != want {
+			t.Errorf("after exit %d: %d runs, want %d", e.code, n, want)
+		}
+	}
+}
+
+// cronRuns runs a command line of cron with a cwharvest that exits with a code, without its pauses, and returns how often that was
+// started.
+func cronRuns(t *testing.T, line string, code int) int {
+	t.Helper()
+	fake := fmt.Sprintf("sleep() { :; }; cwharvest() { echo run >&2; return %d; }; ", code)
+	var started bytes.Buffer
+	c := exec.CommandContext(t.Context(), "/bin/sh", "-c", fake+strings.ReplaceAll(line, "/usr/local/bin/cwharvest", "cwharvest"))
+	c.Stderr = &started
+	if err := c.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(started.String(), "run\n")
+}
+
+// TestBatchJobDefinition decodes the retry strategy as AWS Batch defines it, with its limits.
+func TestBatchJobDefinition(t *testing.T) {
+	var job struct {
+		RetryStrategy struct {
+			Attempts       int `json:"attempts"`
+			EvaluateOnExit []struct {
+				OnExitCode string `json:"onExitCode"`
+				Action     string `json:"action"`
+			} `json:"evaluateOnExit"`
+		} `json:"retryStrategy"`
+	}
+	d := json.NewDecoder(strings.NewReader(blocks(section(t, "operations", "AWS Batch"), "json")[0]))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&job); err != nil {
+		t.Fatal(err)
+	}
+	var codes []int
+	for _, e := range job.RetryStrategy.EvaluateOnExit {
+		code, err := strconv.Atoi(e.OnExitCode)
+		if err != nil || e.Action != "EXIT" {
+			t.Errorf("%+v: %v", e, err)
+		}
+		codes = append(codes, code)
+	}
+	const most = 5 // conditions that Batch takes
+	if !slices.Equal(codes, stopping()) || len(codes) > most || job.RetryStrategy.Attempts < 2 || job.RetryStrategy.Attempts > 10 {
+		t.Errorf("%d attempts, stop on %v, want %v", job.RetryStrategy.Attempts, codes, stopping())
 	}
 }
 
@@ -246,11 +322,11 @@ type kubeCronJob struct {
 }
 
 func TestCronJob(t *testing.T) {
-	blocks := nightly(t, "yaml")
-	if len(blocks) != 1 {
-		t.Fatalf("%d blocks", len(blocks))
+	manifests := blocks(section(t, "operations", "Kubernetes"), "yaml")
+	if len(manifests) != 1 {
+		t.Fatalf("%d blocks", len(manifests))
 	}
-	d := yaml.NewDecoder(strings.NewReader(blocks[0]), yaml.Strict())
+	d := yaml.NewDecoder(strings.NewReader(manifests[0]), yaml.Strict())
 	var claim kubeClaim
 	var job kubeCronJob
 	if err := errors.Join(d.Decode(&claim), d.Decode(&job)); err != nil {
@@ -266,7 +342,7 @@ func TestCronJob(t *testing.T) {
 		t.Errorf("%+v", job)
 	}
 	rules := job.Spec.JobTemplate.Spec.PodFailurePolicy.Rules
-	if len(rules) == 0 || rules[0].Action != "FailJob" || rules[0].OnExitCodes == nil || rules[0].OnExitCodes.Operator != "In" || !slices.Equal(rules[0].OnExitCodes.Values, hopeless) {
+	if len(rules) == 0 || rules[0].Action != "FailJob" || rules[0].OnExitCodes == nil || rules[0].OnExitCodes.Operator != "In" || !slices.Equal(rules[0].OnExitCodes.Values, stopping()) {
 		t.Errorf("rules %+v", rules)
 	}
 	pod := &job.Spec.JobTemplate.Spec.Template.Spec

@@ -99,12 +99,11 @@ func TestInitialHolds(t *testing.T) {
 
 func TestSchemaTakesTheExamples(t *testing.T) {
 	check := loadSchema(t)
-	readme, err := os.ReadFile("../../README.md")
+	manual, err := os.ReadFile("../../cmd/cwharvest/docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	section := string(readme[bytes.Index(readme, []byte("\n## harvest.yaml")):])
-	_, example, _ := strings.Cut(section, "```yaml\n")
+	_, example, _ := strings.Cut(string(manual), "```yaml\n")
 	example, _, _ = strings.Cut(example, "```")
 	data, _ := os.ReadFile("testdata/harvest.yaml")
 	for _, text := range []string{example, string(data), "period: 300", "range: 7d", "range: 2026-11-01", "max_cost: ${COST}",
