@@ -47,7 +47,7 @@ race:
 	$(GO) test -race -parallel 4 -timeout 60m -run '$(RACE)' ./cmd/cwharvest
 
 # Each proof has a slice in `make test`.
-PROOF ?= kills crashes nights faults targets memory quota sessions hostile disk
+PROOF ?= kills crashes nights faults targets memory quota sessions hostile disk steps
 
 proof_kills = TestKilledRunsLoseAndRepeatNothing
 proof_crashes = TestCrashPoints
@@ -61,6 +61,10 @@ proof_hostile = TestHostileServer
 proof_disk = TestDiskFull
 
 proofs: $(addprefix proof-,$(PROOF))
+
+# Every durable step of the store broken both ways.
+proof-steps:
+	$(GO) test -count=1 -timeout 1h -run 'WhateverStepBreaks|Redo' -v ./store
 
 proof-%:
 	$(if $(proof_$*),,$(error there is no proof named $*))

@@ -28,7 +28,7 @@ func TestReadersOfStatusNeverKeepARunOut(t *testing.T) {
 	}
 	var readers sync.WaitGroup
 	end := make(chan struct{}) // closed when the last run has left; the readers wait for it
-	for range 8 {
+	for range 4 {
 		readers.Go(func() {
 			for {
 				select {
@@ -45,7 +45,7 @@ func TestReadersOfStatusNeverKeepARunOut(t *testing.T) {
 	}
 	defer readers.Wait()
 	defer close(end)
-	for start := range 10 {
+	for start := range 5 {
 		if d, err = Open(f.path, Config{}); err != nil {
 			t.Fatalf("start %d: %v", start, err)
 		}
