@@ -20,9 +20,9 @@ import (
 	"cwharvest/store/encode"
 )
 
-// `make bench` measures what README.md shows in its table. Figures never fail
-// it, broken results do: it is no timed test. CWHARVEST_BENCH names the document
-// whose table is replaced, or is "print".
+// TestBench measures the table of docs/performance.md for `make bench`. Figures never
+// fail it, but wrong results do. CWHARVEST_BENCH names the document whose table
+// is replaced, or is "print".
 func TestBench(t *testing.T) {
 	document := os.Getenv("CWHARVEST_BENCH")
 	if document == "" {
