@@ -75,7 +75,7 @@ func (n *night) refuseMixed(out string) {
 		}
 		c, output = n.command("ddl", "athena", "csv")
 		err := c.Run()
-		if refused := strings.Contains(output.String(), "athena reads CSV by place, not by name"); (err != nil) != refused || refused != (i == 1) {
+		if refused := strings.Contains(output.String(), "Athena reads CSV columns by position"); (err != nil) != refused || refused != (i == 1) {
 			n.Errorf("ddl after %d nights of CSV: %v\n%s", i+1, err, output)
 		}
 	}
