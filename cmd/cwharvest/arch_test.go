@@ -17,7 +17,7 @@ var mayImport = map[string]struct {
 	reason  string
 }{
 	"cwharvest/cmd/awssim": {[]string{"cwharvest/pipeline/awssim"}, "serves the simulated AWS, nothing else"},
-	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/cmd/cwharvest/accounts", "cwharvest/cmd/cwharvest/demo", "cwharvest/cmd/cwharvest/harvest", "cwharvest/cmd/cwharvest/human", "cwharvest/creds", "cwharvest/creds/wire", "cwharvest/pipeline",
+	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/cmd/cwharvest/accounts", "cwharvest/cmd/cwharvest/demo", "cwharvest/cmd/cwharvest/docs", "cwharvest/cmd/cwharvest/harvest", "cwharvest/cmd/cwharvest/human", "cwharvest/creds", "cwharvest/creds/wire", "cwharvest/pipeline",
 		"cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/config", "cwharvest/store", "cwharvest/store/check", "cwharvest/store/durable", "cwharvest/store/encode",
 		"cwharvest/store/place", "cwharvest/store/record"}, "wires everything; knows AWS, not the simulated one"},
 	"cwharvest/cmd/cwharvest/accounts": {[]string{"cwharvest/creds", "cwharvest/creds/wire", "cwharvest/pipeline", "cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/config", "cwharvest/store/record"},
@@ -26,6 +26,7 @@ var mayImport = map[string]struct {
 		"works the jobs of a directory; gets its accounts resolved, never sees credentials, prints nothing"},
 	"cwharvest/cmd/cwharvest/demo": {[]string{"cwharvest/cmd/cwharvest/human", "cwharvest/pipeline/awssim", "cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/config", "cwharvest/store/record"},
 		"the only part of the product that knows the simulated AWS"},
+	"cwharvest/cmd/cwharvest/docs":  {nil, "the manual: texts and their rendering"},
 	"cwharvest/cmd/cwharvest/human": {nil, "formats values for people"},
 	"cwharvest/pipeline":            {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/flat", "cwharvest/store", "cwharvest/store/record"}, "gets clients whose configuration carries the credentials; never sees the manager"},
 	"cwharvest/pipeline/config":     {[]string{"cwharvest/pipeline/cloudwatch", "cwharvest/store/encode", "cwharvest/store/place", "cwharvest/store/record"}, "freezes settings into a plan; never writes a harvest directory"},

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unicode"
 
+	"cwharvest/cmd/cwharvest/docs"
 	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
@@ -63,7 +64,7 @@ func mentioned(root *cobra.Command, text string) (names, missing []string) {
 		if m := command.FindStringSubmatch(code); m != nil && (strings.HasPrefix(code, "cwharvest ") || strings.Contains(code, "/cwharvest ") || strings.HasPrefix(code, "$ ")) {
 			name = m[1]
 			if name == "help" {
-				if of := strings.Fields(code)[2]; topicText(of) == "" && of != "TOPIC" {
+				if of := strings.Fields(code)[2]; docs.Markdown(of) == "" && of != "TOPIC" {
 					missing = append(missing, code)
 				}
 				continue
@@ -90,8 +91,8 @@ func mentioned(root *cobra.Command, text string) (names, missing []string) {
 func documents(t *testing.T) []string {
 	t.Helper()
 	manual, err := filepath.Glob("docs/*.md")
-	if err != nil || len(manual) != len(topics) {
-		t.Fatalf("docs has %d pages for %d topics: %v", len(manual), len(topics), err)
+	if err != nil || len(manual) != len(docs.Topics) {
+		t.Fatalf("docs has %d pages for %d topics: %v", len(manual), len(docs.Topics), err)
 	}
 	return append(manual, "../../README.md", "../../CHANGELOG.md")
 }
@@ -144,9 +145,9 @@ func TestReadmeIsShort(t *testing.T) {
 			t.Errorf("README.md does not mention the package %s", name)
 		}
 	}
-	for _, topic := range topics {
-		if !strings.Contains(text, "| ["+topic.name+"](cmd/cwharvest/docs/"+topic.name+".md) | "+topic.short+" |") {
-			t.Errorf("README.md does not list %s: %s", topic.name, topic.short)
+	for _, topic := range docs.Topics {
+		if !strings.Contains(text, "| ["+topic.Name+"](cmd/cwharvest/docs/"+topic.Name+".md) | "+topic.Short+" |") {
+			t.Errorf("README.md does not list %s: %s", topic.Name, topic.Short)
 		}
 	}
 }
@@ -176,7 +177,7 @@ func TestMakeTargetsExist(t *testing.T) {
 
 // TestStatusIsDocumented holds the manual to the fields of `status --json`.
 func TestStatusIsDocumented(t *testing.T) {
-	_, text, found := strings.Cut(topicText("operations"), "\n`cwharvest status --json` prints")
+	_, text, found := strings.Cut(docs.Markdown("operations"), "\n`cwharvest status --json` prints")
 	text, _, ended := strings.Cut(text, "\n\n")
 	if !found || !ended {
 		t.Fatal("operations.md does not describe status --json")

@@ -17,18 +17,18 @@ import (
 	"cwharvest/store/record"
 )
 
-// Exit codes. Scripts and schedulers rely on them.
+// Exit codes. Scripts and schedulers rely on them; exitTable has their meaning.
 const (
 	exitComplete    = 0
 	exitFatal       = 1
-	exitUsage       = 2  // usage or configuration: nothing was created
-	exitIncomplete  = 3  // finished, with failed or denied instances or targets
-	exitCredentials = 4  // credentials need a person; resumable
-	exitBudget      = 5  // stopped by a budget; resumable
-	exitNoJob       = 10 // no job there
-	exitLocked      = 11 // another process works in the directory
-	exitPlanDiffers = 12 // the open job has another plan
-	exitSignal      = 128
+	exitUsage       = 2
+	exitIncomplete  = 3
+	exitCredentials = 4
+	exitBudget      = 5
+	exitNoJob       = 10
+	exitLocked      = 11
+	exitPlanDiffers = 12
+	exitSignal      = 128 // and the number of the signal
 )
 
 // exitTable describes the exit codes, for the help, the man pages, the manual and the recipes for schedulers in it.

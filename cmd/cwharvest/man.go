@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
-	"github.com/cpuguy83/go-md2man/v2/md2man"
+	"cwharvest/cmd/cwharvest/docs"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 )
@@ -47,23 +47,13 @@ func writeManual(root *cobra.Command, dir string) error {
 			return err
 		}
 	}
-	for _, t := range topics {
-		path := filepath.Join(dir, "man7", "cwharvest-"+t.name+".7")
-		if err := os.WriteFile(path, topicPage(t.name, t.short), 0o666); err != nil {
+	for _, t := range docs.Topics {
+		path := filepath.Join(dir, "man7", "cwharvest-"+t.Name+".7")
+		if err := os.WriteFile(path, docs.ManPage(t, "cwharvest "+version, manDate()), 0o666); err != nil {
 			return err
 		}
 	}
 	return writeCommandPages(root, filepath.Join(dir, "man1"))
-}
-
-var subheading = regexp.MustCompile(`(?m)^##`)
-
-// topicPage renders a topic of the manual: the sections of the document are the sections of the page.
-func topicPage(name, short string) []byte {
-	_, text, _ := strings.Cut(topicText(name), "\n")
-	head := fmt.Sprintf("%% \"CWHARVEST-%s\" \"7\" %q %q \"cwharvest\"\n# NAME\ncwharvest-%s - %s\n\n# DESCRIPTION\n",
-		strings.ToUpper(name), manDate().Format("Jan 2006"), "cwharvest "+version, name, short)
-	return md2man.Render([]byte(head + subheading.ReplaceAllString(replaceTables(text, definitions), "#")))
 }
 
 func writeCommandPages(root *cobra.Command, dir string) error {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"cwharvest/cmd/cwharvest/docs"
 	"cwharvest/pipeline/config"
 
 	"github.com/goccy/go-yaml"
@@ -46,7 +47,7 @@ func blocks(document, language string) (found []string) {
 // section returns a section of a page of the manual.
 func section(t *testing.T, topic, title string) string {
 	t.Helper()
-	_, text, found := strings.Cut(topicText(topic), "\n## "+title+"\n")
+	_, text, found := strings.Cut(docs.Markdown(topic), "\n## "+title+"\n")
 	if !found {
 		t.Fatalf("%s.md has no section %s", topic, title)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"cwharvest/cmd/cwharvest/docs"
 	"cwharvest/pipeline/awssim"
 	"cwharvest/pipeline/config"
 )
@@ -130,13 +131,13 @@ func TestHelpPrintsTopics(t *testing.T) {
 	}
 	_, overview, _ := run("help")
 	_, exits, _ := run("run", "--help")
-	for _, topic := range topics {
-		code, text, _ := run("help", topic.name)
-		if code != exitComplete || !strings.HasPrefix(text, strings.ToUpper(topic.name)+"\n") || strings.Contains(text, "```") || strings.Contains(text, "\n|") {
-			t.Errorf("help %s: exit %d\n%s", topic.name, code, text)
+	for _, topic := range docs.Topics {
+		code, text, _ := run("help", topic.Name)
+		if code != exitComplete || !strings.HasPrefix(text, strings.ToUpper(topic.Name)+"\n") || strings.Contains(text, "```") || strings.Contains(text, "\n|") {
+			t.Errorf("help %s: exit %d\n%s", topic.Name, code, text)
 		}
-		if !strings.Contains(overview, topic.name+" ") || !strings.Contains(overview, topic.short) {
-			t.Errorf("help does not list %s", topic.name)
+		if !strings.Contains(overview, topic.Name+" ") || !strings.Contains(overview, topic.Short) {
+			t.Errorf("help does not list %s", topic.Name)
 		}
 	}
 	for _, e := range exitTable {
@@ -162,10 +163,10 @@ func TestManPages(t *testing.T) {
 	if code := execute([]string{"man", dir}, os.Stdout, os.Stderr); code != exitComplete {
 		t.Fatalf("exit %d", code)
 	}
-	for _, topic := range topics {
-		page := readDocument(t, filepath.Join(dir, "man7", "cwharvest-"+topic.name+".7"))
+	for _, topic := range docs.Topics {
+		page := readDocument(t, filepath.Join(dir, "man7", "cwharvest-"+topic.Name+".7"))
 		if strings.Contains(page, ".TS") || strings.Count(page, ".SH ") < 3 || strings.Contains(page, "```") {
-			t.Errorf("page of %s:\n%s", topic.name, page)
+			t.Errorf("page of %s:\n%s", topic.Name, page)
 		}
 	}
 	page := readDocument(t, filepath.Join(dir, "man1", "cwharvest-run.1"))

@@ -1,4 +1,4 @@
-package main
+package docs
 
 import (
 	"fmt"
@@ -15,10 +15,10 @@ var (
 	heading    = regexp.MustCompile(`(?m)^#+ (.*)$`)
 )
 
-// plainText renders a page of the manual for a terminal: without fences and comments, with tables that fit.
-func plainText(markdown string) string {
+// Terminal renders a page for a terminal: without fences and comments, with tables that fit. It returns "" if there is no such topic.
+func Terminal(name string) string {
 	var b strings.Builder
-	text := replaceTables(comment.ReplaceAllString(markdown, ""), columnsOrLists)
+	text := replaceTables(comment.ReplaceAllString(Markdown(name), ""), columnsOrLists)
 	at := 0
 	for _, block := range fence.FindAllStringSubmatchIndex(text, -1) {
 		b.WriteString(headings(text[at:block[0]]))

@@ -1,47 +1,19 @@
 package main
 
 import (
-	"embed"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 
+	"cwharvest/cmd/cwharvest/docs"
+
 	"github.com/spf13/cobra"
 )
 
-//go:embed docs/*.md
-var docs embed.FS
-
-// topics are the pages of the manual, in the order in which a new user needs them.
-var topics = []struct{ name, short string }{
-	{"configuration", "harvest.yaml: metrics, instances, ranges, cost"},
-	{"accounts", "several accounts and regions, and the permissions they need"},
-	{"credentials", "where credentials come from, and what happens when they end"},
-	{"output", "files, columns, queries, other formats, S3"},
-	{"operations", "every night: exit codes, schedulers, monitoring, repair"},
-	{"security", "what is stored, where, and what goes over the network"},
-	{"performance", "duration, memory, quotas and measured figures"},
-	{"troubleshooting", "messages and symptoms, and what to do"},
-}
-
-// topicText returns a page of the manual, or "" if there is no such topic.
-func topicText(name string) string {
-	for _, t := range topics {
-		if t.name == name {
-			text, err := docs.ReadFile("docs/" + name + ".md")
-			if err != nil {
-				panic(err) // it is embedded
-			}
-			return string(text)
-		}
-	}
-	return ""
-}
-
 func topicNames() (names []string) {
-	for _, t := range topics {
-		names = append(names, t.name)
+	for _, t := range docs.Topics {
+		names = append(names, t.Name)
 	}
 	return names
 }
@@ -56,8 +28,8 @@ func newHelp() *cobra.Command {
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			name := strings.Join(args, " ")
-			if text := topicText(name); text != "" {
-				_, err := io.WriteString(c.OutOrStdout(), plainText(text))
+			if text := docs.Terminal(name); text != "" {
+				_, err := io.WriteString(c.OutOrStdout(), text)
 				return err
 			}
 			about, rest, err := c.Root().Find(args)
@@ -97,8 +69,8 @@ func addHelp(root *cobra.Command) {
 func printTopics(w io.Writer) {
 	fmt.Fprint(w, "\nTopics of the manual, printed by cwharvest help TOPIC:\n")
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, t := range topics {
-		fmt.Fprintf(table, "  %s\t%s\n", t.name, t.short)
+	for _, t := range docs.Topics {
+		fmt.Fprintf(table, "  %s\t%s\n", t.Name, t.Short)
 	}
 	table.Flush()
 }
