@@ -163,12 +163,32 @@ func with(resp *smithyhttp.Response, body io.Reader) *smithyhttp.Response {
 	return &smithyhttp.Response{Response: &r}
 }
 
-// countText counts the parts of JSON or XML.
+// countText counts the parts of JSON or XML. The text of a dimension or a label may
+// contain any of the characters that JSON uses to begin or separate values.
 func countText(body []byte) (n int) {
-	for _, part := range []string{"{", "[", ",", "<"} {
-		n += bytes.Count(body, []byte(part))
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
+		return bytes.Count(body, []byte("<")) - bytes.Count(body, []byte("</"))
 	}
-	return n - bytes.Count(body, []byte("</"))
+	for i := 0; i < len(body); i++ {
+		switch body[i] {
+		case '{', '[', ',':
+			n++
+		case '"':
+			i += textLength(body[i+1:]) + 1
+		}
+	}
+	return n
+}
+
+// textLength returns the length of a JSON string up to its closing quote.
+func textLength(text []byte) (n int) {
+	for n < len(text) && text[n] != '"' {
+		if text[n] == '\\' {
+			n++
+		}
+		n++
+	}
+	return n
 }
 
 // countCBOR counts the parts of CBOR and reports whether one is null. It leaves

@@ -34,6 +34,18 @@ func TestParts(t *testing.T) {
 			t.Errorf("%q has %d parts", item, n)
 		}
 	}
+	dimension := strings.Repeat(",{[", 300)
+	inJSON := `{"Metrics":[` + strings.Repeat(`{"Namespace":"N","Dimensions":[{"Name":"a\"","Value":"`+dimension+`\\"},{"Name":"b","Value":"`+dimension+`"}]},`, 500) + `]}`
+	inXML := " <Metrics>" + strings.Repeat("<member><Dimensions><Name>a</Name><Value>"+dimension+"</Value></Dimensions></member>", 500) + "</Metrics>"
+	if n := countText([]byte(inJSON)); n != 500*9+2 {
+		t.Errorf("dimensions with separators in JSON: %d parts", n)
+	}
+	if n := countText([]byte(inXML)); n != 500*4+1 {
+		t.Errorf("dimensions with separators in XML: %d parts", n)
+	}
+	for _, broken := range []string{"", `"`, `"\`, `{"a`, "<", " "} {
+		countText([]byte(broken)) // ends
+	}
 	for _, broken := range []string{"", "\x7b\xff\xff\xff\xff\xff\xff\xff\xff", "\x1b\x00", "\x5f", "\xff"} {
 		countCBOR([]byte(broken)) // ends
 	}
