@@ -76,9 +76,9 @@ func exitCode(err error) int {
 	return exitCodeOfOne(err)
 }
 
-// gravity orders exit codes: fatal, interrupted, credentials, budget, incomplete. The others never occur together.
+// gravity orders exit codes: fatal, interrupted, credentials, budget, incomplete, no job. The others never occur together.
 func gravity(code int) int {
-	order := []int{exitComplete, exitIncomplete, exitBudget, exitCredentials}
+	order := []int{exitComplete, exitNoJob, exitIncomplete, exitBudget, exitCredentials}
 	switch at := slices.Index(order, code); {
 	case at >= 0:
 		return at

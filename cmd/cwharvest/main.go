@@ -37,7 +37,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	if by, signalled := context.Cause(ctx).(interruptedError); signalled && err != nil && err.Error() == context.Canceled.Error() {
 		err = by // the interrupt is the only error
 	}
-	if err != nil && !errors.As(err, new(*outcomeError)) {
+	if err != nil {
 		printError(stderr, err)
 	}
 	return exitCode(err)
@@ -55,11 +55,12 @@ func printError(w io.Writer, err error) {
 	}
 	if several, joined := err.(interface{ Unwrap() []error }); joined && strings.Contains(err.Error(), "\n") {
 		for _, e := range several.Unwrap() {
-			if !errors.As(e, new(*outcomeError)) {
-				printError(w, e)
-			}
+			printError(w, e)
 		}
 		return
+	}
+	if errors.As(err, new(*outcomeError)) {
+		return // its reason has been printed
 	}
 	fmt.Fprintf(w, "cwharvest: %s\n", withHint(err))
 }

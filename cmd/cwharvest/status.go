@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
@@ -29,8 +30,16 @@ func newStatus() *cobra.Command {
 		Short: "Show the progress of the current or most recent job",
 		Long: `Shows the progress of the job that a run is working on, or how the most recent one ended. It
 never disturbs a run: beside one, it reads the snapshot that the run publishes about once a
-second. With --json it prints one object for each directory.`,
+second. With --json it prints one object for each directory.
+
+With --check it prints one line for each directory and exits 3 if the job, or another one of
+the last --max-age, is incomplete or has denied targets, and otherwise 10 if no night
+finished within --max-age. Without --check it exits 0 in every state of a job.`,
+		Example: "  cwharvest status --check --max-age 26h ./harvest",
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := s.checkFlags(c); err != nil {
+				return usageError{error: err}
+			}
 			if s.dirs = args; len(args) == 0 {
 				s.dirs = []string{defaultDir}
 			}
@@ -46,6 +55,8 @@ second. With --json it prints one object for each directory.`,
 	c.Flags().BoolVar(&s.json, "json", false, "print one JSON object")
 	c.Flags().BoolVar(&s.failed, "failed", false, "list failed and denied instances and targets, with reasons and remedies")
 	c.Flags().BoolVar(&s.watch, "watch", false, "refresh every second until no run is working")
+	c.Flags().BoolVar(&s.check, "check", false, "for monitoring: exit 3 if the harvest is incomplete, 10 if no night finished within --max-age")
+	durationVar(c.Flags(), &s.maxAge, "max-age", defaultMaxAge, "with --check: the age that the last finished night may have")
 	return c
 }
 
@@ -54,14 +65,28 @@ type statusCommand struct {
 	dirs                []string
 	out                 io.Writer
 	json, failed, watch bool
+	check               bool
+	maxAge              time.Duration
 	width               int // of the terminal; 0 without one
+}
+
+func (s *statusCommand) checkFlags(c *cobra.Command) error {
+	switch {
+	case s.check && (s.watch || s.failed):
+		return errors.New("--check goes with neither --watch nor --failed")
+	case !s.check && c.Flags().Changed("max-age"):
+		return errors.New("--max-age needs --check")
+	case s.maxAge <= 0:
+		return errors.New("--max-age must be positive: write 26h for example")
+	}
+	return nil
 }
 
 // show prints the status of each directory and reports whether a run is working in any. An unreadable directory does not hide the
 // others.
 func (s *statusCommand) show() (running bool, errs error) {
 	for i, dir := range s.dirs {
-		if i > 0 && !s.json {
+		if i > 0 && !s.json && !s.check {
 			fmt.Fprintln(s.out)
 		}
 		status, err := record.ReadStatus(dir)
@@ -76,6 +101,8 @@ func (s *statusCommand) show() (running bool, errs error) {
 
 func (s *statusCommand) print(dir string, status *record.Status) error {
 	switch {
+	case s.check:
+		return s.judge(dir, status)
 	case s.json:
 		return encodeJSON(s.out, status)
 	case s.failed:
@@ -87,6 +114,27 @@ func (s *statusCommand) print(dir string, status *record.Status) error {
 	}
 	printStatus(s.out, status, s.width)
 	return nil
+}
+
+// judge prints the result of --check and returns its exit code.
+func (s *statusCommand) judge(dir string, status *record.Status) error {
+	jobs, err := readFreeJobs(dir, status)
+	if err != nil {
+		return err
+	}
+	result := checkStatus(status, jobs, now(), s.maxAge)
+	if s.json {
+		err = encodeJSON(s.out, struct {
+			*record.Status
+			Check checked `json:"check"`
+		}{status, result})
+	} else {
+		_, err = fmt.Fprintf(human.Writer{Writer: s.out}, "%s  %s: %s\n", result.word(), dir, human.Printable(result.Reason))
+	}
+	if err == nil && result.Exit != exitComplete {
+		err = &outcomeError{result.Exit}
+	}
+	return err
 }
 
 // follow refreshes the status until no run is working or ctx ends.

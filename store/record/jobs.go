@@ -20,6 +20,7 @@ type JobInfo struct {
 	State  State
 	Pruned bool      // its database was removed, so nothing of it can be retried
 	Worked time.Time // when its last attempt began; zero: never, or pruned
+	Ended  time.Time // when its last attempt ended; zero: it has not ended, or never began
 
 	// Set for the latest job and for open ones only:
 	Targets    []Target
@@ -130,6 +131,9 @@ func ReadSummary(dir, id string) (job JobInfo, err error) {
 	if job.State != Finished && job.State != FinishedWithFailures { // only finished jobs are pruned
 		return job, fmt.Errorf("%s: state %q", jobFile(dir, id, ".summary.json"), summary.State)
 	}
+	if n := len(summary.Attempts); n > 0 {
+		job.Ended = summary.Attempts[n-1].Ended
+	}
 	job.Plan, err = readPlanFile(dir, id)
 	return job, err
 }
@@ -143,7 +147,7 @@ func (db *Database) Info() (info JobInfo, err error) {
 		}
 		info.State = rec.State
 		if n := len(rec.Attempts); n > 0 {
-			info.Worked = rec.Attempts[n-1].Started
+			info.Worked, info.Ended = rec.Attempts[n-1].Started, rec.Attempts[n-1].Ended
 		}
 		return GetJSON(tx.Bucket(BucketMeta), KeyPlan, &info.Plan)
 	})
