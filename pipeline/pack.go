@@ -95,7 +95,8 @@ const closing = 2
 // choose reports for each item of a bin whether the next request takes it. The
 // request takes the first item even if that is larger than the room, and then
 // items in order. For the rest it tries every number of the largest items, fills
-// up with smaller ones, and keeps the choice that leaves the least room unused.
+// up with smaller ones, and keeps the choice that leaves the least room unused. The
+// room is less than closing+1 of the largest, unless long dimensions fill the request.
 func (p *packer) choose(b *bin) (taken []bool) {
 	largest := p.size(slices.MaxFunc(b.items, func(x, y item) int { return p.size(x) - p.size(y) }))
 	s := selection{taken: make([]bool, len(b.items)), room: b.room, bytes: maxBytes}
@@ -106,7 +107,7 @@ func (p *packer) choose(b *bin) (taken []bool) {
 	}
 	order := p.largestFirst(b, next)
 	best := s
-	for most := max(s.room, 0) / largest; most >= 0 && best.room > 0; most-- {
+	for most := min(max(s.room, 0)/largest, closing); most >= 0 && best.room > 0; most-- {
 		if try := p.complete(s, b, order, largest, most); try.room < best.room {
 			best = try
 		}

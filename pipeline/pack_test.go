@@ -150,3 +150,14 @@ func TestPackingKeepsToBytes(t *testing.T) {
 		t.Errorf("%d items of 1000", n)
 	}
 }
+
+// Long dimensions leave room for many queries that would make the request too
+// large. Few of the possible choices are tried then.
+func TestPackingOfLongDimensionsIsQuick(t *testing.T) {
+	p := packer{series: []record.Series{{Statistics: []string{"Sum"}, Windows: []record.Window{{End: 300, Period: 300}}}}}
+	it := item{dimensions: []record.Dimension{{Name: "Name", Value: strings.Repeat("x", 30_000)}}}
+	b := &bin{room: cloudwatch.MaxQueries, items: slices.Repeat([]item{it}, 4*cloudwatch.MaxQueries)}
+	if allocations := testing.AllocsPerRun(1, func() { p.choose(b) }); allocations > 20 {
+		t.Errorf("%v allocations, one for each choice", allocations)
+	}
+}
