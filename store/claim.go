@@ -43,6 +43,15 @@ func (e *BadClaimError) Error() string { return fmt.Sprintf("%s is damaged: %v",
 
 func (e *BadClaimError) Unwrap() error { return e.Err }
 
+// errNoContent reports a claim that does not exist yet, although its file does.
+var errNoContent error = noContent{}
+
+type noContent struct{}
+
+func (noContent) Error() string { return "it is empty" }
+
+func (noContent) Is(target error) bool { return target == fs.ErrNotExist }
+
 // Hint returns what to do next.
 func (e *BadClaimError) Hint() string { return "remove it if no other harvest directory writes there" }
 
@@ -158,7 +167,7 @@ func readClaim(ctx context.Context, at place.Place, file string) (c claim, err e
 	}
 	name := at.String() + "/" + file
 	if len(bytes.Trim(data, "\x00")) == 0 {
-		return c, fmt.Errorf("%s is empty: %w", name, fs.ErrNotExist)
+		return c, &BadClaimError{File: name, Err: errNoContent}
 	}
 	return parseClaim(name, data)
 }

@@ -183,3 +183,21 @@ func putObject(at place.Place, files *durable.Files, name, content string) error
 	}
 	return at.Publish(context.Background(), name, part.SHA256)
 }
+
+// An empty object in the place of a claim keeps every directory out. The error says
+// how to go on.
+func TestEmptyClaimInABucket(t *testing.T) {
+	f, s := newFixture(t, 53), s3test.Start(t, "bucket")
+	f.inBucket(s)
+	at, err := f.remote(f.plan.Out, f.TempDir(), &f.files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := at.Create(t.Context(), claimName, nil); err != nil {
+		t.Fatal(err)
+	}
+	var bad *BadClaimError
+	if err := f.attempt(false); !errors.As(err, &bad) || !strings.HasSuffix(bad.Error(), claimName+" is damaged: it is empty") {
+		t.Errorf("error %v", err)
+	}
+}
