@@ -16,7 +16,8 @@ import (
 )
 
 func newDDL() *cobra.Command {
-	return &cobra.Command{
+	find := &finder{}
+	c := &cobra.Command{
 		Use:   "ddl athena|duckdb [DIR]",
 		Short: "Print SQL that defines tables over the output",
 		Long: `Prints SQL that defines two tables over the output of a harvest directory: metrics, with one
@@ -30,7 +31,11 @@ runs one statement at a time.`,
 			if define == nil {
 				return usageError{error: fmt.Errorf("ddl %q: choose athena or duckdb", args[0])}
 			}
-			tables, err := tablesOf(dirOf(args[1:]))
+			dir, err := find.dir(c, args[1:])
+			if err != nil {
+				return err
+			}
+			tables, err := tablesOf(dir)
 			if err != nil {
 				return err
 			}
@@ -42,6 +47,8 @@ runs one statement at a time.`,
 			return nil
 		},
 	}
+	find.register(c)
+	return c
 }
 
 // table describes one table.

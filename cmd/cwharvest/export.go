@@ -17,7 +17,7 @@ import (
 func newExport() *cobra.Command {
 	var format encode.Format
 	var to, night string
-	access := &placeFlags{}
+	find := &finder{}
 	c := &cobra.Command{
 		Use:   "export [DIR] --format FORMAT --to DIRECTORY",
 		Short: "Convert published data to another format",
@@ -31,12 +31,16 @@ command adds only the new ones. It may run beside a run.`,
 			if err != nil {
 				return usageError{error: err}
 			}
-			remote, closeIt, err := access.remote(c)
+			dir, err := find.dir(c, args)
+			if err != nil {
+				return err
+			}
+			remote, closeIt, err := find.remote(c, dir)
 			if err != nil {
 				return err
 			}
 			defer closeIt()
-			done, err := store.ExportParts(c.Context(), dirOf(args), remote, e)
+			done, err := store.ExportParts(c.Context(), dir, remote, e)
 			if err != nil {
 				return err
 			}
@@ -48,7 +52,7 @@ command adds only the new ones. It may run beside a run.`,
 	c.Flags().StringVar(&format.Compression, "compression", "", "none, gzip or zstd, for csv and jsonl")
 	c.Flags().StringVar(&to, "to", "", "directory to write to")
 	c.Flags().StringVar(&night, "night", "", "only the jobs of this UTC day: 2026-11-20")
-	access.register(c)
+	find.registerAccess(c)
 	return c
 }
 

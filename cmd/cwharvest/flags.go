@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +21,8 @@ type runFlags struct {
 	all     *pflag.FlagSet    // every flag of a run; a command may register some of them
 	givenBy map[string]string // by flag: the source of its value
 
-	file string
+	file     string
+	noConfig bool
 
 	dir, out, format, compression, rangeText, last, from, to, period, settle string
 	roleARN, externalID, sessionDuration, profile                            string
@@ -76,7 +78,7 @@ func (f *runFlags) register(c *cobra.Command) {
 // registerAccess adds the flags that choose accounts and credentials. The other settings come from the file or the environment.
 func (f *runFlags) registerAccess(c *cobra.Command) {
 	f.define()
-	for _, name := range []string{"config", "role-arn", "external-id", "session-duration", "profile", "region", "only", "endpoint-url", "insecure-endpoint", "ignore-env-credentials"} {
+	for _, name := range []string{"config", "no-config", "role-arn", "external-id", "session-duration", "profile", "region", "only", "endpoint-url", "insecure-endpoint", "ignore-env-credentials"} {
 		c.Flags().AddFlag(f.all.Lookup(name))
 	}
 }
@@ -124,7 +126,8 @@ func (f *runFlags) define() {
 }
 
 func (f *runFlags) defineAccess(fs *pflag.FlagSet) {
-	fs.StringVarP(&f.file, "config", "c", "", "read the configuration from this file")
+	fs.StringVarP(&f.file, "config", "c", "", "read the configuration from this file (default ./harvest.yaml)")
+	fs.BoolVar(&f.noConfig, "no-config", false, "ignore harvest.yaml in the current directory")
 	fs.StringVar(&f.roleARN, "role-arn", "", "role to assume")
 	fs.StringVar(&f.externalID, "external-id", "", "external id for AssumeRole")
 	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h, or auto (default 1h)")
@@ -141,20 +144,34 @@ func (f *runFlags) configuration(c *cobra.Command) (*config.Config, error) {
 	if err := f.readEnvironment(os.Environ(), c.ErrOrStderr()); err != nil {
 		return nil, usageError{error: err}
 	}
+	if err := f.findFile(c); err != nil {
+		return nil, err
+	}
 	s := config.Default()
 	if f.file != "" {
 		var err error
 		if s, err = config.ReadFile(f.file); err != nil {
 			return nil, err
 		}
-	} else if _, err := os.Stat(initialName); err == nil {
-		fmt.Fprintf(c.ErrOrStderr(), "cwharvest: warning: %s exists here but is not read; use it with -c %s\n", initialName, initialName)
 	}
 	if err := errors.Join(f.override(&s), checkOnly(f.only), f.checkEndpoints(&s)); err != nil {
 		return nil, usageError{error: err}
 	}
 	f.recordOrigins(&s)
 	return &s, s.Validate()
+}
+
+// findFile sets file to the configuration file: the given one, or harvest.yaml in the current directory.
+func (f *runFlags) findFile(c *cobra.Command) (err error) {
+	if f.givenBy["no-config"] == "--no-config" && f.givenBy["config"] == "--config" {
+		return usageError{error: errors.New("--config and --no-config exclude each other")}
+	}
+	w := c.ErrOrStderr()
+	if f.log.quiet {
+		w = io.Discard
+	}
+	f.file, err = configFile(f.file, f.noConfig && f.givenBy["config"] != "--config", w)
+	return err
 }
 
 func (f *runFlags) override(s *config.Config) error {

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 
 	"cwharvest/creds"
 	"cwharvest/pipeline/config"
@@ -15,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/spf13/cobra"
 )
+
+const defaultDir = "./harvest"
 
 // remotes returns a function that opens output places in S3. They use the same credential manager as all other calls, so
 // that an upload survives the end of a session.
@@ -50,27 +57,125 @@ func s3Client(ctx context.Context, m *creds.Manager, access config.S3) (*s3.Clie
 	}), nil
 }
 
-// placeFlags are the flags of commands that read a directory's output without the rest of the configuration.
-type placeFlags struct {
-	file     string
-	insecure bool
+// finder finds the harvest directory of a command that works with an existing harvest, and the access to its output.
+type finder struct {
+	file               string
+	noConfig, insecure bool
+	settings           *config.Config // of the file, once it is read
 }
 
-func (f *placeFlags) register(c *cobra.Command) {
-	c.Flags().StringVarP(&f.file, "config", "c", "", "configuration file with the settings of s3 (default: the environment's credentials)")
+func (f *finder) register(c *cobra.Command) {
+	c.Flags().StringVarP(&f.file, "config", "c", "", "configuration file that names the harvest directory (default ./harvest.yaml)")
+	c.Flags().BoolVar(&f.noConfig, "no-config", false, "ignore harvest.yaml in the current directory")
+}
+
+// registerAccess adds the flags of commands that read the output.
+func (f *finder) registerAccess(c *cobra.Command) {
+	f.register(c)
 	c.Flags().BoolVar(&f.insecure, "insecure-endpoint", false, "allow plain http to other machines, where others may read signatures and data")
 }
 
-// remote returns a function that opens output places in S3, and one that releases its resources.
-func (f *placeFlags) remote(c *cobra.Command) (record.Remote, func(), error) {
-	s := config.Default()
-	if f.file != "" {
-		var err error
-		if s, err = config.ReadFile(f.file); err != nil {
-			return nil, nil, err
+// dir returns the harvest directory: the one in args, otherwise CWHARVEST_DIR, then dir of the configuration file, then ./harvest.
+func (f *finder) dir(c *cobra.Command, args []string) (string, error) {
+	if err := f.readVariables(c); err != nil {
+		return "", err
+	}
+	if len(args) > 0 {
+		return harvestAbove(args[0]), nil
+	}
+	file, err := configFile(f.file, f.noConfig, c.ErrOrStderr())
+	if err != nil {
+		return "", err
+	}
+	dir := defaultDir
+	if file != "" {
+		s, err := config.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		f.settings, dir = &s, s.Dir
+	}
+	return cmp.Or(os.Getenv(variableOf("dir")), dir), nil
+}
+
+// readVariables sets the flags that the environment sets and the command line does not.
+func (f *finder) readVariables(c *cobra.Command) error {
+	for _, name := range []string{"config", "no-config", "insecure-endpoint"} {
+		flag, value := c.Flags().Lookup(name), os.Getenv(variableOf(name))
+		overridden := name == "config" && c.Flags().Changed("no-config") || name == "no-config" && c.Flags().Changed("config")
+		if flag == nil || flag.Changed || overridden || value == "" {
+			continue
+		}
+		if err := flag.Value.Set(value); err != nil {
+			return usageError{error: fmt.Errorf("%s=%q is not possible: it takes true or false", variableOf(name), value)}
 		}
 	}
-	log := slog.New(slog.DiscardHandler)
-	m := creds.NewManager(creds.Config{Insecure: f.insecure || s.InsecureEndpoint, Log: log})
+	if c.Flags().Changed("config") && c.Flags().Changed("no-config") {
+		return usageError{error: errors.New("--config and --no-config exclude each other")}
+	}
+	return nil
+}
+
+// configFile returns the configuration file of a command: the given one, otherwise harvest.yaml in the current directory if it is
+// there, otherwise "". It says on w that it found one.
+func configFile(given string, ignore bool, w io.Writer) (string, error) {
+	switch info, err := os.Stat(initialName); {
+	case ignore:
+		return "", nil
+	case given != "":
+		return given, nil
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular():
+		return "", nil
+	case err != nil:
+		return "", usageError{fmt.Errorf("cannot read configuration: %w", err), "name the file with -c, or ignore it with --no-config"}
+	}
+	fmt.Fprintf(w, "cwharvest: using %s of the current directory; --no-config ignores it\n", initialName)
+	return initialName, nil
+}
+
+// harvestAbove returns the harvest directory of a path: itself, or the directory above if only that one has jobs.
+func harvestAbove(dir string) string {
+	above := filepath.Join(dir, "..")
+	if info, err := os.Stat(dir); err == nil && info.IsDir() && record.CheckExists(dir) != nil && record.CheckExists(above) == nil {
+		return above
+	}
+	return dir
+}
+
+// remote returns a function that opens output places in S3, and one that releases its resources. Access is that of the
+// configuration file, or of ./harvest.yaml if its dir is this one.
+func (f *finder) remote(c *cobra.Command, dir string) (record.Remote, func(), error) {
+	s := f.settings
+	switch {
+	case s != nil:
+	case f.file != "" && !f.noConfig:
+		read, err := config.ReadFile(f.file)
+		if err != nil {
+			return nil, nil, err
+		}
+		s = &read
+	default:
+		s = f.accessOf(c, dir)
+	}
+	m := creds.NewManager(creds.Config{Insecure: f.insecure || s.InsecureEndpoint, Log: slog.New(slog.DiscardHandler)})
 	return remotes(c.Context(), m, s.S3), m.Close, nil
+}
+
+// accessOf returns the settings of ./harvest.yaml if it describes dir, and otherwise the defaults.
+func (f *finder) accessOf(c *cobra.Command, dir string) *config.Config {
+	defaults := config.Default()
+	if file, err := configFile("", f.noConfig, io.Discard); file == "" || err != nil {
+		return &defaults
+	}
+	s, err := config.ReadFile(initialName)
+	if err != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "cwharvest: warning: %s is not used for access to the output: %v\n", initialName, err)
+		return &defaults
+	}
+	its, itsErr := os.Stat(s.Dir)
+	this, thisErr := os.Stat(dir)
+	if errors.Join(itsErr, thisErr) != nil || !os.SameFile(its, this) {
+		return &defaults
+	}
+	return &s
 }

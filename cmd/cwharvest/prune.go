@@ -13,6 +13,7 @@ import (
 
 func newPrune() *cobra.Command {
 	var keep string
+	find := &finder{}
 	c := &cobra.Command{
 		Use:   "prune [DIR] --keep 90d",
 		Short: "Remove the databases of old finished jobs",
@@ -29,7 +30,11 @@ database.`,
 			if age > 0 && age < 24*time.Hour {
 				return usageError{fmt.Errorf("--keep %s is less than a day, and pruning cannot be undone", keep), "write days, such as 90d"}
 			}
-			pruned, err := store.Prune(dirOf(args), now().Add(-age), store.Config{})
+			dir, err := find.dir(c, args)
+			if err != nil {
+				return err
+			}
+			pruned, err := store.Prune(dir, now().Add(-age), store.Config{})
 			bytes := int64(0)
 			for _, p := range pruned {
 				fmt.Fprintf(c.OutOrStdout(), "%s  pruned, %s bytes\n", p.Job, human.Number(p.Bytes))
@@ -41,6 +46,7 @@ database.`,
 			return err
 		},
 	}
+	find.register(c)
 	c.Flags().StringVar(&keep, "keep", "90d", "keep the databases of jobs younger than this")
 	return c
 }

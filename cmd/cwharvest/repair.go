@@ -10,7 +10,7 @@ import (
 )
 
 func newRepair() *cobra.Command {
-	access := &placeFlags{}
+	find := &finder{}
 	c := &cobra.Command{
 		Use:   "repair [DIR]",
 		Short: "Rebuild damaged databases from plan, manifest and parts",
@@ -20,19 +20,23 @@ next run requests data again that were not published yet, that were empty or tha
 backup of the damaged file stays beside the new one.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			remote, closeIt, err := access.remote(c)
+			dir, err := find.dir(c, args)
+			if err != nil {
+				return err
+			}
+			remote, closeIt, err := find.remote(c, dir)
 			if err != nil {
 				return err
 			}
 			defer closeIt()
-			jobs, err := check.Repair(c.Context(), dirOf(args), remote)
+			jobs, err := check.Repair(c.Context(), dir, remote)
 			for i := range jobs {
 				printRepaired(c, &jobs[i])
 			}
 			return err
 		},
 	}
-	access.register(c)
+	find.registerAccess(c)
 	return c
 }
 

@@ -14,17 +14,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const defaultDir = "./harvest"
-
-func dirOf(args []string) string {
-	if len(args) == 0 {
-		return defaultDir
-	}
-	return args[0]
-}
-
 func newStatus() *cobra.Command {
-	s := &statusCommand{}
+	s, find := &statusCommand{}, &finder{}
 	c := &cobra.Command{
 		Use:   "status [DIR...]",
 		Short: "Show the progress of the current or most recent job",
@@ -40,18 +31,24 @@ finished within --max-age. Without --check it exits 0 in every state of a job.`,
 			if err := s.checkFlags(c); err != nil {
 				return usageError{error: err}
 			}
-			if s.dirs = args; len(args) == 0 {
-				s.dirs = []string{defaultDir}
+			dir, err := find.dir(c, args)
+			if err != nil {
+				return err
+			}
+			s.dirs = []string{dir}
+			for _, arg := range args[min(1, len(args)):] {
+				s.dirs = append(s.dirs, harvestAbove(arg))
 			}
 			s.out = c.OutOrStdout()
 			s.width, _ = sizeOf(s.out)
 			if s.watch {
 				return s.follow(c.Context())
 			}
-			_, err := s.show()
+			_, err = s.show()
 			return err
 		},
 	}
+	find.register(c)
 	c.Flags().BoolVar(&s.json, "json", false, "print one JSON object")
 	c.Flags().BoolVar(&s.failed, "failed", false, "list failed and denied instances and targets, with reasons and remedies")
 	c.Flags().BoolVar(&s.watch, "watch", false, "refresh every second until no run is working")

@@ -11,7 +11,7 @@ import (
 
 func newVerify() *cobra.Command {
 	var deep bool
-	access := &placeFlags{}
+	find := &finder{}
 	c := &cobra.Command{
 		Use:   "verify [DIR]",
 		Short: "Prove that counts, files and checksums of a harvest directory agree",
@@ -22,17 +22,21 @@ no row is there twice, and each instance has the rows that were committed for it
 anything disagrees.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			remote, closeIt, err := access.remote(c)
+			dir, err := find.dir(c, args)
+			if err != nil {
+				return err
+			}
+			remote, closeIt, err := find.remote(c, dir)
 			if err != nil {
 				return err
 			}
 			defer closeIt()
-			report, err := check.Verify(c.Context(), dirOf(args), remote, deep)
+			report, err := check.Verify(c.Context(), dir, remote, deep)
 			if err != nil {
 				return err
 			}
 			for _, problem := range report.Problems {
-				fmt.Fprintln(c.OutOrStdout(), "PROBLEM ", problem.Fact+remedyOf(problem.Remedy, dirOf(args)))
+				fmt.Fprintln(c.OutOrStdout(), "PROBLEM ", problem.Fact+remedyOf(problem.Remedy, dir))
 			}
 			i, t := report.Instances, report.Targets
 			fmt.Fprintf(c.OutOrStdout(), "instances  %s = %s done + %s empty + %s failed + %s denied + %s pending\n",
@@ -41,7 +45,7 @@ anything disagrees.`,
 			fmt.Fprintf(c.OutOrStdout(), "%d jobs, %d parts, %s rows, %s bytes: ",
 				report.Jobs, report.Parts, human.Number(report.Rows), human.Number(report.Bytes))
 			if len(report.Problems) > 0 {
-				fmt.Fprintf(c.OutOrStdout(), "%d problems\n  remedy:  cwharvest repair %s, then run again\n", len(report.Problems), dirOf(args))
+				fmt.Fprintf(c.OutOrStdout(), "%d problems\n  remedy:  cwharvest repair %s, then run again\n", len(report.Problems), dir)
 				return &outcomeError{code: exitFatal}
 			}
 			fmt.Fprintln(c.OutOrStdout(), "all agree")
@@ -49,7 +53,7 @@ anything disagrees.`,
 		},
 	}
 	c.Flags().BoolVar(&deep, "deep", false, "read every row")
-	access.register(c)
+	find.registerAccess(c)
 	return c
 }
 
