@@ -95,6 +95,8 @@ func (p protocol) DeserializeResponse(
 
 func (p protocol) isCBOR() bool { return p.ID().Name == "rpcv2Cbor" }
 
+func (p protocol) isXML() bool { return p.ID().Name == "awsQuery" }
+
 // deliver has the SDK decode a response and passes the results to the sink.
 func (p protocol) deliver(
 	ctx context.Context, schema *smithy.OperationSchema, registry *smithy.TypeRegistry,

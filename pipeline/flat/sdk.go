@@ -74,10 +74,13 @@ var (
 func (p protocol) check(body []byte) error {
 	var parts int
 	var null bool
-	if p.isCBOR() {
+	switch {
+	case p.isCBOR():
 		parts, null = countCBOR(body)
-	} else {
-		parts = countText(body)
+	case p.isXML():
+		parts = countXML(body)
+	default:
+		parts = countJSON(body)
 	}
 	switch {
 	case len(body) == 0:
@@ -163,12 +166,15 @@ func with(resp *smithyhttp.Response, body io.Reader) *smithyhttp.Response {
 	return &smithyhttp.Response{Response: &r}
 }
 
-// countText counts the parts of JSON or XML. The text of a dimension or a label may
-// contain any of the characters that JSON uses to begin or separate values.
-func countText(body []byte) (n int) {
-	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
-		return bytes.Count(body, []byte("<")) - bytes.Count(body, []byte("</"))
-	}
+// countXML counts the elements of XML. It must not guess by the body that it is
+// XML, since the SDK finds elements behind any other text.
+func countXML(body []byte) int {
+	return bytes.Count(body, []byte("<")) - bytes.Count(body, []byte("</"))
+}
+
+// countJSON counts the parts of JSON. The text of a dimension or a label may contain
+// any of the characters that begin or separate values.
+func countJSON(body []byte) (n int) {
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
 		case '{', '[', ',':
