@@ -78,7 +78,7 @@ func claimsFor(own claim, shard record.Shard) []claim {
 
 // claimsOf returns the claims of a job of the shard.
 func (d *Dir) claimsOf(ctx context.Context, shard record.Shard) (all []claim, err error) {
-	err = retryTransient(ctx, d.reportFull, func() error {
+	err = retryTransient(ctx, d.reportBlocked, func() error {
 		own, err := d.identity(ctx)
 		all = claimsFor(own, shard)
 		return err
@@ -107,7 +107,7 @@ func (d *Dir) eachClaim(ctx context.Context, out string, shard record.Shard, do 
 	if err != nil {
 		return err
 	}
-	report := d.reportFull
+	report := d.reportBlocked
 	if record.IsRemote(out) {
 		report = d.reportUnanswered
 	}

@@ -27,7 +27,7 @@ func (d *Dir) Create(ctx context.Context, plan record.Plan, targets []record.Tar
 	if err != nil {
 		return nil, err
 	}
-	if err := retryTransient(ctx, d.reportFull, func() error { return d.makeJob(&plan, targets, denied) }); err != nil {
+	if err := retryTransient(ctx, d.reportBlocked, func() error { return d.makeJob(&plan, targets, denied) }); err != nil {
 		return nil, fmt.Errorf("create job %s: %w", id, err)
 	}
 	return d.OpenJob(id)

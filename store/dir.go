@@ -55,7 +55,8 @@ func (d *Dir) Close() error { return d.lock.Close() }
 // Jobs returns all jobs of the directory, sorted by the start of their range.
 func (d *Dir) Jobs() ([]record.JobInfo, error) { return record.ReadJobs(d.disk.Path) }
 
-// reportFull logs that the disk has no room for a job.
-func (d *Dir) reportFull(err error) {
-	d.log.Warn("the disk has no room for a job; trying again", "error", err)
+// reportBlocked logs that a job or its claim cannot be written yet: the disk is full,
+// or another process is creating the same claim.
+func (d *Dir) reportBlocked(err error) {
+	d.log.Warn("cannot write the job or its claim; trying again", "error", err)
 }
