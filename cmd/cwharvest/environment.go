@@ -18,7 +18,7 @@ import (
 
 // variablePrefix begins the names of variables that set flags. Flags override variables, which override harvest.yaml,
 // which overrides the defaults. An empty variable counts as not set.
-const variablePrefix = "CWHARVEST_"
+const variablePrefix = config.VariablePrefix
 
 // notSettings lists flags that apply to one run. A variable must not repeat them in later runs.
 var notSettings = []string{"redo", "rediscover", "no-retry", "night", "only", "print-config"}
@@ -33,10 +33,6 @@ var alternatives = [][]string{{"range", "last", "from", "to"}}
 // kinds describes the types of flags in messages.
 var kinds = map[string]string{"bool": "true or false", "int": "a whole number", "float64": "a number", "duration": "a duration such as 1m30s"}
 
-func variableOf(flag string) string {
-	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
 // readEnvironment sets flags that the command line does not set, and records the origin of every value. It warns about
 // unknown variables.
 func (f *runFlags) readEnvironment(environment []string, warnings io.Writer) (err error) {
@@ -49,7 +45,7 @@ func (f *runFlags) readEnvironment(environment []string, warnings io.Writer) (er
 		}
 	})
 	flags := map[string]*pflag.Flag{}
-	f.all.VisitAll(func(flag *pflag.Flag) { flags[variableOf(flag.Name)] = flag })
+	f.all.VisitAll(func(flag *pflag.Flag) { flags[config.VariableOf(flag.Name)] = flag })
 	for _, variable := range slices.Sorted(slices.Values(environment)) {
 		name, value, _ := strings.Cut(variable, "=")
 		if !strings.HasPrefix(name, variablePrefix) || value == "" || slices.Contains(notOurs, name) {
@@ -112,51 +108,6 @@ func (f *runFlags) isSet(flag string) bool { return f.givenBy[flag] != "" }
 
 // origin returns the name by which a flag was given: --period or CWHARVEST_PERIOD.
 func (f *runFlags) origin(flag string) string { return cmp.Or(f.givenBy[flag], "--"+flag) }
-
-// origins returns the names by which flags were given, without those that are not set.
-func (f *runFlags) origins(flags ...string) string {
-	var all []string
-	for _, flag := range flags {
-		if f.isSet(flag) {
-			all = append(all, f.givenBy[flag])
-		}
-	}
-	return strings.Join(all, ", ")
-}
-
-// settings maps the keys of the configuration to the flags that set them.
-var settings = map[string][]string{
-	"$.dir": {"dir"}, "$.out": {"out"}, "$.format": {"format"}, "$.compression": {"compression"},
-	"$.range": {"range", "last", "from", "to"}, "$.period": {"period"}, "$.settle": {"settle"},
-	"$.defaults.role_arn": {"role-arn"}, "$.defaults.external_id": {"external-id"}, "$.defaults.profile": {"profile"},
-	"$.defaults.session_duration": {"session-duration"}, "$.defaults.regions": {"region"},
-	"$.instances.file": {"instances-from"}, "$.instances.sources": {"instances-from"},
-	"$.part_size": {"part-size"}, "$.concurrency": {"concurrency"}, "$.api": {"api"}, "$.protocol": {"protocol"}, "$.strict_period": {"strict-period"},
-	"$.max_cost": {"max-cost"}, "$.max_duration": {"max-duration"}, "$.give_up_after": {"give-up-after"},
-	"$.allow_unknown_metric": {"allow-unknown-metric"}, "$.insecure_endpoint": {"insecure-endpoint"},
-}
-
-// recordOrigins records in the configuration which flags and variables override its settings.
-func (f *runFlags) recordOrigins(s *config.Config) {
-	record := func(path string, flags ...string) {
-		if by := f.origins(flags...); by != "" {
-			s.Override(path, by)
-		}
-	}
-	for path, flags := range settings {
-		record(path, flags...)
-	}
-	for i := range s.Metrics {
-		at := fmt.Sprintf("$.metrics[%d]", i)
-		if f.isSet("metric") {
-			record(at+".names", "metric")
-			s.Override(at+".namespace", cmp.Or(f.givenBy["namespace"], f.givenBy["metric"]))
-			s.Override(at+".dimensions", cmp.Or(f.givenBy["dimension"], f.givenBy["metric"]))
-			s.Override(at+".statistics", f.givenBy["metric"])
-		}
-		record(at+".statistics", "stat")
-	}
-}
 
 // checkEndpoints refuses addresses in flags and the environment that would send signed requests over plain http to
 // another machine. Those in profiles are checked when the accounts are known.

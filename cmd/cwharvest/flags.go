@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
@@ -24,29 +22,16 @@ type runFlags struct {
 	file     string
 	noConfig bool
 
-	dir, out, format, compression, rangeText, last, from, to, period, settle string
-	roleARN, externalID, sessionDuration, profile                            string
-	regions, metrics, statistics                                             []string
-	namespace, instancesFrom, partSize                                       string
-	concurrency                                                              int
-
 	endpointURL                                   string
 	callTimeout, drainTimeout, waitForCredentials time.Duration
-	noRetry, allowUnknownMetric                   bool
-	ignoreEnvCredentials, rediscover              bool
-	insecureEndpoint                              bool
+	noRetry, rediscover, redo                     bool
+	ignoreEnvCredentials                          bool
 	attended                                      bool // a person waits for the command and can renew credentials
 
-	only                                    accounts.Selection
-	dimensions                              []string
-	api, protocol, maxDuration, giveUpAfter string
-	maxCost                                 float64
-	strictPeriod                            bool
-	night                                   string
-	redo                                    bool
-	log                                     logFlags
-	printConfig                             bool
-	shard                                   string
+	only         accounts.Selection
+	night, shard string
+	log          logFlags
+	printConfig  bool
 
 	listen, metricsFile string
 	listenAnywhere      bool
@@ -86,57 +71,44 @@ func (f *runFlags) registerAccess(c *cobra.Command) {
 func (f *runFlags) define() {
 	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	f.all = fs
-	f.defineAccess(fs)
-	fs.StringVar(&f.dir, "dir", "", "harvest directory (default ./harvest)")
-	fs.StringVar(&f.out, "out", "", "output location: a directory or s3://bucket/prefix (default data/ in the harvest directory)")
-	fs.StringVar(&f.format, "format", "", "parquet, csv or jsonl (default parquet)")
-	fs.StringVar(&f.compression, "compression", "", "none, gzip or zstd, for csv and jsonl")
-	fs.StringVar(&f.rangeText, "range", "", "yesterday, since_last, 24h or 2026-11-01 (default yesterday)")
-	fs.StringVar(&f.last, "last", "", "harvest the last 24h, 7d, ...")
+	for _, setting := range config.Settings() {
+		if setting.Flag != "" {
+			defineSetting(fs, &setting)
+		}
+	}
+	fs.StringVarP(&f.file, "config", "c", "", "read the configuration from this file (default ./harvest.yaml)")
+	fs.BoolVar(&f.noConfig, "no-config", false, "ignore harvest.yaml in the current directory")
+	fs.StringSliceVar((*[]string)(&f.only), "only", nil, "only these accounts or targets: ACCOUNT or ACCOUNT/REGION")
+	fs.StringVar(&f.endpointURL, "endpoint-url", "", "endpoint to call instead of AWS")
+	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "ignore credentials in the environment")
 	fs.StringVar(&f.night, "night", "", "harvest this UTC day, such as 2026-11-20, instead of the range")
-	fs.StringVar(&f.from, "from", "", "start of the range (with --to)")
-	fs.StringVar(&f.to, "to", "", "end of the range, exclusive (with --from)")
-	fs.StringVar(&f.period, "period", "", "period of the datapoints (default 5m)")
-	fs.StringVar(&f.settle, "settle", "", "do not ask for younger datapoints (default 30m)")
-	fs.StringVar(&f.namespace, "namespace", "AWS/EC2", "namespace of --metric")
-	fs.StringSliceVar(&f.dimensions, "dimension", nil, "dimension names of --metric (default InstanceId for AWS/EC2)")
-	fs.StringSliceVar(&f.metrics, "metric", nil, "metrics (default: eight of AWS/EC2)")
-	fs.StringSliceVar(&f.statistics, "stat", nil, "statistics (default Average,Maximum)")
-	fs.StringVar(&f.instancesFrom, "instances-from", "", "read instance ids from this file instead of asking EC2")
-	fs.StringVar(&f.partSize, "part-size", "", "spool bytes per part (default 128MiB)")
-	fs.IntVar(&f.concurrency, "concurrency", 0, "requests in flight per target (default 8)")
 	durationVar(fs, &f.callTimeout, "call-timeout", time.Minute, "deadline of each call")
 	durationVar(fs, &f.drainTimeout, "drain-timeout", 20*time.Second, "time for calls in flight to finish after an interrupt")
 	durationVar(fs, &f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "time to wait for new credentials when no target can continue")
-	fs.StringVar(&f.api, "api", "", "data (GetMetricData) or statistics (GetMetricStatistics, within the free tier) (default data)")
-	fs.StringVar(&f.protocol, "protocol", "", "wire protocol of CloudWatch: cbor, json or query; emulators may need json (default cbor)")
-	fs.BoolVar(&f.strictPeriod, "strict-period", false, "fail instead of asking for a coarser period when CloudWatch has dropped the finer one")
-	fs.Float64Var(&f.maxCost, "max-cost", 0, "stop with exit 5 before a job may cost more USD than this, over all its runs (default no limit)")
-	fs.StringVar(&f.maxDuration, "max-duration", "", "stop with exit 5 after this time; the next run resumes (default no limit)")
-	fs.StringVar(&f.giveUpAfter, "give-up-after", "", "deny a target after an outage of this length (default never)")
 	fs.StringVar(&f.shard, "shard", "", "harvest this share of the targets in a --dir of its own: 2/4, or auto/4 in an array job")
 	fs.BoolVar(&f.rediscover, "rediscover", false, "list accounts, regions and instances of the open job again")
 	fs.BoolVar(&f.redo, "redo", false, "fetch the targets named by --only of a finished job again and replace their rows")
 	fs.BoolVar(&f.noRetry, "no-retry", false, "do not retry failures and denials of the last job")
 	fs.BoolVarP(&f.log.verbose, "verbose", "v", false, "log every failed call")
-	fs.BoolVar(&f.allowUnknownMetric, "allow-unknown-metric", false, "accept AWS/EC2 metrics that this version does not know")
 	fs.StringVar(&f.listen, "listen", "", "serve a page, /metrics, /healthz and /status.json during the run, on an address such as 127.0.0.1:9464")
 	fs.BoolVar(&f.listenAnywhere, "listen-anywhere", false, "allow --listen on addresses that other machines reach; there is no password")
 	fs.StringVar(&f.metricsFile, "metrics-file", "", "write metrics to this file, for node_exporter's textfile collector")
 }
 
-func (f *runFlags) defineAccess(fs *pflag.FlagSet) {
-	fs.StringVarP(&f.file, "config", "c", "", "read the configuration from this file (default ./harvest.yaml)")
-	fs.BoolVar(&f.noConfig, "no-config", false, "ignore harvest.yaml in the current directory")
-	fs.StringVar(&f.roleARN, "role-arn", "", "role to assume")
-	fs.StringVar(&f.externalID, "external-id", "", "external id for AssumeRole")
-	fs.StringVar(&f.sessionDuration, "session-duration", "", "life of the role's sessions, 15m to 12h, or auto (default 1h)")
-	fs.StringVar(&f.profile, "profile", "", "shared-config profile")
-	fs.StringSliceVar(&f.regions, "region", nil, "regions (default: the profile's or AWS_REGION)")
-	fs.StringSliceVar((*[]string)(&f.only), "only", nil, "only these accounts or targets: ACCOUNT or ACCOUNT/REGION")
-	fs.StringVar(&f.endpointURL, "endpoint-url", "", "endpoint to call instead of AWS")
-	fs.BoolVar(&f.insecureEndpoint, "insecure-endpoint", false, "allow plain http to other machines, where others may read signatures and metrics")
-	fs.BoolVar(&f.ignoreEnvCredentials, "ignore-env-credentials", false, "ignore credentials in the environment")
+// defineSetting defines the flag of a setting. Its text is read by the configuration, except for numbers and lists.
+func defineSetting(fs *pflag.FlagSet, s *config.Setting) {
+	switch s.Type() {
+	case "whole number":
+		fs.Int(s.Flag, 0, s.Help())
+	case "number":
+		fs.Float64(s.Flag, 0, s.Help())
+	case "true or false":
+		fs.Bool(s.Flag, false, s.Help())
+	case "list":
+		fs.StringSlice(s.Flag, nil, s.Help())
+	default:
+		fs.String(s.Flag, "", s.Help())
+	}
 }
 
 // configuration returns the configuration: the file or the defaults, overridden by the environment, then by flags.
@@ -157,7 +129,6 @@ func (f *runFlags) configuration(c *cobra.Command) (*config.Config, error) {
 	if err := errors.Join(f.override(&s), checkOnly(f.only), f.checkEndpoints(&s)); err != nil {
 		return nil, usageError{error: err}
 	}
-	f.recordOrigins(&s)
 	return &s, s.Validate()
 }
 
@@ -174,106 +145,37 @@ func (f *runFlags) findFile(c *cobra.Command) (err error) {
 	return err
 }
 
+// override applies the flags and variables to a configuration.
 func (f *runFlags) override(s *config.Config) error {
-	for _, text := range []struct {
-		to   *string
-		from string
-	}{{&s.Dir, f.dir}, {&s.Out, cleanPath(f.out)}, {&s.Format, f.format}, {&s.Compression, f.compression}, {(*string)(&s.API), f.api}, {&s.Protocol, f.protocol},
-		{&s.Defaults.RoleARN, f.roleARN}, {&s.Defaults.ExternalID, f.externalID}, {&s.Defaults.Profile, f.profile}} {
-		if text.from != "" {
-			*text.to = text.from
-		}
+	if f.redo && len(f.only) == 0 {
+		return usageError{errors.New("--redo replaces rows and needs --only"), "name the targets with --only ACCOUNT or ACCOUNT/REGION"}
 	}
-	for _, d := range []struct {
-		flag  string
-		to    *time.Duration
-		from  string
-		parse func(string) (time.Duration, error)
-	}{{"period", &s.Period, f.period, config.ParseDuration}, {"settle", &s.Settle, f.settle, config.ParseDuration},
-		{"max-duration", &s.MaxDuration, f.maxDuration, config.ParseDuration}, {"give-up-after", &s.GiveUpAfter, f.giveUpAfter, config.ParseGiveUpAfter},
-		{"session-duration", &s.Defaults.SessionDuration, f.sessionDuration, config.ParseSessionDuration}} {
-		if d.from == "" {
-			continue
-		}
-		v, err := d.parse(d.from)
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.origin(d.flag), err)
-		}
-		*d.to = v
-	}
-	if f.regions != nil {
-		s.Defaults.Regions = f.regions
-	}
-	if f.isSet("concurrency") {
-		s.Concurrency = f.concurrency
-	}
-	if f.isSet("max-cost") {
-		s.MaxCost = f.maxCost
-	}
-	if f.isSet("strict-period") {
-		s.StrictPeriod = f.strictPeriod
-	}
-	if f.isSet("allow-unknown-metric") {
-		s.AllowUnknownMetric = f.allowUnknownMetric
-	}
-	if f.isSet("insecure-endpoint") {
-		s.InsecureEndpoint = f.insecureEndpoint
-	}
-	return f.overrideRest(s)
-}
-
-// cleanPath normalises a path as the file's paths are, so that a job's plan does not depend on where the path was given.
-func cleanPath(path string) string {
-	if path == "" || strings.Contains(path, "://") {
-		return path
-	}
-	return filepath.Clean(path)
-}
-
-func (f *runFlags) overrideRest(s *config.Config) (err error) {
-	if f.instancesFrom != "" {
-		s.Instances.File, s.Instances.Sources = f.instancesFrom, []string{"file"}
-	}
-	if f.metrics != nil {
-		s.Metrics = []config.Metric{{Namespace: f.namespace, Names: f.metrics, Statistics: []string{"Average", "Maximum"}, Dimensions: f.dimensions}}
-	}
-	if f.statistics != nil {
-		for i := range s.Metrics {
-			s.Metrics[i].Statistics = f.statistics
-		}
-	}
+	var err error
 	if f.isSet("shard") {
 		if s.Shard, err = parseShard(f.shard, os.Getenv); err != nil {
 			return fmt.Errorf("%s %w", f.origin("shard"), err)
 		}
-	}
-	if f.redo && len(f.only) == 0 {
-		return usageError{errors.New("--redo replaces rows and needs --only"), "name the targets with --only ACCOUNT or ACCOUNT/REGION"}
 	}
 	if f.night != "" {
 		if s.Night, err = time.Parse(time.DateOnly, f.night); err != nil {
 			return fmt.Errorf("--night %q: write a UTC day, such as 2026-11-20", f.night)
 		}
 	}
-	if f.partSize != "" {
-		if s.PartSize, err = config.ParseSize(f.partSize); err != nil {
-			return fmt.Errorf("%s: %w", f.origin("part-size"), err)
+	given := map[string]config.Given{}
+	f.all.VisitAll(func(flag *pflag.Flag) {
+		if by := f.givenBy[flag.Name]; by != "" {
+			given[flag.Name] = config.Given{By: by, Values: values(flag)}
 		}
+	})
+	return s.Override(given)
+}
+
+// values returns the items of a list, or the one value of a flag.
+func values(flag *pflag.Flag) []string {
+	if several, ok := flag.Value.(pflag.SliceValue); ok {
+		return several.GetSlice()
 	}
-	switch {
-	case f.rangeText != "" && f.last+f.from+f.to != "", f.last != "" && f.from+f.to != "":
-		return fmt.Errorf("--range, --last and --from with --to exclude each other: use one of %s", f.origins("range", "last", "from", "to"))
-	case (f.from == "") != (f.to == ""):
-		return fmt.Errorf("--from and --to go together, but only %s is given", f.origins("from", "to"))
-	case f.rangeText != "":
-		s.Range, err = config.ParseRange(f.rangeText)
-	case f.last != "" || f.from != "":
-		s.Range, err = config.NewRange(f.last, f.from, f.to)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.origins("range", "last", "from", "to"), err)
-	}
-	return nil
+	return []string{flag.Value.String()}
 }
 
 func checkOnly(only accounts.Selection) error {

@@ -95,19 +95,19 @@ func (f *finder) dir(c *cobra.Command, args []string) (string, error) {
 		}
 		f.settings, dir = &s, s.Dir
 	}
-	return cmp.Or(os.Getenv(variableOf("dir")), dir), nil
+	return cmp.Or(os.Getenv(config.VariableOf("dir")), dir), nil
 }
 
 // readVariables sets the flags that the environment sets and the command line does not.
 func (f *finder) readVariables(c *cobra.Command) error {
 	for _, name := range []string{"config", "no-config", "insecure-endpoint"} {
-		flag, value := c.Flags().Lookup(name), os.Getenv(variableOf(name))
+		flag, value := c.Flags().Lookup(name), os.Getenv(config.VariableOf(name))
 		overridden := name == "config" && c.Flags().Changed("no-config") || name == "no-config" && c.Flags().Changed("config")
 		if flag == nil || flag.Changed || overridden || value == "" {
 			continue
 		}
 		if err := flag.Value.Set(value); err != nil {
-			return usageError{error: fmt.Errorf("%s=%q is not possible: it takes true or false", variableOf(name), value)}
+			return usageError{error: fmt.Errorf("%s=%q is not possible: it takes true or false", config.VariableOf(name), value)}
 		}
 	}
 	if c.Flags().Changed("config") && c.Flags().Changed("no-config") {

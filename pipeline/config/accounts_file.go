@@ -90,7 +90,7 @@ func memberOf(header, record []string) (a Account, err error) {
 			*fields[name] = value
 		case value == "":
 		case name == "session_duration":
-			if a.SessionDuration, err = ParseSessionDuration(value); err != nil {
+			if a.SessionDuration, err = parseSessionDuration(value); err != nil {
 				return a, err
 			}
 		case name == "regions":

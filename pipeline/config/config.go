@@ -188,20 +188,3 @@ func (c *Config) Uses(source string, m *Metric) bool {
 	}
 	return source == "cloudwatch"
 }
-
-// Default returns the settings that apply without a file or flags.
-func Default() Config {
-	return Config{
-		Job: "harvest", Dir: "./harvest", Format: "parquet",
-		Range: Range{Kind: Yesterday}, Settle: 30 * time.Minute, Period: 5 * time.Minute,
-		Defaults: Account{SessionDuration: time.Hour},
-		Metrics: []Metric{{
-			Namespace: "AWS/EC2",
-			Names: []string{"CPUUtilization", "NetworkIn", "NetworkOut", "EBSReadOps", "EBSWriteOps",
-				"EBSReadBytes", "EBSWriteBytes", "CPUCreditBalance"},
-			Statistics: []string{"Average", "Maximum"},
-		}},
-		Concurrency: 8, MaxInFlight: 64, QuotaShare: 1, PartSize: 128 << 20, SpoolLimit: record.DefaultSpoolLimit,
-		API: MetricData, Protocol: "cbor", Prices: cloudwatch.DefaultPrices(),
-	}
-}

@@ -2,7 +2,7 @@
 // accounts, over which time range, into which files.
 //
 // A Config starts as Default. ReadFile or Parse applies harvest.yaml. The caller
-// applies environment variables and flags, and reports them with Override. Validate
+// applies environment variables and flags with Override. Validate
 // then checks everything at once, before any network call is made and before any
 // file is written.
 //

@@ -80,9 +80,9 @@ func (e *Error) withHintOf(err error) *Error {
 	return e
 }
 
-// Override records that a flag or an environment variable sets the value at a
+// overridden records that a flag or an environment variable sets the value at a
 // path such as $.defaults.regions. Errors and Print show it.
-func (c *Config) Override(path, by string) {
+func (c *Config) overridden(path, by string) {
 	if c.overrides == nil {
 		c.overrides = map[string]string{}
 	}

@@ -3,73 +3,49 @@ package config
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 )
 
-// fill applies the keys of a document.
-func (c *Config) fill(doc *document) error {
-	set(&c.Job, doc.Job)
-	set(&c.Dir, doc.Dir)
-	set(&c.Out, doc.Out)
-	c.S3 = S3(doc.S3)
-	set(&c.Format, doc.Format)
-	set(&c.Compression, doc.Compression)
-	set(&c.Concurrency, doc.Concurrency)
-	set(&c.MaxInFlight, doc.MaxInFlight)
-	set(&c.QuotaShare, doc.QuotaShare)
-	set(&c.MaxCost, doc.MaxCost)
-	set(&c.StrictPeriod, doc.StrictPeriod)
-	set(&c.AllowUnknownMetric, doc.AllowUnknownMetric)
-	set(&c.InsecureEndpoint, doc.InsecureEndpoint)
-	set((*string)(&c.API), doc.API)
-	set(&c.Protocol, doc.Protocol)
-	set(&c.Prices.GetMetricData, doc.Prices.GetMetricData)
-	set(&c.Prices.GetMetricStatistics, doc.Prices.GetMetricStatistics)
-	set(&c.Prices.ListMetrics, doc.Prices.ListMetrics)
-	errs := errors.Join(
-		c.duration(&c.Settle, "$.settle", doc.Settle),
-		c.duration(&c.Period, "$.period", doc.Period),
-		c.size(&c.PartSize, "$.part_size", doc.PartSize),
-		c.size(&c.SpoolLimit, "$.spool_limit", doc.SpoolLimit),
-		c.fillRange(doc.Range),
-		c.duration(&c.MaxDuration, "$.max_duration", doc.MaxDuration),
-		c.giveUpAfter(doc.GiveUpAfter),
-		c.fillAccounts(doc),
-		c.fillTolerations(doc),
-		c.fillOnFinish(doc.OnFinish),
-	)
-	c.fillInstances(doc)
-	if doc.Metrics != nil {
-		c.Metrics = nil
-	}
-	for _, m := range doc.Metrics {
-		c.Metrics = append(c.Metrics, Metric{Namespace: m.Namespace, Names: m.Names, Statistics: m.Statistics, Dimensions: m.Dimensions})
-	}
-	return errs
+// mapping reads and prints a key with a structure: a mapping, a list of mappings,
+// or one of several types.
+type mapping struct {
+	shape reflect.Type // of the key in the file
+	fill  func(c *Config, from any) error
+	print func(c *Config) any // pointer to the shape; nil: not printed
 }
 
-func (c *Config) giveUpAfter(text *string) error {
-	if text == nil {
-		return nil
+func mappingOf[T any](fill func(*Config, *T) error, print func(*Config) T) *mapping {
+	m := &mapping{
+		shape: reflect.TypeFor[T](),
+		fill:  func(c *Config, from any) error { return fill(c, from.(*T)) },
 	}
-	d, err := ParseGiveUpAfter(*text)
-	if err != nil {
-		return c.wrapAt("$.give_up_after", err)
+	if print != nil {
+		m.print = func(c *Config) any { return pointer(print(c)) }
 	}
-	c.GiveUpAfter = d
+	return m
+}
+
+type documentS3 struct {
+	Profile    string `yaml:"profile"`
+	RoleARN    string `yaml:"role_arn"`
+	ExternalID string `yaml:"external_id"`
+	Region     string `yaml:"region"`
+}
+
+func (c *Config) fillS3(doc *documentS3) error {
+	c.S3 = S3(*doc)
 	return nil
 }
 
-// ParseGiveUpAfter reads a duration, or never as 0.
-func ParseGiveUpAfter(text string) (time.Duration, error) {
-	if text == "never" {
-		return 0, nil
-	}
-	return ParseDuration(text)
+type documentToleration struct {
+	Account string `yaml:"account"`
+	Region  string `yaml:"region"`
+	Until   string `yaml:"until"`
 }
 
-func (c *Config) fillTolerations(doc *document) (errs error) {
-	for i, t := range doc.Tolerate {
+func (c *Config) fillTolerations(doc *[]documentToleration) (errs error) {
+	for i, t := range *doc {
 		path := fmt.Sprintf("$.tolerate[%d]", i)
 		until, err := ParseTime(t.Until)
 		switch {
@@ -85,68 +61,19 @@ func (c *Config) fillTolerations(doc *document) (errs error) {
 	return errs
 }
 
-func set[T any](to, from *T) {
-	if from != nil {
-		*to = *from
-	}
-}
-
-func (c *Config) duration(to *time.Duration, path string, text *string) error {
-	if text == nil {
-		return nil
-	}
-	d, err := ParseDuration(*text)
-	if err != nil {
-		return c.wrapAt(path, err)
-	}
-	*to = d
-	return nil
-}
-
-func (c *Config) sessionDuration(to *time.Duration, path string, text *string) error {
-	if text == nil {
-		return nil
-	}
-	d, err := ParseSessionDuration(*text)
-	if err != nil {
-		return c.wrapAt(path, err)
-	}
-	*to = d
-	return nil
-}
-
-// ParseSessionDuration reads a duration, or auto as Auto.
-func ParseSessionDuration(text string) (time.Duration, error) {
-	if text == "auto" {
-		return Auto, nil
-	}
-	return ParseDuration(text)
-}
-
-func (c *Config) size(to *int64, path string, text *string) error {
-	if text == nil {
-		return nil
-	}
-	n, err := ParseSize(*text)
-	if err != nil {
-		return c.wrapAt(path, err)
-	}
-	*to = n
-	return nil
-}
-
-func (c *Config) fillRange(v any) (err error) {
+// fillRange reads a range in one word, or a mapping.
+func (c *Config) fillRange(doc *any) (err error) {
 	const path = "$.range"
-	switch v := v.(type) {
+	switch v := (*doc).(type) {
 	case nil:
 	case string:
 		if c.Range, err = ParseRange(v); err != nil {
 			return c.wrapAt(path, err)
 		}
 	case uint64:
-		return c.fillRange(fmt.Sprint(v))
+		return c.fillRange(pointer[any](fmt.Sprint(v)))
 	case time.Time:
-		return c.fillRange(v.Format(time.RFC3339))
+		return c.fillRange(pointer[any](v.Format(time.RFC3339)))
 	case map[string]any:
 		text := func(key string) string {
 			switch value := v[key].(type) {
@@ -192,14 +119,53 @@ func NewRange(last, from, to string) (r Range, err error) {
 	return r, err
 }
 
-func (c *Config) fillAccounts(doc *document) error {
-	defaults, errs := c.account(&doc.Defaults, "$.defaults")
+// documentAccount is an item of accounts, and the mapping defaults.
+type documentAccount struct {
+	ID              string                `yaml:"id"`
+	Profile         string                `yaml:"profile"`
+	RoleARN         string                `yaml:"role_arn"`
+	RoleName        string                `yaml:"role_name"`
+	ExternalID      string                `yaml:"external_id"`
+	SessionDuration *string               `yaml:"session_duration"`
+	Regions         any                   `yaml:"regions"` // a list, or enabled
+	File            string                `yaml:"file"`
+	Organization    *documentOrganization `yaml:"organization"`
+
+	Via       *documentVia       `yaml:"via"`
+	Fallbacks []documentFallback `yaml:"fallbacks"`
+}
+
+type documentOrganization struct {
+	Profile string   `yaml:"profile"`
+	OUs     []string `yaml:"ous"`
+	Exclude []string `yaml:"exclude"`
+}
+
+type documentVia struct {
+	RoleARN    string `yaml:"role_arn"`
+	ExternalID string `yaml:"external_id"`
+}
+
+type documentFallback struct {
+	Profile      string `yaml:"profile"`
+	InstanceRole bool   `yaml:"instance_role"`
+	RoleARN      string `yaml:"role_arn"`
+	RoleName     string `yaml:"role_name"`
+	ExternalID   string `yaml:"external_id"`
+}
+
+func (c *Config) fillDefaults(doc *documentAccount) error {
+	defaults, err := c.account(doc, "$.defaults")
 	if defaults.SessionDuration == 0 {
 		defaults.SessionDuration = c.Defaults.SessionDuration
 	}
 	c.Defaults = defaults
-	for i := range doc.Accounts {
-		a, err := c.account(&doc.Accounts[i], fmt.Sprintf("$.accounts[%d]", i))
+	return err
+}
+
+func (c *Config) fillAccounts(doc *[]documentAccount) (errs error) {
+	for i := range *doc {
+		a, err := c.account(&(*doc)[i], fmt.Sprintf("$.accounts[%d]", i))
 		errs = errors.Join(errs, err)
 		c.Accounts = append(c.Accounts, a)
 	}
@@ -209,11 +175,11 @@ func (c *Config) fillAccounts(doc *document) error {
 func (c *Config) account(doc *documentAccount, path string) (Account, error) {
 	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID, File: doc.File}
 	if o := doc.Organization; o != nil {
-		a.Organization = &Organization{Profile: o.Profile, OUs: o.OUs, Exclude: o.Exclude}
+		a.Organization = pointer(Organization(*o))
 	}
 	err := c.sessionDuration(&a.SessionDuration, path+".session_duration", doc.SessionDuration)
 	if doc.Via != nil {
-		a.Via = Via{RoleARN: doc.Via.RoleARN, ExternalID: doc.Via.ExternalID}
+		a.Via = Via(*doc.Via)
 	}
 	for _, f := range doc.Fallbacks {
 		a.Fallbacks = append(a.Fallbacks, Fallback(f))
@@ -233,12 +199,164 @@ func (c *Config) account(doc *documentAccount, path string) (Account, error) {
 	return a, err
 }
 
-func (c *Config) fillInstances(doc *document) {
-	in := &doc.Instances
-	if in.Sources != nil {
-		c.Instances.Sources = in.Sources
-	} else if in.File != "" {
+func (c *Config) duration(to *time.Duration, path string, text *string) error {
+	if text == nil {
+		return nil
+	}
+	d, err := ParseDuration(*text)
+	if err != nil {
+		return c.wrapAt(path, err)
+	}
+	*to = d
+	return nil
+}
+
+func (c *Config) sessionDuration(to *time.Duration, path string, text *string) error {
+	if text == nil {
+		return nil
+	}
+	d, err := parseSessionDuration(*text)
+	if err != nil {
+		return c.wrapAt(path, err)
+	}
+	*to = d
+	return nil
+}
+
+type documentInstances struct {
+	Sources    []string          `yaml:"sources"`
+	File       string            `yaml:"file"`
+	Tags       map[string]string `yaml:"tags"`
+	States     []string          `yaml:"states"`
+	Monitoring string            `yaml:"monitoring"`
+}
+
+func (c *Config) fillInstances(doc *documentInstances) error {
+	c.Instances = Instances(*doc)
+	if doc.Sources == nil && doc.File != "" {
 		c.Instances.Sources = []string{"file"}
 	}
-	c.Instances.File, c.Instances.Tags, c.Instances.States, c.Instances.Monitoring = in.File, in.Tags, in.States, in.Monitoring
+	return nil
+}
+
+type documentMetric struct {
+	Namespace  string   `yaml:"namespace"`
+	Names      []string `yaml:"names"`
+	Statistics []string `yaml:"statistics"`
+	Dimensions []string `yaml:"dimensions"`
+}
+
+func (c *Config) fillMetrics(doc *[]documentMetric) error {
+	if *doc == nil {
+		return nil
+	}
+	c.Metrics = nil
+	for _, m := range *doc {
+		c.Metrics = append(c.Metrics, Metric(m))
+	}
+	return nil
+}
+
+type documentPrices struct {
+	GetMetricData       *float64 `yaml:"get_metric_data"`
+	GetMetricStatistics *float64 `yaml:"get_metric_statistics"`
+	ListMetrics         *float64 `yaml:"list_metrics"`
+}
+
+func (c *Config) fillPrices(doc *documentPrices) error {
+	set(&c.Prices.GetMetricData, doc.GetMetricData)
+	set(&c.Prices.GetMetricStatistics, doc.GetMetricStatistics)
+	set(&c.Prices.ListMetrics, doc.ListMetrics)
+	return nil
+}
+
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// redacted is printed in place of a secret.
+const redacted = "<set>"
+
+// documentRange is a range that is printed as a mapping.
+type documentRange struct{ last, from, to string }
+
+func (c *Config) documentS3() documentS3 {
+	s3 := c.S3
+	s3.ExternalID = redact(s3.ExternalID)
+	return documentS3(s3)
+}
+
+func (c *Config) documentDefaults() documentAccount { return c.Defaults.document() }
+
+func (c *Config) documentAccounts() (all []documentAccount) {
+	for i := range c.Accounts {
+		all = append(all, c.Accounts[i].document())
+	}
+	return all
+}
+
+func (c *Config) documentTolerations() (all []documentToleration) {
+	for _, t := range c.Tolerate {
+		all = append(all, documentToleration{t.Account, t.Region, t.Until.Format(time.RFC3339)})
+	}
+	return all
+}
+
+func (c *Config) documentInstances() documentInstances { return documentInstances(c.Instances) }
+
+func (c *Config) documentMetrics() (all []documentMetric) {
+	for _, m := range c.Metrics {
+		all = append(all, documentMetric(m))
+	}
+	return all
+}
+
+func (c *Config) documentPrices() documentPrices {
+	p := c.Prices
+	return documentPrices{&p.GetMetricData, &p.GetMetricStatistics, &p.ListMetrics}
+}
+
+func pointer[T any](v T) *T { return &v }
+
+func redact(secret string) string {
+	if secret == "" {
+		return ""
+	}
+	return redacted
+}
+
+func (c *Config) documentRange() any {
+	r := c.Range
+	switch r.Kind {
+	case Last:
+		return documentRange{last: formatDuration(r.Last)}
+	case Fixed:
+		return documentRange{from: r.From.UTC().Format(time.RFC3339), to: r.To.UTC().Format(time.RFC3339)}
+	}
+	return string(r.Kind)
+}
+
+func (a *Account) document() documentAccount {
+	doc := documentAccount{
+		ID: a.ID, Profile: a.Profile, RoleARN: a.RoleARN, RoleName: a.RoleName, ExternalID: redact(a.ExternalID), File: a.File,
+	}
+	if a.SessionDuration != 0 {
+		doc.SessionDuration = pointer(formatSessionDuration(a.SessionDuration))
+	}
+	if len(a.Regions) > 0 {
+		doc.Regions = a.Regions
+	}
+	if o := a.Organization; o != nil {
+		doc.Organization = pointer(documentOrganization(*o))
+	}
+	if a.Via != (Via{}) {
+		doc.Via = &documentVia{a.Via.RoleARN, redact(a.Via.ExternalID)}
+	}
+	for _, f := range a.Fallbacks {
+		f.ExternalID = redact(f.ExternalID)
+		doc.Fallbacks = append(doc.Fallbacks, documentFallback(f))
+	}
+	return doc
 }

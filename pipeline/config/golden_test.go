@@ -24,8 +24,14 @@ func golden(t *testing.T, name, got string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got != string(want) {
-		t.Errorf("%s differs; got\n%s\nwant\n%s", path, got, want)
+	g, w := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			t.Fatalf("%s:%d\n got %s\nwant %s", path, i+1, g[i], w[i])
+		}
+	}
+	if len(g) != len(w) {
+		t.Errorf("%s has %d lines; got %d", path, len(w), len(g))
 	}
 }
 
@@ -35,6 +41,28 @@ func TestGoldenSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "schema.json", string(schema))
+}
+
+func TestGoldenReference(t *testing.T) { golden(t, "reference.md", Reference()) }
+
+// TestSettingsAreComplete checks that the table and the keys of the document agree, and that no two settings have the same flag.
+func TestSettingsAreComplete(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range Settings() {
+		if seen[s.Key] || s.Flag != "" && seen["--"+s.Flag] {
+			t.Errorf("%s or its flag is in the table twice", s.Key)
+		}
+		seen[s.Key], seen["--"+s.Flag] = true, true
+		if s.isTop() && (s.kind == nil) == (s.parts == nil) {
+			t.Errorf("%s needs either a kind or parts", s.Key)
+		}
+		if s.kind != nil && s.kind != list && s.field == nil {
+			t.Errorf("%s has no field", s.Key)
+		}
+		if s.Doc == "" {
+			t.Errorf("%s has no documentation", s.Key)
+		}
+	}
 }
 
 // TestGoldenPrint prints configurations that together set every key.
@@ -80,9 +108,9 @@ accounts: [{}, {id: "0123", role_name: r}, {organization: {}, role_name: r},
 			continue
 		}
 		if name == "forms" {
-			c.Override("$.max_cost", "--max-cost")
-			c.Override("$.defaults.regions", "CWHARVEST_REGION")
-			c.Override("$.metrics[0].statistics", "--stat")
+			c.overridden("$.max_cost", "--max-cost")
+			c.overridden("$.defaults.regions", "CWHARVEST_REGION")
+			c.overridden("$.metrics[0].statistics", "--stat")
 		}
 		var out strings.Builder
 		if err := c.Print(&out); err != nil {
@@ -136,6 +164,6 @@ var mistakes = []string{
 	"on_finish: {command: a, webhook: \"https://x\"}", "on_finish: [{command: a, timeout: 2h}]", "on_finish: {command: a, timeout: x}", "on_finish: [[a]]",
 	"prices: {list_metrics: -1}", "prices: {list_metrics: x}", "prices: {listmetrics: 1}", "prices: x",
 	"metrcs: []", "dir: h\nregions: [us-east-1]", "dir: h\n\tjob: x", "dir: [", "dir: a\ndir: b", "dir: a\n---\ndir: b", "defaults: {external_id: \"${NOPE}\"}",
-	"only a text", "[a, b]", "5", "? [a]\n: b", "dir: &a h\njob: *b", "\"dir\": h\n<<: {format: xml}", "a: &a {b: 1}\n<<: *a", "JOB: x", "max-cost: 5", "dir: !!binary x", "max_cost: .inf", "max_cost: 1_000", "concurrency: 0x10",
+	"only a text", "[a, b]", "5", "? [a]\n: b", "dir: &a h\njob: *b", "\"dir\": h\n<<: {format: xml}", "JOB: x", "max-cost: 5", "dir: !!binary x", "max_cost: .inf", "max_cost: 1_000", "concurrency: 0x10",
 	"period: 5 parsecs\nsettle: x\nrange: tomorrow", "concurrency: 0\nperiod: 90\nmax_cost: -1",
 }

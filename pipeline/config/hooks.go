@@ -31,14 +31,14 @@ const (
 var hookKeys = []string{"command", "webhook", "timeout"}
 
 // fillOnFinish reads a command line, a mapping, or a list of these.
-func (c *Config) fillOnFinish(v any) error {
+func (c *Config) fillOnFinish(doc *any) error {
 	const path = "$.on_finish"
-	all, isList := v.([]any)
+	all, isList := (*doc).([]any)
 	if !isList {
-		if v == nil {
+		if *doc == nil {
 			return nil
 		}
-		return c.addHook(v, path)
+		return c.addHook(*doc, path)
 	}
 	var errs error
 	for i, one := range all {

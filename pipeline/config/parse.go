@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,14 +33,14 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (Config, e
 			ast.Walk(numbersAsText{}, body)
 		}
 	}
-	var doc document
+	doc := reflect.New(documentType)
 	if err == nil && body != nil {
-		err = yaml.NewDecoder(strings.NewReader(""), yaml.Strict()).DecodeFromNode(body, &doc)
+		err = yaml.NewDecoder(strings.NewReader(""), yaml.Strict()).DecodeFromNode(body, doc.Interface())
 	}
 	if err != nil {
 		return c, yamlError(name, err)
 	}
-	return c, c.fill(&doc)
+	return c, c.fill(doc.Elem())
 }
 
 // body returns the document of a file, or nil if the file is empty. A second

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -14,18 +15,15 @@ import (
 	"cwharvest/store/record"
 )
 
-// redacted is printed in place of a secret.
-const redacted = "<set>"
-
 // Print writes the configuration as a harvest.yaml. A comment at each key names
 // the origin of its value. External ids are redacted.
 func (c *Config) Print(w io.Writer) error {
 	defaults := Default()
 	defaultLines := map[string]string{}
-	for _, l := range lines(reflect.ValueOf(defaults.document()), "$") {
+	for _, l := range lines(defaults.document(), "$") {
 		defaultLines[l.path] = l.text
 	}
-	all := lines(reflect.ValueOf(c.document()), "$")
+	all := lines(c.document(), "$")
 	width := 0
 	for _, l := range all {
 		width = max(width, min(len(l.text), 60))
@@ -86,108 +84,6 @@ func (c *Config) implied() (all []string) {
 	}
 	return all
 }
-
-// documentRange is a range that is printed as a mapping.
-type documentRange struct{ last, from, to string }
-
-// document returns the harvest.yaml of a configuration.
-func (c *Config) document() *document {
-	doc := &document{
-		Job: &c.Job, Dir: &c.Dir, Format: &c.Format, Range: c.Range.document(),
-		Settle: durationText(c.Settle), Period: durationText(c.Period), Defaults: c.Defaults.document(),
-		Concurrency: &c.Concurrency, MaxInFlight: &c.MaxInFlight, QuotaShare: &c.QuotaShare,
-		PartSize: pointer(formatSize(c.PartSize)), SpoolLimit: pointer(formatSize(c.SpoolLimit)),
-		MaxCost: &c.MaxCost, MaxDuration: durationText(c.MaxDuration), GiveUpAfter: durationText(c.GiveUpAfter),
-		StrictPeriod: &c.StrictPeriod, API: (*string)(&c.API), Protocol: &c.Protocol, AllowUnknownMetric: &c.AllowUnknownMetric,
-		InsecureEndpoint: &c.InsecureEndpoint,
-	}
-	if c.Out != "" {
-		doc.Out = &c.Out
-	}
-	if c.Compression != "" {
-		doc.Compression = &c.Compression
-	}
-	if c.GiveUpAfter == 0 {
-		doc.GiveUpAfter = pointer("never")
-	}
-	doc.S3.Profile, doc.S3.RoleARN, doc.S3.ExternalID, doc.S3.Region = c.S3.Profile, c.S3.RoleARN, redact(c.S3.ExternalID), c.S3.Region
-	for i := range c.Accounts {
-		doc.Accounts = append(doc.Accounts, c.Accounts[i].document())
-	}
-	resize(&doc.Tolerate, len(c.Tolerate))
-	for i, t := range c.Tolerate {
-		doc.Tolerate[i].Account, doc.Tolerate[i].Region, doc.Tolerate[i].Until = t.Account, t.Region, t.Until.Format(time.RFC3339)
-	}
-	in := &doc.Instances
-	in.Sources, in.File, in.Tags = c.Instances.Sources, c.Instances.File, c.Instances.Tags
-	in.States, in.Monitoring = c.Instances.States, c.Instances.Monitoring
-	resize(&doc.Metrics, len(c.Metrics))
-	for i, m := range c.Metrics {
-		to := &doc.Metrics[i]
-		to.Namespace, to.Names, to.Statistics, to.Dimensions = m.Namespace, m.Names, m.Statistics, m.Dimensions
-	}
-	p := &c.Prices
-	doc.Prices.GetMetricData, doc.Prices.GetMetricStatistics, doc.Prices.ListMetrics = &p.GetMetricData, &p.GetMetricStatistics, &p.ListMetrics
-	return doc
-}
-
-// resize makes a slice of n items. It exists for slices of unnamed types.
-func resize[T any](s *[]T, n int) { *s = make([]T, n) }
-
-func pointer[T any](v T) *T { return &v }
-
-func durationText(d time.Duration) *string {
-	if d == Auto {
-		return pointer("auto")
-	}
-	return pointer(formatDuration(d))
-}
-
-func redact(secret string) string {
-	if secret == "" {
-		return ""
-	}
-	return redacted
-}
-
-func (r Range) document() any {
-	switch r.Kind {
-	case Last:
-		return documentRange{last: formatDuration(r.Last)}
-	case Fixed:
-		return documentRange{from: r.From.UTC().Format(time.RFC3339), to: r.To.UTC().Format(time.RFC3339)}
-	}
-	return string(r.Kind)
-}
-
-func (a *Account) document() documentAccount {
-	doc := documentAccount{
-		ID: a.ID, Profile: a.Profile, RoleARN: a.RoleARN, RoleName: a.RoleName, ExternalID: redact(a.ExternalID), File: a.File,
-	}
-	if a.SessionDuration != 0 {
-		doc.SessionDuration = durationText(a.SessionDuration)
-	}
-	if len(a.Regions) > 0 {
-		doc.Regions = a.Regions
-	}
-	if o := a.Organization; o != nil {
-		allocate(&doc.Organization)
-		doc.Organization.Profile, doc.Organization.OUs, doc.Organization.Exclude = o.Profile, o.OUs, o.Exclude
-	}
-	if a.Via != (Via{}) {
-		allocate(&doc.Via)
-		doc.Via.RoleARN, doc.Via.ExternalID = a.Via.RoleARN, redact(a.Via.ExternalID)
-	}
-	resize(&doc.Fallbacks, len(a.Fallbacks))
-	for i, f := range a.Fallbacks {
-		f.ExternalID = redact(f.ExternalID)
-		to := &doc.Fallbacks[i]
-		to.Profile, to.InstanceRole, to.RoleARN, to.RoleName, to.ExternalID = f.Profile, f.InstanceRole, f.RoleARN, f.RoleName, f.ExternalID
-	}
-	return doc
-}
-
-func allocate[T any](p **T) { *p = new(T) }
 
 // printedLine is one line of the output. A leaf is a line with a value.
 type printedLine struct {
@@ -296,3 +192,31 @@ func scalar(text string) string {
 	}
 	return strconv.Quote(text)
 }
+
+// Initial is the harvest.yaml for new users. It works as it is and shows the
+// other settings in comments.
+var Initial = initialHead + func() string {
+	var b strings.Builder
+	for i := range settings {
+		s := &settings[i]
+		if !s.isTop() {
+			continue
+		}
+		if s.group != "" {
+			b.WriteString("\n# --- " + s.group + " ---\n")
+		}
+		example := cmp.Or(s.init, "#"+s.Key+": "+s.Default)
+		fmt.Fprintf(&b, "\n# %s.\n%s\n", s.Doc, example)
+	}
+	return b.String()
+}()
+
+const initialHead = `# Settings of cwharvest. This file works as it is: it harvests the account of the AWS
+# credentials in use. To change a setting, remove the # in front of its key. The
+# commented lines show the defaults, or an example if the default has no value.
+#
+# To let an editor complete and check the keys, run
+#     cwharvest schema > harvest.schema.json
+# and make this the first line, after a # and a space:
+#     yaml-language-server: $schema=./harvest.schema.json
+`

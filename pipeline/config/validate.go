@@ -23,64 +23,82 @@ var (
 	namespaceForm  = regexp.MustCompile(`^[\w./#:-]{1,255}$`)
 )
 
-// Validate checks every setting. It returns all mistakes, joined, one *Error each.
-func (c *Config) Validate() error {
-	return errors.Join(c.checkOutput(), c.checkTimes(), c.checkMetrics(), c.checkInstances(), c.checkLimits(), c.checkAccounts(), c.checkOnFinish())
+func (c *Config) checkDir() error {
+	if c.Dir == "" {
+		return c.errorAt("$.dir", "dir is empty").withHint("name the harvest directory")
+	}
+	return nil
 }
 
-func (c *Config) checkOutput() (errs error) {
-	add := func(err error) { errs = errors.Join(errs, err) }
-	if c.Dir == "" {
-		add(c.errorAt("$.dir", "dir is empty").withHint("name the harvest directory"))
-	}
+func (c *Config) checkOut() error {
 	if _, _, isS3, err := place.ParseS3(c.Out); err != nil {
-		add(c.wrapAt("$.out", err))
+		return c.wrapAt("$.out", err)
 	} else if !isS3 && strings.Contains(c.Out, ":/") {
-		add(c.errorAt("$.out", "out %q is not a supported location", c.Out).withHint("write a directory or s3://bucket/prefix"))
+		return c.errorAt("$.out", "out %q is not a supported location", c.Out).withHint("write a directory or s3://bucket/prefix")
 	}
+	return nil
+}
+
+func (c *Config) checkS3() (errs error) {
 	if c.S3.RoleARN != "" && roleForm.FindStringSubmatch(c.S3.RoleARN) == nil {
-		add(c.errorAt("$.s3.role_arn", "role_arn %q is malformed", c.S3.RoleARN).withHint(roleHint))
+		errs = errors.Join(errs, c.errorAt("$.s3.role_arn", "role_arn %q is malformed", c.S3.RoleARN).withHint(roleHint))
 	}
 	if isBadExternalID(c.S3.ExternalID) {
-		add(c.errorAt("$.s3.external_id", "external_id is not valid").withHint(externalIDHint))
-	}
-	if err := (encode.Format{Name: c.Format, Compression: c.Compression}).Validate(); err != nil {
-		add(c.wrapAt("$.format", err))
-	}
-	if c.PartSize < 1<<16 {
-		add(c.errorAt("$.part_size", "part_size %d is too small", c.PartSize).withHint("write at least 64KiB"))
-	}
-	if c.SpoolLimit < 2*c.PartSize {
-		add(c.errorAt("$.spool_limit", "spool_limit %d is too small, because one part is built while the next one is fetched", c.SpoolLimit).
-			withHint("write at least twice part_size, %s", formatSize(2*c.PartSize)))
+		errs = errors.Join(errs, c.errorAt("$.s3.external_id", "external_id is not valid").withHint(externalIDHint))
 	}
 	return errs
 }
 
-func (c *Config) checkTimes() (errs error) {
-	add := func(err error) { errs = errors.Join(errs, err) }
+// checkFormat checks format and compression.
+func (c *Config) checkFormat() error {
+	if err := (encode.Format{Name: c.Format, Compression: c.Compression}).Validate(); err != nil {
+		return c.wrapAt("$.format", err)
+	}
+	return nil
+}
+
+func (c *Config) checkPartSize() error {
+	if c.PartSize < 1<<16 {
+		return c.errorAt("$.part_size", "part_size %d is too small", c.PartSize).withHint("write at least 64KiB")
+	}
+	return nil
+}
+
+func (c *Config) checkSpoolLimit() error {
+	if c.SpoolLimit < 2*c.PartSize {
+		return c.errorAt("$.spool_limit", "spool_limit %d is too small, because one part is built while the next one is fetched", c.SpoolLimit).
+			withHint("write at least twice part_size, %s", formatSize(2*c.PartSize))
+	}
+	return nil
+}
+
+func (c *Config) checkPeriod() error {
 	period := int64(c.Period / time.Second)
 	high := slices.Contains([]int64{1, 5, 10, 20, 30}, period)
 	if c.Period%time.Second != 0 || period > 86400 || period < 1 || period%60 != 0 && !high {
-		add(c.errorAt("$.period", "period %s is not valid", formatDuration(c.Period)).
-			withHint("use a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds"))
+		return c.errorAt("$.period", "period %s is not valid", formatDuration(c.Period)).
+			withHint("use a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds")
 	}
+	return nil
+}
+
+func (c *Config) checkSettle() error {
 	if c.Settle < 0 || c.Settle > 14*24*time.Hour {
-		add(c.errorAt("$.settle", "settle %s is out of range", formatDuration(c.Settle)).withHint("write 0 to 14d"))
+		return c.errorAt("$.settle", "settle %s is out of range", formatDuration(c.Settle)).withHint("write 0 to 14d")
 	}
-	switch r := c.Range; r.Kind {
-	case Fixed:
-		if !r.From.Before(r.To) {
-			add(c.errorAt("$.range", "the range ends (%s) before it begins (%s)",
-				r.To.Format(time.RFC3339), r.From.Format(time.RFC3339)).withHint("swap from and to"))
-		}
-	case Last:
-		if r.Last < c.Period {
-			add(c.errorAt("$.range", "last %s is shorter than one period (%s)", formatDuration(r.Last), formatDuration(c.Period)).
-				withHint("write 24h or 7d"))
-		}
+	return nil
+}
+
+func (c *Config) checkRange() error {
+	switch r := c.Range; {
+	case r.Kind == Fixed && !r.From.Before(r.To):
+		return c.errorAt("$.range", "the range ends (%s) before it begins (%s)",
+			r.To.Format(time.RFC3339), r.From.Format(time.RFC3339)).withHint("swap from and to")
+	case r.Kind == Last && r.Last < c.Period:
+		return c.errorAt("$.range", "last %s is shorter than one period (%s)", formatDuration(r.Last), formatDuration(c.Period)).
+			withHint("write 24h or 7d")
 	}
-	return errs
+	return nil
 }
 
 // instanceStates are the states of EC2 instances (EC2 API Reference, InstanceState).
@@ -119,34 +137,52 @@ func (c *Config) checkInstances() (errs error) {
 // quotas and for emulators, which have none.
 const maxQuotaShare = 1000
 
+// maxRequests bounds the requests in flight.
+const maxRequests = 1024
+
 // protocols are the wire protocols that CloudWatch's service model lists.
 var protocols = []string{"cbor", "json", "query"}
 
-func (c *Config) checkLimits() (errs error) {
-	for _, limit := range []struct {
-		name  string
-		value int
-	}{{"concurrency", c.Concurrency}, {"max_in_flight", c.MaxInFlight}} {
-		if limit.value < 1 || limit.value > 1024 {
-			errs = errors.Join(errs, c.errorAt("$."+limit.name, "%s %d is out of range", limit.name, limit.value).withHint("write 1 to 1024"))
-		}
+func (c *Config) checkRequests(key string, n int) error {
+	if n < 1 || n > maxRequests {
+		return c.errorAt("$."+key, "%s %d is out of range", key, n).withHint("write 1 to %d", maxRequests)
 	}
+	return nil
+}
+
+func (c *Config) checkAPI() error {
 	if c.API != MetricData && c.API != MetricStatistics {
-		errs = errors.Join(errs, c.errorAt("$.api", "unknown api %q", c.API).
-			withHint("use data (GetMetricData) or statistics (GetMetricStatistics)"))
+		return c.errorAt("$.api", "unknown api %q", c.API).
+			withHint("use data (GetMetricData) or statistics (GetMetricStatistics)")
 	}
+	return nil
+}
+
+func (c *Config) checkProtocol() error {
 	if !slices.Contains(protocols, c.Protocol) {
-		errs = errors.Join(errs, c.errorAt("$.protocol", "unknown protocol %q%s", c.Protocol, didYouMean(c.Protocol, protocols)).
-			withHint("use %s", strings.Join(protocols, ", ")))
+		return c.errorAt("$.protocol", "unknown protocol %q%s", c.Protocol, didYouMean(c.Protocol, protocols)).
+			withHint("use %s", strings.Join(protocols, ", "))
 	}
+	return nil
+}
+
+func (c *Config) checkMaxCost() error {
 	if c.MaxCost < 0 {
-		errs = errors.Join(errs, c.errorAt("$.max_cost", "max_cost %g is negative", c.MaxCost).withHint("write USD, such as 25, or leave it out"))
+		return c.errorAt("$.max_cost", "max_cost %g is negative", c.MaxCost).withHint("write USD, such as 25, or leave it out")
 	}
+	return nil
+}
+
+func (c *Config) checkPrices() error {
 	if p := c.Prices; min(p.GetMetricData, p.GetMetricStatistics, p.ListMetrics) < 0 {
-		errs = errors.Join(errs, c.errorAt("$.prices", "a price is negative").withHint("write USD per 1,000 metrics or calls"))
+		return c.errorAt("$.prices", "a price is negative").withHint("write USD per 1,000 metrics or calls")
 	}
+	return nil
+}
+
+func (c *Config) checkQuotaShare() error {
 	if c.QuotaShare <= 0 || c.QuotaShare > maxQuotaShare {
-		errs = errors.Join(errs, c.errorAt("$.quota_share", "quota_share %g is out of range", c.QuotaShare).withHint("write more than 0 and at most %d", maxQuotaShare))
+		return c.errorAt("$.quota_share", "quota_share %g is out of range", c.QuotaShare).withHint("write more than 0 and at most %d", maxQuotaShare)
 	}
-	return errs
+	return nil
 }

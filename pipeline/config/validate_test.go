@@ -159,8 +159,10 @@ accounts: [{id: "111122223333"}, {id: "444455556666"}]
 		t.Fatal("accepted")
 	}
 	lines := strings.Split(err.Error(), "\n")
-	if len(lines) != 3 || !strings.HasPrefix(lines[2], "f.yaml:4:25: external_id") {
-		t.Errorf("%q", lines)
+	for i, want := range []string{"f.yaml:2:9: period", "f.yaml:4:25: external_id", "f.yaml:3:14: concurrency"} {
+		if len(lines) != 3 || !strings.HasPrefix(lines[i], want) {
+			t.Errorf("%q", lines)
+		}
 	}
 }
 

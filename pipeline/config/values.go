@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"math"
+	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -13,6 +15,119 @@ var durationPart = regexp.MustCompile(`^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)`)
 
 var units = map[string]time.Duration{
 	"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour,
+}
+
+// form is the syntax of a text value.
+type form struct {
+	pattern string
+	number  bool // a whole number is valid, too
+}
+
+var (
+	durations = &form{`^\s*(\d+|\d+(\.\d+)?(ms|s|m|h|d|w)(\s*\d+(\.\d+)?(ms|s|m|h|d|w))*)\s*$`, true}
+	sizes     = &form{`^\s*\d+(\.\d+)?\s*([kKMG]i?)?B?\s*$`, true}
+	times     = &form{`^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?\s*$`, false}
+	ids       = &form{accountForm.String(), true}
+	roles     = &form{roleForm.String(), false}
+	roleNames = &form{roleNameForm.String(), false}
+	secrets   = &form{externalIDForm.String(), true}
+	regions   = &form{`^(enabled|[a-z0-9-]*[*?][a-z0-9*?-]*|[a-z]{2}(-[a-z]+)+-\d{1,2})$`, false}
+	parents   = &form{parentForm.String(), false}
+	spaces    = &form{namespaceForm.String(), false}
+	lengths   = &form{`^(auto|never|` + strings.Trim(durations.pattern, `^$`) + `)$`, true}
+)
+
+// kind is a type of values: how YAML and flags give them, and how they are printed.
+type kind struct {
+	name  string
+	yaml  reflect.Type // pointer, in which nil is a key that is not set
+	form  *form        // syntax, for the schema
+	parse func(to any, text string) error
+	print func(from any) any // pointer to a value of the type yaml
+}
+
+var (
+	text     = kindOf("text", nil, parseText, func(s string) string { return s })
+	location = kindOf("location", nil, parseText, func(s string) string { return s })
+	whole    = kindOf("whole number", nil, strconv.Atoi, func(n int) int { return n })
+	number   = kindOf("number", nil, parseNumber, func(n float64) float64 { return n })
+	boolean  = kindOf("true or false", nil, strconv.ParseBool, func(b bool) bool { return b })
+	duration = kindOf("duration", durations, ParseDuration, formatDuration)
+	session  = kindOf("duration or auto", lengths, parseSessionDuration, formatSessionDuration)
+	patience = kindOf("duration or never", lengths, parsePatience, formatPatience)
+	size     = kindOf("size", sizes, ParseSize, formatSize)
+	list     = &kind{name: "list"}
+)
+
+// kindOf returns the kind of settings that are a T in a Config and a Y in the file.
+func kindOf[T, Y any](name string, form *form, parse func(string) (T, error), print func(T) Y) *kind {
+	return &kind{
+		name: name, form: form, yaml: reflect.TypeFor[*Y](),
+		parse: func(to any, text string) error {
+			v, err := parse(text)
+			if err == nil {
+				*to.(*T) = v
+			}
+			return err
+		},
+		print: func(from any) any { return pointer(print(*from.(*T))) },
+	}
+}
+
+// set applies the values of a flag. It cleans paths as ReadFile does, so that a
+// job's plan does not depend on where the path was given.
+func (k *kind) set(to any, values []string) error {
+	if k == list {
+		*to.(*[]string) = values
+		return nil
+	}
+	value := values[0]
+	if k == location && !strings.Contains(value, "://") {
+		value = filepath.Clean(value)
+	}
+	return k.parse(to, value)
+}
+
+// fill applies a value of the file. A number or a truth value is decoded already.
+func (k *kind) fill(to any, from reflect.Value) error {
+	if text, isText := from.Interface().(*string); isText {
+		return k.parse(to, *text)
+	}
+	reflect.ValueOf(to).Elem().Set(from.Elem())
+	return nil
+}
+
+func parseText(text string) (string, error)    { return text, nil }
+func parseNumber(text string) (float64, error) { return strconv.ParseFloat(text, 64) }
+
+// parseSessionDuration reads a duration, or auto as Auto.
+func parseSessionDuration(text string) (time.Duration, error) {
+	if text == "auto" {
+		return Auto, nil
+	}
+	return ParseDuration(text)
+}
+
+func formatSessionDuration(d time.Duration) string {
+	if d == Auto {
+		return "auto"
+	}
+	return formatDuration(d)
+}
+
+// parsePatience reads a duration, or never as 0.
+func parsePatience(text string) (time.Duration, error) {
+	if text == "never" {
+		return 0, nil
+	}
+	return ParseDuration(text)
+}
+
+func formatPatience(d time.Duration) string {
+	if d == 0 {
+		return "never"
+	}
+	return formatDuration(d)
 }
 
 const durationHint = "write 300, 5m, 24h or 7d"
