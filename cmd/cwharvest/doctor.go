@@ -54,7 +54,7 @@ if credentials need a person, 3 if something else would fail.`,
 			return show(c, report, asJSON)
 		},
 	}
-	f.register(c)
+	f.register(c, func(flag string) bool { return slices.Contains(doctorFlags, flag) })
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
 }

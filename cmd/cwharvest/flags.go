@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
@@ -54,18 +55,25 @@ func (d *durationValue) Set(text string) error {
 func (d *durationValue) String() string { return time.Duration(*d).String() }
 func (d *durationValue) Type() string   { return "duration" }
 
-// register adds every flag of a run to a command.
-func (f *runFlags) register(c *cobra.Command) {
-	f.define()
-	c.Flags().AddFlagSet(f.all)
-}
+// Flags of commands that read the configuration without running a job. Other settings reach them from the file and
+// from variables.
+var (
+	policyFlags = []string{"config", "no-config", "role-arn", "external-id", "profile", "region", "insecure-endpoint", "out", "api",
+		"metric", "namespace", "dimension", "instances-from", "allow-unknown-metric"}
+	doctorFlags = slices.Concat(policyFlags, []string{"dir", "session-duration", "only", "shard", "endpoint-url", "ignore-env-credentials",
+		"protocol", "stat", "call-timeout", "wait-for-credentials"})
+	notPlanFlags = []string{"out", "compression", "part-size", "concurrency", "max-duration", "give-up-after", "drain-timeout",
+		"rediscover", "redo", "no-retry", "listen", "listen-anywhere", "metrics-file"}
+)
 
-// registerAccess adds the flags that choose accounts and credentials. The other settings come from the file or the environment.
-func (f *runFlags) registerAccess(c *cobra.Command) {
+// register adds the flags of a run to a command, as far as the command uses them.
+func (f *runFlags) register(c *cobra.Command, uses func(flag string) bool) {
 	f.define()
-	for _, name := range []string{"config", "no-config", "role-arn", "external-id", "session-duration", "profile", "region", "only", "endpoint-url", "insecure-endpoint", "ignore-env-credentials"} {
-		c.Flags().AddFlag(f.all.Lookup(name))
-	}
+	f.all.VisitAll(func(flag *pflag.Flag) {
+		if uses(flag.Name) {
+			c.Flags().AddFlag(flag)
+		}
+	})
 }
 
 func (f *runFlags) define() {

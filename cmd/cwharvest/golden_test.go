@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -50,6 +51,17 @@ func TestGoldenHelp(t *testing.T) {
 		_, flags, _ := strings.Cut(out.String(), "\nFlags:\n")
 		flags, _, _ = strings.Cut(flags, "\n\n")
 		golden(t, filepath.Join("help", c.Name()+".txt"), flags+"\n")
+	}
+}
+
+// TestFlagsOfCommandsExist checks the lists of flags that commands use.
+func TestFlagsOfCommandsExist(t *testing.T) {
+	var f runFlags
+	f.define()
+	for _, name := range slices.Concat(doctorFlags, notPlanFlags) { // doctorFlags include policyFlags
+		if f.all.Lookup(name) == nil {
+			t.Errorf("there is no flag --%s", name)
+		}
 	}
 }
 

@@ -120,15 +120,24 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// meantFlag suggests the existing flag nearest to an unknown one.
+// meantFlag names the other commands that have an unknown flag, or the nearest flag of this one.
 func meantFlag(c *cobra.Command, err error) string {
 	var missing *pflag.NotExistError
 	if !errors.As(err, &missing) {
 		return ""
 	}
-	var names []string
+	name := missing.GetSpecifiedName()
+	var others, names []string
+	for _, other := range c.Root().Commands() {
+		if other != c && other.Flags().Lookup(name) != nil {
+			others = append(others, other.CommandPath())
+		}
+	}
+	if len(others) > 0 {
+		return fmt.Sprintf("; it is a flag of %s", strings.Join(others, ", "))
+	}
 	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	return meant(missing.GetSpecifiedName(), names, "--")
+	return meant(name, names, "--")
 }
 
 func meant(word string, names []string, prefix string) string {

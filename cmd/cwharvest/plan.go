@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"cwharvest/cmd/cwharvest/harvest"
@@ -49,7 +50,7 @@ job would cost more than max_cost.`,
 			return show(c, report, asJSON)
 		},
 	}
-	f.register(c)
+	f.register(c, func(flag string) bool { return !slices.Contains(notPlanFlags, flag) })
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
 }

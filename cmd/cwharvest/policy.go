@@ -46,7 +46,7 @@ organization.`,
 			return usageError{error: fmt.Errorf("--format %q: json or cloudformation", format)}
 		},
 	}
-	f.registerAccess(c)
+	f.register(c, func(flag string) bool { return slices.Contains(policyFlags, flag) })
 	c.Flags().StringVar(&format, "format", "json", "json or cloudformation")
 	c.Flags().StringVar(&principal, "principal", "", "ARN of the principal that assumes the roles (default: a placeholder)")
 	return c

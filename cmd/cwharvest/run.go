@@ -45,7 +45,7 @@ Flags override variables, which override the file.`,
 			return f.run(c, s)
 		},
 	}
-	f.register(c)
+	f.register(c, func(string) bool { return true })
 	f.log.register(c)
 	c.Flags().BoolVar(&f.printConfig, "print-config", false, "print the effective configuration and where each value comes from; do nothing")
 	return c
