@@ -150,7 +150,7 @@ func rangeSchema() object {
 // Reference returns the table of all keys as Markdown, for the manual.
 func Reference() string {
 	var b strings.Builder
-	b.WriteString("| key | type | default | flag | variable | meaning |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| key | meaning | type | default | flag | variable |\n|---|---|---|---|---|---|\n")
 	code := func(text string) string {
 		if text == "" {
 			return ""
@@ -163,7 +163,7 @@ func Reference() string {
 		if s.Flag != "" {
 			flag = "--" + s.Flag
 		}
-		cells := []string{code(s.Key), s.typeName(), code(s.Default), code(flag), code(s.Variable()), strings.ReplaceAll(s.Doc, "|", "\\|")}
+		cells := []string{code(s.Key), s.Doc, s.typeName(), code(s.Default), code(flag), code(s.Variable())}
 		b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 	}
 	return b.String()
