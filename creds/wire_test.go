@@ -95,6 +95,44 @@ func TestContainerCredentials(t *testing.T) {
 	}
 }
 
+// TestInstanceRole gets the credentials of the instance's role over plain HTTP from
+// the address at which EC2 serves them, and calls nothing else there.
+func TestInstanceRole(t *testing.T) {
+	client := clientFunc(func(r *http.Request) (*http.Response, error) {
+		switch {
+		case !slices.Contains(instanceHosts, r.URL.Hostname()):
+			t.Errorf("%s was called", r.URL)
+		case strings.HasSuffix(r.URL.Path, "/api/token"):
+			response := respond(r, 200, "token")
+			response.Header = http.Header{"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": {"300"}}
+			return response, nil
+		case strings.HasSuffix(r.URL.Path, "/security-credentials/"):
+			return respond(r, 200, "reader"), nil
+		}
+		return respond(r, 200, fmt.Sprintf(`{"Code": "Success", "AccessKeyId": "ASIA1", "SecretAccessKey": "s", "Token": "t", "Expiration": %q}`,
+			time.Now().Add(time.Hour).UTC().Format(time.RFC3339))), nil
+	})
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED", "AWS_PROFILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+	m := NewManager(Config{HTTPClient: client, EndpointURL: "http://169.254.169.254"})
+	defer m.Close()
+	cfg, err := m.Config(t.Context(), "us-east-1", Source{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := cfg.Credentials.Retrieve(t.Context()); err != nil || keys.AccessKeyID != "ASIA1" {
+		t.Fatalf("%s: %v", keys.AccessKeyID, err)
+	}
+	for service, err := range callAll(t, cfg) {
+		if !errors.As(err, new(*wire.PlainHTTPError)) {
+			t.Errorf("%s: %v", service, err)
+		}
+	}
+}
+
 // TestContainerTokenStaysHere: neither a proxy nor another host sees the token of a
 // container.
 func TestContainerTokenStaysHere(t *testing.T) {

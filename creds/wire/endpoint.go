@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -87,15 +86,11 @@ var (
 	containerHosts = []string{"169.254.170.2", "169.254.170.23", "fd00:ec2::23"}
 )
 
-// local reports whether the SDK asks the host for the credentials of this
-// instance or container.
-func local(host, service string, container bool) bool {
-	return service == "ec2imds" && slices.Contains(instanceHosts, host) || container && slices.Contains(containerHosts, host)
-}
-
 // refusePlainHTTP is the last step before the network. It fails with a
 // PlainHTTPError instead of sending a request that others could read.
-type refusePlainHTTP struct{ container bool }
+type refusePlainHTTP struct {
+	local []string // hosts at which this operation asks for the credentials of this instance or container
+}
 
 func (refusePlainHTTP) ID() string { return "cwharvest.RefusePlainHTTP" }
 
@@ -103,7 +98,7 @@ func (s refusePlainHTTP) HandleFinalize(ctx context.Context, in middleware.Final
 	out middleware.FinalizeOutput, metadata middleware.Metadata, err error,
 ) {
 	r, ok := in.Request.(*smithyhttp.Request)
-	if ok && readable(r.URL) && !local(r.URL.Hostname(), awsmiddleware.GetServiceID(ctx), s.container) {
+	if ok && readable(r.URL) && !slices.Contains(s.local, r.URL.Hostname()) {
 		return out, metadata, &PlainHTTPError{r.URL.Scheme + "://" + r.URL.Host}
 	}
 	return next.HandleFinalize(ctx, in)

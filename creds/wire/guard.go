@@ -14,10 +14,10 @@ func Guard(insecure bool) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		err := stack.Deserialize.Add(boundResponse{}, middleware.After)
 		if !insecure {
-			// The operation that gets container credentials has no service id of its
-			// own: its context still carries the id of the call that needs them.
-			container := stack.ID() == "GetCredentials"
-			err = errors.Join(err, stack.Finalize.Add(refusePlainHTTP{container}, middleware.After))
+			// The operations that get credentials of a container or an instance register no
+			// service id: their context may carry the id of the call that needs them.
+			hosts := map[string][]string{"GetCredentials": containerHosts, "getToken": instanceHosts, "GetMetadata": instanceHosts}
+			err = errors.Join(err, stack.Finalize.Add(refusePlainHTTP{hosts[stack.ID()]}, middleware.After))
 		}
 		return err
 	}
