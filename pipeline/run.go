@@ -205,7 +205,7 @@ func (r *run) checkPlan() error {
 	planned := 0.0
 	for _, t := range r.Job.Targets() {
 		if t.Denied == nil {
-			planned += t.WorstUSD
+			planned += t.WorstPlanned
 		}
 	}
 	if planned > r.MaxCostUSD*(1+rounding) {

@@ -16,14 +16,14 @@ import (
 func (d *Dir) OpenJob(id string) (*Job, error) {
 	db, err := record.OpenForWriting(d.disk.JobFile(id, ".db"))
 	if err != nil {
-		return nil, fmt.Errorf("open job %s: %w", id, err)
+		return nil, fmt.Errorf("cannot open job %s: %w", id, err)
 	}
 	j := &Job{dir: d, db: db, targets: map[record.Target]record.TargetRecord{}}
 	if err := j.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("cannot open job %s: %w", id, err), db.Close())
 	}
 	if j.place, err = d.disk.Place(j.plan.Out); err != nil {
-		return nil, errors.Join(fmt.Errorf("open job %s: %w", id, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("cannot open job %s: %w", id, err), db.Close())
 	}
 	j.shapes = record.NewShapes(j.plan.Series)
 	j.builder.init(d.spoolLimit(), j.publishOldest)
@@ -41,12 +41,12 @@ func (j *Job) Begin(ctx context.Context) error {
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("begin attempt: %w", err)
+		return fmt.Errorf("cannot begin attempt: %w", err)
 	}
 	j.sweepAll(j.builder.ctx)
 	spooled, sealed, err := j.unpublished()
 	if err != nil {
-		return fmt.Errorf("begin attempt: %w", err)
+		return fmt.Errorf("cannot begin attempt: %w", err)
 	}
 	j.builder.start(spooled, sealed)
 	j.ticker.start(j.publishStatus)
@@ -124,7 +124,7 @@ func (j *Job) sealRest() error {
 	}
 	err := j.save(func(r *record.JobRecord, tx *bolt.Tx) error { return seal(tx, r, j.plan) })
 	if err != nil {
-		return fmt.Errorf("seal the last segment: %w", err)
+		return fmt.Errorf("cannot seal the last segment: %w", err)
 	}
 	j.builder.committed(0, true)
 	return nil

@@ -46,7 +46,7 @@ func (b *builder) loop() {
 		switch {
 		case b.ctx.Err() != nil:
 		case err != nil:
-			b.err = fmt.Errorf("publish parts: %w", err)
+			b.err = fmt.Errorf("cannot publish parts: %w", err)
 		default:
 			b.spooled -= bytes
 			b.sealed--

@@ -43,7 +43,7 @@ func (j *Job) commit(b *Batch) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("commit to job %s: %w", j.plan.ID, err)
+		return fmt.Errorf("cannot commit to job %s: %w", j.plan.ID, err)
 	}
 	done := int64(0)
 	for t, rec := range c.touched {

@@ -28,7 +28,7 @@ func (d *Dir) Create(ctx context.Context, plan record.Plan, targets []record.Tar
 		return nil, err
 	}
 	if err := retryTransient(ctx, d.reportBlocked, func() error { return d.makeJob(&plan, targets, denied) }); err != nil {
-		return nil, fmt.Errorf("create job %s: %w", id, err)
+		return nil, fmt.Errorf("cannot create job %s: %w", id, err)
 	}
 	return d.OpenJob(id)
 }

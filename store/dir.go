@@ -36,7 +36,7 @@ func Open(path string, cfg Config) (*Dir, error) {
 	}
 	d := &Dir{disk: record.Dir{Path: path, Remote: cfg.Remote}, config: cfg, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))}
 	if err := d.disk.Files.MakeDir(d.disk.JobsPath(), 0o777); err != nil {
-		return nil, fmt.Errorf("create harvest directory: %w", err)
+		return nil, fmt.Errorf("cannot create harvest directory: %w", err)
 	}
 	if d.lock, err = record.LockDir(path); err != nil {
 		return nil, err

@@ -53,11 +53,11 @@ func ExportParts(ctx context.Context, dir string, remote record.Remote, e Export
 			continue
 		}
 		if err := d.CheckFormat(id); err != nil {
-			return done, fmt.Errorf("export job %s: %w", id, err)
+			return done, fmt.Errorf("cannot export job %s: %w", id, err)
 		}
 		selected++
 		if err := x.job(ctx); err != nil {
-			return done, fmt.Errorf("export job %s: %w", id, err)
+			return done, fmt.Errorf("cannot export job %s: %w", id, err)
 		}
 	}
 	if selected == 0 {
@@ -65,6 +65,14 @@ func ExportParts(ctx context.Context, dir string, remote record.Remote, e Export
 	}
 	return done, nil
 }
+
+// ExportError reports a directory to which a job cannot be exported.
+type ExportError struct{ Out, Problem, hint string }
+
+func (e *ExportError) Error() string { return fmt.Sprintf("cannot export to %s: %s", e.Out, e.Problem) }
+
+// Hint returns what to do next.
+func (e *ExportError) Hint() string { return e.hint }
 
 // exporting is the export of one job.
 type exporting struct {
@@ -90,7 +98,7 @@ func (x *exporting) job(ctx context.Context) error {
 		return err
 	}
 	if path.Clean(filepath.ToSlash(x.Out)) == path.Clean(from.String()) {
-		return fmt.Errorf("%s holds the data of the job: export to another directory", x.Out)
+		return &ExportError{Out: x.Out, Problem: "it holds the data of the job", hint: "export to another directory"}
 	}
 	names, err := x.to.List(ctx, "date=*/"+x.plan.ID+"-*")
 	if err != nil {
@@ -117,7 +125,7 @@ func (x *exporting) refuseOther(names []string) error {
 		other := encode.Format{Name: x.Format.Name, Compression: compression}.Suffix()
 		i := slices.IndexFunc(names, func(name string) bool { return strings.HasSuffix(name, other) })
 		if i >= 0 && other != x.Format.Suffix() {
-			return fmt.Errorf("%s has these rows with another compression (%s): export to another directory, or remove them", x.Out, names[i])
+			return &ExportError{Out: x.Out, Problem: fmt.Sprintf("it has these rows with another compression (%s)", names[i]), hint: "export to another directory, or remove them"}
 		}
 	}
 	return nil

@@ -19,7 +19,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// fixture is a job in the making and what must come of it.
+// fixture is a job and the rows that it must publish.
 type fixture struct {
 	testing.TB
 	rng  *rand.Rand
@@ -129,7 +129,7 @@ func (f *fixture) open() (*Dir, error) {
 	return d, err
 }
 
-// attempt does what one process would: opens or creates the job, commits what
+// attempt does the work of one process: it opens or creates the job, commits what
 // is pending in random batches, with some repeated, and finishes. It may give
 // up at random, and returns the first error it meets.
 func (f *fixture) attempt(giveUp bool) (err error) {
@@ -235,7 +235,7 @@ func (f *fixture) check() {
 	}
 }
 
-// checkFiles reads what repair would go by.
+// checkFiles reads the files on which repair relies.
 func (f *fixture) checkFiles() {
 	f.Helper()
 	var plan record.Plan
@@ -288,7 +288,7 @@ func (f *fixture) checkPart(path string, got map[string]int) {
 	}
 }
 
-// begin returns a new job whose instances are known.
+// begin returns a new job after Begin.
 func (f *fixture) begin() *Job {
 	f.Helper()
 	d, err := f.open()

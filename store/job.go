@@ -54,7 +54,7 @@ func (j *Job) load() error {
 func (j *Job) Replan(replans []record.Replan) error {
 	err := j.changeRecord(func(r *record.JobRecord) { r.Replans = append(r.Replans, replans...) })
 	if err != nil {
-		return fmt.Errorf("replan: %w", err)
+		return fmt.Errorf("cannot replan windows: %w", err)
 	}
 	j.plan.ApplyReplans(replans)
 	j.shapes = record.NewShapes(j.plan.Series)
@@ -82,7 +82,7 @@ func (j *Job) Rediscover(targets []record.Target) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("rediscover: %w", err)
+		return fmt.Errorf("cannot enumerate the targets again: %w", err)
 	}
 	j.targets = records
 	return nil
@@ -94,15 +94,12 @@ func (j *Job) Plan() record.Plan { return j.plan }
 // TargetState is the committed state of a target.
 type TargetState struct {
 	record.Target
-	Enumerated                   bool
-	Denied                       *record.Failure
-	Planned, Done, Empty, Failed int64   // instances
-	WorstUSD                     float64 // worst-case cost of its instances
+	record.TargetRecord
 }
 
 // Complete reports whether every instance of the target has an outcome.
 func (t TargetState) Complete() bool {
-	return t.Enumerated && t.Planned == t.Done+t.Empty+t.Failed
+	return t.Enumerated && t.Pending() == 0
 }
 
 // Targets returns the committed state of all targets, sorted.
@@ -111,7 +108,7 @@ func (j *Job) Targets() []TargetState {
 	defer j.mu.Unlock()
 	states := make([]TargetState, 0, len(j.targets))
 	for t, r := range j.targets {
-		states = append(states, TargetState{t, r.Enumerated, r.Denied, r.Planned, r.Done, r.Empty, r.Failed, r.WorstPlanned})
+		states = append(states, TargetState{t, r})
 	}
 	slices.SortFunc(states, func(a, b TargetState) int { return a.Target.Compare(b.Target) })
 	return states
@@ -277,7 +274,7 @@ func (j *Job) Retry() error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("retry failures: %w", err)
+		return fmt.Errorf("cannot retry failures: %w", err)
 	}
 	j.targets = targets
 	return nil

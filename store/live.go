@@ -51,9 +51,6 @@ func (d *Dir) Status(id string) (*record.Status, error) {
 	return record.JobStatus(d.disk.Path, id)
 }
 
-// status.json is the snapshot of its status that a run publishes, since nobody
-// else can read the database while it works.
-
 // publishStatus replaces status.json, which other processes read while this one holds
 // the database. It is not synced: after a power cut they read the database.
 func (j *Job) publishStatus() error {

@@ -11,7 +11,7 @@ import (
 	"cwharvest/store/durable"
 )
 
-// forgetful is what a disk would still have of a directory after a power cut:
+// forgetful tracks the content that a directory would have after a power cut:
 // names as of the last fsync of their directory, contents as of the last fsync of
 // their file. bbolt syncs its own file with each commit, so that its content is
 // never behind. It watches the durable steps and keeps its state in memory.
@@ -62,7 +62,7 @@ func inode(path string) uint64 {
 	return s.Ino
 }
 
-// survivors writes what a cut leaves to another directory.
+// survivors writes the content after a power cut to another directory.
 func (m *forgetful) survivors(to string) error {
 	databases := map[uint64][]byte{}
 	for _, pattern := range []string{"jobs/*.db"} {

@@ -45,7 +45,7 @@ func (d *Dir) prune(before time.Time) (all []Pruned, err error) {
 		}
 		p, err := d.pruneJob(&job.Plan, before)
 		if err != nil {
-			return all, fmt.Errorf("prune job %s: %w", job.Plan.ID, err)
+			return all, fmt.Errorf("cannot prune job %s: %w", job.Plan.ID, err)
 		}
 		if p != nil {
 			all = append(all, *p)

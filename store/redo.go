@@ -50,7 +50,7 @@ func (j *Job) Redo(again []record.Target) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("redo: %w", err)
+		return fmt.Errorf("cannot start the redo: %w", err)
 	}
 	j.targets = targets
 	return nil

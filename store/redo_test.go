@@ -35,7 +35,7 @@ func (f *fixture) change(again record.Target) {
 	}
 }
 
-// beginRedo is what `run --redo --only` does first.
+// beginRedo does the first step of `run --redo --only`.
 func (f *fixture) beginRedo(again record.Target) (err error) {
 	d, err := f.open()
 	if err != nil {
@@ -88,7 +88,7 @@ func TestRedo(t *testing.T) {
 				return
 			}
 			f.fault = nil
-			if err != nil && !errors.Is(err, errInjected) { // what is swept is only warned about
+			if err != nil && !errors.Is(err, errInjected) { // a failed sweep is only logged
 				t.Fatalf("step %d: %v", nth, err)
 			}
 			f.checkRedoing(old)

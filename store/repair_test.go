@@ -30,7 +30,7 @@ func (f *fixture) database() string {
 	return paths[0]
 }
 
-// harms are what may befall a database.
+// harms are the kinds of damage to a database.
 var harms = map[string]func(path string) error{
 	"newest description destroyed": destroyNewestMeta,
 	"truncated":                    func(p string) error { return os.Truncate(p, 2*dbPage+800) },
@@ -213,8 +213,8 @@ func TestRepairRebuildsOnlyTheDamaged(t *testing.T) {
 	}
 }
 
-// What is lost beside the database: nothing comes twice, and what can be written
-// anew is.
+// If files beside the database are lost, no row is published twice, and the files
+// that can be restored are.
 func TestRepairOfFiles(t *testing.T) {
 	for lost, refused := range map[string]bool{
 		".db .manifest.json":       true,
@@ -290,7 +290,7 @@ func TestRepairOfParts(t *testing.T) {
 	}
 }
 
-// An inventory that is lost is made anew by the next run.
+// The next run writes a lost inventory again.
 func TestRepairOfTheInventory(t *testing.T) {
 	f := newFixture(t, 12)
 	if err := f.attempt(false); err != nil {

@@ -9,8 +9,8 @@ import (
 	"cwharvest/store/record"
 )
 
-// A window that aged out between two attempts is asked coarser for what is
-// pending; what was fetched of it stays, every bit once, also after reopening.
+// A window that aged out between two attempts is replaced by a coarser one. Data that
+// were fetched of it stay, also after reopening.
 func TestReplanKeepsWhatIsDone(t *testing.T) {
 	fine := record.Window{Start: 1_763_000_100 - 1_763_000_100%86400, End: 1_763_000_100 - 1_763_000_100%86400 + 7200, Period: 60}
 	coarse := record.Window{Start: fine.Start, End: fine.End, Period: 300}
@@ -68,7 +68,7 @@ func TestReplanKeepsWhatIsDone(t *testing.T) {
 	if err := job.Close(143, "interrupted"); err != nil {
 		t.Fatal(err)
 	}
-	reopen() // what was replanned is remembered
+	reopen() // the replan is stored
 	if w := job.Plan().Series[0].Windows[0]; w != coarse {
 		t.Fatalf("reopened with %+v", w)
 	}

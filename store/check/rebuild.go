@@ -321,7 +321,7 @@ func (b *rebuilding) replace(temporary string) error {
 	if _, err := os.Stat(path); err == nil {
 		b.report.Backup = path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
 		if err := os.Link(path, b.report.Backup); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("back up the damaged database: %w", err)
+			return fmt.Errorf("cannot back up the damaged database: %w", err)
 		}
 	}
 	if err := b.dir.Files.Publish(temporary, path); err != nil {

@@ -39,7 +39,7 @@ func repair(ctx context.Context, d *record.Dir) (all []Repaired, err error) {
 	}
 	for _, id := range ids {
 		if err := d.CheckFormat(id); err != nil {
-			return nil, fmt.Errorf("repair job %s: %w", id, err)
+			return nil, fmt.Errorf("cannot repair job %s: %w", id, err)
 		}
 	}
 	for _, id := range ids {
@@ -54,7 +54,7 @@ func repair(ctx context.Context, d *record.Dir) (all []Repaired, err error) {
 			err = repairFiles(ctx, d, id, &r)
 		}
 		if err != nil {
-			return all, fmt.Errorf("repair job %s: %w", id, err)
+			return all, fmt.Errorf("cannot repair job %s: %w", id, err)
 		}
 		all = append(all, r)
 	}

@@ -46,7 +46,7 @@ func Verify(ctx context.Context, dir string, remote record.Remote, everyRow bool
 	for i := range jobs {
 		report.Jobs++
 		if err := verifyJob(ctx, d, &jobs[i], report, rows); err != nil {
-			return nil, fmt.Errorf("verify job %s: %w", jobs[i].Plan.ID, err)
+			return nil, fmt.Errorf("cannot verify job %s: %w", jobs[i].Plan.ID, err)
 		}
 	}
 	if err := verifyPlaces(ctx, d, jobs, report); err != nil {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// What is not listed yet is taken for average; what is denied is not waited for.
+// Targets that are not listed yet count as average ones; denied ones do not count.
 func TestProgressOfAJobThatIsHalfListed(t *testing.T) {
 	var s Status
 	for region, r := range map[string]TargetRecord{

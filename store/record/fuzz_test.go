@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// What a database holds of an instance: damage is an error, and what is read is
-// written as the same again.
+// A damaged spool value or progress is an error, and any other is encoded as the same
+// bytes again.
 func FuzzStored(f *testing.F) {
 	var e SpoolEncoder
 	for _, columns := range [][][]float64{
@@ -35,7 +35,7 @@ func FuzzStored(f *testing.F) {
 func checkSpooled(t *testing.T, version byte, data []byte) {
 	var g, again Grid
 	key := []byte("k")
-	// With the right sum, so that what lies behind it is reached.
+	// With the right checksum, so that the decoder is reached.
 	body := append([]byte{version}, data...)
 	sum := spoolSum(key, body)
 	body = append(body, byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24))
@@ -96,8 +96,7 @@ func checkProgress(t *testing.T, data []byte, bits int) {
 	}
 }
 
-// A status is for people, and what repair and age checks recall of it must be
-// what a database can keep.
+// A status that can be read can be written as the same again.
 func FuzzSnapshot(f *testing.F) {
 	exit := 3
 	full := Status{
@@ -134,8 +133,8 @@ func FuzzSnapshot(f *testing.F) {
 	})
 }
 
-// The files beside a database: whatever they say, no name of
-// theirs leaves the job's place, and no length of theirs is more than a job has.
+// Whatever the files beside a database contain, no name in them leaves the job's place
+// of output, and no length in them exceeds that of a job.
 func FuzzJobFiles(f *testing.F) {
 	const id = "night-11b41e"
 	const plan = `{"id":"night-11b41e","name":"n","start":"2026-11-19T22:00:00Z","end":"2026-11-20T04:00:00Z","out":"data","format":"csv","compression":"gzip","part_size":65536,` +

@@ -395,7 +395,7 @@ func TestPartsCountRuns(t *testing.T) {
 	}
 }
 
-// How a snapshot's job is, by what it says and how old it is.
+// The state of a snapshot's job follows from its content and its age.
 func TestStateOfASnapshot(t *testing.T) {
 	for _, c := range []struct {
 		s    Status

@@ -33,7 +33,7 @@ func TestManifestPartByPart(t *testing.T) {
 	}
 }
 
-// What it takes to write the manifest of a job of 7,000 parts once more.
+// BenchmarkWriteManifest writes the manifest of a job with 7,000 parts.
 func BenchmarkWriteManifest(b *testing.B) {
 	d, db := withParts(b, 7000)
 	b.ReportAllocs()
@@ -44,7 +44,7 @@ func BenchmarkWriteManifest(b *testing.B) {
 	}
 }
 
-// withParts is the database of a job that has published so many parts.
+// withParts returns the database of a job with so many published parts.
 func withParts(t testing.TB, parts int) (*Dir, *Database) {
 	t.Helper()
 	d := &Dir{Path: t.TempDir()}

@@ -31,15 +31,15 @@ type Plan struct {
 }
 
 // OutputFormat returns the encoder of the job's files.
-func (s *Plan) OutputFormat() encode.Format {
-	return encode.Format{Name: s.Format, Compression: s.Compression}
+func (p *Plan) OutputFormat() encode.Format {
+	return encode.Format{Name: p.Format, Compression: p.Compression}
 }
 
 // Statistics returns the union of all series' statistics in column order.
-func (s *Plan) Statistics() []string {
+func (p *Plan) Statistics() []string {
 	all := map[string]bool{}
-	for i := range s.Series {
-		for _, statistic := range s.Series[i].Statistics {
+	for i := range p.Series {
+		for _, statistic := range p.Series[i].Statistics {
 			all[statistic] = true
 		}
 	}
@@ -49,20 +49,20 @@ func (s *Plan) Statistics() []string {
 // InventoryPath returns the directory of inventories, relative to the place of
 // output: beside a place called data, inside any other, so that it never leaves
 // the directory that the user named.
-func (s *Plan) InventoryPath() string {
-	if path.Base(filepath.ToSlash(s.Out)) == "data" {
+func (p *Plan) InventoryPath() string {
+	if path.Base(filepath.ToSlash(p.Out)) == "data" {
 		return "../instances"
 	}
 	return "instances"
 }
 
 // InventoryPlace returns the place of the inventories of all jobs with this output.
-func (s *Plan) InventoryPlace() string {
-	if scheme, rest, remote := strings.Cut(s.Out, "://"); remote {
+func (p *Plan) InventoryPlace() string {
+	if scheme, rest, remote := strings.Cut(p.Out, "://"); remote {
 		bucket, prefix, _ := strings.Cut(rest, "/")
-		return scheme + "://" + bucket + path.Join("/", prefix, s.InventoryPath())
+		return scheme + "://" + bucket + path.Join("/", prefix, p.InventoryPath())
 	}
-	return filepath.Join(s.Out, filepath.FromSlash(s.InventoryPath()))
+	return filepath.Join(p.Out, filepath.FromSlash(p.InventoryPath()))
 }
 
 // Replan replaces a window with one for which CloudWatch still has data.
@@ -74,12 +74,12 @@ type Replan struct {
 
 // ApplyReplans replaces windows that have aged out. Data that were fetched before
 // stay as they are.
-func (s *Plan) ApplyReplans(all []Replan) {
+func (p *Plan) ApplyReplans(all []Replan) {
 	for _, r := range all {
-		for i := range s.Series {
-			for w := range s.Series[i].Windows {
-				if s.Series[i].Windows[w] == r.Window {
-					s.Series[i].Windows[w] = r.Now
+		for i := range p.Series {
+			for w := range p.Series[i].Windows {
+				if p.Series[i].Windows[w] == r.Window {
+					p.Series[i].Windows[w] = r.Now
 				}
 			}
 		}
@@ -136,15 +136,15 @@ func (w Window) possible(statistics int) bool {
 }
 
 // check refuses a plan with the id of another job, or with an impossible window.
-func (s *Plan) check(id string) error {
-	if s.ID != id {
-		return fmt.Errorf("it is the plan of job %q", s.ID)
+func (p *Plan) check(id string) error {
+	if p.ID != id {
+		return fmt.Errorf("it is the plan of job %q", p.ID)
 	}
-	if err := s.OutputFormat().Validate(); err != nil {
+	if err := p.OutputFormat().Validate(); err != nil {
 		return err
 	}
-	for i := range s.Series {
-		series := &s.Series[i]
+	for i := range p.Series {
+		series := &p.Series[i]
 		if len(series.Statistics) == 0 {
 			return fmt.Errorf("metric %q has no statistics", series.Metric)
 		}

@@ -48,7 +48,7 @@ func TestShardsStay(t *testing.T) {
 	}
 }
 
-// The jobs of other shards are known by their ids; nobody else's are.
+// Ids of jobs show whether they belong to another shard of the division.
 func TestSiblings(t *testing.T) {
 	epoch := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 	alike := "a-shard-1-of-4-2026-11-20" // a name, as people may give it

@@ -84,7 +84,7 @@ func (r *run) checkRedoCost(job *store.Job, targets []record.Target) error {
 	cost := status.CostUSD.WorstCase
 	for _, t := range job.Targets() {
 		if slices.Contains(targets, t.Target) {
-			cost += t.WorstUSD
+			cost += t.WorstPlanned
 		}
 	}
 	if cost > r.Settings.MaxCost {
