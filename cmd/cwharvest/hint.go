@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"strings"
 	"syscall"
 
 	"cwharvest/pipeline/config"
@@ -24,16 +22,14 @@ func hint(err error) string {
 	onPath := errors.As(err, &file)
 	switch {
 	case errors.Is(err, record.ErrNoJob):
-		return "name the harvest directory, which is dir in harvest.yaml, or begin with: cwharvest run"
+		return "name the harvest directory (dir in harvest.yaml), or start one with: cwharvest run"
 	case errors.Is(err, syscall.ENOTDIR) && onPath:
-		return "a file is in the way at " + file.Path + ": name the harvest directory, which is dir in harvest.yaml, or another one"
+		return "name a directory: " + file.Path + " passes through a file"
 	case errors.Is(err, syscall.EISDIR) && onPath:
-		return "that is a directory: name a file"
+		return "name a file instead of a directory"
 	case errors.Is(err, fs.ErrNotExist) && onPath:
-		return "make what is missing of " + file.Path + ", or name another path"
-	case errors.As(err, new(*net.OpError)):
-		return "name a free address of this machine, such as 127.0.0.1:9464"
-	case exitCode(err) == exitFatal && !strings.ContainsAny(err.Error(), ";`"):
+		return "create it, or name another path"
+	case exitCode(err) == exitFatal:
 		return "run it again; if the error persists, check the directory: cwharvest verify"
 	}
 	return ""

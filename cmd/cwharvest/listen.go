@@ -58,7 +58,7 @@ func newMonitor(f *runFlags, dir string, share float64, log *slog.Logger) (*moni
 		return nil, usageError{error: err}
 	}
 	if m.listen, err = net.Listen("tcp", f.listen); err != nil {
-		return nil, usageError{error: fmt.Errorf("--listen %s: %w", f.listen, err)}
+		return nil, usageError{fmt.Errorf("--listen %s: %w", f.listen, err), "name a free address of this machine, such as 127.0.0.1:9464"}
 	}
 	handler := m.handler()
 	if !f.listenAnywhere {
@@ -75,7 +75,8 @@ func checkListen(address string, anywhere bool) (string, error) {
 		return "", fmt.Errorf("--listen %q: write an address with a port, such as 127.0.0.1:9464", address)
 	}
 	if ip := net.ParseIP(host); !anywhere && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", fmt.Errorf("--listen %s: others could read it, without a password; listen on 127.0.0.1, or add --listen-anywhere if that is meant", address)
+		return "", hintedError{fmt.Errorf("--listen %s: other machines could read it, and there is no password", address),
+			"listen on 127.0.0.1, or add --listen-anywhere"}
 	}
 	return host, nil
 }
