@@ -2,9 +2,9 @@
 // accounts, over which time range, into which files.
 //
 // A Config starts as Default. ReadFile or Parse applies harvest.yaml. The caller
-// applies environment variables and flags with Override. Validate
-// then checks everything at once, before any network call is made and before any
-// file is written.
+// applies environment variables and flags with Override. Validate then checks
+// everything at once, before any network call is made and before any file is
+// written. One table holds all settings (see Setting).
 //
 //	Default -> ReadFile -> flags -> Validate -> Due -> Freeze -> record.Plan
 //

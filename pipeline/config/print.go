@@ -206,6 +206,9 @@ var Initial = initialHead + func() string {
 			b.WriteString("\n# --- " + s.group + " ---\n")
 		}
 		example := cmp.Or(s.init, "#"+s.Key+": "+s.Default)
+		if s.values != nil {
+			example += "    # " + strings.Join(s.values, " | ")
+		}
 		fmt.Fprintf(&b, "\n# %s.\n%s\n", s.Doc, example)
 	}
 	return b.String()

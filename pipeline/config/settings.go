@@ -55,7 +55,7 @@ var settings = []Setting{
 		values: []string{"none", "gzip", "zstd"}, init: "#compression: none", help: "none, gzip or zstd, for csv and jsonl"},
 
 	{Key: "range", Flag: "range", Default: "yesterday", Doc: "Time range of a job: yesterday (the last complete UTC day), since_last, a duration, a day, or two times",
-		parts: mappingOf((*Config).fillRange, (*Config).documentRange), check: (*Config).checkRange, group: "Time", init: "range: yesterday", help: "yesterday, since_last, 24h or 2026-11-01 (default yesterday)"},
+		parts: mappingOf((*Config).fillRange, (*Config).documentRange), check: (*Config).checkRange, group: "Time", init: "range: yesterday    # or since_last, {last: 24h}, {from: 2026-11-01, to: 2026-11-22}", help: "yesterday, since_last, 24h or 2026-11-01 (default yesterday)"},
 	{Key: "range.last", Flag: "last", Doc: "Duration up to now, such as 24h", form: durations, help: "harvest the last 24h, 7d, ..."},
 	{Key: "range.from", Flag: "from", Doc: "Start, in UTC unless it has an offset", form: times, help: "start of the range (with --to)"},
 	{Key: "range.to", Flag: "to", Doc: "End, exclusive, in UTC unless it has an offset", form: times, help: "end of the range, exclusive (with --from)"},
@@ -132,7 +132,7 @@ var settings = []Setting{
 	{Key: "strict_period", Flag: "strict-period", Default: "false", Doc: "Refuse coarser data where CloudWatch no longer keeps this period", kind: boolean,
 		field: func(c *Config) any { return &c.StrictPeriod }},
 	{Key: "on_finish", Doc: "Notifications at the end of a run: a command line, a command, a webhook, or a list of these", parts: mappingOf((*Config).fillOnFinish, nil),
-		check: (*Config).checkOnFinish, init: `#on_finish: {command: [sh, -c, "mail -s \"harvest: exit $CWHARVEST_EXIT\" ops@example.com"], timeout: 1m}`},
+		check: (*Config).checkOnFinish, init: `#on_finish: {command: [sh, -c, "mail -s \"harvest: exit $CWHARVEST_EXIT\" ops@example.com"], timeout: 1m}    # or {webhook: "https://..."}`},
 	{Key: "api", Flag: "api", Default: "data", Doc: "Operation to call: data (GetMetricData) or statistics (GetMetricStatistics, part of the free tier)", kind: text,
 		field: func(c *Config) any { return (*string)(&c.API) }, check: (*Config).checkAPI, values: []string{"data", "statistics"}},
 	{Key: "protocol", Flag: "protocol", Default: "cbor", Doc: "Wire protocol of CloudWatch; cbor is the fastest, some emulators support only another one", kind: text,
@@ -148,7 +148,8 @@ var settings = []Setting{
 	{Key: "prices.list_metrics", Default: "0.01", Doc: "Calls of ListMetrics", minimum: 0},
 }
 
-const initialAccounts = `#accounts:
+const initialAccounts = `# Keep external ids out of this file: ${NAME} reads a variable of the environment.
+#accounts:
 #  - {id: "111122223333", role_arn: "arn:aws:iam::111122223333:role/metrics-reader", external_id: "${EXTERNAL_ID}"}
 #  - {id: "444455556666", role_name: metrics-reader, regions: [us-east-1, eu-west-1]}`
 
