@@ -53,15 +53,24 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // Hint returns an imperative for a person; empty if there is nothing to do.
-func (e *Error) Hint() string {
-	r := e.remedy
+func (e *Error) Hint() string { return e.nextStep().String() }
+
+// nextStep returns the remedy of an Error. That of a chain is the choice of its
+// sources' remedies; a source without one has that of its cause.
+func (e *Error) nextStep() (r remedy) {
 	for _, s := range e.sources {
-		r = r.or(s.remedy)
+		r = r.or(s.nextStep())
 	}
-	if r.do == "" {
-		return hintOf(e.Err)
+	var cause *Error
+	switch {
+	case len(e.sources) > 0:
+		return r
+	case e.remedy.do != "":
+		return e.remedy
+	case errors.As(e.Err, &cause):
+		return cause.nextStep()
 	}
-	return r.String()
+	return remedy{do: hintOf(e.Err)}
 }
 
 // hintOf returns the hint that belongs to the cause of an error, whatever the

@@ -74,6 +74,9 @@ func TestChainError(t *testing.T) {
 		{[]error{of(person, "a"), of(outage, "")}, outage, "a; the run continues by itself"},
 		{[]error{of(outage, ""), of(refused, "b")}, outage, "b"},
 		{[]error{context.DeadlineExceeded, of(refused, "b")}, outage, "b"},
+		{[]error{signerError(Source{}, of(person, "a")), of(person, "b")}, person, "a, or b; the run continues by itself"},
+		{[]error{signerError(Source{}, of(person, "a")), signerError(Source{}, of(refused, "b"))}, person, "a, or b; the run continues by itself"},
+		{[]error{of(outage, ""), signerError(Source{}, of(person, "b"))}, outage, "b; the run continues by itself"},
 	} {
 		e := chainError(Source{}, c.errs)
 		if e.class != c.want || e.Hint() != c.hint || strings.Count(e.Error(), "; fallback: ") != 1 {
