@@ -75,6 +75,18 @@ DENIED   777788889999 12 regions  AssumeRole: AccessDenied (tolerated, day 12)
 	}
 }
 
+// A status that an earlier version wrote shows the remedy, too.
+func TestFixOfAnEarlierVersion(t *testing.T) {
+	for _, reason := range []string{
+		"STS AssumeRole: ExpiredToken: over; profile p is over: run: aws sso login; the run goes on by itself",
+		"profile p has expired; run: aws sso login; the run continues by itself",
+	} {
+		if got := (trouble{state: "WAITING", class: "credentials", reason: reason}).fix(); !strings.HasSuffix(got, "run: aws sso login") {
+			t.Errorf("%q: fix %q", reason, got)
+		}
+	}
+}
+
 // Larger jobs fold; what a program reads is whole.
 func TestStatusFolds(t *testing.T) {
 	s := morning()

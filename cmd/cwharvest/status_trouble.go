@@ -50,6 +50,7 @@ func printTrouble(line func(string, ...any), s *record.Status, width int) {
 func (t trouble) fix() string {
 	if t.state == "WAITING" {
 		text := strings.TrimSuffix(t.reason, "; the run continues by itself")
+		text = strings.TrimSuffix(text, "; the run goes on by itself") // the words of earlier versions
 		at := strings.LastIndex(text, "; ")
 		if t.class != "credentials" || at < 0 {
 			return ""
