@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"cwharvest/pipeline"
 	"cwharvest/pipeline/awssim"
 )
 
@@ -209,6 +210,12 @@ func TestHintOfAnUnforeseenError(t *testing.T) {
 	var b bytes.Buffer
 	printError(&b, fmt.Errorf("commit: %w", net.ErrWriteToConnected))
 	if got, want := b.String(), "; run it again; if the error persists, check the directory: cwharvest verify\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("%q", got)
+	}
+	b.Reset()
+	dial := &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("connection refused")} // AWS, not the address of --listen
+	printError(&b, fmt.Errorf("%w: %w", pipeline.ErrCredentials, dial))
+	if got, want := b.String(), "cwharvest: "+pipeline.ErrCredentials.Error()+": dial tcp: connection refused\n"; got != want {
 		t.Errorf("%q", got)
 	}
 	b.Reset()
