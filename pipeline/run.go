@@ -108,6 +108,7 @@ type run struct {
 	inFlight atomic.Int64
 	meter    meter
 	out      chan<- entry // to the writer
+	logged   sync.Map     // reasons of denied and waiting targets, by account
 }
 
 // Run fetches everything pending that can be fetched and then publishes the job.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"cwharvest/store"
@@ -127,9 +128,19 @@ func (t *target) deny(f record.Failure) {
 		return
 	}
 	t.denied = true
-	t.log.Warn("target denied", "class", f.Class, "error", f.Message)
+	t.warn("target denied", f.Class, f.Message)
 	tolerated := t.run.Tolerated != nil && t.run.Tolerated(t.key)
 	t.run.out <- entry{denial: &store.Denial{Target: t.key, Failure: f, Tolerated: tolerated}}
+}
+
+// warn logs the trouble of a target. The log has a reason once for each account and cause, whatever the region.
+func (t *target) warn(message, class, reason string) {
+	cause := [3]string{t.key.Account, message, strings.ReplaceAll(reason, t.key.Region, "")}
+	if _, known := t.run.logged.LoadOrStore(cause, true); known {
+		t.log.Warn(message, "class", class, "error", "as in other regions of the account")
+		return
+	}
+	t.log.Warn(message, "class", class, "error", reason)
 }
 
 func (t *target) succeed() {
@@ -169,7 +180,7 @@ func (t *target) pause(sent time.Time, c class, err error) {
 	p.failures++
 	p.until = now.Add(time.Duration(rand.Int64N(int64(longest))))
 	if reason := describe(err); p.failures == outageAfter || p.failures > outageAfter && reason != p.reason {
-		t.log.Warn("target waits", "class", c.String(), "error", reason)
+		t.warn("target waits", c.String(), reason)
 	}
 	p.reason, p.err = describe(err), err
 }

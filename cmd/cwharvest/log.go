@@ -51,7 +51,7 @@ func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func()
 		}
 		w, closeIt = file, file.Close
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: forPeople}
 	if shown != nil && f.file == "" {
 		options.ReplaceAttr = timeOfDay
 	}
@@ -60,7 +60,7 @@ func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func()
 	case "text":
 		handler = slog.NewTextHandler(w, options)
 	case "json":
-		handler = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
+		handler = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inUTC})
 	default:
 		return nil, nil, errors.Join(usageError{error: fmt.Errorf("--log-format %q: choose text or json", f.format)}, closeIt())
 	}
@@ -71,10 +71,32 @@ func (f *logFlags) open(stderr io.Writer, shown *progress) (*slog.Logger, func()
 	return slog.New(handler), closeIt, nil
 }
 
+// mostReason bounds the characters of an error or a reason in a line of a text log. The status has the whole text.
+const mostReason = 300
+
+// forPeople gives a line of a text log the time in UTC, and leaves out the middle of long errors and reasons.
+func forPeople(groups []string, a slog.Attr) slog.Attr {
+	if a = inUTC(groups, a); a.Key == "error" || a.Key == "reason" {
+		if text := []rune(a.Value.String()); len(text) > mostReason {
+			const start, end = mostReason * 3 / 5, mostReason*2/5 - 3 // the cause stands at the end
+			a.Value = slog.StringValue(string(text[:start]) + "..." + string(text[len(text)-end:]))
+		}
+	}
+	return a
+}
+
+// inUTC gives a line of a log the time in UTC.
+func inUTC(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		a.Value = slog.TimeValue(a.Value.Time().UTC())
+	}
+	return a
+}
+
 // timeOfDay shortens the time of a log line for a terminal.
 func timeOfDay(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.TimeKey {
-		a.Value = slog.StringValue(a.Value.Time().Format(time.TimeOnly))
+	if a = forPeople(groups, a); len(groups) == 0 && a.Key == slog.TimeKey {
+		a.Value = slog.StringValue(a.Value.Time().Format("15:04:05Z"))
 	}
 	return a
 }
@@ -84,5 +106,5 @@ func newLogger(w io.Writer, verbose bool) *slog.Logger {
 	if verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: forPeople}))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -36,7 +37,7 @@ func TestLogBesideTheDisplay(t *testing.T) {
 		}
 		var lines strings.Builder
 		for line := range strings.Lines(shown.String()) {
-			if before, after, found := strings.Cut(line, " "); found && len(before) == len("time=15:04:05") {
+			if before, after, found := strings.Cut(line, " "); found && len(before) == len("time=15:04:05Z") {
 				line = "time=TIME " + after
 			}
 			lines.WriteString(line)
@@ -46,6 +47,26 @@ func TestLogBesideTheDisplay(t *testing.T) {
 		}
 		if filed, err := os.ReadFile(file); c.filed != "" && (err != nil || !strings.Contains(string(filed), c.filed)) {
 			t.Errorf("%+v writes %q, %v", c.flags, filed, err)
+		}
+	}
+}
+
+// A text log has the start and the end of a long reason, in at most 300 characters; a JSON log has all of it.
+func TestLogCutsReasons(t *testing.T) {
+	reason := "start " + strings.Repeat("é", 400) + " end"
+	for format, whole := range map[string]bool{"text": false, "json": true} {
+		var b bytes.Buffer
+		log, _, err := (&logFlags{format: format, level: "info"}).open(&b, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Warn("x", "error", errors.New(reason), "other", reason)
+		text := b.String()
+		if strings.Count(text, reason) != map[bool]int{false: 1, true: 2}[whole] || strings.Count(text, " end\"") != 2 {
+			t.Errorf("%s: %s", format, text)
+		}
+		if _, value, _ := strings.Cut(text, `error="`); !whole && len([]rune(value[:strings.Index(value, `"`)])) != mostReason {
+			t.Errorf("%s", text)
 		}
 	}
 }

@@ -82,7 +82,9 @@ func newRoot() *cobra.Command {
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       readBuild().line(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{error: fmt.Errorf("%w%s; see %s --help", err, meantFlag(c, err), c.CommandPath())}
 	})

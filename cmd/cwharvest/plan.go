@@ -132,7 +132,7 @@ func plan(ctx context.Context, cfg harvest.Config) (*planReport, error) {
 	}
 	report.Due, report.Next = true, time.Time{}
 	report.Range = record.StatusRange{Start: frozen.Start, End: frozen.End}
-	report.windows(frozen, int64(s.Period/time.Second))
+	report.windows(frozen, s.Period)
 	return report, report.survey(ctx, cfg, frozen)
 }
 
@@ -193,22 +193,16 @@ func (r *planReport) add(v *pipeline.Survey, s *config.Config) {
 }
 
 // windows adds the degraded parts of the range, and the time until which all of it can be fetched.
-func (r *planReport) windows(frozen *record.Plan, period int64) {
+func (r *planReport) windows(frozen *record.Plan, period time.Duration) {
 	for i := range frozen.Series {
 		for _, w := range frozen.Series[i].Windows {
 			if until := pipeline.AnsweredUntil(w); r.AskableUntil.IsZero() || until.Before(r.AskableUntil) {
 				r.AskableUntil = until
 			}
-			if w.Period == period || i > 0 {
-				continue
-			}
-			d := degraded{time.Unix(w.Start, 0).UTC(), time.Unix(w.End, 0).UTC(), w.Period}
-			if n := len(r.Degraded); n > 0 && r.Degraded[n-1].End.Equal(d.Start) && r.Degraded[n-1].Period == d.Period {
-				r.Degraded[n-1].End = d.End
-				continue
-			}
-			r.Degraded = append(r.Degraded, d)
 		}
+	}
+	for _, w := range harvest.Coarser(frozen, period) {
+		r.Degraded = append(r.Degraded, degraded{time.Unix(w.Start, 0).UTC(), time.Unix(w.End, 0).UTC(), w.Period})
 	}
 }
 

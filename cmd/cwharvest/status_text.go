@@ -19,7 +19,7 @@ func printStatus(w io.Writer, s *record.Status, width int) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	row := func(format string, args ...any) { line("%s", fold(fmt.Sprintf(format, args...))) }
 	row("%s  %s   %s%s", title(s.Name, s.Shard), rangeText(s.Range), strings.ToUpper(s.State), since(s))
-	line("%s", bar(s))
+	row("%s", bar(s))
 	if text := ended(s); text != "" {
 		line("%s", cut(text, width))
 	}
@@ -119,13 +119,13 @@ func ended(s *record.Status) string {
 	return ""
 }
 
-// clock formats a local time of day, with the date unless that is today.
+// clock formats a time of day in UTC, with the date unless that is today.
 func clock(t time.Time) string {
-	t = t.Local()
-	if t.Format(time.DateOnly) == time.Now().Format(time.DateOnly) {
-		return t.Format("15:04:05")
+	t = t.UTC()
+	if t.Format(time.DateOnly) == time.Now().UTC().Format(time.DateOnly) {
+		return t.Format("15:04:05 UTC")
 	}
-	return t.Format("2006-01-02 15:04:05")
+	return t.Format("2006-01-02 15:04:05 UTC")
 }
 
 func limit(s *record.Status) string {
@@ -156,7 +156,7 @@ func sessions(s *record.Status) string {
 
 // bar draws the progress, measured in estimated datapoints.
 func bar(s *record.Status) string {
-	const width = 40
+	const width = 36
 	done := min(max(s.Progress, 0), 1) // a snapshot is not trusted
 	full := int(done * width)
 	text := fmt.Sprintf("[%s%s] %3d%%", strings.Repeat("#", full), strings.Repeat(".", width-full), int(done*100))

@@ -55,7 +55,7 @@ func TestStatusAt80Columns(t *testing.T) {
 	at := clock(s.Written)
 	eta := clock(s.Written.Add(150 * time.Second))
 	want := strings.NewReplacer("DAY", s.Range.Start.Format(time.DateOnly), "02:00:04", at, "02:06:00", eta).Replace(`nightly-ec2  night DAY UTC   RUNNING  since 02:00:04, attempt 2
-[##########################..............]  66%  ETA 02:06:00  (live, 0.4s old)
+[#######################.............]  66%  ETA 02:06:00  (live, 0.4s old)
 
 targets    2,400  1,620 done  64 active  702 pending  1 waiting  13 denied
 instances  9,600  6,000 done  336 empty  3,264 pending  unknown of 12 targets
@@ -63,8 +63,8 @@ rows       13.8M in 0 files   1,702 requests, 9 repeated, 4 throttled
 cost       $0.5100 of $0.7700   (worst case $1.01 of $1.54; limit $25.00)
 sessions   198 open, 2,310 assumed, next refresh 02:00:04, 0 expired calls
 
-WAITING  444433332222/eu-west-1  outage since 02:00:04, retry in 20s: request s…
-WAITING  555566667777/eu-west-1  credentials since 02:00:04, retry in 20s: prof…
+WAITING  444433332222/eu-west-1  outage since 02:00:04, retry in 20s: reque…
+WAITING  555566667777/eu-west-1  credentials since 02:00:04, retry in 20s: …
   fix:   run: aws sso login --profile sso
 DENIED   888899990000/me-south-1  GetMetricData: AccessDenied  ** NEW **
   fix:   cwharvest policy -c FILE --only 888899990000

@@ -39,7 +39,7 @@ func newVersion() *cobra.Command {
 				e.SetIndent("", "  ")
 				return e.Encode(b)
 			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "cwharvest %s %s %s/%s\n", b, b.Go, b.OS, b.Arch)
+			_, err := fmt.Fprintln(c.OutOrStdout(), b.line())
 			return err
 		},
 	}
@@ -54,6 +54,9 @@ func (b build) String() string {
 	}
 	return b.Version + " " + b.Revision[:min(12, len(b.Revision))]
 }
+
+// line returns the output of `version` and of --version.
+func (b build) line() string { return fmt.Sprintf("cwharvest %s %s %s/%s", b, b.Go, b.OS, b.Arch) }
 
 func readBuild() build {
 	b := build{Version: version, Revision: revision, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}

@@ -53,6 +53,7 @@ var (
 	number   = kindOf("number", nil, parseNumber, func(n float64) float64 { return n })
 	boolean  = kindOf("true or false", nil, strconv.ParseBool, func(b bool) bool { return b })
 	duration = kindOf("duration", durations, ParseDuration, formatDuration)
+	interval = kindOf("duration", durations, parsePeriod, formatDuration)
 	session  = kindOf("duration or auto", lengths, parseSessionDuration, formatSessionDuration)
 	patience = kindOf("duration or never", lengths, parsePatience, formatPatience)
 	size     = kindOf("size", sizes, ParseSize, formatSize)
@@ -159,6 +160,16 @@ func ParseDuration(s string) (time.Duration, error) {
 		return 0, invalid("duration %q is too long", s).withHint(durationHint)
 	}
 	return time.Duration(milliseconds) * time.Millisecond, nil
+}
+
+// parsePeriod reads a duration. A bare number below 60 is refused, because 5 may
+// mean minutes.
+func parsePeriod(text string) (time.Duration, error) {
+	bare := strings.TrimSpace(text)
+	if n, err := strconv.Atoi(bare); err == nil && n > 0 && n < 60 {
+		return 0, invalid("period %s has no unit", bare).withHint("write %ds or %dm", n, n)
+	}
+	return ParseDuration(text)
 }
 
 // formatDuration prints a duration in its largest whole unit, as ParseDuration

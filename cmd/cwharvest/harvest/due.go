@@ -76,7 +76,29 @@ func (r *run) start(ctx context.Context, plan *record.Plan) ([]JobOutcome, error
 	if err != nil {
 		return nil, err
 	}
+	for _, w := range Coarser(plan, r.Settings.Period) {
+		r.Log.Warn("CloudWatch keeps a part of the range only at a coarser period", "from", time.Unix(w.Start, 0).UTC().Format(time.RFC3339),
+			"to", time.Unix(w.End, 0).UTC().Format(time.RFC3339), "asked", r.Settings.Period, "kept", time.Duration(w.Period)*time.Second)
+	}
 	return r.work(ctx, job, false)
+}
+
+// Coarser returns the parts of a plan that CloudWatch keeps only at a coarser period than the one asked for.
+func Coarser(plan *record.Plan, period time.Duration) (parts []record.Window) {
+	if len(plan.Series) == 0 {
+		return nil
+	}
+	for _, w := range plan.Series[0].Windows { // all series have the same range and period
+		n := len(parts)
+		switch {
+		case time.Duration(w.Period)*time.Second == period:
+		case n > 0 && parts[n-1].End == w.Start && parts[n-1].Period == w.Period:
+			parts[n-1].End = w.End
+		default:
+			parts = append(parts, w)
+		}
+	}
+	return parts
 }
 
 // checkSelected refuses a selection without any target, which would do nothing and look like success.
