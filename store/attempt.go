@@ -37,7 +37,7 @@ func (j *Job) Begin(ctx context.Context) error {
 	err := j.retryTransient(ctx, func() error {
 		return j.changeRecord(func(r *record.JobRecord) {
 			closeCrashed(r)
-			r.Attempts = append(r.Attempts, record.Attempt{Started: time.Now().UTC(), Owner: record.ReadOwner(j.dir.disk.Path)})
+			r.Attempts = append(r.Attempts, record.Attempt{Started: time.Now().UTC(), Owner: record.ReadOwner(j.dir.disk.Path), Options: j.dir.config.Options})
 		})
 	})
 	if err != nil {

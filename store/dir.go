@@ -22,6 +22,7 @@ type Dir struct {
 type Config struct {
 	Remote     record.Remote // nil: every place of output is a directory
 	SpoolLimit int64         // bytes; 0: record.DefaultSpoolLimit
+	Options    string        // of the command line, for the record of attempts
 	Log        *slog.Logger  // nil: discards
 }
 

@@ -10,10 +10,10 @@ import (
 )
 
 // remedies holds the next step for each class of failure. The next run retries everything that failed or was denied, unless
-// --no-retry is given.
+// --no-retry is given. OPTIONS stands for those of the run.
 var remedies = map[string]string{
-	"refused":             "fix the role's policy (print it: cwharvest policy -c FILE), then run again",
-	"credentials_refused": "fix the role or its trust policy (find the link that fails: cwharvest doctor -c FILE), then run again",
+	"refused":             "fix the role's policy (print it: cwharvest policy OPTIONS), then run again",
+	"credentials_refused": "fix the role or its trust policy (find the link that fails: cwharvest doctor OPTIONS), then run again",
 	"region_not_enabled":  "enable the region for the account, or remove it from regions",
 	"not_configured":      "put the account back into the configuration, or do nothing: the next job does not have the target",
 	"no_region":           "correct the patterns of regions",
@@ -54,12 +54,20 @@ func printFailed(w io.Writer, s *record.Status, failed []record.FailedInstance) 
 	for _, class := range order {
 		fmt.Fprintf(w, "%s\n%s\n", class, strings.Join(classes[class], "\n"))
 		if todo := remedies[class]; todo != "" {
-			fmt.Fprintf(w, "  remedy:  %s\n", todo)
+			fmt.Fprintf(w, "  remedy:  %s\n", strings.ReplaceAll(todo, "OPTIONS", optionsOf(s)))
 		}
 	}
 	if hidden := s.Instances.Failed - int64(len(failed)); hidden > 0 {
 		fmt.Fprintf(w, "... and %s more; they are listed when the run has ended\n", human.Number(hidden))
 	}
+}
+
+// optionsOf returns the options of the last run that chose its configuration.
+func optionsOf(s *record.Status) string {
+	if n := len(s.Attempts); n > 0 && s.Attempts[n-1].Options != "" {
+		return s.Attempts[n-1].Options
+	}
+	return "-c " + initialName // an older version did not record them
 }
 
 func tolerated(d record.TargetDetail) string {

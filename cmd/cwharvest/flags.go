@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
@@ -151,6 +153,33 @@ func (f *runFlags) findFile(c *cobra.Command) (err error) {
 	}
 	f.file, err = configFile(f.file, f.noConfig && f.givenBy["config"] != "--config", w)
 	return err
+}
+
+// chosen returns the options that repeat the choice of configuration and accounts in another command. The external id is left out.
+func (f *runFlags) chosen() string {
+	words := []string{"--no-config"}
+	if f.file != "" {
+		path, err := filepath.Abs(f.file)
+		if err != nil {
+			path = f.file
+		}
+		words = []string{"-c", quoteShell(path)}
+	}
+	for _, name := range []string{"role-arn", "profile", "region"} {
+		if f.isSet(name) {
+			words = append(words, "--"+name, quoteShell(strings.Join(values(f.all.Lookup(name)), ",")))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// quoteShell quotes a word for a shell if it needs that.
+func quoteShell(word string) string {
+	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-"
+	if word != "" && strings.Trim(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // override applies the flags and variables to a configuration.

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/cmd/cwharvest/harvest"
 	"cwharvest/pipeline/cloudwatch"
+	"cwharvest/pipeline/config"
 	"cwharvest/store"
 	"cwharvest/store/record"
 )
@@ -24,6 +27,8 @@ type presenter struct {
 	share    float64           // of the quota that the run uses
 	patience time.Duration     // of the watchdog
 	lines    map[string]string // the last line of each job, by id
+	files    int               // of the jobs reported
+	failed   bool              // whether one of them was not complete
 }
 
 // follow shows the progress of a job until stop is called.
@@ -43,6 +48,28 @@ func (p *presenter) report(r harvest.JobReport) {
 	line := lastLine(r.Status, r.Took, code)
 	p.lines[r.Status.Job] = line
 	fmt.Fprintln(p.out, line)
+	p.files += r.Status.Parts
+	p.failed = p.failed || code != exitComplete
+}
+
+// conclude prints after the last job where the files are, and the command that shows what is in them or missing.
+func (p *presenter) conclude(s *config.Config) {
+	if len(p.lines) == 0 {
+		return
+	}
+	dir := quoteShell(s.Dir)
+	next := "show the job: cwharvest status " + dir
+	if p.failed {
+		next = "show the reasons: cwharvest status --failed " + dir
+	}
+	if p.files > 0 {
+		engine := "duckdb"
+		if record.IsRemote(s.Out) {
+			engine = "athena"
+		}
+		next = fmt.Sprintf("files in %s; define tables: cwharvest ddl %s %s; %s", cmp.Or(s.Out, filepath.Join(s.Dir, "data")), engine, dir, next)
+	}
+	fmt.Fprintln(p.out, next)
 }
 
 // idle prints the reason why a run had nothing to do. A service of Type=notify must report that it is ready before it ends.

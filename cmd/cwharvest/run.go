@@ -91,7 +91,7 @@ func (f *runFlags) harvest(ctx context.Context, s *config.Config, m *monitor, p 
 		return nil, err
 	}
 	defer resolver.Manager.Close()
-	dir, err := store.Open(s.Dir, store.Config{Remote: remotes(ctx, resolver.Manager, s.S3), SpoolLimit: s.SpoolLimit, Log: p.log})
+	dir, err := store.Open(s.Dir, store.Config{Remote: remotes(ctx, resolver.Manager, s.S3), SpoolLimit: s.SpoolLimit, Options: f.chosen(), Log: p.log})
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +104,7 @@ func (f *runFlags) harvest(ctx context.Context, s *config.Config, m *monitor, p 
 	if outcome.Idle != nil && err == nil {
 		p.idle(outcome.Idle, f.only, s.Shard)
 	}
+	p.conclude(s)
 	if n := len(outcome.Jobs); n > 0 && len(s.OnFinish) > 0 {
 		var statusErr error
 		if last, statusErr = dir.Status(outcome.Jobs[n-1].ID); statusErr != nil {

@@ -17,7 +17,7 @@ func morning() *record.Status {
 	eta := 150.0
 	s := &record.Status{
 		Name: "nightly-ec2", State: "running", Source: "snapshot", Written: now, AgeSeconds: 0.4,
-		Range: record.StatusRange{Start: start, End: start.AddDate(0, 0, 1)}, Attempts: []record.Attempt{{Ended: now}, {Started: now}},
+		Range: record.StatusRange{Start: start, End: start.AddDate(0, 0, 1)}, Attempts: []record.Attempt{{Ended: now}, {Started: now, Options: "-c /etc/harvest.yaml"}},
 		Targets:   record.TargetCounts{Planned: 2400, Done: 1620, Active: 64, Pending: 702, Waiting: 1, Denied: 13},
 		Instances: record.InstanceCounts{Planned: 9600, Done: 6000, Empty: 336, Pending: 3264},
 		Rows:      13_800_000, Requests: record.StatusRequests{Sent: 1702, Repeated: 9, Throttled: 4},
@@ -67,7 +67,7 @@ WAITING  444433332222/eu-west-1  outage since 02:00:04, retry in 20s: reque…
 WAITING  555566667777/eu-west-1  credentials since 02:00:04, retry in 20s: …
   fix:   run: aws sso login --profile sso
 DENIED   888899990000/me-south-1  GetMetricData: AccessDenied  ** NEW **
-  fix:   cwharvest policy -c FILE --only 888899990000
+  fix:   cwharvest policy -c /etc/harvest.yaml
 DENIED   777788889999 12 regions  AssumeRole: AccessDenied (tolerated, day 12)
 `)
 	if got := textOf(s, 80); got != want {
@@ -81,7 +81,7 @@ func TestFixOfAnEarlierVersion(t *testing.T) {
 		"STS AssumeRole: ExpiredToken: over; profile p is over: run: aws sso login; the run goes on by itself",
 		"profile p has expired; run: aws sso login; the run continues by itself",
 	} {
-		if got := (trouble{state: "WAITING", class: "credentials", reason: reason}).fix(); !strings.HasSuffix(got, "run: aws sso login") {
+		if got := (trouble{state: "WAITING", class: "credentials", reason: reason}).fix(""); !strings.HasSuffix(got, "run: aws sso login") {
 			t.Errorf("%q: fix %q", reason, got)
 		}
 	}

@@ -36,7 +36,7 @@ func printTrouble(line func(string, ...any), s *record.Status, width int) {
 			break
 		}
 		line("%s", t.text(width))
-		if fix := t.fix(); fix != "" && !fixes[t.account] {
+		if fix := t.fix(optionsOf(s)); fix != "" && !fixes[t.account] {
 			fixes[t.account] = true
 			line("  fix:   %s", fix)
 		}
@@ -47,7 +47,7 @@ func printTrouble(line func(string, ...any), s *record.Status, width int) {
 }
 
 // fix returns the remedy for a new denial, or for a wait that only a person can end.
-func (t trouble) fix() string {
+func (t trouble) fix(options string) string {
 	if t.state == "WAITING" {
 		text := strings.TrimSuffix(t.reason, "; the run continues by itself")
 		text = strings.TrimSuffix(text, "; the run goes on by itself") // the words of earlier versions
@@ -61,9 +61,9 @@ func (t trouble) fix() string {
 		return ""
 	}
 	if t.class == "refused" || t.class == "credentials_refused" {
-		return "cwharvest policy -c FILE --only " + t.account
+		return "cwharvest policy " + options
 	}
-	return cmp.Or(remedies[t.class], "run again")
+	return cmp.Or(strings.ReplaceAll(remedies[t.class], "OPTIONS", options), "run again")
 }
 
 // text formats one line. If it is too long, the reason is cut.

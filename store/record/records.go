@@ -48,6 +48,7 @@ type Attempt struct {
 	Exit    *int      `json:"exit"` // nil: running, or crashed when Ended is set
 	Reason  string    `json:"reason"`
 	Owner   Owner     `json:"owner"`
+	Options string    `json:"options,omitempty"` // of the command line, that chose configuration and accounts
 }
 
 // Counters are the sums over all attempts of a job.
