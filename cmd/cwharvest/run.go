@@ -86,6 +86,8 @@ func (f *runFlags) run(c *cobra.Command, s *config.Config) (err error) {
 // harvest takes the directory and runs its jobs. It returns the status of the job worked last, if on_finish needs it.
 func (f *runFlags) harvest(ctx context.Context, s *config.Config, m *monitor, p *presenter) (last *record.Status, err error) {
 	limitMemory(s.MaxInFlight)
+	ctx, stop := harvest.LimitDuration(ctx, s.MaxDuration)
+	defer stop()
 	resolver, err := f.prepare(s, p.log)
 	if err != nil {
 		return nil, err

@@ -13,8 +13,6 @@ import (
 
 // Run works until nothing is due. Interrupted and stopped runs return an error, and Run continues them when called again.
 func Run(ctx context.Context, dir *store.Dir, cfg Config) (Outcome, error) {
-	ctx, stop := limitDuration(ctx, cfg.Settings.MaxDuration)
-	defer stop()
 	jobs, err := dir.Jobs()
 	if err != nil {
 		return Outcome{}, err
@@ -100,8 +98,9 @@ func openAccounts(jobs []record.JobInfo) (ids []string) {
 	return ids
 }
 
-// limitDuration ends the context when the run has taken as long as it may; 0 means no limit.
-func limitDuration(ctx context.Context, limit time.Duration) (context.Context, func()) {
+// LimitDuration ends the context with pipeline.ErrBudget when the run has taken as long as it may; 0 means no limit. Call it before
+// the directory is opened, which may wait for S3.
+func LimitDuration(ctx context.Context, limit time.Duration) (context.Context, func()) {
 	if limit == 0 {
 		return ctx, func() {}
 	}
