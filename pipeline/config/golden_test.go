@@ -192,6 +192,6 @@ var mistakes = []string{
 	"on_finish: {command: a, webhook: \"https://x\"}", "on_finish: [{command: a, timeout: 2h}]", "on_finish: {command: a, timeout: x}", "on_finish: [[a]]",
 	"prices: {list_metrics: -1}", "prices: {list_metrics: x}", "prices: {listmetrics: 1}", "prices: x",
 	"metrcs: []", "dir: h\nregions: [us-east-1]", "dir: h\n\tjob: x", "dir: [", "dir: a\ndir: b", "dir: a\n---\ndir: b", "defaults: {external_id: \"${NOPE}\"}",
-	"only a text", "[a, b]", "5", "? [a]\n: b", "dir: &a h\njob: *b", "\"dir\": h\n<<: {format: xml}", "JOB: x", "max-cost: 5", "dir: !!binary x", "max_cost: .inf", "max_cost: 1_000", "concurrency: 0x10",
+	"only a text", "[a, b]", "5", "? [a]\n: b", "dir: &a h\njob: *b", "\"dir\": h\n<<: {format: xml}", "JOB: x", "max-cost: 5", "dir: !!binary x", "accounts: !000 00000000000", "accounts: !!str x", "job: !x y", "max_cost: .inf", "max_cost: 1_000", "concurrency: 0x10",
 	"period: 5 parsecs\nsettle: x\nrange: tomorrow", "concurrency: 0\nperiod: 90\nmax_cost: -1",
 }

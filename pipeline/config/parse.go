@@ -35,12 +35,23 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (Config, e
 	}
 	doc := reflect.New(documentType)
 	if err == nil && body != nil {
-		err = yaml.NewDecoder(strings.NewReader(""), yaml.Strict()).DecodeFromNode(body, doc.Interface())
+		err = decode(body, doc.Interface())
 	}
 	if err != nil {
 		return c, yamlError(name, err)
 	}
 	return c, c.fill(doc.Elem())
+}
+
+// decode reads a document. The library panics on a tag such as !!str in place of a
+// list, so that a panic is an error in the document.
+func decode(body ast.Node, to any) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = &nodeError{body, "the document cannot be decoded", "remove tags, such as !!str, and write plain values"}
+		}
+	}()
+	return yaml.NewDecoder(strings.NewReader(""), yaml.Strict()).DecodeFromNode(body, to)
 }
 
 // body returns the document of a file, or nil if the file is empty. A second
