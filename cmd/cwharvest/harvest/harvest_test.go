@@ -221,7 +221,9 @@ func TestMaxDurationStopsResumably(t *testing.T) {
 	if err := f.sim.Inject(awssim.Fault{Kind: "latency", Millis: 2000}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.run(t.Context(), "max_duration: 1s\n", nil)
+	ctx, stop := LimitDuration(t.Context(), time.Second)
+	defer stop()
+	_, err := f.run(ctx, "max_duration: 1s\n", nil)
 	var hinted interface{ Hint() string }
 	if !errors.Is(err, pipeline.ErrBudget) || !errors.As(err, &hinted) || hinted.Hint() == "" {
 		t.Fatal(err)
