@@ -60,9 +60,9 @@ func (d *durationValue) Type() string   { return "duration" }
 // Flags of commands that read the configuration without running a job. Other settings reach them from the file and
 // from variables.
 var (
-	policyFlags = []string{"config", "no-config", "role-arn", "external-id", "profile", "region", "insecure-endpoint", "out", "api",
+	policyFlags = []string{"config", "no-config", "only", "role-arn", "external-id", "profile", "region", "insecure-endpoint", "out", "api",
 		"metric", "namespace", "dimension", "instances-from", "allow-unknown-metric"}
-	doctorFlags = slices.Concat(policyFlags, []string{"dir", "session-duration", "only", "shard", "endpoint-url", "ignore-env-credentials",
+	doctorFlags = slices.Concat(policyFlags, []string{"dir", "session-duration", "shard", "endpoint-url", "ignore-env-credentials",
 		"protocol", "stat", "call-timeout", "wait-for-credentials"})
 	notPlanFlags = []string{"out", "compression", "part-size", "concurrency", "max-duration", "give-up-after", "drain-timeout",
 		"rediscover", "redo", "no-retry", "listen", "listen-anywhere", "metrics-file"}

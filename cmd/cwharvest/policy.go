@@ -39,9 +39,9 @@ organization.`,
 			}
 			switch format {
 			case "json":
-				return printPolicies(c.OutOrStdout(), s, principal)
+				return printPolicies(c.OutOrStdout(), s, f.only, principal)
 			case "cloudformation":
-				return printTemplate(c.OutOrStdout(), s, principal)
+				return printTemplate(c.OutOrStdout(), s, f.only, principal)
 			}
 			return usageError{error: fmt.Errorf("--format %q: json or cloudformation", format)}
 		},
@@ -149,12 +149,12 @@ func writer(s *config.Config) *document {
 	}}
 }
 
-func printPolicies(w io.Writer, s *config.Config, principal string) error {
+func printPolicies(w io.Writer, s *config.Config, only accounts.Selection, principal string) error {
 	principal = cmp.Or(principal, "FILL IN: ARN of the principal that runs cwharvest")
 	p := policies{Policy: permissions(s), Writer: writer(s)}
 	caller := statement{Sid: "AssumeReaders", Effect: "Allow", Action: []string{"sts:AssumeRole"}}
 	var direct []string
-	entries, err := policyEntries(s)
+	entries, err := policyEntries(s, only)
 	if err != nil {
 		return err
 	}
@@ -194,18 +194,40 @@ func printPolicies(w io.Writer, s *config.Config, principal string) error {
 	return e.Encode(p)
 }
 
-// policyEntries returns the configured accounts without any call. An organization stands for any account.
-func policyEntries(s *config.Config) ([]config.Account, error) {
+// policyEntries returns the selected accounts without any call. An organization stands for any account, or for those selected.
+func policyEntries(s *config.Config, only accounts.Selection) ([]config.Account, error) {
 	members, err := accounts.ReadFiles(s)
 	if err != nil {
 		return nil, err
 	}
 	for i := range s.Accounts {
 		if s.Accounts[i].Organization != nil {
-			members[i] = []config.Account{{ID: "*"}}
+			members[i] = membersOf(only)
 		}
 	}
-	return s.Expand(members)
+	entries, err := s.Expand(members)
+	if err != nil {
+		return nil, err
+	}
+	// The account of a profile or of the caller is unknown without a call, so it stays.
+	selected := slices.DeleteFunc(entries, func(a config.Account) bool { return a.ID != "" && !only.SelectsAccount(a.ID) })
+	if len(selected) == 0 && len(only) > 0 {
+		return nil, usageError{fmt.Errorf("--only %s: no such account is configured", only), "name an account of harvest.yaml"}
+	}
+	return selected, nil
+}
+
+// membersOf returns the accounts for which an organization stands.
+func membersOf(only accounts.Selection) []config.Account {
+	ids := only.Accounts()
+	if len(only) == 0 {
+		ids = []string{"*"}
+	}
+	var members []config.Account
+	for _, id := range ids {
+		members = append(members, config.Account{ID: id})
+	}
+	return members
 }
 
 // cloudFormation is the template of the role. Principal and external id are parameters, so that one template serves all accounts.
@@ -213,9 +235,9 @@ func policyEntries(s *config.Config) ([]config.Account, error) {
 //go:embed cloudformation.yaml
 var cloudFormation string
 
-func printTemplate(w io.Writer, s *config.Config, principal string) error {
+func printTemplate(w io.Writer, s *config.Config, only accounts.Selection, principal string) error {
 	name := "cwharvest-metrics-reader"
-	entries, err := policyEntries(s)
+	entries, err := policyEntries(s, only)
 	if err != nil {
 		return err
 	}

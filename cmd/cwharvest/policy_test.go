@@ -16,7 +16,7 @@ func TestCloudFormationTemplate(t *testing.T) {
 	s := config.Default()
 	s.Accounts = []config.Account{{ID: "111122223333", RoleARN: "arn:aws:iam::111122223333:role/path/0777", Regions: []string{"us-east-1"}}}
 	var out strings.Builder
-	if err := printTemplate(&out, &s, `arn:aws:iam::999988887777:role/"x": #`); err != nil {
+	if err := printTemplate(&out, &s, nil, `arn:aws:iam::999988887777:role/"x": #`); err != nil {
 		t.Fatal(err)
 	}
 	var template struct {

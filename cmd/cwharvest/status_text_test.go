@@ -67,7 +67,7 @@ WAITING  444433332222/eu-west-1  outage since 02:00:04, retry in 20s: reque…
 WAITING  555566667777/eu-west-1  credentials since 02:00:04, retry in 20s: …
   fix:   run: aws sso login --profile sso
 DENIED   888899990000/me-south-1  GetMetricData: AccessDenied  ** NEW **
-  fix:   cwharvest policy -c /etc/harvest.yaml
+  fix:   cwharvest policy -c /etc/harvest.yaml --only 888899990000
 DENIED   777788889999 12 regions  AssumeRole: AccessDenied (tolerated, day 12)
 `)
 	if got := textOf(s, 80); got != want {

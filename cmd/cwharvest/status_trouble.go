@@ -61,7 +61,7 @@ func (t trouble) fix(options string) string {
 		return ""
 	}
 	if t.class == "refused" || t.class == "credentials_refused" {
-		return "cwharvest policy " + options
+		return "cwharvest policy " + options + " --only " + t.account
 	}
 	return cmp.Or(strings.ReplaceAll(remedies[t.class], "OPTIONS", options), "run again")
 }

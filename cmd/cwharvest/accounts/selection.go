@@ -33,6 +33,22 @@ func (s Selection) Selects(t record.Target) bool {
 	})
 }
 
+// SelectsAccount reports whether any target of an account may be selected.
+func (s Selection) SelectsAccount(id string) bool {
+	return len(s) == 0 || slices.Contains(s.Accounts(), id)
+}
+
+// Accounts returns the accounts that are named, each once.
+func (s Selection) Accounts() []string {
+	var ids []string
+	for _, text := range s {
+		if account, _ := splitTarget(text); !slices.Contains(ids, account) {
+			ids = append(ids, account)
+		}
+	}
+	return ids
+}
+
 func (s Selection) String() string { return strings.Join(s, ",") }
 
 func splitTarget(text string) (account, region string) {
