@@ -106,6 +106,13 @@ func TestRepairOfEachDamage(t *testing.T) {
 			if name != "no inventory" { // that is missing until the next run
 				h.unchanged(before)
 			}
+			wantState := record.Unfinished
+			if c.sound && name != "no inventory" && c.state != "stopped" {
+				wantState = record.FinishedWithFailures
+			}
+			if job, err := record.ReadJob(h.dir, h.id); err != nil || job.State != wantState {
+				t.Errorf("the job is %s, %v; want %s", job.State, err, wantState)
+			}
 			if c.state != "pruned" {
 				h.continues()
 			}
