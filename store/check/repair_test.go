@@ -27,12 +27,14 @@ var repairs = map[string]struct {
 	dropped int
 	backup  bool
 }{
-	"nothing":             {"finished", func(*harvest) {}, true, "", 0, 0, false},
-	"nothing, stopped":    {"stopped", func(*harvest) {}, true, "", 0, 0, false},
-	"nothing, pruned":     {"pruned", func(*harvest) {}, true, "", 0, 0, false},
-	"no database":         {"finished", func(h *harvest) { h.remove(h.job(".db")) }, false, "its database is missing", allRows, 0, false},
-	"an empty database":   {"finished", func(h *harvest) { h.write(h.job(".db"), "") }, false, "(it is empty)", allRows, 0, true},
-	"a broken database":   {"finished", breakDatabase, false, "one of its meta pages is damaged", allRows, 0, true},
+	"nothing":           {"finished", func(*harvest) {}, true, "", 0, 0, false},
+	"nothing, stopped":  {"stopped", func(*harvest) {}, true, "", 0, 0, false},
+	"nothing, pruned":   {"pruned", func(*harvest) {}, true, "", 0, 0, false},
+	"no database":       {"finished", func(h *harvest) { h.remove(h.job(".db")) }, false, "its database is missing", allRows, 0, false},
+	"an empty database": {"finished", func(h *harvest) { h.write(h.job(".db"), "") }, false, "(it is empty)", allRows, 0, true},
+	"a broken database": {"finished", breakDatabase, false, "one of its meta pages is damaged", allRows, 0, true},
+	"a database cut short": {"finished", func(h *harvest) { h.edit(h.job(".db"), func(s string) string { return s[:20_000] }) }, false,
+		"file size too small", allRows, 0, true},
 	"not a database":      {"finished", func(h *harvest) { h.write(h.job(".db"), strings.Repeat("text", 30_000)) }, false, "is damaged or not a job's database", allRows, 0, true},
 	"no database to stop": {"stopped", func(h *harvest) { h.remove(h.job(".db")) }, false, "its database is missing", publishedRows, 0, false},
 	"an altered spool": {"stopped", func(h *harvest) { h.change(alterSpool) }, false,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -51,7 +52,7 @@ func (db *Database) guard(do func() error) (err error) {
 	}()
 	err = do()
 	switch {
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), isTooSmall(err):
 		return db.Damaged(err)
 	case errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("%s has a bbolt format that this version does not know; it was not changed", db.path)
@@ -60,6 +61,11 @@ func (db *Database) guard(do func() error) (err error) {
 		return &LockedError{Dir: dir, Owner: otherOwner(dir)}
 	}
 	return err
+}
+
+// isTooSmall reports bbolt's error for a file of less than two pages, which has no type.
+func isTooSmall(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "file size too small")
 }
 
 // DamagedError reports a database that cannot be read. Repair rebuilds these and
