@@ -6,7 +6,7 @@
 # make soak        one run in trouble for MINUTES (120), then its end at full speed: memory, goroutines and file descriptors stay flat, each row is there once
 # make fuzz        every fuzz target for FUZZTIME (10s), or those whose names hold FUZZ
 # make bench       measures the figures of the performance topic again, on a machine that does nothing else: about seven minutes
-# make profile     where the processor time of runs goes: fetching and decoding, committing, building parts; leaves bin/profile
+# make profile     the processor time of runs by activity: fetching and decoding, committing, building parts; leaves bin/profile
 # make audit       the modules are those of go.sum, and none has a known vulnerability that is reached
 # make install     the program, its completions and man pages below DESTDIR and PREFIX
 # make dist        archives for Linux and macOS in dist/, the same bytes from the same commit wherever they are built
@@ -20,7 +20,7 @@ FUZZ ?= Fuzz
 TARGETS ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-# What a release is built with: nothing of the machine that builds it.
+# The build of a release: independent of the machine that builds it.
 RELEASE = CGO_ENABLED=0 GOFLAGS= $(GO) build -trimpath -buildvcs=$(if $(wildcard .git),true,auto) -ldflags '-s -w -X main.version=$(VERSION)'
 ARCHIVE = tar --sort=name --owner=0 --group=0 --numeric-owner --format=ustar --mtime=@$$(git log -1 --format=%ct)
 
@@ -62,7 +62,7 @@ proof_disk = TestDiskFull
 
 proofs: $(addprefix proof-,$(PROOF))
 
-# Every durable step of the store broken both ways.
+# Breaks every durable step of the store in both ways.
 proof-steps:
 	$(GO) test -count=1 -timeout 1h -run 'WhateverStepBreaks|Redo' -v ./store
 
@@ -92,8 +92,8 @@ soak:
 fuzz:
 	GO=$(GO) FUZZTIME=$(FUZZTIME) FUZZ=$(FUZZ) .ci/fuzz
 
-# govulncheck is run as itself: as a tool of go.mod its modules would be ours. It exits with 3 when it finds something;
-# where the database cannot be reached it is no finding, and said.
+# govulncheck is no tool of go.mod, so that its modules do not become ours. It exits with 3 when it finds something;
+# a database that cannot be reached is reported, but is no finding.
 GOVULNCHECK ?= golang.org/x/vuln/cmd/govulncheck@v1.9.0
 VULNDB ?= https://vuln.go.dev
 

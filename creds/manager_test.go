@@ -263,8 +263,8 @@ func TestHangingSTSBlocksNoCaller(t *testing.T) {
 	})
 }
 
-// Five hundred calls whose session is refused at the same time cause one
-// AssumeRole, whichever code refuses it.
+// TestOneRefreshForAllRefusals proves that 500 calls refused at the same time for
+// their session cause one AssumeRole, whichever code refuses it.
 func TestOneRefreshForAllRefusals(t *testing.T) {
 	for name, refusal := range map[string]fault{
 		"ExpiredToken": {status: 403, code: "ExpiredToken"}, "ExpiredTokenException": {status: 400, code: "ExpiredTokenException"},

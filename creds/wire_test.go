@@ -361,7 +361,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestResponsesAreBounded calls a server whose responses never end.
+// TestResponsesAreBounded calls a server that sends endless responses.
 func TestResponsesAreBounded(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	var packed bytes.Buffer

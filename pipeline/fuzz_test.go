@@ -366,7 +366,7 @@ func TestNullIsNoNumber(t *testing.T) {
 // A response that AWS did not send has neither a list nor a request id. AWS may
 // leave out an empty list.
 func TestNoAnswer(t *testing.T) {
-	for p, body := range map[Protocol]string{CBOR: "\xa0", JSON: `{"error": "please log in"}`} { // Query's decoder refuses what lacks its result
+	for p, body := range map[Protocol]string{CBOR: "\xa0", JSON: `{"error": "please log in"}`} { // Query's decoder refuses a body without a result
 		for id, accepted := range map[string]bool{"": false, "6f1f0e2c": true} {
 			service := &oneResponse{status: 200, body: []byte(body), id: id}
 			if _, err := listAll(t, service, uint8(listMetrics+3*slices.Index([]Protocol{CBOR, JSON}, p))); (err == nil) != accepted {
@@ -376,7 +376,7 @@ func TestNoAnswer(t *testing.T) {
 				t.Errorf("%s, id %q: GetMetricStatistics: %v", p, id, got.err)
 			}
 			for _, statistics := range []bool{false, true} {
-				// What fails against a control call is not taken for the instances' fault.
+				// A response that fails a control call is not blamed on the instances.
 				fetch := &fetcher{client: NewCloudWatch(service.config(), p), series: fuzzSeries, statistics: statistics}
 				if err := fetch.control(t.Context(), fuzzRequest(statistics)); (err == nil) != (accepted && statistics) {
 					t.Errorf("%s, id %q, statistics %t: control: %v", p, id, statistics, err)

@@ -98,8 +98,8 @@ func TestPackingIsNearTheOptimum(t *testing.T) {
 	}
 }
 
-// A fleet of mixed metrics leaves almost no room unused: requests are within one
-// per cent of all queries divided by what fits, in instance order.
+// TestPackingOfAFleet proves that a fleet of mixed metrics leaves almost no room
+// unused: requests stay within one per cent of the minimum, in instance order.
 func TestPackingOfAFleet(t *testing.T) {
 	for _, c := range []struct {
 		statistics  []int

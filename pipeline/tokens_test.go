@@ -108,7 +108,7 @@ type longError struct{}
 func (longError) Error() string { return "too long" }
 func (longError) TooLong() bool { return true }
 
-// A response whose pages do not end costs a bounded number of calls.
+// A response with endless pages costs a bounded number of calls.
 func TestPagesOfDataEnd(t *testing.T) {
 	for name, token := range map[string]func(n int) string{
 		"one token": func(int) string { return "again" },

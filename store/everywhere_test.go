@@ -90,8 +90,9 @@ func (f *fixture) bucketRows(format encode.Format) map[string]string {
 	return f.published(at, format)
 }
 
-// Every row is once in a bucket, too, whatever breaks here, and however the
-// service answers: not, with an error, or after it did what it was asked.
+// TestEveryRowOnceInABucket proves that a bucket also holds every row once,
+// whatever breaks here, and whether the service does not respond, responds with an
+// error, or responds with an error after doing the work.
 func TestEveryRowOnceInABucket(t *testing.T) {
 	for name, fault := range map[string]s3test.Fault{
 		"calm":           {},

@@ -186,8 +186,8 @@ func TestExportAfterARedo(t *testing.T) {
 	f.holds(out, format)
 }
 
-// An export selects jobs, and refuses what would leave a reader with rows twice or
-// with half of them.
+// TestExportRefuses proves that an export selects jobs, and refuses a selection
+// that would give a reader rows twice or only half of them.
 func TestExportRefuses(t *testing.T) {
 	f := newFixture(t, 23)
 	if err := f.attempt(false); err != nil {
@@ -218,8 +218,9 @@ func TestExportRefuses(t *testing.T) {
 	}
 }
 
-// An export of a damaged part fails, and publishes nothing of it. The parts before
-// it stay, and once it is whole the export goes on.
+// TestExportOfADamagedPart proves that exporting a damaged part fails and publishes
+// nothing of it. The parts before it stay, and the export resumes once the part is
+// restored.
 func TestExportOfADamagedPart(t *testing.T) {
 	for name, harm := range map[string]func(path string) error{
 		"missing":   os.Remove,

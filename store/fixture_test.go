@@ -117,7 +117,7 @@ func (f *fixture) expect(r *Result) {
 	}
 }
 
-// moveTo goes on in another directory.
+// moveTo continues in another directory.
 func (f *fixture) moveTo(path string) { f.path, f.plan.Out = path, filepath.Join(path, "data") }
 
 // open opens the directory with the fixture's fault planted.
@@ -129,9 +129,9 @@ func (f *fixture) open() (*Dir, error) {
 	return d, err
 }
 
-// attempt does the work of one process: it opens or creates the job, commits what
-// is pending in random batches, with some repeated, and finishes. It may give
-// up at random, and returns the first error it meets.
+// attempt does the work of one process: it opens or creates the job, commits the
+// pending instances in random batches, with some repeated, and finishes. It may
+// give up at random, and returns the first error it meets.
 func (f *fixture) attempt(giveUp bool) (err error) {
 	d, err := f.open()
 	if err != nil {

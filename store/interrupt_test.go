@@ -173,7 +173,7 @@ func TestCommitsFollowAModel(t *testing.T) {
 	}
 }
 
-// model is what a job should have committed.
+// model is the expected committed state of a job.
 type model struct {
 	outcomes       map[string]string // of a series-window: rows, none or failed
 	denied         map[record.Target]bool

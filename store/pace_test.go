@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A target that waits for an hour and then goes on at 1,000 datapoints a second is
-// soon taken by its word.
+// TestPaceForgetsAnOutage proves that after an hour of waiting, a target that
+// resumes at 1,000 datapoints a second soon has an estimate near that pace.
 func TestPaceForgetsAnOutage(t *testing.T) {
 	var p pace
 	at := time.Unix(0, 0)

@@ -180,7 +180,7 @@ func TestRepairRebuildsOnlyTheDamaged(t *testing.T) {
 			return db.Close, err
 		}, "is in use by another process"},
 		"out of reach": {func(p string) (func() error, error) {
-			return nil, errors.Join(os.Rename(p, p+".moved"), os.Symlink(filepath.Base(p), p)) // ELOOP, whoever asks
+			return nil, errors.Join(os.Rename(p, p+".moved"), os.Symlink(filepath.Base(p), p)) // ELOOP, for every user
 		}, "too many levels of symbolic links"},
 	} {
 		t.Run(name, func(t *testing.T) {

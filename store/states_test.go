@@ -15,7 +15,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// small is a harvest directory whose jobs are days of a few instances.
+// small is a harvest directory with one job for each day of a few instances.
 type small struct {
 	testing.TB
 	path string
@@ -74,8 +74,8 @@ func (s *small) open() *Dir {
 	return d
 }
 
-// begin creates the job of day n and starts an attempt, whose status is published
-// by the test.
+// begin creates the job of day n and starts an attempt; the test publishes its
+// status.
 func (s *small) begin(d *Dir, n int, targets ...record.Target) *Job {
 	s.Helper()
 	job, err := d.Create(context.Background(), s.plan(n), targets)
@@ -390,7 +390,7 @@ func TestDenialsOverJobs(t *testing.T) {
 	}
 }
 
-// A job whose targets are pending or unknown does not finish.
+// A job with pending or unknown targets does not finish.
 func TestUnfinishedIsNotFinished(t *testing.T) {
 	s := newSmall(t)
 	d := s.open()
@@ -442,8 +442,8 @@ func TestCountersAddUp(t *testing.T) {
 	}
 }
 
-// Prune keeps the latest job, open ones and those that ended too late, and what
-// is left of the others still holds their days.
+// TestPruneOfManyJobs proves that Prune keeps the latest job, open ones and those
+// that ended too late, and that the remains of the others still hold their days.
 func TestPruneOfManyJobs(t *testing.T) {
 	s := newSmall(t)
 	if _, err := Prune(s.path, time.Now(), Config{}); !errors.Is(err, record.ErrNoJob) {

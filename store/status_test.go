@@ -15,9 +15,9 @@ import (
 	"cwharvest/store/record"
 )
 
-// On a full disk the status takes the place of the last one, with every target
-// waiting and what writing waits for; one that does not fit leaves the last one
-// whole.
+// TestStatusOnAFullDisk proves that on a full disk the status replaces the previous
+// one, with every target waiting and the reason why writing waits; one that does
+// not fit leaves the previous one intact.
 func TestStatusOnAFullDisk(t *testing.T) {
 	f := newFixture(t, 1)
 	d, err := Open(f.path, Config{})

@@ -33,7 +33,7 @@ func (f *fixture) tamper(do func(tx *bolt.Tx) error) {
 	}
 }
 
-// problems are what verify finds.
+// problems are the findings of verify.
 func (f *fixture) problems(everyRow bool) (*check.Report, string) {
 	f.Helper()
 	report, err := check.Verify(context.Background(), f.path, nil, everyRow)
@@ -269,8 +269,8 @@ func TestAlteredSpoolIsNotPublished(t *testing.T) {
 	}
 }
 
-// A commit that was done and reported as failed stops the attempt; the next one
-// goes on from what is on disk.
+// TestCommitReportedAsFailed proves that a commit that was done but reported as
+// failed stops the attempt; the next one resumes from the state on disk.
 func TestCommitReportedAsFailed(t *testing.T) {
 	f := newFixture(t, 63)
 	job := f.begin()
@@ -368,8 +368,8 @@ func (f *fixture) shardAttempt(own record.Shard) {
 	mustDo(f, errors.Join(job.Finish(context.Background()), job.Close(0, ""), d.Close()))
 }
 
-// When targets are enumerated again, what is done stays done, new instances are
-// pending, and targets that were added come with theirs.
+// TestRediscover proves that when targets are enumerated again, finished work stays
+// finished, new instances are pending, and new targets bring their instances.
 func TestRediscover(t *testing.T) {
 	s := newSmall(t)
 	d := s.open()

@@ -14,7 +14,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// deepDamages are rows that somebody changed together with every checksum. Only the
+// deepDamages are rows that were changed together with every checksum. Only the
 // deep check finds them.
 var deepDamages = map[string]struct {
 	harm func(h *harvest)

@@ -116,8 +116,8 @@ func finish(dir string) error {
 	})
 }
 
-// stop writes a job whose first target is published, and that has one instance of the
-// second target in its spool.
+// stop writes a job with its first target published and one instance of the second
+// target in its spool.
 func stop(dir string) error {
 	return work(dir, day, func(j *store.Job) error {
 		plan := j.Plan()

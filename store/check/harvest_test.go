@@ -122,8 +122,8 @@ func changeJSON[T any](h *harvest, bucket, key []byte, change func(*T)) {
 	})
 }
 
-// replacePart replaces a part together with its sizes and checksums, as somebody could
-// who edits the rows on purpose.
+// replacePart replaces a part together with its sizes and checksums, as a
+// deliberate edit of the rows could.
 func (h *harvest) replacePart(i int, change func(rows []string) []string) {
 	h.Helper()
 	p := h.manifest().Parts[i]
@@ -157,8 +157,8 @@ func (h *harvest) verify(everyRow bool) *check.Report {
 	return report
 }
 
-// unchanged compares the files with those of before, except the lock, which names the
-// last process that took it.
+// unchanged compares the files with the earlier ones, except the lock, which names
+// the last process that took it.
 func (h *harvest) unchanged(before template) {
 	h.Helper()
 	after := h.files()

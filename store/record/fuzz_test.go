@@ -173,7 +173,7 @@ func FuzzJobFiles(f *testing.F) {
 }
 
 // checkOthers reads the directory as commands do: a summary of a job without its
-// database, and who holds the lock.
+// database, and the owner of the lock.
 func checkOthers(t *testing.T, dir string) {
 	t.Helper()
 	jobs, err := ReadJobs(dir)

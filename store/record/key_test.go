@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// randomInstance has one to three dimensions, whose values may hold all that
-// separates values.
+// randomInstance has one to three dimensions, with values that may hold every
+// separator.
 func randomInstance(rng *rand.Rand) Instance {
 	names := []string{"AutoScalingGroupName", "InstanceId", "LoadBalancer"}
 	values := []string{"i-1", "i-10", "a,b", "a=b", `back\slash`, "", "ä", "x,LoadBalancer=y", "InstanceId"}
@@ -433,8 +433,8 @@ func TestCountersAdd(t *testing.T) {
 	}
 }
 
-// Shapes give each series-window of a group one bit, ascending, and add up what an
-// instance costs.
+// TestShapes proves that shapes give each series-window of a group one bit,
+// ascending, and add up the cost of an instance.
 func TestShapes(t *testing.T) {
 	windows := []Window{{0, 3600, 60}, {3600, 7200, 300}}
 	series := []Series{

@@ -44,7 +44,7 @@ var kinds = map[string]generator{
 	"two metrics":   twoMetrics,
 }
 
-// roundedSum is an average whose last bits depend on rounding.
+// roundedSum is an average with last bits that depend on rounding.
 func roundedSum(r *rand.Rand) float64 {
 	sum := 0.0
 	for range 5 {
