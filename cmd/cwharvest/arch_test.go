@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -86,5 +87,23 @@ func TestImportsFollowTheLayout(t *testing.T) {
 				t.Errorf("%s imports %s: %s", fields[0], imported, rule.reason)
 			}
 		}
+	}
+}
+
+// TestLinkerDropsUnusedMethods: a program that executes templates keeps every exported method of every type, which doubles its size.
+func TestLinkerDropsUnusedMethods(t *testing.T) {
+	executed := regexp.MustCompile(`"(text|html)/template"|\.Set(Version|Help|Usage)Template\(`)
+	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if executed.Match(text) {
+			t.Errorf("%s executes a template", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

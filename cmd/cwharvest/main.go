@@ -74,17 +74,25 @@ func withHint(err error) string {
 	return text
 }
 
+// newRoot sets no Version: cobra's template for it calls methods by their names, so that the linker could drop none and the program
+// would be twice as large.
 func newRoot() *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:           "cwharvest",
 		Short:         "Exports the CloudWatch metrics of an EC2 fleet every night, and finishes.",
 		Args:          usage(cobra.NoArgs),
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       readBuild().line(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !version {
+				return c.Help()
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), readBuild().line())
+			return err
+		},
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().BoolVar(&version, "version", false, "print the version")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{error: fmt.Errorf("%w%s; see %s --help", err, meantFlag(c, err), c.CommandPath())}
 	})

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/template"
 
 	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/pipeline/config"
@@ -231,6 +230,8 @@ func membersOf(only accounts.Selection) []config.Account {
 }
 
 // cloudFormation is the template of the role. Principal and external id are parameters, so that one template serves all accounts.
+// Three words in capitals are replaced. text/template would do it too, but it calls methods by their names, so that the linker could
+// drop none: the program would be twice as large.
 //
 //go:embed cloudformation.yaml
 var cloudFormation string
@@ -247,9 +248,14 @@ func printTemplate(w io.Writer, s *config.Config, only accounts.Selection, princ
 			break
 		}
 	}
-	t, err := template.New("cloudformation").Funcs(template.FuncMap{"quote": strconv.Quote}).Parse(cloudFormation)
+	actions, err := json.Marshal(permissions(s).Statement[0].Action)
 	if err != nil {
 		return err
 	}
-	return t.Execute(w, map[string]any{"Principal": principal, "RoleName": name, "Actions": permissions(s).Statement[0].Action})
+	text := cloudFormation
+	if principal == "" {
+		text = strings.Replace(text, "    Default: PRINCIPAL\n", "", 1)
+	}
+	_, err = strings.NewReplacer("PRINCIPAL", strconv.Quote(principal), "ROLE_NAME", strconv.Quote(name), "ACTIONS", string(actions)).WriteString(w, text)
+	return err
 }
