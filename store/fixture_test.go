@@ -288,22 +288,29 @@ func (f *fixture) checkPart(path string, got map[string]int) {
 	}
 }
 
-// begin returns a new job after Begin.
-func (f *fixture) begin() *Job {
+// create returns a new job and its directory, which the caller closes.
+func (f *fixture) create() (*Dir, *Job) {
 	f.Helper()
 	d, err := f.open()
 	if err != nil {
 		f.Fatal(err)
 	}
+	job, err := d.Create(context.Background(), f.plan, testTargets)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return d, job
+}
+
+// begin returns a new job after Begin.
+func (f *fixture) begin() *Job {
+	f.Helper()
+	d, job := f.create()
 	f.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			f.Error(err)
 		}
 	})
-	job, err := d.Create(context.Background(), f.plan, testTargets)
-	if err != nil {
-		f.Fatal(err)
-	}
 	f.Cleanup(func() {
 		if err := job.Close(0, ""); err != nil {
 			f.Error(err)

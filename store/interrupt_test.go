@@ -29,14 +29,7 @@ func TestPruneIsInterrupted(t *testing.T) {
 			mustSmall(s, os.CopyFS(s.path, os.DirFS(template.path)))
 			d := s.open()
 			seen := 0
-			d.disk.Files.Fault = func(_ durable.Step, now bool) error {
-				if now == after {
-					if seen++; seen == nth+1 {
-						return errInjected
-					}
-				}
-				return nil
-			}
+			d.disk.Files.Fault = breakStep(nth, after, &seen)
 			_, err := d.prune(time.Now().Add(time.Minute))
 			mustSmall(s, d.Close())
 			if seen <= nth {

@@ -36,6 +36,19 @@ func TestEveryRowOnceWhateverTheAttempts(t *testing.T) {
 
 var errInjected = errors.New("injected")
 
+// breakStep returns a fault that breaks one durable step, before or after it is done, and counts the steps in seen.
+func breakStep(nth int, after bool, seen *int) func(durable.Step, bool) error {
+	return func(_ durable.Step, now bool) error {
+		if now != after {
+			return nil
+		}
+		if *seen++; *seen == nth+1 {
+			return errInjected
+		}
+		return nil
+	}
+}
+
 // Every durable step is broken both ways: it fails, or it is done and reported
 // as failed. A later attempt brings every row, once. Short mode takes one of the
 // ways for each step, by turns.
@@ -46,15 +59,7 @@ func TestEveryRowOnceWhateverStepBreaks(t *testing.T) {
 		for _, after := range waysToBreak(nth) {
 			f := newFixture(t, 5)
 			seen := 0
-			f.fault = func(_ durable.Step, now bool) error {
-				if now != after {
-					return nil
-				}
-				if seen++; seen == nth+1 {
-					return errInjected
-				}
-				return nil
-			}
+			f.fault = breakStep(nth, after, &seen)
 			err := f.attempt(false)
 			if seen <= nth {
 				if nth < 20 {

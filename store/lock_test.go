@@ -14,14 +14,7 @@ import (
 // directory and its job, and no reader meets an error.
 func TestReadersOfStatusNeverKeepARunOut(t *testing.T) {
 	f := newFixture(t, 1)
-	d, err := Open(f.path, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	job, err := d.Create(context.Background(), f.plan, testTargets)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, job := f.create()
 	id := job.plan.ID
 	if err := errors.Join(job.Begin(context.Background()), job.Close(0, ""), d.Close()); err != nil {
 		t.Fatal(err)
@@ -46,10 +39,12 @@ func TestReadersOfStatusNeverKeepARunOut(t *testing.T) {
 	defer readers.Wait()
 	defer close(end)
 	for start := range 5 {
-		if d, err = Open(f.path, Config{}); err != nil {
+		d, err := f.open()
+		if err != nil {
 			t.Fatalf("start %d: %v", start, err)
 		}
-		if job, err = d.OpenJob(id); err != nil {
+		job, err := d.OpenJob(id)
+		if err != nil {
 			t.Fatalf("start %d: %v", start, err)
 		}
 		if err := errors.Join(job.Close(0, ""), d.Close()); err != nil {

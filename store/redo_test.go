@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"cwharvest/store/check"
-	"cwharvest/store/durable"
 	"cwharvest/store/record"
 )
 
@@ -69,15 +68,7 @@ func TestRedo(t *testing.T) {
 			old := maps.Clone(f.want)
 			f.change(testTargets[1])
 			seen := 0
-			f.fault = func(_ durable.Step, now bool) error {
-				if now == after {
-					seen++
-				}
-				if now == after && seen == nth+1 {
-					return errInjected
-				}
-				return nil
-			}
+			f.fault = breakStep(nth, after, &seen)
 			err := f.attempt(false)
 			if seen <= nth {
 				if err != nil || nth < 30 {

@@ -20,14 +20,7 @@ import (
 // not fit leaves the previous one intact.
 func TestStatusOnAFullDisk(t *testing.T) {
 	f := newFixture(t, 1)
-	d, err := Open(f.path, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	job, err := d.Create(context.Background(), f.plan, testTargets)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, job := f.create()
 	if err := job.publishStatus(); err != nil {
 		t.Fatal(err)
 	}

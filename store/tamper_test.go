@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"cwharvest/store/check"
-	"cwharvest/store/durable"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 
@@ -419,14 +418,7 @@ func TestJobsAreMadeAsAWhole(t *testing.T) {
 			s := newSmall(t)
 			d := s.open()
 			seen := 0
-			d.disk.Files.Fault = func(_ durable.Step, now bool) error {
-				if now == after {
-					if seen++; seen == nth+1 {
-						return errInjected
-					}
-				}
-				return nil
-			}
+			d.disk.Files.Fault = breakStep(nth, after, &seen)
 			job, err := d.Create(context.Background(), s.plan(0), testTargets[:1])
 			if seen <= nth {
 				mustSmall(s, errors.Join(err, job.Discard(), d.Close()))

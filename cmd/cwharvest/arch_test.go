@@ -49,6 +49,8 @@ var mayImport = map[string]struct {
 
 	"cwharvest/store/encode/zstdframe": {nil, "compresses pages; knows nothing of files"},
 
+	"cwharvest/pipeline/config/golden": {nil, "compares texts with files, for tests"},
+
 	"cwharvest/store/place/s3test": {nil, "serves S3 to tests"},
 }
 

@@ -16,10 +16,6 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// variablePrefix begins the names of variables that set flags. Flags override variables, which override harvest.yaml,
-// which overrides the defaults. An empty variable counts as not set.
-const variablePrefix = config.VariablePrefix
-
 // notSettings lists flags that apply to one run. A variable must not repeat them in later runs.
 var notSettings = []string{"redo", "rediscover", "no-retry", "night", "only", "print-config"}
 
@@ -33,8 +29,9 @@ var alternatives = [][]string{{"range", "last", "from", "to"}}
 // kinds describes the types of flags in messages.
 var kinds = map[string]string{"bool": "true or false", "int": "a whole number", "float64": "a number", "duration": "a duration such as 1m30s"}
 
-// readEnvironment sets flags that the command line does not set, and records the origin of every value. It warns about
-// unknown variables.
+// readEnvironment sets flags that the command line does not set, and records the origin of every value. Flags override
+// variables, which override harvest.yaml, which overrides the defaults; an empty variable counts as not set. It warns
+// about unknown variables.
 func (f *runFlags) readEnvironment(environment []string, warnings io.Writer) (err error) {
 	f.givenBy = map[string]string{}
 	var given []string // flags on the command line
@@ -48,7 +45,7 @@ func (f *runFlags) readEnvironment(environment []string, warnings io.Writer) (er
 	f.all.VisitAll(func(flag *pflag.Flag) { flags[config.VariableOf(flag.Name)] = flag })
 	for _, variable := range slices.Sorted(slices.Values(environment)) {
 		name, value, _ := strings.Cut(variable, "=")
-		if !strings.HasPrefix(name, variablePrefix) || value == "" || slices.Contains(notOurs, name) {
+		if !strings.HasPrefix(name, config.VariablePrefix) || value == "" || slices.Contains(notOurs, name) {
 			continue
 		}
 		flag := flags[name]
@@ -79,11 +76,11 @@ func warnOfUnknown(w io.Writer, name string, flags map[string]*pflag.Flag) {
 	slices.Sort(known)
 	tails := make([]string, len(known)) // the common prefix says nothing about similarity
 	for i := range known {
-		tails[i] = strings.TrimPrefix(known[i], variablePrefix)
+		tails[i] = strings.TrimPrefix(known[i], config.VariablePrefix)
 	}
 	hint := "cwharvest run --help lists the settings"
-	if near := config.Nearest(strings.TrimPrefix(name, variablePrefix), tails); near != "" {
-		hint = "did you mean " + variablePrefix + near + "?"
+	if near := config.Nearest(strings.TrimPrefix(name, config.VariablePrefix), tails); near != "" {
+		hint = "did you mean " + config.VariablePrefix + near + "?"
 	}
 	fmt.Fprintf(w, "cwharvest: warning: unknown variable %s; %s\n", name, hint)
 }

@@ -75,7 +75,7 @@ func FuzzSettings(f *testing.F) {
 		flags.all.SetOutput(io.Discard)
 		var environment, args []string
 		for _, line := range strings.Split(text, "\n") {
-			if strings.HasPrefix(line, variablePrefix) {
+			if strings.HasPrefix(line, config.VariablePrefix) {
 				environment = append(environment, line)
 			} else {
 				args = append(args, line)

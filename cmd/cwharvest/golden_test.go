@@ -1,7 +1,6 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,37 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"cwharvest/pipeline/config"
+	"cwharvest/pipeline/config/golden"
+)
 
 // goldenDir is absolute, because a test changes its directory.
 var goldenDir, _ = filepath.Abs(filepath.Join("testdata", "golden"))
-
-// golden compares a text with a file of testdata/golden. With -update it writes the file.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join(goldenDir, name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, w := strings.Split(got, "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(g), len(w)) {
-		if g[i] != w[i] {
-			t.Fatalf("%s:%d\n got %s\nwant %s", path, i+1, g[i], w[i])
-		}
-	}
-	if len(g) != len(w) {
-		t.Errorf("%s has %d lines; got %d", path, len(w), len(g))
-	}
-}
 
 // TestGoldenHelp holds the flags of each command, as its help lists them.
 func TestGoldenHelp(t *testing.T) {
@@ -51,7 +26,7 @@ func TestGoldenHelp(t *testing.T) {
 		execute([]string{c.Name(), "--help"}, &out, &out)
 		_, flags, _ := strings.Cut(out.String(), "\nFlags:\n")
 		flags, _, _ = strings.Cut(flags, "\n\n")
-		golden(t, filepath.Join("help", c.Name()+".txt"), flags+"\n")
+		golden.Compare(t, filepath.Join(goldenDir, "help", c.Name()+".txt"), flags+"\n")
 	}
 }
 
@@ -81,7 +56,7 @@ func TestGoldenSettings(t *testing.T) {
 	for _, line := range settingsCases {
 		out.WriteString("$ " + line + "\n" + runLine(t, line))
 	}
-	golden(t, "settings.txt", defaultLine.ReplaceAllString(out.String(), ""))
+	golden.Compare(t, filepath.Join(goldenDir, "settings.txt"), defaultLine.ReplaceAllString(out.String(), ""))
 }
 
 // defaultLine matches a value that nothing sets. They are left out, so that a new setting does not change the file.
@@ -90,7 +65,7 @@ var defaultLine = regexp.MustCompile(`(?m)^.* # default\n`)
 // runLine runs NAME=VALUE... COMMAND ARGUMENT... and returns its output and exit code. Command run prints its configuration only.
 func runLine(t *testing.T, line string) string {
 	args := strings.Fields(line)
-	for len(args) > 0 && strings.HasPrefix(args[0], variablePrefix) {
+	for len(args) > 0 && strings.HasPrefix(args[0], config.VariablePrefix) {
 		name, value, _ := strings.Cut(args[0], "=")
 		before, set := os.LookupEnv(name)
 		os.Setenv(name, value)

@@ -50,10 +50,7 @@ func verdictOf(err error) (exit int, reason string) {
 	if err == nil {
 		return exitComplete, ""
 	}
-	if next := hint(err); next != "" {
-		return exitCode(err), err.Error() + "; " + next
-	}
-	return exitCode(err), err.Error()
+	return exitCode(err), withHint(err)
 }
 
 // statInstances reports an instance file that does not exist. The standard input is read later.

@@ -1,47 +1,21 @@
 package config
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"cwharvest/pipeline/config/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden compares a text with a file of testdata/golden. With -update it writes the file.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", "golden", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, w := strings.Split(got, "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(g), len(w)) {
-		if g[i] != w[i] {
-			t.Fatalf("%s:%d\n got %s\nwant %s", path, i+1, g[i], w[i])
-		}
-	}
-	if len(g) != len(w) {
-		t.Errorf("%s has %d lines; got %d", path, len(w), len(g))
-	}
-}
 
 func TestGoldenSchema(t *testing.T) {
 	schema, err := Schema()
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "schema.json", string(schema))
+	golden.Compare(t, filepath.Join("testdata", "golden", "schema.json"), string(schema))
 }
 
 // TestGoldenReference holds the manual to the table. With -update it writes the section.
@@ -57,7 +31,7 @@ func TestGoldenReference(t *testing.T) {
 		t.Fatalf("%s has no table below%s", path, heading)
 	}
 	want := before + heading + intro + "\n" + Reference()
-	if *update {
+	if golden.Update() {
 		if err := os.WriteFile(path, []byte(want), 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +110,7 @@ accounts: [{}, {id: "0123", role_name: r}, {organization: {}, role_name: r},
 		if err := c.Print(&out); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		golden(t, "print-"+name+".yaml", withoutDefaults(name, out.String()))
+		golden.Compare(t, filepath.Join("testdata", "golden", "print-"+name+".yaml"), withoutDefaults(name, out.String()))
 	}
 }
 
@@ -158,7 +132,7 @@ func TestGoldenErrors(t *testing.T) {
 		}
 		out.WriteString("--- " + strings.ReplaceAll(text, "\n", "\n    ") + "\n" + message(err) + "\n")
 	}
-	golden(t, "errors.txt", out.String())
+	golden.Compare(t, filepath.Join("testdata", "golden", "errors.txt"), out.String())
 }
 
 // mistakes are wrong files: at least one for each key.
