@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// mayImport holds the layout: which packages of this module each one may
-// import, and why. A package that is not named here may not exist.
+// mayImport is the layout: the packages of this module that each package may
+// import, and the reason. A package that is not listed may not exist.
 var mayImport = map[string]struct {
 	imports []string
 	reason  string
@@ -54,8 +54,8 @@ var mayImport = map[string]struct {
 	"cwharvest/store/place/s3test": {nil, "serves S3 to tests"},
 }
 
-// TestCloudWatchHasOneMaker: a client made elsewhere would not speak the protocol
-// that is asked for.
+// TestCloudWatchHasOneMaker proves that one file makes every CloudWatch client. A
+// client made elsewhere would not use the configured protocol.
 func TestCloudWatchHasOneMaker(t *testing.T) {
 	var makers []string
 	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
@@ -73,6 +73,7 @@ func TestCloudWatchHasOneMaker(t *testing.T) {
 	}
 }
 
+// TestImportsFollowTheLayout proves that every package imports only the packages in mayImport.
 func TestImportsFollowTheLayout(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "cwharvest/...").Output()
 	if err != nil {
@@ -92,7 +93,8 @@ func TestImportsFollowTheLayout(t *testing.T) {
 	}
 }
 
-// TestLinkerDropsUnusedMethods: a program that executes templates keeps every exported method of every type, which doubles its size.
+// TestLinkerDropsUnusedMethods proves that no file executes templates. A program that does
+// keeps every exported method of every type, which doubles its size.
 func TestLinkerDropsUnusedMethods(t *testing.T) {
 	executed := regexp.MustCompile(`"(text|html)/template"|\.Set(Version|Help|Usage)Template\(`)
 	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {

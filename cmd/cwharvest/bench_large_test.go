@@ -13,7 +13,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// largeNight is a job of many instances in 20 targets with little to ask of each.
+// largeNight returns a job of many instances in 20 targets, with few datapoints for each.
 func largeNight(t *testing.T, instances int) *night {
 	t.Helper()
 	c := awssim.Config{
@@ -26,12 +26,12 @@ func largeNight(t *testing.T, instances int) *night {
 	return n
 }
 
-// attempt is one run in the making, and what was seen of it.
+// attempt is a run in progress, with its measurements.
 type attempt struct {
 	*night
 	command *exec.Cmd
 	output  *bytes.Buffer
-	exited  chan error // the one result of Wait
+	exited  chan error // receives the one result of Wait
 	began   time.Time
 	before  awssim.Stats
 
@@ -40,7 +40,7 @@ type attempt struct {
 	memory  int64         // its largest RssAnon
 }
 
-// attempt starts a run, which does not outlive the test.
+// attempt starts a run and kills it when the test ends.
 func (n *night) attempt() *attempt {
 	n.Helper()
 	a := &attempt{night: n, exited: make(chan error, 1), before: n.sim.Stats(), began: time.Now()}
@@ -57,8 +57,8 @@ func (n *night) attempt() *attempt {
 	return a
 }
 
-// watch follows the run until something holds; it reports false when the run
-// ended before.
+// watch follows the run until a condition holds; it reports false when the run
+// ends first.
 func (a *attempt) watch(until func() bool) bool {
 	a.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -104,14 +104,14 @@ func (a *attempt) kill() {
 	}
 }
 
-// hold lets a run do so many instances, hangs all further requests, and returns
-// when as many are committed.
+// hold lets a run fetch a number of instances, hangs all further requests, and
+// returns when that number is committed.
 func (a *attempt) hold(instances int64) {
 	a.Helper()
 	done := func() int64 {
 		s, err := record.ReadStatus(filepath.Join(a.dir, "harvest"))
 		if err != nil {
-			return 0 // it has no job yet
+			return 0 // the directory has no job yet
 		}
 		return s.Instances.Done + s.Instances.Empty
 	}
@@ -127,13 +127,13 @@ func (a *attempt) hold(instances int64) {
 	}
 }
 
-// pointsOfInstance is what is asked of one instance.
+// pointsOfInstance returns the number of datapoints requested for one instance.
 func (n *night) pointsOfInstance() int64 {
 	return int64(n.truth.End.Sub(n.truth.Start)/n.truth.Period) * int64(len(n.truth.Metrics)*len(n.truth.Statistics))
 }
 
-// benchLarge runs ten thousand and a million instances, the million killed when
-// nine tenths are done.
+// benchLarge measures runs of ten thousand and of a million instances. It kills
+// the large run when nine tenths are done, and resumes it.
 func benchLarge(t *testing.T, figures *benchTable) {
 	const most, done = 1_000_000, 900_000
 	small := largeNight(t, 10_000)
@@ -163,7 +163,7 @@ func benchLarge(t *testing.T, figures *benchTable) {
 	figures.add("`status` there, of the killed run", "%d ms", after.Milliseconds()).target("at most 100 ms")
 }
 
-// complete holds that every instance was done.
+// complete fails the test unless every instance was done.
 func (n *night) complete() {
 	n.Helper()
 	all := int64(n.config.Instances * len(n.config.Accounts) * len(n.config.Regions))
@@ -172,7 +172,7 @@ func (n *night) complete() {
 	}
 }
 
-// timeStatuses is the median of what status takes.
+// timeStatuses returns the median time of a status command.
 func (n *night) timeStatuses() time.Duration {
 	n.Helper()
 	var walls []time.Duration

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// plainRequests are the requests of a job, for plainSDK.
+// plainRequests describes the requests of a job to plainSDK.
 type plainRequests struct {
 	Region     string
 	Start, End time.Time
@@ -24,12 +24,12 @@ type plainRequests struct {
 	Metrics    []string
 	Statistics []string
 	Instances  []string
-	Series     int // of one request
+	Series     int // per request
 	InFlight   int
 }
 
-// plainSDK is a program that asks for what a run asks, with the SDK's client as
-// it comes, and throws the answers away.
+// plainSDK is a program that sends the requests of a run with the unmodified SDK
+// client and discards the responses.
 func plainSDK() {
 	var r plainRequests
 	if err := json.NewDecoder(os.Stdin).Decode(&r); err != nil {
@@ -75,7 +75,7 @@ func plainSDK() {
 	}
 }
 
-// queries asks for a metric's statistics.
+// queries returns the queries for the statistics of one metric.
 func (r *plainRequests) queries(first int, instance, metric string) (queries []types.MetricDataQuery) {
 	for i, statistic := range r.Statistics {
 		queries = append(queries, types.MetricDataQuery{
@@ -93,8 +93,8 @@ func (r *plainRequests) queries(first int, instance, metric string) (queries []t
 }
 
 // plainClient is net/http's client with the one wrapper that the SDK needs over
-// HTTP/1.1: its request bodies tell a writer of an end that is none, and the
-// connection is closed under a large answer.
+// HTTP/1.1. It hides the WriterTo of request bodies, which returns io.EOF once it is
+// closed: net/http takes that for a failed write and cuts a large response.
 type plainClient struct{}
 
 func (plainClient) Do(r *http.Request) (*http.Response, error) {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// benchTable is what was measured, in the order it was.
+// benchTable holds the measured figures in their order.
 type benchTable struct{ rows []*figure }
 
 type figure struct{ what, value, wanted string }
@@ -34,12 +34,12 @@ func (t *benchTable) String() string {
 	return b.String()
 }
 
-// machine tells where and of what the figures are.
+// machine describes the date, commit and machine of the figures.
 func machine() string {
 	model := fileMatch("/proc/cpuinfo", `model name\s*: (.*)`)
 	kernel := fileMatch("/proc/sys/kernel/osrelease", `([0-9.]+)`)
 	memory := 0
-	fmt.Sscan(fileMatch("/proc/meminfo", `MemTotal:\s*(\d+)`), &memory) // kB; 0 elsewhere than on Linux
+	fmt.Sscan(fileMatch("/proc/meminfo", `MemTotal:\s*(\d+)`), &memory) // kB; 0 on systems other than Linux
 	commit, err := exec.Command("git", "describe", "--always", "--dirty").Output()
 	if err != nil {
 		commit = []byte("unknown")
@@ -48,7 +48,7 @@ func machine() string {
 		model, runtime.NumCPU(), memory>>20, runtime.GOOS, kernel, runtime.Version())
 }
 
-// fileMatch is the first match in a file; empty when there is none.
+// fileMatch returns the first submatch in a file, or "" if nothing matches.
 func fileMatch(path, expression string) string {
 	data, err := os.ReadFile(path)
 	if match := regexp.MustCompile(expression).FindSubmatch(data); err == nil && match != nil {
@@ -57,10 +57,10 @@ func fileMatch(path, expression string) string {
 	return ""
 }
 
-// A document's table stands between two lines.
+// These two lines enclose the table in a document.
 const tableBegins, tableEnds = "<!-- make bench: begin -->\n", "<!-- make bench: end -->\n"
 
-// replaceIn puts the table in the place of a document's.
+// replaceIn replaces the table of a document.
 func (t *benchTable) replaceIn(document string) error {
 	data, err := os.ReadFile(document)
 	if err != nil {
@@ -74,6 +74,7 @@ func (t *benchTable) replaceIn(document string) error {
 	return os.WriteFile(document, []byte(before+tableBegins+t.String()+tableEnds+after), 0o666)
 }
 
+// TestTableReplacesAnother proves that a new table replaces only the old one.
 func TestTableReplacesAnother(t *testing.T) {
 	path := t.TempDir() + "/README.md"
 	write := func(text string) {

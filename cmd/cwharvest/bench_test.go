@@ -20,9 +20,9 @@ import (
 	"cwharvest/store/encode"
 )
 
-// TestBench measures the table of docs/performance.md for `make bench`. Figures never
-// fail it, but wrong results do. CWHARVEST_BENCH names the document whose table
-// is replaced, or is "print".
+// TestBench measures the table of docs/performance.md for `make bench`. Only wrong
+// results fail it; figures never do. CWHARVEST_BENCH is the document in which the
+// table is replaced, or "print".
 func TestBench(t *testing.T) {
 	document := os.Getenv("CWHARVEST_BENCH")
 	if document == "" {
@@ -51,25 +51,25 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// shape is what the requests of a job hold.
+// shape is the size of a job's requests and their statistics.
 type shape struct {
 	name           string
-	series, points int // of one request
+	series, points int // per request
 	statistics     []string
 }
 
-// benchShapes fill their requests: a day, a fortnight, and a day of the default
-// statistics.
+// benchShapes are full requests: for a day, for a fortnight, and for a day of the
+// default statistics.
 var benchShapes = []shape{
 	{"350x288", 350, 288, []string{"Average"}},
 	{"25x4032", 25, 4032, []string{"Average"}},
 	{"175x288x2", 175, 288, []string{"Average", "Maximum"}},
 }
 
-// unlimited is above all that a machine can do.
+// unlimited sets a quota that no machine can reach.
 const unlimited = "quota_share: 1000\n"
 
-// benchNight is a job of so many requests of a shape, in one target.
+// benchNight returns a job with a number of requests of one shape, in one target.
 func benchNight(t *testing.T, s shape, requests int, settings string) *night {
 	t.Helper()
 	c := awssim.Config{
@@ -80,7 +80,7 @@ func benchNight(t *testing.T, s shape, requests int, settings string) *night {
 	return n
 }
 
-// plain is plainSDK with the requests of the night.
+// plain returns a command that runs plainSDK with the requests of the night.
 func (n *night) plain(s shape, inFlight int) *exec.Cmd {
 	n.Helper()
 	r := plainRequests{
@@ -99,7 +99,7 @@ func (n *night) plain(s shape, inFlight int) *exec.Cmd {
 	return c
 }
 
-// again is a run of the whole night from the beginning.
+// again returns a command that runs the whole night from the beginning.
 func (n *night) again(flags ...string) *exec.Cmd {
 	n.Helper()
 	if err := os.RemoveAll(filepath.Join(n.dir, "harvest")); err != nil {
@@ -109,7 +109,7 @@ func (n *night) again(flags ...string) *exec.Cmd {
 	return c
 }
 
-// cost is what a program took, and what it was answered.
+// cost is the time that a program took and the amount of data that it received.
 type cost struct {
 	wall, processor time.Duration
 	datapoints      int64
@@ -134,7 +134,7 @@ func (n *night) cost(c *exec.Cmd) cost {
 	}
 }
 
-// compare runs the night and the plain client, which must have asked the same.
+// compare runs the night and the plain client and checks that both received the same.
 func (n *night) compare(s shape, inFlight int, flags ...string) (ours, plain cost) {
 	n.Helper()
 	ours, plain = n.cost(n.again(flags...)), n.cost(n.plain(s, inFlight))
@@ -147,8 +147,8 @@ func (n *night) compare(s shape, inFlight int, flags ...string) (ours, plain cos
 	return ours, plain
 }
 
-// benchProcessor holds a whole run against the plain client: interleaved, since
-// machines change their pace.
+// benchProcessor compares whole runs with the plain client. The two alternate,
+// because the speed of a machine varies.
 func benchProcessor(t *testing.T, figures *benchTable) {
 	const rounds = 5
 	for _, s := range benchShapes {
@@ -166,7 +166,7 @@ func benchProcessor(t *testing.T, figures *benchTable) {
 	}
 }
 
-// benchQuota watches runs at the quotas that the simulated AWS enforces.
+// benchQuota measures runs at the quotas that the simulated AWS enforces.
 func benchQuota(t *testing.T, figures *benchTable) {
 	const watch, around = 30 * time.Second, 20 * time.Second
 	one := awssim.Config{Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}}
@@ -177,7 +177,7 @@ func benchQuota(t *testing.T, figures *benchTable) {
 		share      float64
 		points     int
 		statistics []string
-		perSecond  float64 // instances that the quota lets through
+		perSecond  float64 // instances that the quota allows
 	}{
 		{"requests, one target", one, 0.05, 1, []string{"Average"}, 0.05 * 500 * 500 / 8},
 		{"datapoints, one target", one, 1, 288, []string{"Average", "Maximum"}, 396_000 / 8 / 2 / 288},
@@ -199,7 +199,7 @@ func benchQuota(t *testing.T, figures *benchTable) {
 	}
 }
 
-// benchUnbounded lets runs go as fast as the machine does.
+// benchUnbounded measures runs that only the machine limits.
 func benchUnbounded(t *testing.T, figures *benchTable) {
 	s := benchShapes[2]
 	n := benchNight(t, s, 200, unlimited)
@@ -210,8 +210,8 @@ func benchUnbounded(t *testing.T, figures *benchTable) {
 	}
 }
 
-// benchWriting has a run at the quota write for a minute. Nothing could be
-// faster than the quota, with the output thrown away or not.
+// benchWriting measures a minute of writing at the quota. No run could be faster
+// than the quota, even if it discarded its output.
 func benchWriting(t *testing.T, figures *benchTable) {
 	const quota, points, seconds = 396_000, 288, 60
 	n := quotaNight(t, 1, awssim.Config{
@@ -229,7 +229,7 @@ func benchWriting(t *testing.T, figures *benchTable) {
 	figures.add(fmt.Sprintf("its database after %.1f million datapoints", float64(s.Datapoints)/1e6), "%.1f MB", float64(n.bytes("harvest/jobs/*.db"))/1e6)
 }
 
-// bytes adds up files.
+// bytes returns the total size of the files that match a pattern.
 func (n *night) bytes(pattern string) (total int64) {
 	n.Helper()
 	paths, err := filepath.Glob(filepath.Join(n.dir, pattern))
@@ -246,8 +246,8 @@ func (n *night) bytes(pattern string) (total int64) {
 	return total
 }
 
-// benchBytes compares what is written for a datapoint: of the simulated AWS,
-// whose values are noise, and of metrics as EC2 has them.
+// benchBytes measures the bytes written for a datapoint, for the values of the
+// simulated AWS, which are noise, and for values like those of EC2.
 func benchBytes(t *testing.T, figures *benchTable) {
 	const text = "bytes for a datapoint (raw: 16), Parquet and CSV with gzip: "
 	n := benchNight(t, benchShapes[2], 20, unlimited)
@@ -291,9 +291,9 @@ func writeUsual(t *testing.T, f encode.Format) (size, datapoints float64) {
 	return float64(file.Len()), datapoints
 }
 
-// usualColumns are a metric's average and maximum of five values a period: of
-// processors any fraction, of disks mostly nothing, of networks whole numbers, of
-// credits what hardly changes.
+// usualColumns returns a metric's average and maximum of five values a period:
+// any fraction for processors, mostly zero for disks, whole numbers for networks,
+// and slowly changing numbers for credits.
 func usualColumns(metric string, instance int, rng *rand.Rand) [][]float64 {
 	columns := [][]float64{make([]float64, 288), make([]float64, 288)}
 	for i := range 288 {

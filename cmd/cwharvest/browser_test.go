@@ -8,9 +8,10 @@ import (
 	"cwharvest/pipeline/awssim"
 )
 
-// The page in a real Chromium shows the numbers of status.json and what is
-// denied, without an error and without asking anybody else. The program that looks
-// is a module of its own under testdata/browser.
+// TestPageInBrowser proves that the page in a real Chromium shows the numbers of
+// status.json and the denied targets, without an error and without a request to
+// another server. The program that drives Chromium is a module of its own under
+// testdata/browser.
 func TestPageInBrowser(t *testing.T) {
 	needsProcesses(t)
 	chromium := ""

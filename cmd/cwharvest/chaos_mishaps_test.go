@@ -13,7 +13,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// begin has it go wrong.
+// begin starts a mishap.
 func (c *chaos) begin(m *mishap) {
 	c.Helper()
 	c.Log(m)
@@ -42,7 +42,7 @@ func (c *chaos) begin(m *mishap) {
 	}
 }
 
-// end mends what has gone wrong for long enough.
+// end ends a mishap.
 func (c *chaos) end(m *mishap) {
 	c.Helper()
 	switch m.kind {
@@ -55,7 +55,7 @@ func (c *chaos) end(m *mishap) {
 	case "key_expired":
 		c.key = c.key%awssim.NumberedKeys + 1
 		c.writeKey()
-		c.sim.Clear(m.kind) // of a key that nobody has now
+		c.sim.Clear(m.kind) // the fault of a key that is no longer used
 	case "quota":
 		c.inject(awssim.Fault{Kind: m.kind})
 	default:
@@ -81,15 +81,15 @@ func (c *chaos) inject(f awssim.Fault) {
 	}
 }
 
-// breakBucket makes trouble with what is published in S3, if it is.
+// breakBucket injects a fault into S3, if parts are published there.
 func (c *chaos) breakBucket(f s3test.Fault) {
 	if c.bucket != nil {
 		c.bucket.Fault(f)
 	}
 }
 
-// jump sets the clock for the next run, and ends the present one. Before the
-// first job nothing tells where the harvest begins.
+// jump sets the clock for the next run and kills the current one. It does nothing
+// before the first job, because no job records the start of the harvest yet.
 func (c *chaos) jump(by time.Duration) {
 	jobs, err := record.ReadJobs(filepath.Join(c.dir, "harvest"))
 	if err != nil || len(jobs) == 0 {
@@ -106,7 +106,7 @@ func (c *chaos) setClock(to time.Time) {
 	}
 }
 
-// mountDisk makes the harvest directory a disk that can be full.
+// mountDisk mounts a small disk, which can fill up, as the harvest directory.
 func (c *chaos) mountDisk() {
 	c.Helper()
 	disk := filepath.Join(c.dir, "harvest")
@@ -119,14 +119,14 @@ func (c *chaos) mountDisk() {
 	}
 	c.disk = true
 	c.Cleanup(func() {
-		// Detached: a process that another test is just starting may hold its files.
+		// Detached, because a process that another test is starting may hold files open.
 		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
 			c.Error(err)
 		}
 	})
 }
 
-// resize gives the disk so much room, 0 all of it.
+// resize leaves room bytes free on the disk; 0 restores its full size.
 func (c *chaos) resize(room int64) {
 	c.Helper()
 	if !c.disk {
@@ -134,7 +134,7 @@ func (c *chaos) resize(room int64) {
 	}
 	disk := filepath.Join(c.dir, "harvest")
 	var err error
-	for range 100 { // a run may write in between, which leaves less room than it has
+	for range 100 { // a run may write in between, so that the new size is too small
 		size := int64(diskSize)
 		if room > 0 {
 			var fs syscall.Statfs_t
@@ -150,7 +150,7 @@ func (c *chaos) resize(room int64) {
 	c.Fatalf("resize the disk: %v", err)
 }
 
-// writeKey puts the present base key into the credentials file, as a person does.
+// writeKey writes the current base key to the credentials file, as a person would.
 func (c *chaos) writeKey() {
 	c.Helper()
 	path, key := filepath.Join(c.dir, "credentials"), awssim.NumberedKey(c.key)

@@ -12,14 +12,14 @@ import (
 	"cwharvest/pipeline/awssim"
 )
 
-// mishap is one thing that goes wrong for a while.
+// mishap is one fault, at once or for some time.
 type mishap struct {
 	kind  string
-	at    time.Duration // from the beginning
-	lasts time.Duration // 0: it happens at once
-	fault awssim.Fault  // of kinds that the simulated AWS makes
-	by    time.Duration // of clocks
-	room  int64         // bytes that a full disk still has
+	at    time.Duration // since the start
+	lasts time.Duration // 0: momentary
+	fault awssim.Fault  // for kinds of the simulated AWS
+	by    time.Duration // for clocks
+	room  int64         // free bytes of a full disk
 }
 
 func (m *mishap) String() string {
@@ -42,18 +42,18 @@ func (m *mishap) String() string {
 	return text
 }
 
-// chaosKind is what can go wrong, how often while each other does once, and for
-// how long at most.
+// chaosKind is a kind of mishap, with its relative frequency and its longest
+// duration.
 type chaosKind struct {
 	name    string
 	often   int
 	longest time.Duration
 	make    func(*rand.Rand, *mishap)
-	ends    bool // a process may end of it, or end with less than all
+	ends    bool // it may end a process or leave a job incomplete
 }
 
-// chaosKinds is all that can go wrong. What the simulated AWS makes has the name
-// that it has there.
+// chaosKinds lists every kind of mishap. Faults of the simulated AWS have its
+// names.
 var chaosKinds = []chaosKind{
 	{name: "kill", often: 8, ends: true},
 	{name: "interrupt", often: 1, ends: true},
@@ -108,7 +108,7 @@ func inInstance(r *rand.Rand, t *mishap) {
 	t.fault.Instance = awssim.Config{}.Instance(t.fault.Account, t.fault.Region, r.IntN(chaosFleet)).ID
 }
 
-// scattered hits some calls or all, everywhere or in one target.
+// scattered applies a fault to some or all calls, everywhere or in one target.
 func scattered(r *rand.Rand, t *mishap) {
 	if r.IntN(3) > 0 {
 		t.fault.Probability = 0.1 + 0.8*r.Float64()
@@ -121,7 +121,7 @@ func scattered(r *rand.Rand, t *mishap) {
 	}
 }
 
-// spoiled spoils some answers or all, as a whole or what they tell of one instance.
+// spoiled damages some or all responses, entirely or for one instance only.
 func spoiled(r *rand.Rand, t *mishap) {
 	if r.IntN(2) == 0 {
 		inInstance(r, t)
@@ -141,9 +141,9 @@ func expiring(r *rand.Rand, t *mishap) {
 	t.fault.Probability = 0.1 + 0.8*r.Float64()
 }
 
-// schedule says what goes wrong when: the same for the same arguments. Kinds are
-// dealt like cards, so that half a minute has all of them. Mishaps of one kind
-// do not overlap; two begin at most so far apart.
+// schedule returns the mishaps of a seed, the same for the same arguments.
+// Kinds are dealt like cards, so that half a minute contains all of them. Mishaps
+// of one kind do not overlap. The next mishap is dealt at most apart later.
 func schedule(seed uint64, length, apart time.Duration, kinds []chaosKind) (all []mishap) {
 	rng := rand.New(rand.NewPCG(seed, 9))
 	until := map[string]time.Duration{}
@@ -187,7 +187,7 @@ type step struct {
 	do func(*chaos)
 }
 
-// steps are those of a schedule, in order.
+// steps returns the steps of a schedule, in order.
 func steps(all []mishap) (list []step) {
 	for i := range all {
 		m := &all[i]
@@ -200,8 +200,8 @@ func steps(all []mishap) (list []step) {
 	return list
 }
 
-// A seed has one schedule, another seed another, and what CI runs has everything
-// that can go wrong.
+// TestSchedule proves that each seed has one schedule of its own, and that the
+// schedules of CI contain every kind.
 func TestSchedule(t *testing.T) {
 	const length = 30 * time.Second
 	told := map[string]uint64{}

@@ -24,43 +24,43 @@ import (
 
 // chaos is a harvest directory in which everything goes wrong, by a schedule,
 // while a supervisor runs the same command again and again. One goroutine owns
-// all of it but ahead.
+// all fields except ahead.
 type chaos struct {
 	*night
 	base   []string     // the environment without the clock
-	ahead  atomic.Int64 // of the simulated AWS's clock, in ns
-	clock  time.Time    // of the program
-	latest time.Time    // that it has ever been
+	ahead  atomic.Int64 // offset of the simulated AWS's clock, in ns
+	clock  time.Time    // the program's
+	latest time.Time    // the latest that clock has been
 	disk   bool         // the directory is a disk of its own
 	key    int          // number of the base key in the credentials file
 	flags  []string
-	once   bool   // it is not run again
-	ticked func() // nil, or what happens with every look at the status
-	// patience is how long a run may take once all trouble is over.
+	once   bool   // the command is not run again
+	ticked func() // nil, or called after each look at the status
+	// patience limits the duration of a run after all mishaps have ended.
 	patience time.Duration
 
-	process *exec.Cmd // nil: none
+	process *exec.Cmd // nil: no process runs
 	output  *lockedBuffer
-	sent    map[syscall.Signal]bool // to the process
-	exited  chan error              // one result for each process; its waiter sends
+	sent    map[syscall.Signal]bool // signals sent to the process
+	exited  chan error              // receives one result for each process
 	again   <-chan time.Time
 
 	started time.Time
-	shown   map[string]*record.Status // by job: the latest transaction's
+	shown   map[string]*record.Status // by job: the status of the latest transaction
 	exits   map[int]int
 	applied map[string]int
 	looks   int
 }
 
 const (
-	chaosApart  = 1000 * time.Millisecond // two mishaps begin at most so far apart
+	chaosApart  = 1000 * time.Millisecond // the most time between the beginnings of two mishaps
 	chaosPeriod = 6 * time.Hour           // few rows for many requests
-	chaosFleet  = 1010                    // instances of a target: two pages
+	chaosFleet  = 1010                    // instances per target: two pages
 	diskSize    = 512 << 20
 )
 
-// chaosLength is how long things go wrong, and by which seeds: a slice of two
-// schedules, or as `make chaos` says.
+// chaosLength returns the length of the schedules and their seeds: the first
+// seconds of two schedules, or the values that `make chaos` sets.
 func chaosLength(t *testing.T) (length time.Duration, seeds []uint64) {
 	t.Helper()
 	length, seeds = 12*time.Second, []uint64{1, 2}
@@ -83,9 +83,9 @@ func chaosLength(t *testing.T) (length time.Duration, seeds []uint64) {
 	return length, seeds
 }
 
-// Whatever goes wrong, and however much of it at once: when it ends, every row
-// of every night is there once, and nothing that a status showed as done was
-// lost on the way. `make chaos SEED=7` has the schedule of seed 7.
+// TestChaos proves that after any number of mishaps at once, every row of every
+// night exists once, and nothing that a status showed as done was lost meanwhile.
+// `make chaos SEED=7` runs the schedule of seed 7.
 func TestChaos(t *testing.T) {
 	length, seeds := chaosLength(t)
 	for _, seed := range seeds {
@@ -116,7 +116,7 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// newChaos makes a directory for targets of so many instances, ninety days ago.
+// newChaos makes a directory, ninety days ago, for targets with a number of instances.
 func newChaos(t *testing.T, seed uint64, instances int, metrics, statistics []string, settings string) *chaos {
 	t.Helper()
 	c := &chaos{key: 1, patience: 4 * time.Minute, exited: make(chan error, 1),
@@ -134,7 +134,7 @@ func newChaos(t *testing.T, seed uint64, instances int, metrics, statistics []st
 	c.writeKey()
 	c.configure(seed, settings)
 	t.Cleanup(func() {
-		c.sim.Clear("") // a hanging call would hold the server up
+		c.sim.Clear("") // a hanging call would keep the server from closing
 		if c.process != nil {
 			_ = c.process.Process.Kill() // the test has failed already
 			<-c.exited
@@ -143,7 +143,7 @@ func newChaos(t *testing.T, seed uint64, instances int, metrics, statistics []st
 	return c
 }
 
-// configure writes a specification whose format, or place, the seed picks.
+// configure writes a configuration; the seed selects its format or S3.
 func (c *chaos) configure(seed uint64, settings string) {
 	c.Helper()
 	formats := []string{"format: csv\ncompression: gzip", "format: parquet", "format: jsonl\ncompression: zstd", "out: s3://bucket/harvest/data"}
@@ -164,7 +164,7 @@ func (c *chaos) configure(seed uint64, settings string) {
 	}
 }
 
-// start runs the command once more.
+// start starts the command once more.
 func (c *chaos) start(flags ...string) {
 	c.Helper()
 	c.env = append(slices.Clip(c.base), testClock+"="+c.clock.Format(time.RFC3339))
@@ -177,7 +177,7 @@ func (c *chaos) start(flags ...string) {
 	go func(p *exec.Cmd) { c.exited <- p.Wait() }(c.process)
 }
 
-// rage lets everything go wrong that the schedule says.
+// rage runs the command again and again while the schedule's mishaps happen.
 func (c *chaos) rage(all []mishap, length time.Duration) {
 	c.Helper()
 	c.started = time.Now()
@@ -216,19 +216,19 @@ func (c *chaos) rage(all []mishap, length time.Duration) {
 	}
 }
 
-// ended judges how a process ended. What a run completed has another night after
-// it.
+// ended checks the exit code and output of a process. After a complete run it
+// moves the clock on.
 func (c *chaos) ended() {
 	c.Helper()
 	code, text := c.process.ProcessState.ExitCode(), c.output.String()
 	c.process = nil
 	c.exits[code]++
 	c.Logf("%7.3fs exit %d: %s", time.Since(c.started).Seconds(), code, lastOf(text))
-	full := strings.Contains(text, "no space left on device") // for what was to be committed when SIGTERM came
+	full := strings.Contains(text, "no space left on device") // a commit may have waited for room at SIGTERM
 	allowed := map[int]bool{
 		exitComplete: true, exitIncomplete: true, exitCredentials: true, exitFatal: full && c.sent[syscall.SIGTERM],
 		exitSignal + int(syscall.SIGTERM): c.sent[syscall.SIGTERM],
-		-1:                                c.sent[syscall.SIGKILL] || c.sent[syscall.SIGTERM], // before it could listen to it
+		-1:                                c.sent[syscall.SIGKILL] || c.sent[syscall.SIGTERM], // SIGTERM came before its handler was set
 	}[code]
 	marks := []string{"panic:", "fatal error:", "DATA RACE", "goroutine ", "\nSDK "}
 	if !allowed || slices.ContainsFunc(marks, func(mark string) bool { return strings.Contains(text, mark) }) {
@@ -247,7 +247,7 @@ func lastOf(text string) string {
 	return lines[len(lines)-1]
 }
 
-// look reads the status, as a person does at any time.
+// look reads the status, as a person might at any time.
 func (c *chaos) look() {
 	c.Helper()
 	s, err := record.ReadStatus(filepath.Join(c.dir, "harvest"))
@@ -261,9 +261,9 @@ func (c *chaos) look() {
 	c.compare(s)
 }
 
-// compare checks that a status counts everything, and that what was done stays
-// done. A snapshot that a killed process has left may be older than what the
-// database told since; it says so.
+// compare checks that a status counts everything, and that done instances stay
+// done. The snapshot of a killed process may be older than the last status from
+// the database; its source says that it is a snapshot.
 func (c *chaos) compare(s *record.Status) {
 	c.Helper()
 	in := s.Instances
@@ -283,7 +283,7 @@ func (c *chaos) compare(s *record.Status) {
 	c.shown[s.Job] = s
 }
 
-// mend ends all trouble; a run that is going on must come to its end by itself.
+// mend ends all mishaps; a process that is running must then exit by itself.
 func (c *chaos) mend() {
 	c.Helper()
 	for i := range chaosKinds {
@@ -295,10 +295,10 @@ func (c *chaos) mend() {
 	}
 }
 
-// wait waits for the process to end, as one of these: not for ever.
+// wait waits for the process to exit, with one of the codes if any, within c.patience.
 func (c *chaos) wait(codes ...int) {
 	c.Helper()
-	stuck := time.AfterFunc(c.patience, func() { c.signal(syscall.SIGQUIT) }) // its trace tells where
+	stuck := time.AfterFunc(c.patience, func() { c.signal(syscall.SIGQUIT) }) // its trace shows where
 	<-c.exited
 	stuck.Stop()
 	code := c.process.ProcessState.ExitCode()
@@ -308,8 +308,8 @@ func (c *chaos) wait(codes ...int) {
 	}
 }
 
-// complete has everything harvested until the last midnight. What an open job has
-// denied already it leaves alone; each such night is named afterwards.
+// complete harvests everything until the last midnight. The first run leaves the
+// denied targets of an open job alone, so each such night is then run by name.
 func (c *chaos) complete() {
 	c.Helper()
 	c.truth.End = c.latest.Truncate(24*time.Hour).AddDate(0, 0, 1)
@@ -328,7 +328,7 @@ func (c *chaos) complete() {
 	}
 }
 
-// checkStatus compares each job with the most that was ever shown of it.
+// checkStatus compares each job with the latest status that was shown of it.
 func (c *chaos) checkStatus() {
 	c.Helper()
 	dir, err := store.Open(filepath.Join(c.dir, "harvest"), store.Config{})

@@ -11,8 +11,8 @@ import (
 	"cwharvest/store/record"
 )
 
-// throttledRegion throttles every request for data in the second region, so that a
-// run cannot complete.
+// throttledRegion throttles every request for data in the second region, so that
+// a run cannot complete.
 var throttledRegion = awssim.Fault{Kind: "throttle", Operation: "GetMetricData", Region: "eu-west-1"}
 
 // corpusCases are the directories of the corpus.
@@ -30,7 +30,7 @@ var corpusCases = []struct {
 		m.configure("format: csv\n" + twoMetrics)
 		m.nights(3)
 		clock := m.Clock
-		m.Clock = time.Now().AddDate(0, 0, 3) // jobs end by the machine's clock
+		m.Clock = time.Now().AddDate(0, 0, 3) // jobs end at the time of the machine's clock
 		m.run(0, "prune", "harvest", "--keep", "1d")
 		m.Clock = clock
 		if left, err := filepath.Glob(filepath.Join(m.dir, "harvest/jobs/*.db")); err != nil || len(left) != 1 {
@@ -213,7 +213,7 @@ metrics:
 	}},
 }
 
-// nights harvests the last nights, each by its name.
+// nights harvests the last n nights, one run for each.
 func (m *corpusMaker) nights(n int) {
 	m.Helper()
 	m.expect(n, 0)
@@ -223,7 +223,7 @@ func (m *corpusMaker) nights(n int) {
 	m.run(0, runArgs...)
 }
 
-// redoOf harvests yesterday, of which rows are then fetched again.
+// redoOf harvests yesterday, for a redo of some of its rows.
 func (m *corpusMaker) redoOf(settings string) {
 	m.Helper()
 	m.serve(6)
@@ -236,7 +236,7 @@ func (m *corpusMaker) range6h() string {
 	return "range: {from: " + m.day(1) + "T00:00:00Z, to: " + m.day(1) + "T06:00:00Z}\n"
 }
 
-// shard prepares one share of yesterday's targets.
+// shard prepares one shard of yesterday's targets.
 func (m *corpusMaker) shard(share record.Shard) {
 	m.Helper()
 	m.serve(5)

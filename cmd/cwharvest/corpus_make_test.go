@@ -23,7 +23,7 @@ import (
 )
 
 // TestMakeCorpus writes the corpus with an earlier program. It needs that program's
-// test binary, because only the test binary can run at another time than now:
+// test binary, because only the test binary can use a clock other than the machine's:
 //
 //	git worktree add /tmp/earlier b5677ab
 //	(cd /tmp/earlier && go test -c -o /tmp/earlier-bin/cwharvest ./cmd/cwharvest)
@@ -31,9 +31,9 @@ import (
 //		go test -count=1 -run '^TestMakeCorpus$' ./cmd/cwharvest
 //
 // CWHARVEST_CORPUS_ONLY=NAME makes only one directory. CWHARVEST_CORPUS_TO=DIR writes
-// to another directory than testdata/corpus. CWHARVEST_CORPUS_CLOCK is the RFC 3339
-// time at which the program runs, by default this morning. A program of b5677ab needs
-// the default, because it judges CloudWatch's retention by the machine's clock.
+// to DIR instead of testdata/corpus. CWHARVEST_CORPUS_CLOCK is the RFC 3339 time at
+// which the program runs, by default this morning. A program of b5677ab needs the
+// default, because it computes CloudWatch's retention from the machine's clock.
 //
 // Job names and times differ from run to run. The archives are otherwise
 // reproducible: names are sorted, and times and owners are left out.
@@ -61,7 +61,7 @@ func TestMakeCorpus(t *testing.T) {
 	}
 }
 
-// corpusMaker makes one directory.
+// corpusMaker makes one directory of the corpus.
 type corpusMaker struct {
 	*testing.T
 	corpusManifest
@@ -98,7 +98,7 @@ func (m *corpusMaker) serve(instances int) {
 	m.at(m.Clock)
 }
 
-// at moves all clocks.
+// at sets all clocks.
 func (m *corpusMaker) at(clock time.Time) {
 	m.Clock = clock
 	if m.http != nil {
@@ -121,7 +121,7 @@ func (m *corpusMaker) fault(f awssim.Fault) {
 
 const twoMetrics = "metrics: [{namespace: AWS/EC2, names: [CPUUtilization, NetworkIn], statistics: [Average, Maximum]}]\n"
 
-// configure writes harvest.yaml: both accounts and these settings.
+// configure writes harvest.yaml with both accounts and the settings.
 func (m *corpusMaker) configure(settings string) {
 	if !strings.Contains(settings, "period: ") {
 		settings = "period: 1h\n" + settings
@@ -138,7 +138,7 @@ func (m *corpusMaker) write(name, text string) {
 	}
 }
 
-// yesterday is a range that does not move with the clock.
+// yesterday returns a range that does not move with the clock.
 func (m *corpusMaker) yesterday() string { return m.days(1, 0) }
 
 func (m *corpusMaker) days(from, to int) string {
@@ -170,7 +170,7 @@ func (m *corpusMaker) note(what string, args []string) {
 	m.Commands = append(m.Commands, strings.Join(append([]string{"cwharvest"}, args...), " ")+what)
 }
 
-// run runs the earlier program, which must end with an exit code.
+// run runs the earlier program and checks its exit code.
 func (m *corpusMaker) run(code int, args ...string) string {
 	m.Helper()
 	m.note("", args)
@@ -180,7 +180,7 @@ func (m *corpusMaker) run(code int, args ...string) string {
 func (m *corpusMaker) quietly(code int, args ...string) string {
 	m.Helper()
 	c, output := m.command(args...)
-	_ = c.Run() // the exit code is looked at
+	_ = c.Run() // the exit code is checked below
 	if got := c.ProcessState.ExitCode(); got != code {
 		m.Fatalf("%s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, output)
 	}
@@ -189,7 +189,7 @@ func (m *corpusMaker) quietly(code int, args ...string) string {
 
 var runArgs = []string{"run", "-c", "harvest.yaml"}
 
-// killWhen starts a run and kills it as soon as its status is as wanted.
+// killWhen starts a run and kills it as soon as its status meets a condition.
 func (m *corpusMaker) killWhen(wanted func(status map[string]any) bool, flags ...string) {
 	m.Helper()
 	args := append(slices.Clone(runArgs), flags...)
@@ -213,7 +213,7 @@ func (m *corpusMaker) killWhen(wanted func(status map[string]any) bool, flags ..
 	m.note("  # kill -9", args)
 }
 
-// status returns what the earlier program prints; nil when there is no job.
+// status returns the status that the earlier program prints, or nil if there is no job.
 func (m *corpusMaker) status() map[string]any {
 	c, _ := m.command("status", "harvest", "--json")
 	c.Stdout, c.Stderr = nil, nil
@@ -225,13 +225,13 @@ func (m *corpusMaker) status() map[string]any {
 	return s
 }
 
-// done reports whether at least so many instances are done.
+// done returns a condition: at least n instances are done.
 func done(n float64) func(map[string]any) bool {
 	return func(s map[string]any) bool { return s["instances"].(map[string]any)["done"].(float64) >= n }
 }
 
-// killUntil kills runs in copies of the directory, each a little later than the one
-// before, until a killed run leaves a database as wanted.
+// killUntil kills runs in copies of the directory, each a little later than the
+// previous one, until a killed run leaves a database that meets a condition.
 func (m *corpusMaker) killUntil(wanted func(r corpusRecord) bool, flags ...string) {
 	m.Helper()
 	args := append(slices.Clone(runArgs), flags...)
@@ -268,7 +268,7 @@ func (m *corpusMaker) copy(from, to string) {
 	}
 }
 
-// corpusRecord is what a database holds, as far as kills look at it.
+// corpusRecord is the part of a database that the conditions for kills use.
 type corpusRecord struct {
 	Intents []corpusIntent
 	Redo    *struct{ Prepared bool }
@@ -310,7 +310,7 @@ func (m *corpusMaker) record() (r corpusRecord, ok bool) {
 	return r, err == nil
 }
 
-// published reports whether a part has its name.
+// published reports whether a part has been published under its name.
 func (m *corpusMaker) published(name string) bool {
 	_, err := os.Stat(filepath.Join(m.dir, "harvest/data", name))
 	return err == nil
@@ -327,7 +327,7 @@ func (m *corpusMaker) finish(to string) {
 		m.Fatal("no status")
 	}
 	c, output := m.command("verify", "harvest")
-	_ = c.Run() // the exit code is noted
+	_ = c.Run() // the exit code is recorded below
 	if m.Verify = c.ProcessState.ExitCode(); m.Verify != 0 {
 		m.Logf("verify: exit code %d\n%s", m.Verify, output)
 	}
@@ -346,7 +346,7 @@ func (m *corpusMaker) finish(to string) {
 	}
 }
 
-// packCorpus packs a directory, the same bytes from the same files.
+// packCorpus packs a directory; the same files give the same bytes.
 func packCorpus(archive, dir string) error {
 	file, err := os.Create(archive)
 	if err != nil {

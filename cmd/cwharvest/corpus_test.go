@@ -27,7 +27,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// The corpus holds harvest directories as an earlier program left them, complete
+// corpusDir holds harvest directories as an earlier program left them, complete
 // or killed at some point. Each directory is an archive, NAME.tar.zst, beside its
 // manifest, NAME.json. The manifest holds the commands that made the directory, the
 // simulated AWS to continue it, and the rows that it holds when it is complete.
@@ -36,34 +36,34 @@ const corpusDir = "testdata/corpus"
 
 // corpusManifest describes one directory of the corpus.
 type corpusManifest struct {
-	About    string         // what is special about the directory
+	About    string         // the special property of the directory
 	Program  string         // the version that wrote it
-	Commands []string       // the commands by which it was written
-	Clock    time.Time      // the program's and the simulated AWS's at the last command
+	Commands []string       // the commands that wrote it
+	Clock    time.Time      // the time of the program and of the simulated AWS at the last command
 	AWS      awssim.Config  // the simulated AWS it was harvested from
 	Expect   []corpusRows   // rows of the directory when it is complete
 	Runs     [][]string     // arguments of `run` that complete it
-	Replans  []any          // that its manifests list when it is complete
+	Replans  []any          // listed by its manifests when it is complete
 	Verify   int            // exit code of `verify` before that
 	Redo     []string       // arguments of `run --redo`
-	Status   map[string]any // that the program printed before that, without what changes by the second
+	Status   map[string]any // printed by the program before that, without the fields that change every second
 }
 
-// corpusRows are rows that a directory holds: every datapoint that the simulated
-// AWS has of some instances, metrics and statistics.
+// corpusRows describes rows of a directory: every datapoint that the simulated
+// AWS has for some instances, metrics and statistics.
 type corpusRows struct {
 	Namespace  string
-	Accounts   []string // nil: all of the simulated AWS
+	Accounts   []string // nil: all accounts of the simulated AWS
 	Regions    []string // nil: all
-	By         []string // dimension names, of all that publish; nil: InstanceId of the whole fleet
-	Sets       []string // instead: dimension sets as Name=Value,...
+	By         []string // dimension names, for every instance that publishes them; nil: InstanceId of the whole fleet
+	Sets       []string // instead of By: dimension sets as Name=Value,...
 	Metrics    []string
 	Statistics map[string]string // by column name
 	Start, End time.Time
 	Period     int64 // seconds
 }
 
-// corpusRow names one row.
+// corpusRow identifies one row.
 type corpusRow struct {
 	account, region, namespace, dimensions, metric string
 	at, period                                     int64
@@ -122,7 +122,7 @@ func (e *corpusRows) add(rows map[corpusRow]map[string]float64, account, region,
 	}
 }
 
-// columns returns all columns of statistics.
+// columns returns the names of all columns with statistics.
 func (m *corpusManifest) columns() (columns []string) {
 	for _, e := range m.Expect {
 		for column := range e.Statistics {
@@ -133,7 +133,7 @@ func (m *corpusManifest) columns() (columns []string) {
 	return slices.Compact(columns)
 }
 
-// corpusCase is an unpacked directory of the corpus and the simulated AWS of its time.
+// corpusCase is an unpacked directory of the corpus with its simulated AWS.
 type corpusCase struct {
 	*testing.T
 	corpusManifest
@@ -141,10 +141,10 @@ type corpusCase struct {
 	env []string
 }
 
-// TestCorpus reads each directory with the current program, continues it to its end,
-// verifies, redoes, exports and repairs it, and compares every row with the simulated
-// AWS. The program and the simulated AWS run at the time of the manifest, so that
-// CloudWatch's retention never ends for the corpus.
+// TestCorpus reads each directory with the current program, completes, verifies,
+// redoes, exports and repairs it, and compares every row with the simulated AWS. The
+// program and the simulated AWS run at the time of the manifest, so that CloudWatch's
+// retention never ends for the corpus.
 func TestCorpus(t *testing.T) {
 	manifests, err := filepath.Glob(corpusDir + "/*.json")
 	if err != nil || len(manifests) == 0 {
@@ -163,7 +163,7 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-// openCorpus unpacks a directory and serves its simulated AWS at its time.
+// openCorpus unpacks a directory and serves its simulated AWS at the manifest's time.
 func openCorpus(t *testing.T, manifest string) *corpusCase {
 	t.Helper()
 	c := &corpusCase{T: t, dir: t.TempDir()}
@@ -185,13 +185,13 @@ func openCorpus(t *testing.T, manifest string) *corpusCase {
 	return c
 }
 
-// corpusEnvironment lets the program call a simulated AWS at some time.
+// corpusEnvironment returns the environment for calling a simulated AWS at a given time.
 func corpusEnvironment(aws awssim.Config, url string, clock time.Time) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CWHARVEST_") })
 	return append(append(env, awssim.Environment(aws, url)...), testClock+"="+clock.UTC().Format(time.RFC3339))
 }
 
-// cwharvest runs a command, which must end with an exit code.
+// cwharvest runs a command, checks its exit code and returns its output.
 func (c *corpusCase) cwharvest(code int, args ...string) []byte {
 	c.Helper()
 	var stdout, stderr bytes.Buffer
@@ -207,7 +207,7 @@ func (c *corpusCase) cwharvest(code int, args ...string) []byte {
 }
 
 // read compares the status with the one that the earlier program printed, and
-// verifies what is published so far.
+// verifies the parts published so far.
 func (c *corpusCase) read() {
 	c.Helper()
 	var status map[string]any
@@ -223,7 +223,7 @@ func (c *corpusCase) read() {
 	c.cwharvest(c.Verify, "verify", "harvest")
 }
 
-// complete finishes what is open.
+// complete finishes the open jobs and compares all rows.
 func (c *corpusCase) complete() {
 	c.Helper()
 	for _, args := range c.Runs {
@@ -234,8 +234,8 @@ func (c *corpusCase) complete() {
 	c.cwharvest(0, "verify", "harvest", "--deep")
 }
 
-// compareFiles looks at what other programs read beside rows: the replans of the
-// manifests and the metadata of Parquet files.
+// compareFiles checks the data that other programs read besides rows: the replans
+// of the manifests and the metadata of Parquet files.
 func (c *corpusCase) compareFiles() {
 	c.Helper()
 	manifests, err := filepath.Glob(filepath.Join(c.dir, "harvest/jobs/*.manifest.json"))
@@ -321,8 +321,8 @@ func (c *corpusCase) repair() {
 	c.complete()
 }
 
-// compare reads every row below a directory of output: each that is expected is
-// there once, with its values, and no other.
+// compare checks that a directory of output holds each expected row once, with its
+// values, and no other row.
 func (c *corpusCase) compare(out string) {
 	c.Helper()
 	columns, want := c.columns(), c.expected()
@@ -355,7 +355,7 @@ func (c *corpusCase) compare(out string) {
 	}
 }
 
-// eachPublished reads every part below a directory of output.
+// eachPublished yields the rows of every part below a directory of output.
 func eachPublished(dir string, columns []string, yield func(*demo.Row)) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.Contains(path, "date=") || strings.HasPrefix(d.Name(), "_") {
@@ -373,8 +373,9 @@ func eachPublished(dir string, columns []string, yield func(*demo.Row)) error {
 	})
 }
 
-// A directory of format 1, which no release wrote, is refused by every command, and
-// no file is changed. testdata/script/older.txtar has format 2.
+// TestCorpusOfFormat1IsRefused proves that every command refuses a directory of
+// format 1, which no release wrote, and changes no file. testdata/script/older.txtar
+// covers format 2.
 func TestCorpusOfFormat1IsRefused(t *testing.T) {
 	c := &corpusCase{T: t, dir: t.TempDir(), env: os.Environ()}
 	fixture := os.DirFS("../../store/testdata/schema1")
@@ -402,7 +403,7 @@ func TestCorpusOfFormat1IsRefused(t *testing.T) {
 	}
 }
 
-// gunzip replaces NAME.gz by NAME.
+// gunzip replaces NAME.gz with NAME.
 func gunzip(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -416,7 +417,7 @@ func gunzip(path string) error {
 	return errors.Join(unpackSparse(strings.TrimSuffix(path, ".gz"), 0o600, from), os.Remove(path))
 }
 
-// tree returns the contents of all files but locks.
+// tree returns the contents of all files except locks.
 func (c *corpusCase) tree() map[string]string {
 	c.Helper()
 	files := map[string]string{}
@@ -434,7 +435,7 @@ func (c *corpusCase) tree() map[string]string {
 	return files
 }
 
-// unpackCorpus unpacks an archive. Blocks of zeros, which most of a database is,
+// unpackCorpus unpacks an archive. Blocks of zeros, which are most of a database,
 // become holes.
 func unpackCorpus(archive, dir string) error {
 	file, err := os.Open(archive)

@@ -18,14 +18,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// Killed at random moments of its whole life, in every format and on S3, a job
-// has every row once.
+// TestCrashPoints proves that a job killed at random moments of its whole life, in
+// every format and on S3, has every row once.
 func TestCrashPoints(t *testing.T) {
 	places := []string{
 		"format: parquet", "format: csv", "{format: csv, compression: gzip}", "{format: csv, compression: zstd}",
 		"format: jsonl", "{format: jsonl, compression: gzip}", "{format: jsonl, compression: zstd}", "{format: parquet, out: s3://bucket/harvest/data}",
 	}
-	each := sized(1, 25) // kills of each
+	each := sized(1, 25) // kills for each
 	for i, settings := range places {
 		t.Run(settings, func(t *testing.T) {
 			t.Parallel()
@@ -36,7 +36,7 @@ func TestCrashPoints(t *testing.T) {
 
 func crash(t *testing.T, settings string, kills int, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 5))
-	done, rows, life := 0, 0, 250*time.Millisecond // that a whole run takes
+	done, rows, life := 0, 0, 250*time.Millisecond // life is the time of a whole run
 	for done < kills {
 		n := newCrashNight(t, settings)
 		for range 4 {
@@ -67,7 +67,7 @@ func newCrashNight(t *testing.T, settings string) *night {
 	return n
 }
 
-// download brings what is in S3 to where a directory of output would be.
+// download copies the objects of the bucket to the directory where output would be.
 func (n *night) download() {
 	n.Helper()
 	client := n.bucket.Client()

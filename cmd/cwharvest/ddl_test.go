@@ -13,8 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// Athena finds what is published where its tables say it lies: also in a bucket
-// without a prefix whose name is that of a directory of data.
+// TestAthenaTables proves that Athena's tables name the places of the published
+// parts, even in a bucket without a prefix that is named like a directory of data.
 func TestAthenaTables(t *testing.T) {
 	for out, places := range map[string][2]string{
 		"s3://lake/cw/data/": {"s3://lake/cw/data", "s3://lake/cw/instances"},
@@ -33,8 +33,8 @@ func TestAthenaTables(t *testing.T) {
 	}
 }
 
-// checkAthena compares ddl's tables with those that are right, and the places they
-// name with the keys there are.
+// checkAthena compares ddl's tables with the expected ones, and their places with
+// the keys in the bucket.
 func (n *night) checkAthena(places [2]string, server *s3test.Server) {
 	n.Helper()
 	c, output := n.command("ddl", "athena", "harvest")
@@ -63,8 +63,8 @@ func (n *night) checkAthena(places [2]string, server *s3test.Server) {
 	}
 }
 
-// refuseMixed harvests two nights in CSV: Athena would take its columns by
-// their place, and their number differs.
+// refuseMixed checks that ddl refuses two nights in CSV with different columns,
+// because Athena reads CSV columns by position.
 func (n *night) refuseMixed(out string) {
 	n.Helper()
 	for i, statistics := range []string{"Average", "Average,p99"} {

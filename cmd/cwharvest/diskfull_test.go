@@ -13,9 +13,9 @@ import (
 	"cwharvest/pipeline/awssim"
 )
 
-// A disk that fills up in the midst of a run holds it up, whatever it was about
-// to write, and status says so; when there is room again it goes on, with every
-// row once.
+// TestDiskFull proves that a run waits while its disk is full, no matter which
+// write failed, and status reports it. With room again the run continues, and
+// every row exists once.
 func TestDiskFull(t *testing.T) {
 	besideOthers(t)
 	for _, room := range sized([]int64{400, 4000}, []int64{400, 1000, 2500, 4000, 5500}) {
@@ -66,8 +66,8 @@ func fillDisk(t *testing.T, room int64) {
 	n.check()
 }
 
-// waitForTrouble waits until status tells of a full disk; false when the run
-// ends before.
+// waitForTrouble waits until status reports a full disk; it returns false when the
+// run ends first.
 func (n *night) waitForTrouble(exited chan error) bool {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -22,8 +22,8 @@ var (
 	command  = regexp.MustCompile(`(?:^|[\s/])cwharvest ([a-z]+)\b`)
 )
 
-// snippets are the code of a document: its blocks' lines, continued ones joined,
-// and its spans.
+// snippets returns the code of a document: the lines of its blocks, with
+// continued lines joined, and its spans.
 func snippets(text string) (found []string) {
 	var prose strings.Builder
 	inside := false
@@ -44,11 +44,11 @@ func snippets(text string) (found []string) {
 	return found
 }
 
-// others are programs whose flags are not ours.
+// others matches commands of other programs, which have their own flags.
 var others = regexp.MustCompile(`^(useradd|systemctl|docker|aws|ssh|sbatch|duckdb|python) `)
 
-// mentioned returns the subcommands that a document's code names, and what it
-// names that is not there.
+// mentioned returns the subcommands in the code of a document, and the snippets
+// with a command, flag or topic that does not exist.
 func mentioned(root *cobra.Command, text string) (names, missing []string) {
 	commands, all := map[string]*cobra.Command{}, map[string]bool{"help": true}
 	for _, c := range root.Commands() {
@@ -87,7 +87,7 @@ func mentioned(root *cobra.Command, text string) (names, missing []string) {
 	return names, missing
 }
 
-// documents are README, CHANGELOG and the manual.
+// documents returns the paths of README, CHANGELOG and the manual.
 func documents(t *testing.T) []string {
 	t.Helper()
 	manual, err := filepath.Glob("docs/*.md")
@@ -97,6 +97,8 @@ func documents(t *testing.T) []string {
 	return append(manual, "../../README.md", "../../CHANGELOG.md")
 }
 
+// TestDocumentsNameWhatExists proves that documents name only existing commands and
+// flags, and that README or the manual names each command.
 func TestDocumentsNameWhatExists(t *testing.T) {
 	documented := map[string]bool{}
 	for _, path := range documents(t) {
@@ -115,7 +117,7 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 	}
 }
 
-// TestCommandLinesParse parses every command line of a code block that has no placeholder.
+// TestCommandLinesParse proves that every command line without a placeholder in a document parses.
 func TestCommandLinesParse(t *testing.T) {
 	found := 0
 	for _, path := range documents(t) {
@@ -133,7 +135,7 @@ func TestCommandLinesParse(t *testing.T) {
 	}
 }
 
-// TestReadmeIsShort also holds its table of packages to those that exist.
+// TestReadmeIsShort proves that README is short and lists every package and topic.
 func TestReadmeIsShort(t *testing.T) {
 	text := readDocument(t, "../../README.md")
 	if n := strings.Count(text, "\n"); n > 200 {
@@ -154,7 +156,7 @@ func TestReadmeIsShort(t *testing.T) {
 
 var makeTarget = regexp.MustCompile(`^make ([a-z-]+)`)
 
-// TestMakeTargetsExist holds the documents to the Makefile, and the Makefile to the comment at its head.
+// TestMakeTargetsExist proves that every make target in a document exists and is described in the Makefile.
 func TestMakeTargetsExist(t *testing.T) {
 	makefile := readDocument(t, "../../Makefile")
 	found := 0
@@ -175,7 +177,7 @@ func TestMakeTargetsExist(t *testing.T) {
 	}
 }
 
-// TestStatusIsDocumented holds the manual to the fields of `status --json`.
+// TestStatusIsDocumented proves that the manual mentions every field of `status --json`.
 func TestStatusIsDocumented(t *testing.T) {
 	_, text, found := strings.Cut(docs.Markdown("operations"), "\n`cwharvest status --json` prints")
 	text, _, ended := strings.Cut(text, "\n\n")
@@ -191,6 +193,7 @@ func TestStatusIsDocumented(t *testing.T) {
 	}
 }
 
+// TestMentionedFindsWhatIsMissing proves that mentioned finds each unknown command, flag and topic.
 func TestMentionedFindsWhatIsMissing(t *testing.T) {
 	for text, want := range map[string]int{
 		"`cwharvest run --listen x`": 0, "`cwharvest run --lisen x`": 1, "`cwharvest ruin`": 1, "`--keep 90d`": 0, "`--kep`": 1,

@@ -21,8 +21,8 @@ import (
 	"cwharvest/store/encode"
 )
 
-// DuckDB is a C++ library and a module of its own under testdata: what cwharvest
-// writes is read by an engine that has no part in cwharvest.
+// duckdbProgram builds DuckDB, a C++ library, in a module of its own under
+// testdata, so that an independent engine reads the output of cwharvest.
 var duckdbProgram = sync.OnceValues(func() (string, error) {
 	c := exec.Command("go", "tool", "-n", "duckdb") // builds it, and the build cache keeps it
 	c.Dir = filepath.Join("testdata", "duckdb")
@@ -36,7 +36,7 @@ var duckdbProgram = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 })
 
-// needsCompiler skips a test where there is nothing to link DuckDB with.
+// needsCompiler skips a test on a machine without a compiler to link DuckDB.
 func needsCompiler(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"CC", "CXX"} {
@@ -55,16 +55,16 @@ func needsCompiler(t *testing.T) {
 type lake struct {
 	*night
 	duckdb string
-	tables string // what ddl printed
+	tables string // the output of ddl
 }
 
-// strange is a directory that SQL, and every kind of wildcard, could take for
-// something else.
+// strange is a directory name with characters that are special in SQL and in
+// wildcards.
 const strange = `it's [a-z] "b*c?" {d,e} f\g`
 
-// What is published can be read with the tables that ddl defines, in every
-// format, and holds what the simulated AWS holds: no row is missing, doubled or
-// wrong, and every instance without data has its reason.
+// TestDuckDBReadsWhatIsPublished proves that the tables of ddl read every format
+// and hold the data of the simulated AWS: no row is missing, duplicated or wrong,
+// and every instance without data has its reason.
 func TestDuckDBReadsWhatIsPublished(t *testing.T) {
 	needsProcesses(t)
 	needsCompiler(t)
@@ -88,7 +88,7 @@ func TestDuckDBReadsWhatIsPublished(t *testing.T) {
 	}
 }
 
-// newLake harvests two days of a fleet of which one target is denied and one
+// newLake harvests two days of a fleet in which one target is denied and one
 // instance fails.
 func newLake(t *testing.T, f encode.Format, program string) *lake {
 	t.Helper()
@@ -117,7 +117,7 @@ func newLake(t *testing.T, f encode.Format, program string) *lake {
 	return l
 }
 
-// define keeps what ddl prints.
+// define runs ddl and keeps its output.
 func (l *lake) define() {
 	l.Helper()
 	c, output := l.command("ddl", "duckdb", "harvest")
@@ -129,7 +129,7 @@ func (l *lake) define() {
 
 func (l *lake) poisoned() string { return l.config.Instance("111122223333", "us-east-1", 7).ID }
 
-// want is what must come of an instance.
+// want returns the expected outcome of an instance and its class.
 func (l *lake) want(account, region string, in awssim.Instance) (outcome, class string) {
 	switch coverage := awssim.CoverageOf(in.ID); {
 	case account == "444455556666" && region == "eu-west-1":
@@ -153,8 +153,8 @@ func (l *lake) fleet(yield func(account, region string, in awssim.Instance)) {
 	}
 }
 
-// ask returns the rows of a query below the tables, from a process that works
-// somewhere else, in another time zone.
+// ask returns the rows of a query on the tables, from a process with another
+// working directory and time zone.
 func ask[T any](l *lake, query string) (rows []T) {
 	l.Helper()
 	c := exec.Command(l.duckdb)
@@ -181,13 +181,13 @@ func ask[T any](l *lake, query string) (rows []T) {
 	}
 }
 
-// count answers a query for one number, named n.
+// count returns the one number, named n, of a query.
 func (l *lake) count(query string) int {
 	l.Helper()
 	return ask[struct{ N int }](l, query)[0].N
 }
 
-// Both tables have the same columns and types whatever the format.
+// checkColumns checks that both tables have the same columns and types in every format.
 func (l *lake) checkColumns() {
 	l.Helper()
 	for table, want := range map[string]string{
@@ -204,7 +204,7 @@ func (l *lake) checkColumns() {
 	}
 }
 
-// tally is what there is of one statistic of one series.
+// tally summarizes the values of one statistic of one series.
 type tally struct {
 	Account, Region, Dimensions, Metric, Statistic string
 
@@ -213,8 +213,8 @@ type tally struct {
 	Times         int64 // the sum of the Unix times
 }
 
-// checkSeries compares every statistic of every series with the simulator's
-// function, and looks for doubles.
+// checkSeries compares every statistic of every series with the simulated AWS,
+// and looks for duplicate rows.
 func (l *lake) checkSeries() {
 	l.Helper()
 	got := ask[tally](l, `SELECT account, region, dimensions, metric, statistic, count(value) AS n, sum(value) AS sum, min(value) AS min,
@@ -235,8 +235,8 @@ func (l *lake) checkSeries() {
 	l.Logf("%d rows, %d statistics of series", n, len(got))
 }
 
-// tallies computes what must be there: in the order of its texts, with the
-// number of rows.
+// tallies returns the expected tallies, sorted by their texts, and the number of
+// rows.
 func (l *lake) tallies() (all []tally, rows int) {
 	l.fleet(func(account, region string, in awssim.Instance) {
 		if outcome, _ := l.want(account, region, in); outcome != "done" {
@@ -275,8 +275,8 @@ func (l *lake) tally(key demo.SeriesKey, column string) tally {
 	return is
 }
 
-// checkTimes compares dates and the ends of the range, which no time zone of
-// the reader moves.
+// checkTimes compares dates and the ends of the range, which must not depend on
+// the reader's time zone.
 func (l *lake) checkTimes() {
 	l.Helper()
 	type ends struct {
@@ -305,7 +305,7 @@ type found struct {
 	Launched                    int64
 	Name                        string
 	Outcome, Class              string
-	Matches                     bool // its rows are those of the metrics
+	Matches                     bool // it counts as many rows as metrics has
 }
 
 // checkInstances compares the inventory with the fleet, the metrics and status.
@@ -349,7 +349,7 @@ func (l *lake) checkInstances() {
 	l.Logf("outcomes %v", counted)
 }
 
-// Which instances have no data, and why: one query.
+// checkNoData checks that one query lists the instances without data and their reasons.
 func (l *lake) checkNoData() {
 	l.Helper()
 	type answer struct{ ID, Why string }
@@ -372,8 +372,8 @@ func (l *lake) checkNoData() {
 	}
 }
 
-// checkExports compares every row of an export with the published one, read as
-// a person would who has no definition.
+// checkExports compares every exported row with the published one. It reads the
+// export without the tables of ddl.
 func (l *lake) checkExports() {
 	l.Helper()
 	for _, e := range []struct{ format, compression, read string }{
@@ -396,8 +396,8 @@ func (l *lake) checkExports() {
 	}
 }
 
-// Nights with other statistics are one table, in every format: what a night did
-// not ask for is null.
+// TestDuckDBReadsNightsOfOtherStatistics proves that nights with different
+// statistics form one table in every format, with null for those not requested.
 func TestDuckDBReadsNightsOfOtherStatistics(t *testing.T) {
 	needsProcesses(t)
 	needsCompiler(t)

@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Whatever status.json says, it is shown: in lines without control characters,
-// and in metrics.
+// FuzzStatus proves that any status.json is shown, in lines without control
+// characters and in metrics.
 func FuzzStatus(f *testing.F) {
 	for _, text := range []string{
 		`{"job":"night-1","name":"n","state":"running","source":"snapshot","written":"2026-11-25T01:02:03Z","range":{"start":"2026-11-24T00:00:00Z","end":"2026-11-25T00:00:00Z"},` +
@@ -61,8 +61,8 @@ func FuzzStatus(f *testing.F) {
 	})
 }
 
-// FuzzSettings sets any variables and flags, one per line. They are either refused in
-// one line, or give a valid configuration.
+// FuzzSettings proves that any variables and flags, one per line, are either refused
+// in one line or give a valid configuration.
 func FuzzSettings(f *testing.F) {
 	for _, text := range []string{"", "CWHARVEST_PERIOD=1m\n--metric=CPUUtilization,NetworkIn\n--stat=p99,Sum", "CWHARVEST_RANGE=2026-11-01\n--last=24h", "--from=2026-11-01\n--to=2026-11-02",
 		"CWHARVEST_CONCURRENCY=many", "CWHARVEST_EXTERNAL_ID=x1\nCWHARVEST_REDO=true\nCWHARVEST_PEROID=5m", "--only=111122223333/us-east-1\n--redo", "--region=us-east-1,eu-*\n--out=s3://bucket/p",
@@ -82,7 +82,7 @@ func FuzzSettings(f *testing.F) {
 			}
 		}
 		if flags.all.Parse(args) != nil {
-			return // pflag says it
+			return // pflag reports the error
 		}
 		var warnings strings.Builder
 		err := flags.readEnvironment(environment, &warnings)

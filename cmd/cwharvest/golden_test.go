@@ -13,10 +13,10 @@ import (
 	"cwharvest/pipeline/config/golden"
 )
 
-// goldenDir is absolute, because a test changes its directory.
+// goldenDir is absolute, because a test changes the working directory.
 var goldenDir, _ = filepath.Abs(filepath.Join("testdata", "golden"))
 
-// TestGoldenHelp holds the flags of each command, as its help lists them.
+// TestGoldenHelp proves that the help of each command lists the expected flags.
 func TestGoldenHelp(t *testing.T) {
 	for _, c := range newRoot().Commands() {
 		if !c.IsAvailableCommand() {
@@ -30,7 +30,7 @@ func TestGoldenHelp(t *testing.T) {
 	}
 }
 
-// TestFlagsOfCommandsExist checks the lists of flags that commands use.
+// TestFlagsOfCommandsExist proves that every flag in the commands' lists of flags exists.
 func TestFlagsOfCommandsExist(t *testing.T) {
 	var f runFlags
 	f.define()
@@ -41,7 +41,7 @@ func TestFlagsOfCommandsExist(t *testing.T) {
 	}
 }
 
-// TestGoldenSettings prints the configuration, or the refusal, for settings given in the file, in variables and by flags.
+// TestGoldenSettings proves that settings in the file, in variables and by flags give the expected configuration or error.
 func TestGoldenSettings(t *testing.T) {
 	files := t.TempDir()
 	write := func(name, text string) {
@@ -59,10 +59,10 @@ func TestGoldenSettings(t *testing.T) {
 	golden.Compare(t, filepath.Join(goldenDir, "settings.txt"), defaultLine.ReplaceAllString(out.String(), ""))
 }
 
-// defaultLine matches a value that nothing sets. They are left out, so that a new setting does not change the file.
+// defaultLine matches a default value. These are left out, so that a new setting does not change the file.
 var defaultLine = regexp.MustCompile(`(?m)^.* # default\n`)
 
-// runLine runs NAME=VALUE... COMMAND ARGUMENT... and returns its output and exit code. Command run prints its configuration only.
+// runLine runs NAME=VALUE... COMMAND ARGUMENT... and returns its output and exit code. The run command only prints its configuration.
 func runLine(t *testing.T, line string) string {
 	args := strings.Fields(line)
 	for len(args) > 0 && strings.HasPrefix(args[0], config.VariablePrefix) {
