@@ -14,13 +14,13 @@ import (
 	"cwharvest/pipeline/awssim"
 )
 
-// situation is one in which a person meets an error.
+// situation is a command line that fails.
 type situation struct {
 	name string
 	args string // separated by blanks
 	env  string // NAME=VALUE, separated by blanks
 	code int
-	want string // what to do next, as it is told
+	want string // the hint that must be printed
 }
 
 const asked = "-c right.yaml " // a valid configuration
@@ -121,7 +121,7 @@ var situations = []situation{
 	{"nobody mends them", "run --dir waits --wait-for-credentials 1ms", "AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY=", 4, "log in (aws sso login, aws configure)"},
 }
 
-// Every error that a person meets is one line that says what to do next.
+// TestErrorsSayWhatToDo proves that every error is one line with a hint.
 func TestErrorsSayWhatToDo(t *testing.T) {
 	prepareSituations(t)
 	for _, s := range situations {

@@ -38,8 +38,8 @@ func builder(t *testing.T) string {
 	return n.program
 }
 
-// hostile answers one operation with what no service would, and everything else
-// as the simulator does.
+// hostile sends a malicious response to one operation, and serves all others as
+// the simulator does.
 type hostile struct {
 	next http.Handler
 	hostileAnswer
@@ -92,7 +92,7 @@ func (h *hostile) watch(c *exec.Cmd) (most int64) {
 	}
 }
 
-// forever writes a head once, and then the rest until nobody reads any more.
+// forever writes head once, and then rest until the reader is gone.
 func forever(w io.Writer, head string, rest []byte) {
 	for _, err := io.WriteString(w, head); err == nil; {
 		_, err = w.Write(rest)
@@ -181,8 +181,8 @@ func hostileAnswers() map[string]hostileAnswer {
 	}
 }
 
-// A server that means harm costs memory that is bounded, and never ends the
-// process. A slice has the forms that would cost most.
+// TestHostileServer proves that a hostile server costs bounded memory and never
+// crashes the process. A slice has the most expensive responses.
 func TestHostileServer(t *testing.T) {
 	program := builder(t)
 	worst := []string{"full", "values", "listed deep", "instances"}

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestDockerfile holds what the image promises: nothing in it but the program
-// and certificates, and nobody who is root.
+// TestDockerfile proves that the image holds only the program and certificates,
+// and does not run as root.
 func TestDockerfile(t *testing.T) {
 	var from, user, entry, volume string
 	var build, certificates bool
@@ -17,7 +17,7 @@ func TestDockerfile(t *testing.T) {
 		instruction, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		rest = strings.TrimSpace(rest)
 		switch instruction {
-		case "FROM": // begins anew
+		case "FROM": // starts a new stage
 			from, user, entry, volume, certificates = rest, "", "", "", false
 		case "RUN":
 			build = build || strings.Contains(rest, "CGO_ENABLED=0") && strings.Contains(rest, "-trimpath") &&

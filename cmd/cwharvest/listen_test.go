@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// watched is a run that shows itself.
+// watched is a run that serves its status page.
 type watched struct {
 	*night
 	url    string
@@ -158,8 +158,8 @@ func lint(t *testing.T, text string) {
 	}
 }
 
-// A run shows itself while it works, to who reads from this machine, and leaves
-// its metrics in a file.
+// TestRunShowsItself proves that a run serves its status to this machine while
+// it works, and leaves its metrics in a file.
 func TestRunShowsItself(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "x.prom")
@@ -238,7 +238,7 @@ func (w *watched) scrape() {
 	w.Error("no two reads of the same status")
 }
 
-// A wrong address is refused before anything is called.
+// TestListenIsRefused proves that a wrong address is refused before any call.
 func TestListenIsRefused(t *testing.T) {
 	t.Parallel()
 	taken, text := watch(t, 150), ""

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Beside the display of a terminal the log has times of day, and none of it is in
-// the way when there is a file for it, but warnings.
+// TestLogBesideTheDisplay proves that the log beside a terminal display has times
+// of day, and shows only warnings when the log goes to a file.
 func TestLogBesideTheDisplay(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	for _, c := range []struct {
@@ -51,7 +51,7 @@ func TestLogBesideTheDisplay(t *testing.T) {
 	}
 }
 
-// A text log has the start and the end of a long reason, in at most 300 characters; a JSON log has all of it.
+// TestLogCutsReasons proves that a text log has the start and the end of a long reason, in at most 300 characters; a JSON log has all of it.
 func TestLogCutsReasons(t *testing.T) {
 	reason := "start " + strings.Repeat("é", 400) + " end"
 	for format, whole := range map[string]bool{"text": false, "json": true} {

@@ -37,7 +37,7 @@ type night struct {
 	bucket  *s3test.Server // where its output lies; nil: in a directory
 }
 
-// newNight serves a simulated AWS and writes a specification for its accounts
+// newNight serves a simulated AWS and writes a configuration for its accounts
 // and regions with these extra settings, for yesterday.
 func newNight(t *testing.T, c awssim.Config, period time.Duration, days int, metrics, statistics []string, settings string) *night {
 	t.Helper()
@@ -225,9 +225,9 @@ func (n *night) notPending(job *store.Job, t record.Target) []string {
 	return done
 }
 
-// Killed at random moments and resumed: every row once, nothing that was done
-// is fetched again, and a kill costs no more requests than were in flight or
-// waited for one group commit.
+// TestKilledRunsLoseAndRepeatNothing proves that runs killed at random moments
+// write every row once, fetch no finished instance again, and repeat only the
+// requests that were in flight or waited for one group commit.
 func TestKilledRunsLoseAndRepeatNothing(t *testing.T) {
 	const most = 3
 	for seed := range uint64(sized(6, 20)) {
@@ -256,7 +256,7 @@ func TestKilledRunsLoseAndRepeatNothing(t *testing.T) {
 	}
 }
 
-// compareServed checks that nothing that was done has been served since.
+// compareServed checks that no finished instance has been served since.
 func (n *night) compareServed(done []string) {
 	n.Helper()
 	for _, instance := range n.sim.Served() {
@@ -266,8 +266,8 @@ func (n *night) compareServed(done []string) {
 	}
 }
 
-// checkRepeats holds what kills may cost: 8 requests in flight for each of 2
-// targets, and what one second of quota lets through before a group commit.
+// checkRepeats bounds the cost of kills: 8 requests in flight for each of 2
+// targets, and one second of quota before a group commit.
 func (n *night) checkRepeats(kills int) {
 	n.Helper()
 	const perRequest, perKill = 350, 2 * (8 + 2)
@@ -277,8 +277,8 @@ func (n *night) checkRepeats(kills int) {
 	}
 }
 
-// Five of a hundred calls go wrong, in every way the simulated AWS knows, and
-// nothing is missing, doubled or wrong.
+// TestFivePerCentOfCallsFaulty proves that no row is missing, doubled or wrong
+// when 5 % of calls fail in every way the simulated AWS knows.
 func TestFivePerCentOfCallsFaulty(t *testing.T) {
 	besideOthers(t)
 	n := newNight(t, awssim.Config{
@@ -311,8 +311,8 @@ func TestFivePerCentOfCallsFaulty(t *testing.T) {
 	t.Logf("%d rows, %d calls, %v", found.Rows, stats.Total(), stats.Codes)
 }
 
-// Two thousand four hundred targets of ten instances, a tenth of them in a slice:
-// all are harvested, with no more memory or connections than a few take.
+// TestManyTargets proves that 2,400 targets of ten instances, a tenth of them in
+// a slice, take no more memory or connections than a few targets.
 func TestManyTargets(t *testing.T) {
 	besideOthers(t)
 	var accounts, regions []string
@@ -392,8 +392,8 @@ func rssAnon(pid int) int64 {
 	return 0
 }
 
-// Memory is bounded by requests in flight, not by instances; status answers
-// at once beside the run.
+// TestMemoryDoesNotGrowWithInstances proves that requests in flight bound the
+// memory, not instances, and that status answers at once beside the run.
 func TestMemoryDoesNotGrowWithInstances(t *testing.T) {
 	besideOthers(t)
 	peak := func(instances int) (int64, []answerTime) {
@@ -434,8 +434,8 @@ func TestMemoryDoesNotGrowWithInstances(t *testing.T) {
 	}
 }
 
-// answerTime is what one status took: by the clock, which other processes of a
-// busy machine lengthen, and of the processor.
+// answerTime is the duration of one status: wall time, which other processes
+// lengthen, and processor time.
 type answerTime struct{ wall, cpu time.Duration }
 
 func (n *night) timeStatus() answerTime {
@@ -470,8 +470,8 @@ func (n *night) watch(pid int, exited <-chan error, output *bytes.Buffer) (most 
 	}
 }
 
-// However long the job, its database stays within its instances and twice the
-// spool limit, beside the 16 MB that bbolt takes ahead.
+// TestDatabaseDoesNotGrowWithTheJob proves that the database stays within the
+// size of its instances, twice the spool limit, and the 16 MB that bbolt reserves.
 func TestDatabaseDoesNotGrowWithTheJob(t *testing.T) {
 	t.Parallel()
 	const limit, ahead, instances = 2 << 20, 16 << 20, 400

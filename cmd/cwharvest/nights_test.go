@@ -38,9 +38,9 @@ type nights struct {
 
 var nightAccounts = []string{"111122223333", "444455556666", "777788889999"}
 
-// Thirty nights of one directory, twelve in a slice, begun at odd hours, late, killed, resumed the
-// same night or the next one, one left out, and with other accounts from the
-// middle on: every row of every night is there once.
+// TestThirtyNights proves that every row of thirty nights, twelve in a slice, is
+// in one directory once. Runs start at odd hours or late, are killed and resumed
+// the same night or the next; one is left out, and the accounts change midway.
 func TestThirtyNights(t *testing.T) {
 	for i, kind := range []string{"yesterday", "since_last"} {
 		t.Run(fmt.Sprintf("%s, seed %d", kind, i), func(t *testing.T) {
@@ -111,7 +111,7 @@ func (n *nights) heldUntil() time.Time {
 	return settled.Truncate(n.truth.Period)
 }
 
-// pass is one night, whatever becomes of it.
+// pass runs one night, complete or not.
 func (n *nights) pass(k int) {
 	n.Helper()
 	name := n.day(k).AddDate(0, 0, -1).Format(time.DateOnly)
@@ -126,7 +126,7 @@ func (n *nights) pass(k int) {
 	n.set(begin)
 	for n.rng.IntN(5) < 2 && n.kill() {
 		switch whole := k == 0 || k == n.count-1 || k == n.changed-1; {
-		case n.rng.IntN(3) == 0 && !whole: // nobody looks after it until the next night
+		case n.rng.IntN(3) == 0 && !whole: // left until the next night
 			n.abandoned++
 			n.owed = append(n.owed, name)
 			return
@@ -177,7 +177,7 @@ func (n *nights) name(k int) {
 	})
 }
 
-// nothingDue checks that a run says so and calls nothing.
+// nothingDue checks that a run reports that nothing is due and calls nothing.
 func (n *nights) nothingDue(flags ...string) {
 	n.Helper()
 	calls := n.sim.Stats().Total()

@@ -54,8 +54,8 @@ var (
 	testFunc  = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// Every test that has a slice belongs to a proof of the Makefile, and every proof
-// names tests that exist.
+// TestProofsAreComplete proves that every test with a slice belongs to a proof of
+// the Makefile, and every proof names existing tests.
 func TestProofsAreComplete(t *testing.T) {
 	var listed []string
 	for _, line := range proofLine.FindAllStringSubmatch(readDocument(t, "../../Makefile"), -1) {

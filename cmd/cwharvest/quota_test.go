@@ -79,7 +79,7 @@ func (n *night) waitFor(what string, holds func(awssim.Stats) bool) {
 	}
 }
 
-// rates are what went on per second.
+// rates are counts per second.
 type rates struct {
 	requests, points, throttled float64
 	targets                     map[string]float64 // datapoints
@@ -102,8 +102,8 @@ func (n *night) measure(d time.Duration) rates {
 
 var usualMetrics = []string{"CPUUtilization", "NetworkIn", "NetworkOut", "EBSReadOps", "EBSWriteOps", "EBSReadBytes", "EBSWriteBytes", "CPUCreditBalance"}
 
-// Whatever binds, requests or datapoints, a run goes at 97 % of the quota over a
-// steady minute and is hardly ever throttled.
+// TestQuotaIsReached proves that a run reaches 97 % of the quota of requests or
+// datapoints over a steady minute and is hardly ever throttled.
 func TestQuotaIsReached(t *testing.T) {
 	one := awssim.Config{Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}}
 	for _, c := range []struct {
@@ -136,8 +136,8 @@ func TestQuotaIsReached(t *testing.T) {
 	}
 }
 
-// When the quota is halved in mid-run, the run settles below it within five
-// seconds, and goes back when it is restored.
+// TestQuotaIsHalvedAndRestored proves that a run slows below a halved quota
+// within five seconds, and speeds up again when it is restored.
 func TestQuotaIsHalvedAndRestored(t *testing.T) {
 	besideOthers(t)
 	const share, quota = 0.5, 396_000.0 / 2
@@ -171,7 +171,8 @@ func TestQuotaIsHalvedAndRestored(t *testing.T) {
 	}
 }
 
-// Two targets that are down and one that is denied leave the others at speed.
+// TestQuotaOfManyTargets proves that two targets that are down and one that is
+// denied do not slow the others.
 func TestQuotaOfManyTargets(t *testing.T) {
 	besideOthers(t)
 	const share, points, quota = 0.3, 96, 0.3 * 396_000.0 // five targets at their quotas leave a core idle
@@ -214,9 +215,8 @@ func TestQuotaOfManyTargets(t *testing.T) {
 	}
 }
 
-// Writing everything costs a run at the quota little: it takes hardly longer
-// than the quota lets datapoints through, which a run that threw its output away
-// could not beat.
+// TestWritingBesideTheQuota proves that writing hardly lengthens a run at the
+// quota: even a run that discarded its output could not beat the quota.
 func TestWritingBesideTheQuota(t *testing.T) {
 	measures(t)
 	const quota, points = 396_000.0, 288
@@ -232,7 +232,8 @@ func TestWritingBesideTheQuota(t *testing.T) {
 	}
 }
 
-// After the first tenth of a steady job its time left is told within a fifth.
+// TestTimeLeftOfASteadyJob proves that the reported time left is right within a
+// fifth after the first tenth of a steady job.
 func TestTimeLeftOfASteadyJob(t *testing.T) {
 	measures(t)
 	// Nothing but the run's own pace holds it: throttled, it would not be steady.
@@ -259,7 +260,7 @@ func TestTimeLeftOfASteadyJob(t *testing.T) {
 			worst := 0.0
 			for _, g := range guesses {
 				left := time.Since(g.at).Seconds()
-				late := time.Since(g.end).Seconds() // it was told too short
+				late := time.Since(g.end).Seconds() // the estimate was too short
 				worst = max(worst, math.Abs(late)/left)
 				t.Logf("%4.1f s before the end %+3.0f %% off", left, -100*late/left)
 			}

@@ -212,7 +212,7 @@ func webhook(ts *testscript.TestScript, _ bool, args []string) {
 	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if failures < 0 && r.URL.Path != "/elsewhere" { // where who follows leaves a trace
+		if failures < 0 && r.URL.Path != "/elsewhere" { // records a followed redirect
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 			return
 		}

@@ -53,9 +53,9 @@ func setClock() {
 	now = func() time.Time { return began.Add(time.Since(started)) }
 }
 
-// The scripts under testdata/script drive the real program, as processes of
-// its own, against the simulated AWS over HTTP. They read as a manual; what
-// they can say beside testscript's own commands is in commands below.
+// TestScripts proves that the real program, as a separate process, behaves as the
+// scripts under testdata/script say against the simulated AWS over HTTP. The map
+// commands below extends testscript's own commands.
 func TestScripts(t *testing.T) {
 	needsProcesses(t)
 	testscript.Run(t, testscript.Params{

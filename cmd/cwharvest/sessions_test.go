@@ -15,9 +15,9 @@ import (
 	"cwharvest/pipeline/awssim"
 )
 
-// Sixty-four requests in flight with sessions of three seconds: the sessions
-// are renewed ahead of their end, as often as their life demands and no more,
-// and no call waits for it after the first.
+// TestShortSessionsManyWorkers proves that sessions of three seconds, with 64
+// requests in flight, are refreshed before they expire and no more often than
+// needed, and that no call waits for a refresh after the first.
 func TestShortSessionsManyWorkers(t *testing.T) {
 	besideOthers(t)
 	accounts := []string{"111122223333", "222233334444", "333344445555", "444455556666"}
@@ -51,9 +51,9 @@ func TestShortSessionsManyWorkers(t *testing.T) {
 	t.Logf("%v, %d requests, %d in flight, AssumeRole calls %v, at most %d each", took, stats.Answered, stats.MostInFlight, stats.Roles, most)
 }
 
-// A minute of sessions that live two seconds, a few lives in a slice, with
-// sixty-four requests in flight: no instance fails, and on a machine that does
-// nothing else no call waits for a session after the first.
+// TestMinuteOfTwoSecondSessions proves that no instance fails in a minute (a few
+// lives in a slice) of two-second sessions with 64 requests in flight. On a quiet
+// machine no call waits for a session after the first.
 func TestMinuteOfTwoSecondSessions(t *testing.T) {
 	besideOthers(t)
 	instances, least := sized(700, 5000), sized(6*time.Second, 50*time.Second)
@@ -81,8 +81,8 @@ func TestMinuteOfTwoSecondSessions(t *testing.T) {
 	t.Logf("%v, %d requests, %d in flight, %d waited, AssumeRole calls %v", took, stats.Answered, stats.MostInFlight, status.Sessions.Waits, stats.Roles)
 }
 
-// No secret reaches a disk, a log, a status or the trace of a crash, whatever
-// goes wrong: every byte is searched for every key and token there was.
+// TestSecretsStayInside proves that no secret reaches a disk, a log, a status or
+// a crash trace: it searches every byte for every key and token.
 func TestSecretsStayInside(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, awssim.Config{
@@ -148,8 +148,8 @@ func TestSecretsStayInside(t *testing.T) {
 	t.Logf("%d secrets, %d files, %d bytes of output", len(secrets), len(places)-1, printed.Len())
 }
 
-// A machine that is suspended until after its sessions' end goes on when it
-// wakes, and fetches nothing twice.
+// TestSuspendedPastExpiry proves that a run suspended until its sessions have
+// expired continues when it wakes, and fetches nothing twice.
 func TestSuspendedPastExpiry(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, awssim.Config{

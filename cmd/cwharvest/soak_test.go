@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// held is what a process holds at some moment. The heap's goal is five times what
-// lives there, until the limit of memory is nearer; memory follows it.
+// held is a sample of a process's resources. The heap's goal is five times the
+// live heap, until the memory limit is nearer; memory follows it.
 type held struct{ memory, goal, goroutines, files int64 }
 
 // soak is a run that goes on for long while all goes wrong that a run outlives.
@@ -26,10 +26,10 @@ type soak struct {
 	last    time.Time
 }
 
-// A run that goes on for as long as CWHARVEST_SOAK says, in trouble all the
-// time, holds no more memory, goroutines and files in its last third than in its
-// first. It is told to stop then; what is left is fetched at full speed, so that
-// every row can be checked.
+// TestSoak proves that a run under constant faults, as long as CWHARVEST_SOAK
+// says, holds no more memory, goroutines and files in its last third than in its
+// first. It is then stopped and the rest is fetched at full speed, so that every
+// row can be checked.
 func TestSoak(t *testing.T) {
 	length, err := time.ParseDuration(os.Getenv("CWHARVEST_SOAK"))
 	if err != nil {

@@ -49,7 +49,7 @@ func textOf(s *record.Status, width int) string {
 	return b.String()
 }
 
-// At 80 columns a status says what matters, on lines that do not wrap.
+// TestStatusAt80Columns proves that a status fits 80 columns without wrapping.
 func TestStatusAt80Columns(t *testing.T) {
 	s := morning()
 	at := clock(s.Written)
@@ -75,7 +75,7 @@ DENIED   777788889999 12 regions  AssumeRole: AccessDenied (tolerated, day 12)
 	}
 }
 
-// A status that an earlier version wrote shows the remedy, too.
+// TestFixOfAnEarlierVersion proves that a status of an earlier version shows the remedy.
 func TestFixOfAnEarlierVersion(t *testing.T) {
 	for _, reason := range []string{
 		"STS AssumeRole: ExpiredToken: over; profile p is over: run: aws sso login; the run goes on by itself",
@@ -87,7 +87,7 @@ func TestFixOfAnEarlierVersion(t *testing.T) {
 	}
 }
 
-// Larger jobs fold; what a program reads is whole.
+// TestStatusFolds proves that the text of larger jobs is folded, but not the output for programs.
 func TestStatusFolds(t *testing.T) {
 	s := morning()
 	s.Name, s.State = "a-job-with-a-name-that-is-rather-long", "finished_with_failures"
@@ -107,7 +107,7 @@ func TestStatusFolds(t *testing.T) {
 	}
 }
 
-// What has ended says why, and what then.
+// TestStatusOfWhatHasEnded proves that an ended job shows the reason and the next step.
 func TestStatusOfWhatHasEnded(t *testing.T) {
 	for state, want := range map[string]string{"crashed": "the same command resumes", "unresponsive": "process 17 on host-1 hangs or is stopped", "stopped": "max_duration 1h is over; the same command goes on"} {
 		s := morning()
@@ -119,8 +119,8 @@ func TestStatusOfWhatHasEnded(t *testing.T) {
 	}
 }
 
-// The display keeps within a terminal of any size, goes up as far as it was drawn,
-// and erases what was there.
+// TestProgressFitsTheTerminal proves that the display fits a terminal of any size,
+// moves up as far as it was drawn, and erases the previous display.
 func TestProgressFitsTheTerminal(t *testing.T) {
 	var out bytes.Buffer
 	width, height := 80, 24
