@@ -21,7 +21,7 @@ import (
 )
 
 // mostHostile bounds the anonymous memory of a run whose 64 requests in flight
-// all get an answer that is made to cost it.
+// all get a response made to be expensive.
 const mostHostile = 400 << 20
 
 // mostListing bounds it where each of 8 targets gets a page of structures that are

@@ -416,8 +416,8 @@ func TestMemoryDoesNotGrowWithInstances(t *testing.T) {
 	small, _ := peak(2_000)
 	many := sized(12_000, 50_000)
 	large, answers := peak(many)
-	// Where the machine is busy the small run ends before its heap is what the
-	// collector lets it be, which is 102 MB on a quiet one.
+	// On a busy machine the small run ends before its heap reaches the size that
+	// the collector allows, which is 102 MB on a quiet machine.
 	ratio := float64(large) / float64(max(small, 100<<20))
 	t.Logf("RssAnon %d MB at 2,000 instances, %d MB at %d: ratio %.2f", small>>20, large>>20, many, ratio)
 	if ratio > 1.3 {

@@ -102,7 +102,7 @@ func (n *nights) set(clock time.Time) {
 // day is the day on which night k is harvested: the one after it.
 func (n *nights) day(k int) time.Time { return n.truth.Start.AddDate(0, 0, k+1) }
 
-// heldUntil is the end of what must be held after a complete run.
+// heldUntil returns the end of the range that must be held after a complete run.
 func (n *nights) heldUntil() time.Time {
 	settled := n.clock.Add(-config.Default().Settle)
 	if n.kind == "yesterday" {
@@ -139,7 +139,7 @@ func (n *nights) pass(k int) {
 	n.run()
 	n.took = time.Since(started)
 	if k == 0 && n.kind == "since_last" {
-		n.run() // the first job is yesterday, the next what came since
+		n.run() // the first job covers yesterday, the next everything since
 	}
 	n.nothingDue()
 	n.name(k)

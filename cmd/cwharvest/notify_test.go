@@ -13,7 +13,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// listen stands in for systemd: what it is told, one message a string.
+// listen stands in for systemd and returns the messages it receives.
 func listen(t *testing.T) <-chan string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")

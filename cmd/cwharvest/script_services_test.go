@@ -28,7 +28,7 @@ type simulation struct {
 
 	profiles map[string]string // sections of the credentials file
 
-	t           *testing.T // of all scripts: what it started ends with the last of them
+	t           *testing.T // shared by all scripts: its cleanups run after the last of them
 	s3          *s3test.Server
 	instanceKey atomic.Int64 // the number of the key of the instance's role
 	metadata    *httptest.Server

@@ -223,7 +223,7 @@ func reached(s *record.Status, what, value string) bool {
 	}[what] >= n
 }
 
-// counted compares what the simulated AWS counted: counted throttled 3,
+// counted compares the counts of the simulated AWS: counted throttled 3,
 // counted total '<=' 20.
 func counted(ts *testscript.TestScript, _ bool, args []string) {
 	s := simulationOf(ts).server.Stats()

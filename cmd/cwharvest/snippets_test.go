@@ -51,7 +51,7 @@ func TestBlocksOfDocuments(t *testing.T) {
 	}
 }
 
-// TestReadmeWorks does what README.md tells a new user: it writes the harvest.yaml and runs every command, and the second night is
+// TestReadmeWorks proves that the steps of README.md work: it writes the harvest.yaml and runs every command, and the second night is
 // the same command.
 func TestReadmeWorks(t *testing.T) {
 	n := readmeNight(t)
