@@ -156,8 +156,8 @@ func (n *nights) kill(flags ...string) bool {
 	return killed
 }
 
-// name names what yesterday has left behind: what was killed, the night after,
-// and the missed night some nights later. A range of since_last has caught up.
+// name harvests by date the nights that a range of yesterday left behind: killed
+// nights the night after, and the missed night some nights later. A range of since_last has caught up.
 func (n *nights) name(k int) {
 	n.Helper()
 	missed := n.day(n.missed).AddDate(0, 0, -1).Format(time.DateOnly)

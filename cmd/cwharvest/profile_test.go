@@ -27,9 +27,9 @@ func profiled() {
 	os.Exit(code)
 }
 
-// Profiles of whole runs, one for each shape, in the directory that
-// CWHARVEST_PROFILES names; `make profile` shows of them what fetches and decodes,
-// what commits, and what builds parts.
+// TestProfile writes a profile of a whole run for each shape into the directory
+// that CWHARVEST_PROFILES names; `make profile` shows the shares of fetching and
+// decoding, of commits, and of building parts.
 func TestProfile(t *testing.T) {
 	dir := os.Getenv("CWHARVEST_PROFILES")
 	if dir == "" {

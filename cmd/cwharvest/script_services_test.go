@@ -203,8 +203,8 @@ func bucket(ts *testscript.TestScript, _ bool, args []string) {
 	sim.s3.Fault(f)
 }
 
-// webhook serves a webhook that answers 500 so many times first, and writes what
-// it is sent then into webhook.json: webhook 1.
+// webhook serves a webhook that answers 500 so many times first, and then writes
+// the request body into webhook.json: webhook 1.
 func webhook(ts *testscript.TestScript, _ bool, args []string) {
 	failures, err := strconv.ParseInt(args[0], 10, 64)
 	ts.Check(err)
