@@ -108,7 +108,8 @@ type longError struct{}
 func (longError) Error() string { return "too long" }
 func (longError) TooLong() bool { return true }
 
-// A response with endless pages costs a bounded number of calls.
+// TestPagesOfDataEnd proves that a response with endless pages costs a bounded
+// number of calls.
 func TestPagesOfDataEnd(t *testing.T) {
 	for name, token := range map[string]func(n int) string{
 		"one token": func(int) string { return "again" },

@@ -36,8 +36,8 @@ func TestPaceForgetsAnOutage(t *testing.T) {
 	}
 }
 
-// Answers that come all at once, every three seconds, have the time left go down
-// steadily.
+// TestPaceBetweenAnswers proves that the time left falls steadily when responses
+// arrive together every three seconds.
 func TestPaceBetweenAnswers(t *testing.T) {
 	var p pace
 	began := time.Unix(0, 0)

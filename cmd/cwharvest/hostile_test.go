@@ -24,8 +24,9 @@ import (
 // all get a response made to be expensive.
 const mostHostile = 400 << 20
 
-// mostListing bounds it where each of 8 targets gets a page of structures that are
-// no instances: they are not decoded in turn, which would hold up thousands.
+// mostListing bounds the memory when each of 8 targets gets a page of empty
+// structures. Such pages are decoded side by side, since one at a time would delay
+// thousands of targets.
 const mostListing = 800 << 20
 
 // hostileTargets are the targets of a run: two accounts in four regions.
@@ -117,7 +118,7 @@ func times(w io.Writer, head string, megabytes int, item, tail string) {
 	io.WriteString(w, tail)
 }
 
-// hostileAnswers are the forms there are, by name.
+// hostileAnswers returns the hostile responses by name.
 func hostileAnswers() map[string]hostileAnswer {
 	const results = "\xa1\x71MetricDataResults\x9f"
 	const listing, statistics = "instances: {sources: [cloudwatch]}\n", "api: statistics\n"

@@ -125,7 +125,7 @@ func value(f *dto.MetricFamily, label string) float64 {
 	return -1
 }
 
-// agree holds metrics against a status.
+// agree compares metrics with a status.
 func agree(t *testing.T, all map[string]*dto.MetricFamily, s *record.Status) {
 	t.Helper()
 	for _, c := range []struct {

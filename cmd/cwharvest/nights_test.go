@@ -14,7 +14,7 @@ import (
 	"cwharvest/pipeline/config"
 )
 
-// calendar is the nights there are, and the numbers of some.
+// calendar counts the nights and numbers the special ones.
 type calendar struct {
 	count   int
 	missed  int // nothing runs
@@ -92,8 +92,8 @@ func (n *nights) configure(accounts []string) {
 	}
 }
 
-// set moves the program's clock: well inside a period, so that a slow run ends
-// in the one in which it began.
+// set moves the program's clock to the middle of a period, so that a slow run ends
+// in the period in which it began.
 func (n *nights) set(clock time.Time) {
 	n.clock = clock.Truncate(5 * time.Minute).Add(time.Minute)
 	n.env = append(slices.Clip(n.real), testClock+"="+n.clock.Format(time.RFC3339))
@@ -145,8 +145,8 @@ func (n *nights) pass(k int) {
 	n.name(k)
 }
 
-// kill begins a run and kills it at some moment; false when it was complete by
-// then.
+// kill starts a run and kills it at a random moment. It returns false if the run
+// had already completed.
 func (n *nights) kill(flags ...string) bool {
 	n.Helper()
 	killed := n.killed(time.Duration(n.rng.Int64N(int64(n.took))), flags...)

@@ -169,8 +169,8 @@ func imds(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("AWS_SECRET_ACCESS_KEY", "")
 }
 
-// bucket serves an S3 with a bucket of that name until the script ends, and makes
-// trouble with requests that match: bucket 'PUT .*date=' count=3 status=503
+// bucket serves an S3 with a bucket of that name until the script ends, and injects
+// a fault into matching requests: bucket 'PUT .*date=' count=3 status=503
 // code=SlowDown; bucket none.
 func bucket(ts *testscript.TestScript, _ bool, args []string) {
 	sim := simulationOf(ts)
@@ -212,7 +212,7 @@ func webhook(ts *testscript.TestScript, _ bool, args []string) {
 	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if failures < 0 && r.URL.Path != "/elsewhere" { // records a followed redirect
+		if failures < 0 && r.URL.Path != "/elsewhere" { // a client that follows it writes webhook.json
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 			return
 		}

@@ -21,8 +21,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// raceOptions are the race detector's, of processes: else each sleeps a second
-// before it exits.
+// raceOptions configures the race detector of processes, which otherwise sleeps a
+// second before each exits.
 const raceOptions = "GORACE"
 
 func TestMain(m *testing.M) {
@@ -135,7 +135,7 @@ func uploads(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// fault makes trouble: fault throttle count=5 operation=GetMetricData
+// fault injects a fault into the simulated AWS: fault throttle count=5 operation=GetMetricData
 func fault(ts *testscript.TestScript, _ bool, args []string) {
 	f := awssim.Fault{Kind: args[0]}
 	for _, arg := range args[1:] {

@@ -18,7 +18,7 @@ import (
 // live heap, until the memory limit is nearer; memory follows it.
 type held struct{ memory, goal, goroutines, files int64 }
 
-// soak is a run that goes on for long while all goes wrong that a run outlives.
+// soak is one long run with every fault that a run survives.
 type soak struct {
 	*chaos
 	url     string

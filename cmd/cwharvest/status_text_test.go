@@ -10,7 +10,7 @@ import (
 	"cwharvest/store/record"
 )
 
-// morning is a night with everything that a person may meet in it.
+// morning returns the status of a night with every kind of trouble.
 func morning() *record.Status {
 	now := time.Now().UTC()
 	start := now.Truncate(24*time.Hour).AddDate(0, 0, -1)
@@ -87,7 +87,7 @@ func TestFixOfAnEarlierVersion(t *testing.T) {
 	}
 }
 
-// TestStatusFolds proves that the text of larger jobs is folded, but not the output for programs.
+// TestStatusFolds proves that the text of larger jobs is folded to 80 columns, and whole without a width.
 func TestStatusFolds(t *testing.T) {
 	s := morning()
 	s.Name, s.State = "a-job-with-a-name-that-is-rather-long", "finished_with_failures"
@@ -107,7 +107,7 @@ func TestStatusFolds(t *testing.T) {
 	}
 }
 
-// TestStatusOfWhatHasEnded proves that an ended job shows the reason and the next step.
+// TestStatusOfWhatHasEnded proves that a job without a working run shows the reason and the next step.
 func TestStatusOfWhatHasEnded(t *testing.T) {
 	for state, want := range map[string]string{"crashed": "the same command resumes", "unresponsive": "process 17 on host-1 hangs or is stopped", "stopped": "max_duration 1h is over; the same command goes on"} {
 		s := morning()
