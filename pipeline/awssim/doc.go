@@ -9,22 +9,23 @@
 //
 // # Simulated
 //
-//	STS            AssumeRole, GetCallerIdentity
+//	STS            AssumeRole, AssumeRoleWithWebIdentity, GetCallerIdentity
 //	EC2            DescribeInstances, DescribeRegions
 //	CloudWatch     GetMetricData, GetMetricStatistics, ListMetrics,
 //	               each as Smithy RPC v2 CBOR, AWS JSON 1.0 and AWS Query
 //	Organizations  ListAccounts, ListAccountsForParent,
 //	               ListOrganizationalUnitsForParent
 //
-// Every request needs a valid Signature Version 4 of a long-lived key or of an
-// unexpired session. Roles can be assumed by name and external id.
+// Every request but AssumeRoleWithWebIdentity needs a valid Signature Version 4 of a
+// long-lived key or of an unexpired session. Roles can be assumed by name and external
+// id. Keys are known in the regions of their account's partition, without those that
+// are disabled.
 //
 // # Not simulated
 //
-// TLS and HTTP/2; IAM policies; quotas other than GetMetricData's; metric math,
-// Metrics Insights, units and label options; cross-account observability;
-// partitions; the credential services of instances, containers and IAM Identity
-// Center.
+// HTTP/2; IAM policies; quotas other than GetMetricData's; metric math, Metrics
+// Insights, units and label options; cross-account observability. Package front has
+// TLS, host names, and the credential services of instances, containers and people.
 //
 // # Documented by AWS
 //
@@ -46,8 +47,9 @@
 //   - An expired session is ExpiredToken (403), and RequestExpired (400) for EC2.
 //   - A throttled call is Throttling "Rate exceeded" (400), and RequestLimitExceeded
 //     (503) for EC2.
-//   - In a region that is not enabled, valid keys look unknown:
-//     InvalidClientTokenId (403), and AuthFailure (401) for EC2.
+//   - In a region that is not enabled or of another partition, valid keys look unknown,
+//     to STS as well: InvalidClientTokenId (403), and AuthFailure (401) for EC2
+//     (aws-sdk-ruby#2850, terraform-provider-aws#38607).
 //   - AssumeRole checks the range of the duration, then the role's maximum, then
 //     the limit for chained roles.
 //   - The quota of datapoints counts every period of a query, also without data.

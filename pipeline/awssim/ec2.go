@@ -125,10 +125,20 @@ func (in Instance) appendXML(b *strings.Builder) {
 	b.WriteString(`</tagSet></item></instancesSet></item>`)
 }
 
+// describeRegions returns the regions of the caller's partition: those that the
+// account has enabled, or with AllRegions all.
 func (s *Server) describeRegions(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
 	var items strings.Builder
-	for _, region := range s.cfg.Regions {
-		fmt.Fprintf(&items, `<item><regionName>%s</regionName><regionEndpoint>ec2.%s.amazonaws.com</regionEndpoint><optInStatus>opt-in-not-required</optInStatus></item>`, region, region)
+	add := func(regions []string, status string) {
+		for _, region := range regions {
+			if PartitionOf(region) == PartitionOf(c.region) {
+				fmt.Fprintf(&items, `<item><regionName>%s</regionName><regionEndpoint>ec2.%s.amazonaws.com</regionEndpoint><optInStatus>%s</optInStatus></item>`, region, region, status)
+			}
+		}
+	}
+	add(s.cfg.Regions, "opt-in-not-required")
+	if c.form.Get("AllRegions") == "true" {
+		add(s.cfg.Disabled, "not-opted-in")
 	}
 	writeXML(w, 200, `<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>sim</requestId><regionInfo>`+items.String()+`</regionInfo></DescribeRegionsResponse>`)
 	return nil

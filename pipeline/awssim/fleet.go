@@ -1,7 +1,9 @@
 package awssim
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +13,7 @@ import (
 type Config struct {
 	Accounts    []string      // 12-digit ids; the first one owns AccessKey
 	Regions     []string      // enabled in every account
+	Disabled    []string      // regions that exist and that no account has enabled
 	Instances   int           // per account and region
 	RoleName    string        // roles that exist in every account, separated by commas
 	ExternalID  string        // required by AssumeRole; empty: none
@@ -27,6 +30,8 @@ type Config struct {
 	Jitter       time.Duration // largest random addition to Latency
 	Seed         uint64        // of the random number generator
 	TrackRepeats bool          // count repeated queries; memory grows with the queries
+
+	Partitions map[string]string // of accounts; default "aws"
 
 	Now func() time.Time `json:"-"` // nil: time.Now
 }
@@ -147,4 +152,40 @@ func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
+}
+
+// partitions are the prefixes of the region names of all partitions but aws
+// (partitions.json of the AWS SDKs).
+var partitions = []struct{ prefix, name string }{
+	{"cn-", "aws-cn"}, {"us-gov-", "aws-us-gov"}, {"eusc-", "aws-eusc"},
+	{"us-isob-", "aws-iso-b"}, {"us-isof-", "aws-iso-f"}, {"us-iso-", "aws-iso"}, {"eu-isoe-", "aws-iso-e"},
+}
+
+// PartitionOf returns the partition of a region.
+func PartitionOf(region string) string {
+	for _, p := range partitions {
+		if strings.HasPrefix(region, p.prefix) {
+			return p.name
+		}
+	}
+	return "aws"
+}
+
+// regionOfPartition returns a text that PartitionOf takes for a region of a partition.
+func regionOfPartition(name string) string {
+	for _, p := range partitions {
+		if p.name == name {
+			return p.prefix
+		}
+	}
+	return ""
+}
+
+// Partition returns the partition of an account.
+func (c Config) Partition(account string) string { return cmp.Or(c.Partitions[account], "aws") }
+
+// isUnknownIn reports whether no service of a region knows the keys of an account:
+// the region belongs to another partition, or the account has not enabled it.
+func (c Config) isUnknownIn(account, region string) bool {
+	return PartitionOf(region) != c.Partition(account) || slices.Contains(c.Disabled, region)
 }

@@ -21,6 +21,7 @@ type Server struct {
 	cfg      Config
 	sessions *sessions
 	faults   faults
+	web      webIdentities
 	quotas   quotas
 	stats    statistics
 	repeats  repeats
@@ -86,8 +87,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.stats.enter(s.inFlight.Add(1))
 	defer s.inFlight.Add(-1)
 	c, fail := s.read(r)
-	if fail == nil {
+	switch {
+	case fail == nil:
 		fail = s.serve(w, c)
+	case fail == errMissingToken && c.operation == "AssumeRoleWithWebIdentity":
+		fail = s.serveWebIdentity(w, c)
 	}
 	if fail != nil {
 		s.stats.failed(c, fail)
@@ -101,10 +105,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // read parses a request. It checks only that the request is signed.
 func (s *Server) read(r *http.Request) (*call, *apiError) {
-	c := &call{Request: r}
-	sig, signed := parseSignature(r.Header.Get("Authorization"))
-	c.service, c.region = sig.service, sig.region
-	c.codec = codecOf(c)
+	c, signed := newCall(r)
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil || len(body) > maxBody {
 		return c, &apiError{status: http.StatusRequestEntityTooLarge, code: "RequestEntityTooLarge", message: "body too large"}
@@ -115,6 +116,15 @@ func (s *Server) read(r *http.Request) (*call, *apiError) {
 		return c, errMissingToken
 	}
 	return c, nil
+}
+
+// newCall returns a call without its body, and whether it is signed.
+func newCall(r *http.Request) (c *call, signed bool) {
+	c = &call{Request: r}
+	sig, signed := parseSignature(r.Header.Get("Authorization"))
+	c.service, c.region = sig.service, sig.region
+	c.codec = codecOf(c)
+	return c, signed
 }
 
 // serve authenticates a request, applies faults, and calls the operation.
@@ -155,7 +165,7 @@ var operations = map[string]func(*Server, http.ResponseWriter, *call, activeFaul
 func (s *Server) authenticate(c *call) *apiError {
 	sig, _ := parseSignature(c.Header.Get("Authorization"))
 	p, known := s.sessions.find(sig.key)
-	if !known || p.key.Token != c.Header.Get("X-Amz-Security-Token") {
+	if !known || p.key.Token != c.Header.Get("X-Amz-Security-Token") || s.cfg.isUnknownIn(p.account, c.region) {
 		return errUnknownKey(c.service)
 	}
 	if sig.skewed(c.Request, s.cfg.Now()) {
@@ -204,4 +214,26 @@ func wait(c *call, d time.Duration) {
 	case <-timer.C:
 	case <-c.Context().Done():
 	}
+}
+
+// Inspected is the description of a request.
+type Inspected struct {
+	Service, Operation string
+	Region             string     // of the signature; empty: not signed
+	Key                string     // access key id
+	Form               url.Values // of the Query protocols
+}
+
+// Inspect describes a request with that body. It verifies nothing.
+func Inspect(r *http.Request, body []byte) Inspected {
+	c, _ := newCall(r)
+	c.body = body
+	sig, _ := parseSignature(r.Header.Get("Authorization"))
+	return Inspected{Operation: operationOf(c), Service: c.service, Region: c.region, Key: sig.key, Form: c.form}
+}
+
+// Fail answers a request with an error in the request's protocol.
+func Fail(w http.ResponseWriter, r *http.Request, status int, code, message string) {
+	c, _ := newCall(r)
+	c.codec.fail(w, &apiError{status: status, code: code, message: message})
 }

@@ -56,14 +56,15 @@ type principal struct {
 // sessions is the table of all keys. It derives the keys of sessions from a counter,
 // so that the same seed gives the same keys.
 type sessions struct {
-	mu     sync.Mutex
-	secret []byte
-	issued uint64
-	known  map[string]*principal
+	mu        sync.Mutex
+	secret    []byte
+	issued    uint64
+	known     map[string]*principal
+	partition func(account string) string
 }
 
 func newSessions(c Config) *sessions {
-	s := &sessions{secret: fmt.Appendf(nil, "seed %d", c.Seed), known: map[string]*principal{}}
+	s := &sessions{secret: fmt.Appendf(nil, "seed %d", c.Seed), known: map[string]*principal{}, partition: c.Partition}
 	s.user(AccessKey(), c.Accounts[0])
 	for n := 1; n <= NumberedKeys; n++ {
 		s.user(NumberedKey(n), c.Accounts[(n-1)%len(c.Accounts)])
@@ -72,7 +73,8 @@ func newSessions(c Config) *sessions {
 }
 
 func (s *sessions) user(key Key, account string) {
-	s.known[key.ID] = &principal{key: key, account: account, longLived: true, arn: "arn:aws:iam::" + account + ":user/harvester"}
+	s.known[key.ID] = &principal{key: key, account: account, longLived: true,
+		arn: "arn:" + s.partition(account) + ":iam::" + account + ":user/harvester"}
 }
 
 // issue starts a session of a role.
@@ -83,7 +85,7 @@ func (s *sessions) issue(account, role, name string, expires time.Time) *princip
 	sum := hmacSum(s.secret, fmt.Sprint("key ", s.issued))
 	p := &principal{
 		account: account, expires: expires,
-		arn: fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", account, role, name),
+		arn: fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", s.partition(account), account, role, name),
 		key: Key{
 			ID:     "ASIA" + base32.StdEncoding.EncodeToString(sum)[:16],
 			Secret: base64.StdEncoding.EncodeToString(hmacSum(s.secret, fmt.Sprint("secret ", s.issued)))[:40],
@@ -94,9 +96,20 @@ func (s *sessions) issue(account, role, name string, expires time.Time) *princip
 	return p
 }
 
-// Secrets returns the secrets and tokens of all keys, for tests that search logs and
-// files for them.
+// Issue starts a session of a role, as the services that give credentials to
+// instances, containers and people do.
+func (s *Server) Issue(account, role, name string, life time.Duration) Key {
+	return s.sessions.issue(account, role, name, s.cfg.Now().Add(life)).key
+}
+
+// Secrets returns the secrets and tokens of all keys and the web identity tokens,
+// for tests that search logs and files for them.
 func (s *Server) Secrets() (all []string) {
+	s.web.mu.Lock()
+	for token := range s.web.tokens {
+		all = append(all, token)
+	}
+	s.web.mu.Unlock()
 	s.sessions.mu.Lock()
 	defer s.sessions.mu.Unlock()
 	for _, p := range s.sessions.known {
@@ -127,4 +140,22 @@ func (s *sessions) revoke(which func(*principal) bool) {
 			p.revoked = true
 		}
 	}
+}
+
+// webIdentities are the known tokens of an OpenID Connect provider, each with the
+// code of the error that it leads to; empty: it is accepted.
+type webIdentities struct {
+	mu     sync.Mutex
+	tokens map[string]string
+}
+
+// TrustWebIdentity makes STS accept a token, or refuse it with a code: for example
+// ExpiredTokenException or AccessDenied. Other tokens are InvalidIdentityToken.
+func (s *Server) TrustWebIdentity(token, code string) {
+	s.web.mu.Lock()
+	defer s.web.mu.Unlock()
+	if s.web.tokens == nil {
+		s.web.tokens = map[string]string{}
+	}
+	s.web.tokens[token] = code
 }

@@ -1,6 +1,7 @@
 package awssim
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -14,7 +15,7 @@ var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
 func (s *Server) assumeRole(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
 	arn := c.form.Get("RoleArn")
-	account, role, ok := parseRole(arn)
+	partition, account, role, ok := parseRole(arn)
 	if !ok {
 		return errInvalid("%s is invalid", arn)
 	}
@@ -25,7 +26,7 @@ func (s *Server) assumeRole(w http.ResponseWriter, c *call, _ activeFaults) *api
 		return fail
 	case !sessionName.MatchString(c.form.Get("RoleSessionName")):
 		return errInvalid("Value at 'roleSessionName' failed to satisfy constraint")
-	case !slices.Contains(strings.Split(s.cfg.RoleName, ","), role), !slices.Contains(s.cfg.Accounts, account),
+	case partition != PartitionOf(c.region), !slices.Contains(strings.Split(s.cfg.RoleName, ","), role), !slices.Contains(s.cfg.Accounts, account),
 		s.cfg.ExternalID != "" && c.form.Get("ExternalId") != s.cfg.ExternalID,
 		s.faults.roleDenied(account, role):
 		return &apiError{status: 403, code: "AccessDenied", message: fmt.Sprintf(
@@ -33,7 +34,7 @@ func (s *Server) assumeRole(w http.ResponseWriter, c *call, _ activeFaults) *api
 	}
 	expires := s.cfg.Now().Add(life)
 	p := s.sessions.issue(account, role, c.form.Get("RoleSessionName"), expires)
-	s.writeSTS(w, "AssumeRole", fmt.Sprintf(`<AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>AROASIM:%s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>`,
+	s.writeSTS(w, c.operation, fmt.Sprintf(`<AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>AROASIM:%s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>`,
 		p.arn, escape(c.form.Get("RoleSessionName")), p.key.ID, p.key.Secret, p.key.Token,
 		expires.UTC().Format(time.RFC3339Nano)))
 	return nil
@@ -61,14 +62,14 @@ func (s *Server) sessionLife(c *call) (time.Duration, *apiError) {
 	return life, nil
 }
 
-// parseRole returns the account and name of a role ARN.
-func parseRole(arn string) (account, role string, ok bool) {
+// parseRole returns the parts of a role ARN.
+func parseRole(arn string) (partition, account, role string, ok bool) {
 	fields := strings.Split(arn, ":")
 	if len(fields) != 6 || fields[2] != "iam" {
-		return "", "", false
+		return "", "", "", false
 	}
 	role, ok = strings.CutPrefix(fields[5], "role/")
-	return fields[4], role, ok
+	return fields[1], fields[4], role, ok
 }
 
 func (s *Server) callerIdentity(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
@@ -80,4 +81,41 @@ func (s *Server) callerIdentity(w http.ResponseWriter, c *call, _ activeFaults) 
 func (s *Server) writeSTS(w http.ResponseWriter, operation, result string) {
 	writeXML(w, 200, fmt.Sprintf(`<%sResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><%sResult>%s</%sResult><ResponseMetadata><RequestId>sim</RequestId></ResponseMetadata></%sResponse>`,
 		operation, operation, result, operation, operation))
+}
+
+// webIdentityErrors are the errors of AssumeRoleWithWebIdentity (AWS STS API
+// Reference; the texts are from reports of users).
+var webIdentityErrors = map[string]apiError{
+	"InvalidIdentityToken":  {status: 400, message: "No OpenIDConnect provider found in your account for https://oidc.example"},
+	"ExpiredTokenException": {status: 400, message: "Token expired: current date/time must be before the expiration date/time"},
+	"AccessDenied":          {status: 403, message: "Not authorized to perform sts:AssumeRoleWithWebIdentity"},
+	"IDPRejectedClaim":      {status: 403, message: "The identity provider (IdP) reported that authentication failed."},
+	"IDPCommunicationError": {status: 400, message: "The identity provider could not be reached."},
+}
+
+// serveWebIdentity serves AssumeRoleWithWebIdentity, which is not signed.
+func (s *Server) serveWebIdentity(w http.ResponseWriter, c *call) *apiError {
+	c.service = "sts"
+	s.stats.called(c)
+	f := s.faults.pick(c, s.chance)
+	if fail := s.applyFaults(c, f); fail != nil {
+		return fail
+	}
+	s.web.mu.Lock()
+	code, known := s.web.tokens[c.form.Get("WebIdentityToken")]
+	s.web.mu.Unlock()
+	if !known {
+		code = "InvalidIdentityToken"
+	}
+	if code != "" {
+		fail := webIdentityErrors[code]
+		fail.code, fail.status = code, cmp.Or(fail.status, 400)
+		return &fail
+	}
+	if _, account, _, ok := parseRole(c.form.Get("RoleArn")); ok {
+		c.region = regionOfPartition(s.cfg.Partition(account))
+		c.principal.longLived = true // the token is not a session, so that its role is not chained
+		c.form.Set("ExternalId", s.cfg.ExternalID)
+	}
+	return s.assumeRole(w, c, f)
 }
