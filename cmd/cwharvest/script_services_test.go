@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cwharvest/pipeline/awssim"
+	"cwharvest/pipeline/awssim/front"
 	"cwharvest/store/place/s3test"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -32,6 +33,9 @@ type simulation struct {
 	s3          *s3test.Server
 	instanceKey atomic.Int64 // the number of the key of the instance's role
 	metadata    *httptest.Server
+
+	front   *front.Front
+	outputs []string // of the commands so far
 }
 
 type simulationKey struct{}
@@ -85,6 +89,14 @@ func setConfig(c *awssim.Config, arg string) (err error) {
 		c.Accounts = strings.Split(value, ",")
 	case "regions":
 		c.Regions = strings.Split(value, ",")
+	case "disabled":
+		c.Disabled = strings.Split(value, ",")
+	case "partitions": // ACCOUNT:PARTITION,...
+		c.Partitions = map[string]string{}
+		for pair := range strings.SplitSeq(value, ",") {
+			account, partition, _ := strings.Cut(pair, ":")
+			c.Partitions[account] = partition
+		}
 	case "life":
 		c.SessionLife, err = time.ParseDuration(value)
 	case "latency":

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,10 +33,19 @@ func TestMain(m *testing.M) {
 		}
 	}
 	testscript.Main(m, map[string]func(){"plainsdk": plainSDK, "profiled": profiled, "cwharvest": func() {
+		if path := os.Getenv(otherBinary); path != "" {
+			panic(syscall.Exec(path, os.Args, os.Environ()))
+		}
 		setClock()
 		main()
 	}})
 }
+
+// otherBinary is the environment variable that names the binary that the scripts run
+// instead of this program, for example an older one:
+//
+//	CWHARVEST_BIN=/tmp/cwharvest go test ./cmd/cwharvest -run TestScripts/ways_
+const otherBinary = "CWHARVEST_BIN"
 
 // testClock is the environment variable that sets the program's clock, as RFC
 // 3339. The program itself knows of no such variable.
@@ -64,6 +74,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv(raceOptions, os.Getenv(raceOptions))
+			env.Setenv(otherBinary, os.Getenv(otherBinary))
 			env.Values[simulationKey{}] = &simulation{t: t}
 			today := demo.LastSettled(time.Now())
 			for n, name := range []string{"TODAY", "YESTERDAY", "DAYBEFORE"} {
@@ -92,6 +103,19 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"abandon":  abandon,
 	"uploads":  uploads,
 	"schema":   schema,
+
+	"front":       startFront,
+	"keys":        keys,
+	"grant":       grant,
+	"login":       login,
+	"front-fault": frontFault,
+	"requests":    requests,
+	"hidden":      hidden,
+	"logout":      func(ts *testscript.TestScript, _ bool, _ []string) { frontOf(ts).Revoke() },
+	"forget":      func(ts *testscript.TestScript, _ bool, _ []string) { frontOf(ts).Forget() },
+	"front-clear": func(ts *testscript.TestScript, _ bool, args []string) {
+		frontOf(ts).ClearFaults(strings.Join(args, ""))
+	},
 	"lasts": func(ts *testscript.TestScript, _ bool, args []string) { // trouble has a length: it waits for nothing
 		d, err := time.ParseDuration(args[0])
 		ts.Check(err)
@@ -182,6 +206,7 @@ func clearFaults(ts *testscript.TestScript, _ bool, args []string) {
 // exits runs a command that must end with an exit code: exits 2 cwharvest run
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
+	remember(ts)
 	code := 0
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
