@@ -26,7 +26,8 @@ func (d *Dir) OpenJob(id string) (*Job, error) {
 		return nil, errors.Join(fmt.Errorf("cannot open job %s: %w", id, err), db.Close())
 	}
 	j.shapes = record.NewShapes(j.plan.Series)
-	j.builder.init(d.spoolLimit(), j.publishOldest)
+	j.builder.init(&d.spool, j.publishOldest)
+	d.nights.add(j)
 	return j, nil
 }
 
@@ -49,7 +50,7 @@ func (j *Job) Begin(ctx context.Context) error {
 		return fmt.Errorf("cannot begin attempt: %w", err)
 	}
 	j.builder.start(spooled, sealed)
-	j.ticker.start(j.publishStatus)
+	j.dir.nights.begin(j, j.dir.publishStatus)
 	return nil
 }
 
@@ -60,23 +61,44 @@ func closeCrashed(r *record.JobRecord) {
 	}
 }
 
-// Close records the exit code and the reason of the attempt's end, publishes a last
-// status, and closes the database.
+// Close records the exit code and the reason of the attempt's end, and what the job
+// waited for then. It publishes a last status and closes the database.
 func (j *Job) Close(exit int, reason string) error {
-	j.ticker.stop()
 	j.builder.stop()
+	waits := j.waits()
+	j.SetLive(nil)
 	err := j.changeRecord(func(r *record.JobRecord) {
 		if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Ended.IsZero() {
 			r.Attempts[n-1].Ended = time.Now().UTC()
 			r.Attempts[n-1].Exit = &exit
 			r.Attempts[n-1].Reason = reason
+			r.Attempts[n-1].Waits = waits
 		}
 	})
-	return errors.Join(err, j.publishStatus(), j.db.Close())
+	err = errors.Join(err, j.dir.nights.remove(j))
+	return errors.Join(err, j.dir.publishStatus(), j.db.Close())
+}
+
+// waits returns the reason why the job cannot continue now; "" if nothing holds it up.
+func (j *Job) waits() string {
+	s, err := j.Status()
+	if err != nil || s.State != string(record.Unfinished) {
+		return "" // the error shows again when the end of the attempt is recorded
+	}
+	return s.Waits()
 }
 
 // Discard closes a job that was opened without Begin.
-func (j *Job) Discard() error { return j.db.Close() }
+func (j *Job) Discard() error {
+	return errors.Join(j.dir.nights.remove(j), j.db.Close())
+}
+
+// Publish seals the segment that is being filled, even if it is small. The builder
+// publishes it in the background. The job stays open.
+func (j *Job) Publish(ctx context.Context) error { return j.retryTransient(ctx, j.sealRest) }
+
+// Drain waits until everything that is sealed is published.
+func (j *Job) Drain(ctx context.Context) error { return j.builder.drain(ctx) }
 
 // Finish publishes the rest of the spool and marks the job as finished. It fails while
 // a target that is not denied has pending instances.
@@ -86,10 +108,10 @@ func (j *Job) Finish(ctx context.Context) error {
 			return fmt.Errorf("job %s is not finished: %s is pending", j.plan.ID, t.Target)
 		}
 	}
-	if err := j.retryTransient(ctx, j.sealRest); err != nil {
+	if err := j.Publish(ctx); err != nil {
 		return err
 	}
-	if err := j.builder.drain(ctx); err != nil {
+	if err := j.Drain(ctx); err != nil {
 		return err
 	}
 	return j.retryTransient(ctx, func() error { return j.finish(ctx) })

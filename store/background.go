@@ -7,33 +7,57 @@ import (
 	"time"
 )
 
-// builder publishes sealed segments in the background, one at a time. Its
-// goroutine is the only one that publishes parts.
+// spool bounds the bytes that all jobs of a directory together have committed and not
+// published. Its mutex also guards the counts of every builder, and is never held
+// during I/O.
+type spool struct {
+	limit int64
+
+	mu     sync.Mutex
+	change sync.Cond // of anything that mu guards
+	bytes  int64     // of all jobs
+	sealed int       // segments of all jobs that wait to be published
+}
+
+func (s *spool) init(limit int64) {
+	s.limit = limit
+	s.change.L = &s.mu
+}
+
+// add changes the counts of a job, and those of all jobs with them. The caller holds mu.
+func (s *spool) add(b *builder, bytes int64, sealed int) {
+	b.spooled, b.sealed = b.spooled+bytes, b.sealed+sealed
+	s.bytes, s.sealed = s.bytes+bytes, s.sealed+sealed
+	s.change.Broadcast()
+}
+
+// builder publishes the sealed segments of a job in the background, one at a time. Its
+// goroutine is the only one that publishes parts of the job.
 type builder struct {
 	publish func(context.Context) (bytes int64, err error) // publishes the oldest sealed segment and returns its size
-	limit   int64                                          // of spooled, in bytes
+	all     *spool
 
 	ctx context.Context // ended by stop
 	end context.CancelFunc
 
-	mu      sync.Mutex
-	change  sync.Cond     // of anything below
+	// Guarded by all.mu:
 	spooled int64         // bytes committed and not yet published
 	sealed  int           // segments that wait to be published
 	err     error         // the builder has failed and ended
 	ended   chan struct{} // nil until started; the builder's goroutine closes it
 }
 
-func (b *builder) init(limit int64, publish func(context.Context) (int64, error)) {
-	b.limit, b.publish = limit, publish
-	b.change.L = &b.mu
+func (b *builder) init(all *spool, publish func(context.Context) (int64, error)) {
+	b.all, b.publish = all, publish
 	b.ctx, b.end = context.WithCancel(context.Background())
 }
 
 // start starts the goroutine with the bytes and the sealed segments of an earlier
 // attempt.
 func (b *builder) start(spooled int64, sealed int) {
-	b.spooled, b.sealed = spooled, sealed
+	b.all.mu.Lock()
+	defer b.all.mu.Unlock()
+	b.all.add(b, spooled, sealed)
 	b.ended = make(chan struct{})
 	go b.loop()
 }
@@ -42,46 +66,45 @@ func (b *builder) loop() {
 	defer close(b.ended)
 	for b.next() {
 		bytes, err := b.publish(b.ctx)
-		b.mu.Lock()
+		b.all.mu.Lock()
 		switch {
 		case b.ctx.Err() != nil:
 		case err != nil:
 			b.err = fmt.Errorf("cannot publish parts: %w", err)
+			b.all.add(b, -b.spooled, -b.sealed) // it makes no more room
 		default:
-			b.spooled -= bytes
-			b.sealed--
+			b.all.add(b, -bytes, -1)
 		}
-		b.change.Broadcast()
-		b.mu.Unlock()
+		b.all.mu.Unlock()
 	}
 }
 
 // next waits for a sealed segment; false means that the builder ends.
 func (b *builder) next() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.all.mu.Lock()
+	defer b.all.mu.Unlock()
 	for b.sealed == 0 && b.ctx.Err() == nil && b.err == nil {
-		b.change.Wait()
+		b.all.change.Wait()
 	}
 	return b.ctx.Err() == nil && b.err == nil
 }
 
 func (b *builder) committed(bytes int64, sealed bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.spooled += bytes
+	b.all.mu.Lock()
+	defer b.all.mu.Unlock()
+	n := 0
 	if sealed {
-		b.sealed++
-		b.change.Broadcast()
+		n = 1
 	}
+	b.all.add(b, bytes, n)
 }
 
-// waitForRoom waits while the spool is full.
+// waitForRoom waits while the spool of all jobs is full and a builder can make room.
 func (b *builder) waitForRoom(ctx context.Context) error {
-	return b.wait(ctx, func() bool { return b.spooled > b.limit && b.sealed > 0 })
+	return b.wait(ctx, func() bool { return b.all.bytes > b.all.limit && b.all.sealed > 0 })
 }
 
-// drain waits until every sealed segment is published.
+// drain waits until every sealed segment of the job is published.
 func (b *builder) drain(ctx context.Context) error {
 	return b.wait(ctx, func() bool { return b.sealed > 0 })
 }
@@ -89,31 +112,35 @@ func (b *builder) drain(ctx context.Context) error {
 // wait waits until busy returns false or the builder has failed.
 func (b *builder) wait(ctx context.Context, busy func() bool) error {
 	defer context.AfterFunc(ctx, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.change.Broadcast()
+		b.all.mu.Lock()
+		defer b.all.mu.Unlock()
+		b.all.change.Broadcast()
 	})()
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.all.mu.Lock()
+	defer b.all.mu.Unlock()
 	for busy() && b.err == nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		b.change.Wait()
+		b.all.change.Wait()
 	}
 	return b.err
 }
 
-// stop ends the builder between two steps. The next attempt continues its work.
+// stop ends the builder between two steps, and takes its job out of the spool, so that
+// no other job waits for it. The next attempt continues its work.
 func (b *builder) stop() {
 	b.end()
-	if b.ended == nil {
-		return
+	b.all.mu.Lock()
+	b.all.change.Broadcast()
+	ended := b.ended
+	b.all.mu.Unlock()
+	if ended != nil {
+		<-ended
 	}
-	b.mu.Lock()
-	b.change.Broadcast()
-	b.mu.Unlock()
-	<-b.ended
+	b.all.mu.Lock()
+	defer b.all.mu.Unlock()
+	b.all.add(b, -b.spooled, -b.sealed)
 }
 
 // snapshotEvery is how often a run publishes its status.

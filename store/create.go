@@ -67,18 +67,30 @@ func (d *Dir) previouslyDenied() (map[string]time.Time, error) {
 	if err != nil || len(jobs) == 0 || jobs[len(jobs)-1].Pruned {
 		return denied, err
 	}
-	db, err := record.OpenForReading(d.disk.JobFile(jobs[len(jobs)-1].Plan.ID, ".db"))
-	if err != nil {
-		return nil, err
-	}
-	targets := map[record.Target]record.TargetRecord{}
-	err = db.View(func(tx *bolt.Tx) error { return record.ReadTargets(tx, targets) })
+	targets, err := d.targetsOf(jobs[len(jobs)-1].Plan.ID)
 	for t, r := range targets {
 		if r.Denied != nil {
 			denied[t.String()] = r.DeniedSince
 		}
 	}
-	return denied, errors.Join(err, db.Close())
+	return denied, err
+}
+
+// targetsOf returns the committed targets of a job, also of one that is open.
+func (d *Dir) targetsOf(id string) (map[record.Target]record.TargetRecord, error) {
+	targets := map[record.Target]record.TargetRecord{}
+	if j := d.nights.find(id); j != nil {
+		for _, t := range j.Targets() {
+			targets[t.Target] = t.TargetRecord
+		}
+		return targets, nil
+	}
+	db, err := record.OpenForReading(d.disk.JobFile(id, ".db"))
+	if err != nil {
+		return nil, err
+	}
+	err = db.View(func(tx *bolt.Tx) error { return record.ReadTargets(tx, targets) })
+	return targets, errors.Join(err, db.Close())
 }
 
 // checkUnknownParts refuses a place with parts of a job that the directory does not

@@ -16,17 +16,17 @@ type Dir struct {
 	lock   *os.File
 	config Config
 	log    *slog.Logger
+	spool  spool  // of all open jobs
+	nights nights // the open jobs and their status
 }
 
 // Config configures a directory.
 type Config struct {
 	Remote     record.Remote // nil: every place of output is a directory
-	SpoolLimit int64         // bytes; 0: record.DefaultSpoolLimit
+	SpoolLimit int64         // bytes, of all jobs together; 0: record.DefaultSpoolLimit
 	Options    string        // of the command line, for the record of attempts
 	Log        *slog.Logger  // nil: discards
 }
-
-func (d *Dir) spoolLimit() int64 { return cmp.Or(d.config.SpoolLimit, record.DefaultSpoolLimit) }
 
 // Open takes the harvest directory at path and creates it if necessary. It waits up to
 // 2 s for another process to release it; then the error is a *record.LockedError.
@@ -36,6 +36,7 @@ func Open(path string, cfg Config) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{disk: record.Dir{Path: path, Remote: cfg.Remote}, config: cfg, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))}
+	d.spool.init(cmp.Or(cfg.SpoolLimit, record.DefaultSpoolLimit))
 	if err := d.disk.Files.MakeDir(d.disk.JobsPath(), 0o777); err != nil {
 		return nil, fmt.Errorf("cannot create harvest directory: %w", err)
 	}
@@ -53,8 +54,15 @@ func (d *Dir) reportUnanswered(err error) {
 // Close releases the directory.
 func (d *Dir) Close() error { return d.lock.Close() }
 
-// Jobs returns all jobs of the directory, sorted by the start of their range.
-func (d *Dir) Jobs() ([]record.JobInfo, error) { return record.ReadJobs(d.disk.Path) }
+// Jobs returns all jobs of the directory, sorted by the start of their range, also
+// those that are open now.
+func (d *Dir) Jobs() ([]record.JobInfo, error) {
+	jobs, err := record.ReadJobs(d.disk.Path, d.nights.infos()...)
+	if err == nil {
+		err = d.nights.note(d.disk.Path, jobs)
+	}
+	return jobs, err
+}
 
 // reportBlocked logs that a job or its claim cannot be written yet: the disk is full,
 // or another process is creating the same claim.

@@ -33,7 +33,6 @@ type Job struct {
 	pace    pace
 
 	builder builder
-	ticker  statusTicker
 }
 
 func (j *Job) load() error {

@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
+	"sync"
 	"syscall"
+	"time"
 
 	"cwharvest/store/durable"
 	"cwharvest/store/record"
@@ -46,15 +50,178 @@ func (j *Job) Status() (*record.Status, error) {
 	return s, nil
 }
 
-// Status returns the status of a job that no process works on.
-func (d *Dir) Status(id string) (*record.Status, error) {
-	return record.JobStatus(d.disk.Path, id)
+// nights holds the open jobs of a directory and publishes their status. The latest
+// night that has begun is the current one, until the directory is closed.
+type nights struct {
+	turn   sync.Mutex   // held to start and to stop the ticker
+	ticker statusTicker // runs while a job that has begun is open
+
+	mu     sync.Mutex                  // guards the fields below; taken before Job.mu
+	open   []*Job                      // in the order in which they were opened
+	begun  map[*Job]bool               // of the open ones
+	closed *record.Status              // of the latest closed job that had begun; nil: none
+	idle   map[string]record.OpenNight // unfinished jobs that are not open, by id
 }
 
-// publishStatus replaces status.json, which other processes read while this one holds
-// the database. It is not synced: after a power cut they read the database.
-func (j *Job) publishStatus() error {
+func (n *nights) add(j *Job) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.open = append(n.open, j)
+	delete(n.idle, j.plan.ID)
+}
+
+// begin makes a job part of the published status.
+func (n *nights) begin(j *Job, publish func() error) {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	n.mu.Lock()
+	if n.begun == nil {
+		n.begun = map[*Job]bool{}
+	}
+	n.begun[j] = true
+	first := len(n.begun) == 1
+	n.mu.Unlock()
+	if first {
+		n.ticker.start(publish)
+	}
+}
+
+// remove takes out a job before it is closed, and keeps its status.
+func (n *nights) remove(j *Job) error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	last, err := n.take(j)
+	if last {
+		n.ticker.stop()
+	}
+	return err
+}
+
+func (n *nights) take(j *Job) (last bool, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.open = slices.DeleteFunc(n.open, func(o *Job) bool { return o == j })
+	begun := n.begun[j]
+	delete(n.begun, j)
 	s, err := j.Status()
+	if err != nil {
+		return begun && len(n.begun) == 0, err
+	}
+	if s.State == string(record.Unfinished) {
+		s.State = "stopped"
+		n.keep(s)
+	}
+	if begun && (n.closed == nil || n.closed.Job == s.Job || later(s, n.closed)) {
+		n.closed = s
+	}
+	return begun && len(n.begun) == 0, nil
+}
+
+// keep remembers an unfinished job. The caller holds mu.
+func (n *nights) keep(s *record.Status) {
+	if n.idle == nil {
+		n.idle = map[string]record.OpenNight{}
+	}
+	n.idle[s.Job] = s.AsOpen()
+}
+
+// find returns the open job with an id, or nil.
+func (n *nights) find(id string) *Job {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if i := slices.IndexFunc(n.open, func(j *Job) bool { return j.plan.ID == id }); i >= 0 {
+		return n.open[i]
+	}
+	return nil
+}
+
+// infos describes the open jobs, which no reader can open.
+func (n *nights) infos() (all []record.JobInfo) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, j := range n.open {
+		all = append(all, j.info())
+	}
+	return all
+}
+
+// note remembers the unfinished jobs among those of a directory.
+func (n *nights) note(dir string, jobs []record.JobInfo) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range jobs {
+		id := jobs[i].Plan.ID
+		_, known := n.idle[id]
+		if jobs[i].State != record.Unfinished || known || slices.ContainsFunc(n.open, func(j *Job) bool { return j.plan.ID == id }) {
+			continue
+		}
+		s, err := record.JobStatus(dir, id)
+		if err != nil {
+			return err
+		}
+		n.keep(s)
+	}
+	return nil
+}
+
+// current returns the status of the latest night that has begun, with the other open ones.
+func (n *nights) current() (*record.Status, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var s *record.Status
+	if n.closed != nil {
+		latest := *n.closed
+		latest.Written = time.Now().UTC()
+		s = &latest
+	}
+	open := maps.Clone(n.idle)
+	if open == nil {
+		open = map[string]record.OpenNight{}
+	}
+	for j := range n.begun {
+		other, err := j.Status()
+		if err != nil {
+			return nil, err
+		}
+		open[other.Job] = other.AsOpen()
+		if s == nil || s.Job == other.Job || later(other, s) {
+			s = other
+		}
+	}
+	if s == nil {
+		return nil, record.ErrNoJob
+	}
+	s.SetOpenNights(open)
+	return s, nil
+}
+
+// later reports whether the range of a begins after that of b.
+func later(a, b *record.Status) bool { return a.Range.Start.After(b.Range.Start) }
+
+// info describes an open job.
+func (j *Job) info() record.JobInfo {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	info := record.JobInfo{Plan: j.plan}
+	info.SetState(&j.record)
+	for t, r := range j.targets {
+		info.Targets = append(info.Targets, t)
+		info.MostPoints = max(info.MostPoints, r.PointsPlanned)
+	}
+	return info
+}
+
+// Current returns the status of the latest night that this process has begun, also after
+// its job was closed, with the other open nights; record.ErrNoJob if none has begun.
+func (d *Dir) Current() (*record.Status, error) { return d.nights.current() }
+
+// publishStatus replaces status.json, which other processes read while this one holds
+// the databases. It is not synced: after a power cut they read the databases.
+func (d *Dir) publishStatus() error {
+	s, err := d.Current()
+	if errors.Is(err, record.ErrNoJob) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -63,7 +230,7 @@ func (j *Job) publishStatus() error {
 	if err != nil {
 		return fmt.Errorf("encode status: %w", err)
 	}
-	path := record.StatusPath(j.dir.disk.Path)
+	path := record.StatusPath(d.disk.Path)
 	temporary := durable.Temporary(path)
 	// Blanks at the end leave room for a longer status on a full disk.
 	err = writeNew(temporary, padded(data, (len(data)*3/2+4096)&^4095))

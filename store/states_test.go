@@ -85,7 +85,7 @@ func (s *small) begin(d *Dir, n int, targets ...record.Target) *Job {
 	if err != nil {
 		s.Fatal(err)
 	}
-	job.ticker.stop()
+	d.nights.ticker.stop()
 	return job
 }
 
@@ -227,7 +227,7 @@ func TestStatesOfAJob(t *testing.T) {
 
 func (s *small) publish(j *Job) {
 	s.Helper()
-	if err := j.publishStatus(); err != nil {
+	if err := j.dir.publishStatus(); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -328,8 +328,8 @@ func TestFailedInstances(t *testing.T) {
 	}
 }
 
-// The status shows the open job, else the one that was worked last, and the days
-// of others that have failures.
+// The status shows the job that was worked last, the days of others that have failures,
+// and the others that are open.
 func TestStatusOfManyJobs(t *testing.T) {
 	s := newSmall(t)
 	first := s.day(0, failedResult(testTargets[0], 1))
@@ -346,8 +346,12 @@ func TestStatusOfManyJobs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.shows("stopped", "database"); got.Job != first || got.Instances.Pending != 1 {
-		t.Errorf("%s, %+v", got.Job, got.Instances)
+	got = s.shows("finished", "database")
+	if got.Job != second || len(got.OpenNights) != 1 || len(got.Others) != 0 {
+		t.Fatalf("%s, open %+v, others %+v", got.Job, got.OpenNights, got.Others)
+	}
+	if open := got.OpenNights[0]; open.Job != first || !open.Range.Start.Equal(smallDay) || open.State != "stopped" || open.Pending != 1 || open.Targets != 1 || open.Reason == "" {
+		t.Errorf("open: %+v", open)
 	}
 	d = s.open()
 	job = s.reopen(d, first)
@@ -442,6 +446,57 @@ func TestCountersAddUp(t *testing.T) {
 	}
 }
 
+// TestTwoOpenJobs proves that two jobs of a directory are worked side by side: they share
+// the spool, the later one is the current night of the status, also after its end, and
+// the data of the one that waits are published before it is finished.
+func TestTwoOpenJobs(t *testing.T) {
+	s := newSmall(t)
+	d := s.open()
+	old := s.begin(d, 0, testTargets[:2]...)
+	s.commit(old, whole(testTargets[0], 2))
+	old.SetLive(func() record.Live {
+		return record.Live{Targets: map[record.Target]record.LiveTarget{testTargets[1]: {Waiting: true, Class: "outage", Reason: "503"}}}
+	})
+	if err := errors.Join(old.Publish(t.Context()), old.Drain(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	tonight := s.begin(d, 1, testTargets[0])
+	if jobs, err := d.Jobs(); err != nil || len(jobs) != 2 || jobs[0].State != record.Unfinished || len(jobs[0].Targets) != 2 {
+		t.Fatalf("%+v, %v", jobs, err)
+	}
+	s.commit(tonight, whole(testTargets[0], 1))
+	if d.spool.bytes == 0 || d.spool.bytes != tonight.builder.spooled || old.builder.spooled != 0 {
+		t.Errorf("spooled: %d of all, %d of tonight, %d of the old night", d.spool.bytes, tonight.builder.spooled, old.builder.spooled)
+	}
+	waits := testTargets[1].String() + " waits, outage: 503"
+	open := func(got *record.Status, state string) {
+		t.Helper()
+		if got.Job != tonight.plan.ID || len(got.OpenNights) != 1 {
+			t.Fatalf("%s, open %+v", got.Job, got.OpenNights)
+		}
+		if o := got.OpenNights[0]; o.Job != old.plan.ID || o.State != state || o.Targets != 1 || o.Reason != waits {
+			t.Errorf("open: %+v, want it %s: %s", o, state, waits)
+		}
+	}
+	s.publish(tonight)
+	open(s.shows("running", "snapshot"), "waiting")
+	if err := errors.Join(tonight.Finish(t.Context()), tonight.Close(0, "")); err != nil {
+		t.Fatal(err)
+	}
+	open(s.shows("finished", "snapshot"), "waiting")
+	if d.spool.bytes != 0 || d.spool.sealed != 0 {
+		t.Errorf("%d bytes and %d segments are left in the spool", d.spool.bytes, d.spool.sealed)
+	}
+	if err := errors.Join(old.Close(143, "interrupted"), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	open(s.shows("finished", "database"), "stopped")
+	report, err := check.Verify(context.Background(), s.path, nil, true)
+	if err != nil || len(report.Problems) > 0 || report.Parts != 2 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
 // TestPruneOfManyJobs proves that Prune keeps the latest job, open ones and those
 // that ended too late, and that the remains of the others still hold their days.
 func TestPruneOfManyJobs(t *testing.T) {
@@ -483,8 +538,8 @@ func TestPruneOfManyJobs(t *testing.T) {
 			t.Errorf("%d: %s pruned %v", n, j.Plan.ID, j.Pruned)
 		}
 	}
-	if got := s.shows("stopped", "database"); got.Job != ids[2] || len(got.Others) != 1 {
-		t.Errorf("%s, others %+v", got.Job, got.Others)
+	if got := s.shows("finished_with_failures", "database"); got.Job != ids[4] || len(got.Others) != 0 || len(got.OpenNights) != 1 || got.OpenNights[0].Job != ids[2] {
+		t.Errorf("%s, others %+v, open %+v", got.Job, got.Others, got.OpenNights)
 	}
 	report, err := check.Verify(context.Background(), s.path, nil, true)
 	if err != nil || len(report.Problems) > 0 || report.Jobs != 5 || report.Rows != 5*48 {

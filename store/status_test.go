@@ -21,7 +21,11 @@ import (
 func TestStatusOnAFullDisk(t *testing.T) {
 	f := newFixture(t, 1)
 	d, job := f.create()
-	if err := job.publishStatus(); err != nil {
+	if err := job.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.nights.ticker.stop()
+	if err := d.publishStatus(); err != nil {
 		t.Fatal(err)
 	}
 	live := record.Live{Targets: map[record.Target]record.LiveTarget{}}

@@ -337,7 +337,7 @@ func (c *chaos) checkStatus() {
 	}
 	defer dir.Close()
 	for _, id := range slices.Sorted(maps.Keys(c.shown)) {
-		s, err := dir.Status(id)
+		s, err := record.JobStatus(filepath.Join(c.dir, "harvest"), id)
 		if err != nil {
 			c.Fatal(err)
 		}

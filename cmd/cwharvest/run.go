@@ -109,7 +109,7 @@ func (f *runFlags) harvest(ctx context.Context, s *config.Config, m *monitor, p 
 	p.conclude(s)
 	if n := len(outcome.Jobs); n > 0 && len(s.OnFinish) > 0 {
 		var statusErr error
-		if last, statusErr = dir.Status(outcome.Jobs[n-1].ID); statusErr != nil {
+		if last, statusErr = dir.Current(); statusErr != nil {
 			p.log.Warn("on_finish is not called", "error", statusErr)
 		}
 	}

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -27,6 +28,7 @@ func NewStatus(tx *bolt.Tx, plan *Plan, r *JobRecord, targets map[Target]TargetR
 		Attempts: slices.Clone(r.Attempts),
 
 		TargetDetails: []TargetDetail{}, // a shard may hold none
+		OpenNights:    []OpenNight{},
 	}
 	if n := len(r.Attempts); n > 0 {
 		s.PID, s.Host = r.Attempts[n-1].Owner.PID, r.Attempts[n-1].Owner.Host
@@ -95,6 +97,66 @@ func (s *Status) addTarget(t Target, r *TargetRecord, live LiveTarget, isLive bo
 	s.CostUSD.Planned += r.CostPlanned
 	s.CostUSD.WorstPlanned += r.WorstPlanned
 	s.TargetDetails = append(s.TargetDetails, d)
+}
+
+// activity returns the state of a job that a process works on.
+func (s *Status) activity() string {
+	if s.Trouble != nil || s.Targets.Waiting > 0 && s.Targets.Active == 0 {
+		return "waiting"
+	}
+	return "running"
+}
+
+// AsOpen returns the part of an unfinished job's status that the list of open nights has.
+func (s *Status) AsOpen() OpenNight {
+	t := &s.Targets
+	o := OpenNight{Job: s.Job, Range: s.Range, State: s.State, Pending: s.Instances.Pending, Targets: t.Active + t.Pending + t.Waiting}
+	if o.State == string(Unfinished) {
+		o.State = s.activity()
+	}
+	switch o.Reason = s.Waits(); {
+	case o.Reason != "":
+	case o.State == "crashed":
+		o.Reason = "the process was killed or its machine went down"
+	case o.State == "stopped" && len(s.Attempts) > 0:
+		last := &s.Attempts[len(s.Attempts)-1]
+		o.Reason = cmp.Or(last.Waits, last.Reason)
+	case o.State == "running":
+		o.Reason = fmt.Sprintf("%d of %d instances are done", s.Instances.Planned-s.Instances.Pending, s.Instances.Planned)
+	}
+	o.Reason = cmp.Or(o.Reason, "its targets are pending")
+	return o
+}
+
+// Waits returns the reason why a job waits: the trouble of writing, or that of its first
+// waiting target; "" if it does not wait.
+func (s *Status) Waits() string {
+	if s.Trouble != nil {
+		return "cannot write: " + s.Trouble.Reason
+	}
+	for i := range s.TargetDetails {
+		d := &s.TargetDetails[i]
+		if d.State != "waiting" {
+			continue
+		}
+		text := fmt.Sprintf("%s/%s waits, %s: %s", d.Account, d.Region, d.Class, d.Reason)
+		if n := s.Targets.Waiting - 1; n > 0 {
+			text += fmt.Sprintf(" (targets that wait with it: %d)", n)
+		}
+		return text
+	}
+	return ""
+}
+
+// SetOpenNights sets the list of open nights, without the job itself.
+func (s *Status) SetOpenNights(open map[string]OpenNight) {
+	s.OpenNights = []OpenNight{}
+	for id, o := range open {
+		if id != s.Job {
+			s.OpenNights = append(s.OpenNights, o)
+		}
+	}
+	slices.SortFunc(s.OpenNights, func(a, b OpenNight) int { return a.Range.Start.Compare(b.Range.Start) })
 }
 
 // Add adds other counts.

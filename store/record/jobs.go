@@ -16,11 +16,12 @@ import (
 
 // JobInfo describes one job of a directory.
 type JobInfo struct {
-	Plan   Plan
-	State  State
-	Pruned bool      // its database was removed, so nothing of it can be retried
-	Worked time.Time // when its last attempt began; zero: never, or pruned
-	Ended  time.Time // when its last attempt ended; zero: it has not ended, or never began
+	Plan     Plan
+	State    State
+	Reopened bool      // it was finished before: by a retry, a redo or a repair
+	Pruned   bool      // its database was removed, so nothing of it can be retried
+	Worked   time.Time // when its last attempt began; zero: never, or pruned
+	Ended    time.Time // when its last attempt ended; zero: it has not ended, or never began
 
 	// Set for the latest job and for open ones only:
 	Targets    []Target
@@ -29,14 +30,19 @@ type JobInfo struct {
 }
 
 // ReadJobs returns the jobs of a directory, sorted by the start of their range. It
-// takes no lock on the directory, and returns no jobs if there is none.
-func ReadJobs(dir string) ([]JobInfo, error) {
+// takes no lock on the directory, and returns no jobs if there is none. It does not
+// read those that this process holds open: the caller describes them in held.
+func ReadJobs(dir string, held ...JobInfo) ([]JobInfo, error) {
 	ids, err := JobIDs(dir)
 	if err != nil {
 		return nil, err
 	}
 	var jobs []JobInfo
 	for _, id := range ids {
+		if i := slices.IndexFunc(held, func(j JobInfo) bool { return j.Plan.ID == id }); i >= 0 {
+			jobs = append(jobs, held[i])
+			continue
+		}
 		job, err := ReadJob(dir, id)
 		if errors.Is(err, ErrNotCreated) {
 			continue
@@ -54,6 +60,9 @@ func ReadJobs(dir string) ([]JobInfo, error) {
 		return a.Plan.Created.Compare(b.Plan.Created)
 	})
 	for i := range jobs {
+		if isHeld := slices.ContainsFunc(held, func(j JobInfo) bool { return j.Plan.ID == jobs[i].Plan.ID }); isHeld {
+			continue
+		}
 		if jobs[i].State == Unfinished || i == len(jobs)-1 && !jobs[i].Pruned {
 			if err := readTargetsOf(dir, &jobs[i]); err != nil {
 				return nil, err
@@ -145,13 +154,18 @@ func (db *Database) Info() (info JobInfo, err error) {
 		if err := GetJSON(tx.Bucket(BucketMeta), KeyJob, &rec); err != nil {
 			return err
 		}
-		info.State = rec.State
-		if n := len(rec.Attempts); n > 0 {
-			info.Worked, info.Ended = rec.Attempts[n-1].Started, rec.Attempts[n-1].Ended
-		}
+		info.SetState(&rec)
 		return GetJSON(tx.Bucket(BucketMeta), KeyPlan, &info.Plan)
 	})
 	return info, err
+}
+
+// SetState sets the fields that the record of the job has.
+func (info *JobInfo) SetState(r *JobRecord) {
+	info.State, info.Reopened = r.State, r.State == Unfinished && r.Inventory != nil
+	if n := len(r.Attempts); n > 0 {
+		info.Worked, info.Ended = r.Attempts[n-1].Started, r.Attempts[n-1].Ended
+	}
 }
 
 // targets sets the fields of info that depend on targets and parts.

@@ -49,6 +49,7 @@ type Attempt struct {
 	Reason  string    `json:"reason"`
 	Owner   Owner     `json:"owner"`
 	Options string    `json:"options,omitempty"` // of the command line, that chose configuration and accounts
+	Waits   string    `json:"waits,omitempty"`   // the reason why the job could not continue when the attempt ended
 }
 
 // Counters are the sums over all attempts of a job.

@@ -9,8 +9,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// ReadStatus returns the status of the open job of a directory, or of the most
-// recent one. It never disturbs a run: if a process holds the directory it reads
+// ReadStatus returns the status of the job of a directory that was worked last, and
+// lists the other open ones. It never disturbs a run: if a process holds the directory it reads
 // the run's last snapshot, otherwise the database. It does not hold the directory
 // while it reads. A run that starts meanwhile waits for the one database that is
 // being read, and later readers find the directory held.
@@ -46,7 +46,7 @@ func readLatest(dir string) (*Status, error) {
 	}
 	latest := jobs[len(jobs)-1]
 	for _, job := range jobs {
-		if latest.State != Unfinished && (job.State == Unfinished || job.Worked.After(latest.Worked)) {
+		if latest.State != Unfinished && job.Worked.After(latest.Worked) {
 			latest = job
 		}
 	}
@@ -54,11 +54,20 @@ func readLatest(dir string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	open := map[string]OpenNight{}
 	for _, job := range jobs {
 		if job.State == FinishedWithFailures && !job.Pruned && job.Plan.ID != latest.Plan.ID {
 			s.Others = append(s.Others, StatusRange{job.Plan.Start, job.Plan.End})
 		}
+		if job.State == Unfinished && job.Plan.ID != latest.Plan.ID {
+			other, err := readStatus(dir, &job.Plan)
+			if err != nil {
+				return nil, err
+			}
+			open[job.Plan.ID] = other.AsOpen()
+		}
 	}
+	s.SetOpenNights(open)
 	return s, nil
 }
 
@@ -128,13 +137,11 @@ func (s *Status) judge(now time.Time) {
 	age := now.Sub(s.Written)
 	s.AgeSeconds = age.Seconds()
 	switch {
-	case s.State != string(Unfinished): // a next job is about to begin
+	case s.State != string(Unfinished): // a next job is about to begin, or an earlier night is still open
 	case age > unresponsiveAfter:
 		s.State = "unresponsive"
-	case s.Trouble != nil, s.Targets.Waiting > 0 && s.Targets.Active == 0:
-		s.State = "waiting"
 	default:
-		s.State = "running"
+		s.State = s.activity()
 	}
 }
 

@@ -63,7 +63,7 @@ type Status struct {
 
 	Rows       int64          `json:"rows"`
 	Datapoints int64          `json:"datapoints"`
-	Estimated  PointCounts    `json:"estimated_datapoints"`
+	Estimated  pointCounts    `json:"estimated_datapoints"`
 	Requests   StatusRequests `json:"requests"`
 	InFlight   int            `json:"in_flight"`
 	Sessions   StatusSessions `json:"sessions"`
@@ -84,6 +84,9 @@ type Status struct {
 	// while no process works in the directory.
 	Others []StatusRange `json:"other_failures,omitempty"`
 
+	// OpenNights are the other jobs that are not finished, in the order of their ranges.
+	OpenNights []OpenNight `json:"open_nights"`
+
 	// EmptyMetrics are the metrics without a row, once the job is finished.
 	EmptyMetrics []string `json:"empty_metrics"`
 
@@ -98,6 +101,16 @@ const StatusVersion = 1
 type StatusRange struct {
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end"`
+}
+
+// OpenNight is a job that is not finished, and the reason.
+type OpenNight struct {
+	Job     string      `json:"job"`
+	Range   StatusRange `json:"range"`
+	State   string      `json:"state"`           // running, waiting, stopped or crashed
+	Pending int64       `json:"pending"`         // instances, as far as they are listed
+	Targets int64       `json:"pending_targets"` // that are neither done nor denied
+	Reason  string      `json:"reason"`
 }
 
 // InstanceCounts divides the instances by outcome: Planned is the sum of the others.
@@ -139,8 +152,8 @@ type TargetDetail struct {
 	Instances *InstanceCounts `json:"instances"`
 }
 
-// PointCounts are estimated datapoints: timestamps times statistics.
-type PointCounts struct {
+// pointCounts are estimated datapoints: timestamps times statistics.
+type pointCounts struct {
 	Planned int64 `json:"planned"`
 	Done    int64 `json:"done"`
 }
