@@ -16,6 +16,7 @@ import (
 )
 
 func newDDL() *cobra.Command {
+	var asJSON *bool
 	find := &finder{}
 	c := &cobra.Command{
 		Use:   "ddl athena|duckdb [DIR]",
@@ -27,7 +28,7 @@ runs one statement at a time.`,
 		Example: "  cwharvest ddl duckdb ./harvest > tables.sql && duckdb -init tables.sql",
 		Args:    usage(cobra.RangeArgs(1, 2)),
 		RunE: func(c *cobra.Command, args []string) error {
-			define := map[string]func(io.Writer, *table) error{"athena": athena, "duckdb": duckdb}[args[0]]
+			define := map[string]func(*table) (string, error){"athena": athena, "duckdb": duckdb}[args[0]]
 			if define == nil {
 				return usageError{error: fmt.Errorf("ddl %q: choose athena or duckdb", args[0])}
 			}
@@ -39,30 +40,60 @@ runs one statement at a time.`,
 			if err != nil {
 				return err
 			}
+			r := &definition{Version: 1, Dir: dir, Engine: args[0]}
 			for i := range tables {
-				if err := define(c.OutOrStdout(), &tables[i]); err != nil {
+				sql, err := define(&tables[i])
+				if err != nil {
 					return err
 				}
+				r.Tables = append(r.Tables, definedTable{&tables[i], tables[i].format.Name, tables[i].format.Compression, sql})
 			}
-			return nil
+			return show(c, r, *asJSON)
 		},
 	}
 	find.register(c)
+	asJSON = jsonFlag(c)
 	return c
+}
+
+// definition is the output of `ddl --json`.
+type definition struct {
+	Version int            `json:"version"`
+	Dir     string         `json:"dir"`
+	Engine  string         `json:"engine"`
+	Tables  []definedTable `json:"tables"`
+}
+
+type definedTable struct {
+	*table
+	Format      string `json:"format"`
+	Compression string `json:"compression,omitempty"`
+	SQL         string `json:"sql"`
+}
+
+func (*definition) exitCode() int { return exitComplete }
+
+func (d *definition) print(w io.Writer) {
+	for i := range d.Tables {
+		fmt.Fprintf(w, "%s\n\n", d.Tables[i].SQL)
+	}
 }
 
 // table describes one table.
 type table struct {
-	name    string
-	columns []column
-	place   string // location of the date=... directories
+	Name    string   `json:"name"`
+	Columns []column `json:"columns"`
+	Place   string   `json:"location"`   // of the date=... directories
+	First   string   `json:"first_date"` // with data
 	format  encode.Format
-	first   string // the first date with data
-	mixed   bool   // some files have other columns
+	mixed   bool // some files have other columns
 }
 
 // column has a type name that both engines know.
-type column struct{ name, kind string }
+type column struct {
+	Name string `json:"name"`
+	Kind string `json:"type"`
+}
 
 // tablesOf describes the output of the latest job, with the statistics of all jobs in the same place and format.
 func tablesOf(dir string) ([]table, error) {
@@ -106,16 +137,16 @@ func tablesOf(dir string) ([]table, error) {
 		{"class", "varchar"}, {"reason", "varchar"}}
 	date := first.UTC().Format("2006-01-02")
 	return []table{
-		{"metrics", metrics, place, format, date, mixed},
-		{"instances", instances, last.InventoryPlace(), format, date, false},
+		{"metrics", metrics, place, date, format, mixed},
+		{"instances", instances, last.InventoryPlace(), date, format, false},
 	}, nil
 }
 
-func duckdb(w io.Writer, t *table) error {
+func duckdb(t *table) (string, error) {
 	if err := t.hidden(); err != nil {
-		return err
+		return "", err
 	}
-	pattern := quote(globEscaper.Replace(t.place) + "/date=*/[!_]*" + t.format.Suffix())
+	pattern := quote(globEscaper.Replace(t.Place) + "/date=*/[!_]*" + t.format.Suffix())
 	const partitions = "hive_partitioning = true, union_by_name = true"
 	compression := quote(cmp.Or(t.format.Compression, "none")) // explicit, since a question mark in the path hides the extension from DuckDB
 	var source string
@@ -129,8 +160,7 @@ func duckdb(w io.Writer, t *table) error {
 		source = fmt.Sprintf("read_json(%s, %s, compression = %s, format = 'newline_delimited', columns = {%s})",
 			pattern, partitions, compression, t.types("TIMESTAMPTZ"))
 	}
-	_, err := fmt.Fprintf(w, "CREATE OR REPLACE VIEW %s AS\nSELECT * FROM %s;\n\n", t.name, source)
-	return err
+	return fmt.Sprintf("CREATE OR REPLACE VIEW %s AS\nSELECT * FROM %s;", t.Name, source), nil
 }
 
 // globEscaper quotes a path for DuckDB's glob patterns. DuckDB reads a backslash as a slash, so only a wildcard matches one.
@@ -138,10 +168,10 @@ var globEscaper = strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]", `\`, "
 
 // hidden refuses a place with a directory such as region=eu, since DuckDB would use it instead of the column in the files.
 func (t *table) hidden() error {
-	for element := range strings.SplitSeq(t.place, "/") {
+	for element := range strings.SplitSeq(t.Place, "/") {
 		name, _, found := strings.Cut(element, "=")
-		if found && (strings.EqualFold(name, "date") || slices.ContainsFunc(t.columns, func(c column) bool { return strings.EqualFold(c.name, name) })) {
-			return hintedError{fmt.Errorf("output %s: DuckDB would read %s as the column %q of every row", t.place, element, name), "move the output to another directory"}
+		if found && (strings.EqualFold(name, "date") || slices.ContainsFunc(t.Columns, func(c column) bool { return strings.EqualFold(c.Name, name) })) {
+			return hintedError{fmt.Errorf("output %s: DuckDB would read %s as the column %q of every row", t.Place, element, name), "move the output to another directory"}
 		}
 	}
 	return nil
@@ -149,30 +179,30 @@ func (t *table) hidden() error {
 
 // types lists the columns with their types in the syntax of DuckDB's functions.
 func (t *table) types(timestamp string) string {
-	all := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		kind := c.kind
+	all := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		kind := c.Kind
 		if kind == "timestamp" {
 			kind = timestamp
 		}
-		all[i] = quote(c.name) + ": " + quote(strings.ToUpper(kind))
+		all[i] = quote(c.Name) + ": " + quote(strings.ToUpper(kind))
 	}
 	return strings.Join(all, ", ")
 }
 
-func athena(w io.Writer, t *table) error {
-	if !strings.HasPrefix(t.place, "s3://") {
-		return usageError{fmt.Errorf("output %s: Athena reads S3 only", filepath.Clean(t.place)),
+func athena(t *table) (string, error) {
+	if !strings.HasPrefix(t.Place, "s3://") {
+		return "", usageError{fmt.Errorf("output %s: Athena reads S3 only", filepath.Clean(t.Place)),
 			"set out: s3://bucket/prefix, or copy the files and change the LOCATION"}
 	}
 	if t.mixed && t.format.Name == "csv" {
-		return hintedError{fmt.Errorf("output %s: Athena reads CSV columns by position, and some files have other statistics", t.place), "write Parquet"}
+		return "", hintedError{fmt.Errorf("output %s: Athena reads CSV columns by position, and some files have other statistics", t.Place), "write Parquet"}
 	}
-	columns := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		kind := map[string]string{"varchar": "string"}[c.kind]
+	columns := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		kind := map[string]string{"varchar": "string"}[c.Kind]
 		if kind == "" {
-			kind = c.kind
+			kind = c.Kind
 		}
 		if t.format.Name != "parquet" && kind == "timestamp" {
 			kind = "string" // RFC 3339: from_iso8601_timestamp reads it
@@ -180,7 +210,7 @@ func athena(w io.Writer, t *table) error {
 		if t.format.Name == "csv" {
 			kind = "string" // the only type of OpenCSVSerDe that allows empty cells
 		}
-		columns[i] = fmt.Sprintf("  `%s` %s", c.name, kind)
+		columns[i] = fmt.Sprintf("  `%s` %s", c.Name, kind)
 	}
 	stored := map[string]string{
 		"parquet": "STORED AS PARQUET",
@@ -188,13 +218,12 @@ func athena(w io.Writer, t *table) error {
 		"jsonl":   "ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'\nSTORED AS TEXTFILE",
 	}[t.format.Name]
 	properties := []string{"'projection.enabled' = 'true'", "'projection.date.type' = 'date'", "'projection.date.format' = 'yyyy-MM-dd'",
-		fmt.Sprintf("'projection.date.range' = '%s,NOW'", t.first), fmt.Sprintf("'storage.location.template' = '%s/date=${date}/'", t.place)}
+		fmt.Sprintf("'projection.date.range' = '%s,NOW'", t.First), fmt.Sprintf("'storage.location.template' = '%s/date=${date}/'", t.Place)}
 	if t.format.Name == "csv" {
 		properties = append(properties, "'skip.header.line.count' = '1'")
 	}
-	_, err := fmt.Fprintf(w, "CREATE EXTERNAL TABLE %s (\n%s\n)\nPARTITIONED BY (`date` string)\n%s\nLOCATION '%s/'\nTBLPROPERTIES (\n  %s\n);\n\n",
-		t.name, strings.Join(columns, ",\n"), stored, t.place, strings.Join(properties, ",\n  "))
-	return err
+	return fmt.Sprintf("CREATE EXTERNAL TABLE %s (\n%s\n)\nPARTITIONED BY (`date` string)\n%s\nLOCATION '%s/'\nTBLPROPERTIES (\n  %s\n);",
+		t.Name, strings.Join(columns, ",\n"), stored, t.Place, strings.Join(properties, ",\n  ")), nil
 }
 
 // quote formats an SQL string literal.

@@ -25,7 +25,7 @@ import (
 
 func newDoctor() *cobra.Command {
 	f := &runFlags{}
-	asJSON := false
+	var asJSON *bool
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check every account, region and permission that a run needs",
@@ -51,11 +51,11 @@ if credentials need a person, 3 if something else would fail.`,
 			if err != nil {
 				return err
 			}
-			return show(c, report, asJSON)
+			return show(c, report, *asJSON)
 		},
 	}
 	f.register(c, func(flag string) bool { return slices.Contains(doctorFlags, flag) })
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	asJSON = jsonFlag(c)
 	return c
 }
 

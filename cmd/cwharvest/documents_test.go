@@ -193,6 +193,25 @@ func TestStatusIsDocumented(t *testing.T) {
 	}
 }
 
+// TestReportsAreDocumented proves that the manual mentions every field of the reports that commands print with --json.
+func TestReportsAreDocumented(t *testing.T) {
+	_, text, _ := strings.Cut(docs.Markdown("output"), "\n## Commands as JSON")
+	fields := func(of reflect.Type) {
+		for f := range of.Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name != "" && !strings.Contains(text, "`"+name+"`") {
+				t.Errorf("output.md does not mention %s of %s", name, of)
+			}
+		}
+	}
+	for _, report := range []any{
+		verified{}, verifiedProblem{}, exported{}, repaired{}, repairedJob{}, pruned{}, prunedJob{},
+		definition{}, definedTable{}, table{}, column{}, planReport{}, checkup{}, Finding{},
+	} {
+		fields(reflect.TypeOf(report))
+	}
+}
+
 // TestMentionedFindsWhatIsMissing proves that mentioned finds each unknown command, flag and topic.
 func TestMentionedFindsWhatIsMissing(t *testing.T) {
 	for text, want := range map[string]int{

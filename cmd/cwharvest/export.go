@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 func newExport() *cobra.Command {
 	var format encode.Format
 	var to, night string
+	var asJSON *bool
 	find := &finder{}
 	c := &cobra.Command{
 		Use:   "export [DIR] --format FORMAT --to DIRECTORY",
@@ -44,8 +46,7 @@ command adds only the new ones. It may run beside a run.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%d files, %s rows written to %s, %d files kept, %d removed\n", done.Files, human.Number(done.Rows), to, done.Kept, done.Removed)
-			return nil
+			return show(c, &exported{Version: 1, Dir: dir, To: to, Files: done.Files, Rows: done.Rows, Kept: done.Kept, Removed: done.Removed}, *asJSON)
 		},
 	}
 	c.Flags().StringVar(&format.Name, "format", "", "parquet, csv or jsonl")
@@ -53,7 +54,25 @@ command adds only the new ones. It may run beside a run.`,
 	c.Flags().StringVar(&to, "to", "", "directory to write to")
 	c.Flags().StringVar(&night, "night", "", "only the jobs of this UTC day: 2026-11-20")
 	find.registerAccess(c)
+	asJSON = jsonFlag(c)
 	return c
+}
+
+// exported is the output of `export --json`.
+type exported struct {
+	Version int    `json:"version"`
+	Dir     string `json:"dir"`
+	To      string `json:"to"`
+	Files   int    `json:"files"` // written
+	Rows    int64  `json:"rows"`  // in them
+	Kept    int    `json:"kept"`
+	Removed int    `json:"removed"`
+}
+
+func (*exported) exitCode() int { return exitComplete }
+
+func (e *exported) print(w io.Writer) {
+	fmt.Fprintf(w, "%d files, %s rows written to %s, %d files kept, %d removed\n", e.Files, human.Number(e.Rows), e.To, e.Kept, e.Removed)
 }
 
 func exportOf(format encode.Format, to, night string) (e store.Export, err error) {

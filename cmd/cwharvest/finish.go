@@ -29,14 +29,14 @@ type summary struct {
 }
 
 // newSummary returns nil if no job was worked. The last line of a job that failed before its pipeline is the error.
-func newSummary(last *record.Status, lines map[string]string, err error) *summary {
+func newSummary(last *record.Status, lines map[string]string, err error, by choice) *summary {
 	if last == nil {
 		return nil
 	}
 	s := &summary{Status: last, Exit: exitCode(err), LastLine: lines[last.Job]}
 	s.ExitText = exitText(s.Exit)
 	if s.LastLine == "" {
-		_, s.LastLine = verdictOf(err)
+		_, s.LastLine = verdictOf(err, by)
 	}
 	return s
 }

@@ -157,14 +157,7 @@ func (f *runFlags) findFile(c *cobra.Command) (err error) {
 
 // chosen returns the options that repeat the choice of configuration and accounts in another command. The external id is left out.
 func (f *runFlags) chosen() string {
-	words := []string{"--no-config"}
-	if f.file != "" {
-		path, err := filepath.Abs(f.file)
-		if err != nil {
-			path = f.file
-		}
-		words = []string{"-c", quoteShell(path)}
-	}
+	words := f.choice("").config
 	for _, name := range []string{"role-arn", "profile", "region"} {
 		if f.isSet(name) {
 			words = append(words, "--"+name, quoteShell(strings.Join(values(f.all.Lookup(name)), ",")))
@@ -173,13 +166,19 @@ func (f *runFlags) chosen() string {
 	return strings.Join(words, " ")
 }
 
-// quoteShell quotes a word for a shell if it needs that.
-func quoteShell(word string) string {
-	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-"
-	if word != "" && strings.Trim(word, plain) == "" {
-		return word
+// choice is the choice of the run, for messages that are shown anywhere: its paths are absolute.
+func (f *runFlags) choice(dir string) choice {
+	absolute := func(path string) string {
+		if whole, err := filepath.Abs(path); err == nil && path != "" {
+			return whole
+		}
+		return path
 	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	by := choice{config: []string{"--no-config"}, dir: absolute(dir)}
+	if f.file != "" {
+		by.config = []string{"-c", quoteShell(absolute(f.file))}
+	}
+	return by
 }
 
 // override applies the flags and variables to a configuration.

@@ -36,7 +36,7 @@ func FuzzStatus(f *testing.F) {
 		}
 		var out strings.Builder
 		for _, width := range []int{0, 1, columns} {
-			printStatus(&out, &s, width)
+			printStatus(&out, &s, "harvest", width)
 		}
 		printFailed(&out, &s, s.Failed)
 		fmt.Fprintln(&out, lastLine(&s, time.Minute, exitComplete))

@@ -5,24 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"syscall"
 
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
 	"cwharvest/store/record"
+
+	"github.com/spf13/cobra"
 )
 
 // hint returns the next step after an error: the one that the error carries, or one chosen by its type. Only this package names
 // commands, so errors of other packages whose remedy is a command have types.
-func hint(err error) string {
-	if text := cmp.Or(carriedHint(err), configRemedy(err), storeRemedy(err), diskHint(err)); text != "" {
+func hint(err error, by choice) string {
+	if text := cmp.Or(carriedHint(err), configRemedy(err), storeRemedy(err, by), diskHint(err)); text != "" {
 		return text
 	}
 	var file *fs.PathError
 	onPath := errors.As(err, &file)
 	switch {
 	case errors.Is(err, record.ErrNoJob):
-		return "name the harvest directory (dir in harvest.yaml), or start one with: cwharvest run"
+		return "name the harvest directory (dir in harvest.yaml), or start one with: " + by.run(by.dir)
 	case errors.Is(err, syscall.ENOTDIR) && onPath:
 		return "name a directory: " + file.Path + " passes through a file"
 	case errors.Is(err, syscall.EISDIR) && onPath:
@@ -30,7 +34,7 @@ func hint(err error) string {
 	case errors.Is(err, fs.ErrNotExist) && onPath:
 		return "create it, or name another path"
 	case exitCode(err) == exitFatal:
-		return "run it again; if the error persists, check the directory: cwharvest verify"
+		return "run it again; if the error persists, check the directory: " + by.look("verify", by.dir)
 	}
 	return ""
 }
@@ -43,7 +47,7 @@ func configRemedy(err error) string {
 	}
 	switch configured.Remedy {
 	case config.CreateFile:
-		return "create it with: cwharvest init " + configured.File
+		return "create it with: cwharvest init " + argument(configured.File)
 	case config.ShowExample:
 		return "see every key in its place with: cwharvest init -"
 	}
@@ -62,7 +66,7 @@ func diskHint(err error) string {
 }
 
 // storeRemedy returns the hint for an error of a harvest directory whose remedy is a command or a flag.
-func storeRemedy(err error) string {
+func storeRemedy(err error, by choice) string {
 	var (
 		repairable interface{ RepairDir() string }
 		locked     *record.LockedError
@@ -71,21 +75,83 @@ func storeRemedy(err error) string {
 	)
 	switch {
 	case errors.As(err, &repairable):
-		return "repair the directory: cwharvest repair " + repairable.RepairDir()
+		return "repair the directory: " + by.look("repair", repairable.RepairDir())
 	case errors.As(err, &locked) && locked.Owner == (record.Owner{}):
 		return "wait for it"
 	case errors.As(err, &locked):
-		return "wait for it, or see: cwharvest status " + locked.Dir
+		return "wait for it, or see: " + by.look("status", locked.Dir)
 	case errors.As(err, &divided) && divided.Has == (record.Shard{}):
 		return "leave --shard out, or use another --dir"
 	case errors.As(err, &divided):
 		return fmt.Sprintf("use --shard %s, or another --dir", divided.Has)
 	case errors.As(err, &unknown) && unknown.HasJobs:
-		return fmt.Sprintf("try: cwharvest repair %s, or move the part away", unknown.Dir)
+		return fmt.Sprintf("try: %s, or move the part away", by.look("repair", unknown.Dir))
 	case errors.As(err, &unknown):
 		return "move the part away, or choose another out"
 	}
 	return ""
+}
+
+// choice is the harvest that a command line chose. Commands in messages repeat it, so that they work where they are pasted. The
+// variables of the environment are not repeated, since the same shell has them.
+type choice struct {
+	config []string // -c FILE or --no-config
+	dir    string   // as given; empty if the configuration names it
+}
+
+func choiceOf(c *cobra.Command) (by choice) {
+	given := func(name string) string {
+		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed {
+			return flag.Value.String()
+		}
+		return ""
+	}
+	if file := given("config"); file != "" {
+		by.config = []string{"-c", quoteShell(file)}
+	} else if given("no-config") == "true" {
+		by.config = []string{"--no-config"}
+	}
+	by.dir = given("dir")
+	at := slices.IndexFunc(strings.Fields(c.Use), func(word string) bool { return strings.HasPrefix(word, "[DIR") })
+	if args := c.Flags().Args(); at > 0 && len(args) == at { // status takes several, and the error is of one of them
+		by.dir = args[at-1]
+	}
+	return by
+}
+
+// look returns a command that looks into a harvest directory; an empty dir is that of the configuration.
+func (h choice) look(command, dir string) string {
+	words := append([]string{"cwharvest", command}, h.config...)
+	if dir != "" {
+		words = append(words, argument(dir))
+	}
+	return strings.Join(words, " ")
+}
+
+// run returns the command that harvests into a directory.
+func (h choice) run(dir string) string {
+	words := append([]string{"cwharvest", "run"}, h.config...)
+	if dir != "" {
+		words = append(words, "--dir", quoteShell(dir))
+	}
+	return strings.Join(words, " ")
+}
+
+// argument quotes a path for a shell, as an argument that is no flag.
+func argument(path string) string {
+	if strings.HasPrefix(path, "-") && path != "-" {
+		path = "./" + path
+	}
+	return quoteShell(path)
+}
+
+// quoteShell quotes a word for a shell if it needs that.
+func quoteShell(word string) string {
+	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-"
+	if word != "" && strings.Trim(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // carriedHint returns the hint that the first error in the chain with the method Hint has.

@@ -208,18 +208,18 @@ func databases(t *testing.T, dir string) []string {
 // TestHintOfAnUnforeseenError: an error that no rule covers still prints a next step.
 func TestHintOfAnUnforeseenError(t *testing.T) {
 	var b bytes.Buffer
-	printError(&b, fmt.Errorf("commit: %w", net.ErrWriteToConnected))
+	printError(&b, fmt.Errorf("commit: %w", net.ErrWriteToConnected), choice{})
 	if got, want := b.String(), "; run it again; if the error persists, check the directory: cwharvest verify\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("%q", got)
 	}
 	b.Reset()
 	dial := &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("connection refused")} // AWS, not the address of --listen
-	printError(&b, fmt.Errorf("%w: %w", pipeline.ErrCredentials, dial))
+	printError(&b, fmt.Errorf("%w: %w", pipeline.ErrCredentials, dial), choice{})
 	if got, want := b.String(), "cwharvest: "+pipeline.ErrCredentials.Error()+": dial tcp: connection refused\n"; got != want {
 		t.Errorf("%q", got)
 	}
 	b.Reset()
-	printError(&b, joined{usageError{error: fmt.Errorf("one; do this")}, &outcomeError{3}, usageError{error: fmt.Errorf("two; do that")}})
+	printError(&b, joined{usageError{error: fmt.Errorf("one; do this")}, &outcomeError{3}, usageError{error: fmt.Errorf("two; do that")}}, choice{})
 	if got, want := b.String(), "cwharvest: one; do this\ncwharvest: two; do that\n"; got != want {
 		t.Errorf("%q", got)
 	}

@@ -33,7 +33,7 @@ and does not overwrite a file.`,
 			if err := writeInitial(path, force); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "wrote %s; next:\n  cwharvest plan -c %s\n  cwharvest run -c %s\n", path, path, path)
+			fmt.Fprintf(c.OutOrStdout(), "wrote %s; next:\n  cwharvest plan -c %[2]s\n  cwharvest run -c %[2]s\n", path, quoteShell(path))
 			return nil
 		},
 	}

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -180,13 +178,6 @@ func (m *monitor) status(w http.ResponseWriter, _ *http.Request) {
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = encodeJSON(w, v) // the client has gone if this fails
-}
-
-// encodeJSON writes JSON in the form that all commands print.
-func encodeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 // healthz reports whether the run is healthy. A run is healthy before its first job and between two jobs.

@@ -33,42 +33,42 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if by, signalled := context.Cause(ctx).(interruptedError); signalled && err != nil && err.Error() == context.Canceled.Error() {
 		err = by // the interrupt is the only error
 	}
 	if err != nil {
-		printError(stderr, err)
+		printError(stderr, err, choiceOf(c))
 	}
 	return exitCode(err)
 }
 
 // printError prints a line for each thing that happened: the fact, and the hint behind a semicolon.
-func printError(w io.Writer, err error) {
+func printError(w io.Writer, err error, by choice) {
 	if usage, ok := err.(usageError); ok {
 		if several, joined := usage.error.(interface{ Unwrap() []error }); joined {
 			for _, e := range several.Unwrap() {
-				printError(w, usageError{error: e, hint: usage.hint})
+				printError(w, usageError{error: e, hint: usage.hint}, by)
 			}
 			return
 		}
 	}
 	if several, joined := err.(interface{ Unwrap() []error }); joined && strings.Contains(err.Error(), "\n") {
 		for _, e := range several.Unwrap() {
-			printError(w, e)
+			printError(w, e, by)
 		}
 		return
 	}
 	if errors.As(err, new(*outcomeError)) {
 		return // its reason has been printed
 	}
-	fmt.Fprintf(w, "cwharvest: %s\n", withHint(err))
+	fmt.Fprintf(w, "cwharvest: %s\n", withHint(err, by))
 }
 
 // withHint returns the fact and the hint of an error on one line.
-func withHint(err error) string {
+func withHint(err error, by choice) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if next := hint(err); next != "" {
+	if next := hint(err, by); next != "" {
 		text += "; " + next
 	}
 	return text

@@ -142,6 +142,18 @@ func harvestAbove(dir string) string {
 	return dir
 }
 
+// run returns the command that continues the harvest, or "" if its configuration is unknown. It is called after remote.
+func (f *finder) run(c *cobra.Command) string {
+	by := choiceOf(c)
+	switch {
+	case f.file != "" && !f.noConfig:
+		return by.run(by.dir)
+	case f.settings != nil: // of ./harvest.yaml, which names the directory
+		return by.run("")
+	}
+	return ""
+}
+
 // remote returns a function that opens output places in S3, and one that releases its resources. Access is that of the
 // configuration file, or of ./harvest.yaml if its dir is this one.
 func (f *finder) remote(c *cobra.Command, dir string) (record.Remote, func(), error) {
@@ -155,27 +167,30 @@ func (f *finder) remote(c *cobra.Command, dir string) (record.Remote, func(), er
 		}
 		s = &read
 	default:
-		s = f.accessOf(c, dir)
+		if s = f.accessOf(c, dir); s == nil {
+			s = new(config.Default())
+			break
+		}
+		f.settings = s
 	}
 	m := creds.NewManager(creds.Config{Insecure: f.insecure || s.InsecureEndpoint, Log: slog.New(slog.DiscardHandler)})
 	return remotes(c.Context(), m, s.S3), m.Close, nil
 }
 
-// accessOf returns the settings of ./harvest.yaml if it describes dir, and otherwise the defaults.
+// accessOf returns the settings of ./harvest.yaml if it describes dir, and otherwise nil.
 func (f *finder) accessOf(c *cobra.Command, dir string) *config.Config {
-	defaults := config.Default()
 	if file, err := configFile("", f.noConfig, io.Discard); file == "" || err != nil {
-		return &defaults
+		return nil
 	}
 	s, err := config.ReadFile(initialName)
 	if err != nil {
 		fmt.Fprintf(c.ErrOrStderr(), "cwharvest: warning: %s is not used for access to the output: %v\n", initialName, err)
-		return &defaults
+		return nil
 	}
 	its, itsErr := os.Stat(s.Dir)
 	this, thisErr := os.Stat(dir)
 	if errors.Join(itsErr, thisErr) != nil || !os.SameFile(its, this) {
-		return &defaults
+		return nil
 	}
 	return &s
 }

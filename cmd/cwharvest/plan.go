@@ -19,7 +19,7 @@ import (
 
 func newPlan() *cobra.Command {
 	f := &runFlags{}
-	asJSON := false
+	var asJSON *bool
 	c := &cobra.Command{
 		Use:   "plan",
 		Short: "Show the requests, cost and duration of the next job, without starting it",
@@ -47,11 +47,12 @@ job would cost more than max_cost.`,
 			if err != nil {
 				return err
 			}
-			return show(c, report, asJSON)
+			report.status = choice{}.look("status", s.Dir)
+			return show(c, report, *asJSON)
 		},
 	}
 	f.register(c, func(flag string) bool { return !slices.Contains(notPlanFlags, flag) })
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	asJSON = jsonFlag(c)
 	return c
 }
 
@@ -61,6 +62,7 @@ type planReport struct {
 	Job     string             `json:"job"`
 	Shard   string             `json:"shard,omitempty"`
 	OpenJob string             `json:"open_job,omitempty"` // a run continues it first
+	status  string             // the command that shows the open job
 	Due     bool               `json:"due"`
 	Next    time.Time          `json:"next,omitzero"` // when the next job is due; zero if one is due now
 	Range   record.StatusRange `json:"range,omitzero"`
@@ -226,7 +228,7 @@ func (r *planReport) exitCode() int {
 func (r *planReport) print(w io.Writer) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	if r.OpenJob != "" {
-		line("job %s is open: a run finishes it first; cwharvest status shows its progress and cost", r.OpenJob)
+		line("job %s is open: a run finishes it first; %s shows its progress and cost", r.OpenJob, r.status)
 	}
 	if !r.Due {
 		text := "nothing due"

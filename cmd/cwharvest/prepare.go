@@ -41,16 +41,16 @@ func (f *runFlags) harvestConfig(s *config.Config, resolver *accounts.Resolver, 
 		Settings: s, Accounts: resolver, Now: now, Log: log,
 		Only: f.only, Redo: f.redo, Rediscover: f.rediscover, NoRetry: f.noRetry,
 		CallTimeout: f.callTimeout, DrainTimeout: f.drainTimeout, WaitForCredentials: f.waitForCredentials,
-		Verdict: verdictOf,
+		Verdict: func(err error) (int, string) { return verdictOf(err, f.choice(s.Dir)) },
 	}
 }
 
 // verdictOf returns the exit code of an attempt, and the error with the next step as the status shows it.
-func verdictOf(err error) (exit int, reason string) {
+func verdictOf(err error, by choice) (exit int, reason string) {
 	if err == nil {
 		return exitComplete, ""
 	}
-	return exitCode(err), withHint(err)
+	return exitCode(err), withHint(err, by)
 }
 
 // statInstances reports an instance file that does not exist. The standard input is read later.

@@ -21,6 +21,7 @@ import (
 // presenter shows the jobs of a run to people and to systemd: their progress, and one last line for each.
 type presenter struct {
 	out      io.Writer
+	dir      string    // the harvest directory
 	shown    *progress // nil off a terminal
 	log      *slog.Logger
 	stats    time.Duration     // between two lines of progress; 0: none
@@ -34,7 +35,7 @@ type presenter struct {
 // follow shows the progress of a job until stop is called.
 func (p *presenter) follow(ctx context.Context, job *store.Job) (stop func()) {
 	stopNotifier := newNotifier().follow(ctx, job.Status, p.patience)
-	f := follower{job: job, shown: p.shown, log: p.log, stats: p.stats, quota: cloudwatch.DatapointsPerSecond(time.Since(job.Plan().Start)) * p.share}
+	f := follower{job: job, dir: p.dir, shown: p.shown, log: p.log, stats: p.stats, quota: cloudwatch.DatapointsPerSecond(time.Since(job.Plan().Start)) * p.share}
 	f.start()
 	return func() { f.stop(); stopNotifier() }
 }
@@ -57,17 +58,16 @@ func (p *presenter) conclude(s *config.Config) {
 	if len(p.lines) == 0 {
 		return
 	}
-	dir := quoteShell(s.Dir)
-	next := "show the job: cwharvest status " + dir
+	next := "show the job: " + choice{}.look("status", s.Dir)
 	if p.failed {
-		next = "show the reasons: cwharvest status --failed " + dir
+		next = "show the reasons: " + failedCommand(s.Dir)
 	}
 	if p.files > 0 {
 		engine := "duckdb"
 		if record.IsRemote(s.Out) {
 			engine = "athena"
 		}
-		next = fmt.Sprintf("files in %s; define tables: cwharvest ddl %s %s; %s", cmp.Or(s.Out, filepath.Join(s.Dir, "data")), engine, dir, next)
+		next = fmt.Sprintf("files in %s; define tables: %s; %s", cmp.Or(s.Out, filepath.Join(s.Dir, "data")), choice{}.look("ddl "+engine, s.Dir), next)
 	}
 	fmt.Fprintln(p.out, next)
 }

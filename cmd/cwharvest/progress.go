@@ -120,6 +120,7 @@ func (m *meteredRate) add(at time.Time, done int64) float64 {
 // line for each SIGUSR1.
 type follower struct {
 	job   *store.Job
+	dir   string    // the harvest directory, for commands in the display
 	shown *progress // nil off a terminal
 	log   *slog.Logger
 	stats time.Duration // between two log lines; 0: none
@@ -183,7 +184,7 @@ func (f *follower) draw() {
 	var b strings.Builder
 	width, _ := f.shown.size()
 	b.WriteString("\n")
-	printStatus(&b, s, width-1)
+	printStatus(&b, s, f.dir, width-1)
 	if active := s.Targets.Active; active > 0 {
 		fmt.Fprintf(&b, "\nspeed      %s datapoints/s, %.0f%% of the quota of %d targets; %d in flight\n",
 			human.Short(int64(rate)), 100*rate/(f.quota*float64(active)), active, s.InFlight)

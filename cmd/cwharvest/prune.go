@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"cwharvest/cmd/cwharvest/human"
@@ -13,6 +15,7 @@ import (
 
 func newPrune() *cobra.Command {
 	var keep string
+	var asJSON *bool
 	find := &finder{}
 	c := &cobra.Command{
 		Use:   "prune [DIR] --keep 90d",
@@ -34,19 +37,46 @@ database.`,
 			if err != nil {
 				return err
 			}
-			pruned, err := store.Prune(dir, now().Add(-age), store.Config{})
-			bytes := int64(0)
-			for _, p := range pruned {
-				fmt.Fprintf(c.OutOrStdout(), "%s  pruned, %s bytes\n", p.Job, human.Number(p.Bytes))
-				bytes += p.Bytes
+			jobs, err := store.Prune(dir, now().Add(-age), store.Config{})
+			if err != nil && len(jobs) == 0 {
+				return err
 			}
-			if err == nil {
-				fmt.Fprintf(c.OutOrStdout(), "%d jobs pruned, %s bytes\n", len(pruned), human.Number(bytes))
-			}
-			return err
+			return errors.Join(show(c, newPruned(dir, jobs), *asJSON), err)
 		},
 	}
 	find.register(c)
+	asJSON = jsonFlag(c)
 	c.Flags().StringVar(&keep, "keep", "90d", "keep the databases of jobs younger than this")
 	return c
+}
+
+// pruned is the output of `prune --json`.
+type pruned struct {
+	Version int         `json:"version"`
+	Dir     string      `json:"dir"`
+	Jobs    []prunedJob `json:"jobs"`
+	Bytes   int64       `json:"bytes"` // of all
+}
+
+type prunedJob struct {
+	Job   string `json:"job"`
+	Bytes int64  `json:"bytes"` // of its database
+}
+
+func newPruned(dir string, jobs []store.Pruned) *pruned {
+	p := &pruned{Version: 1, Dir: dir, Jobs: []prunedJob{}}
+	for _, j := range jobs {
+		p.Jobs = append(p.Jobs, prunedJob(j))
+		p.Bytes += j.Bytes
+	}
+	return p
+}
+
+func (*pruned) exitCode() int { return exitComplete }
+
+func (p *pruned) print(w io.Writer) {
+	for _, j := range p.Jobs {
+		fmt.Fprintf(w, "%s  pruned, %s bytes\n", j.Job, human.Number(j.Bytes))
+	}
+	fmt.Fprintf(w, "%d jobs pruned, %s bytes\n", len(p.Jobs), human.Number(p.Bytes))
 }

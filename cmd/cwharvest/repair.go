@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io"
 
 	"cwharvest/cmd/cwharvest/human"
 	"cwharvest/store/check"
@@ -10,6 +13,7 @@ import (
 )
 
 func newRepair() *cobra.Command {
+	var asJSON *bool
 	find := &finder{}
 	c := &cobra.Command{
 		Use:   "repair [DIR]",
@@ -30,18 +34,58 @@ backup of the damaged file stays beside the new one.`,
 			}
 			defer closeIt()
 			jobs, err := check.Repair(c.Context(), dir, remote)
-			for i := range jobs {
-				printRepaired(c, &jobs[i])
+			if err != nil && len(jobs) == 0 {
+				return err
 			}
-			return err
+			return errors.Join(show(c, newRepaired(dir, jobs, find.run(c)), *asJSON), err)
 		},
 	}
 	find.registerAccess(c)
+	asJSON = jsonFlag(c)
 	return c
 }
 
-func printRepaired(c *cobra.Command, r *check.Repaired) {
-	line := func(format string, args ...any) { fmt.Fprintf(c.OutOrStdout(), format+"\n", args...) }
+// repaired is the output of `repair --json`.
+type repaired struct {
+	Version int           `json:"version"`
+	Dir     string        `json:"dir"`
+	Rebuilt int           `json:"rebuilt"` // of the jobs
+	Jobs    []repairedJob `json:"jobs"`
+	Next    string        `json:"next,omitempty"` // the command that continues after a rebuild, if the configuration is known
+}
+
+type repairedJob struct {
+	Job     string   `json:"job"`
+	Sound   bool     `json:"sound"`             // the database was not rebuilt
+	Problem string   `json:"problem,omitempty"` // the reason for rebuilding it
+	Files   string   `json:"files,omitempty"`   // the problem of plan, manifest or inventory
+	Backup  string   `json:"backup,omitempty"`  // path of the damaged database
+	Rows    int64    `json:"rows"`              // published, of a rebuilt database
+	Dropped []string `json:"dropped"`           // parts whose rows are fetched again
+}
+
+func newRepaired(dir string, jobs []check.Repaired, next string) *repaired {
+	r := &repaired{Version: 1, Dir: dir, Jobs: []repairedJob{}}
+	for _, j := range jobs {
+		j.Dropped = append([]string{}, j.Dropped...)
+		r.Jobs = append(r.Jobs, repairedJob(j))
+		if !j.Sound {
+			r.Rebuilt, r.Next = r.Rebuilt+1, next
+		}
+	}
+	return r
+}
+
+func (*repaired) exitCode() int { return exitComplete }
+
+func (r *repaired) print(w io.Writer) {
+	for i := range r.Jobs {
+		r.Jobs[i].print(w, r.Next)
+	}
+}
+
+func (r *repairedJob) print(w io.Writer, next string) {
+	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	if r.Sound && r.Files == "" {
 		line("%s  sound", r.Job)
 		return
@@ -50,7 +94,7 @@ func printRepaired(c *cobra.Command, r *check.Repaired) {
 		line("%s  sound; its other files are written again, now or by the next run: %s", r.Job, r.Files)
 		return
 	}
-	line("%s  REBUILT  %s rows are published and stay; continue with: cwharvest run", r.Job, human.Number(r.Rows))
+	line("%s  REBUILT  %s rows are published and stay; continue with: %s", r.Job, human.Number(r.Rows), cmp.Or(next, "the command that started the job"))
 	line("  because  %s", r.Problem)
 	if r.Backup != "" {
 		line("  backup   %s", r.Backup)

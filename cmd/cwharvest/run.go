@@ -74,10 +74,10 @@ func (f *runFlags) run(c *cobra.Command, s *config.Config) (err error) {
 		return err
 	}
 	p := &presenter{
-		out: c.OutOrStdout(), shown: shown, log: log, stats: f.log.stats, share: s.QuotaShare, patience: 2 * f.callTimeout, lines: map[string]string{},
+		out: c.OutOrStdout(), dir: s.Dir, shown: shown, log: log, stats: f.log.stats, share: s.QuotaShare, patience: 2 * f.callTimeout, lines: map[string]string{},
 	}
 	last, err := f.harvest(ctx, s, m, p)
-	runHooks(ctx, s.OnFinish, newSummary(last, p.lines, err), log)
+	runHooks(ctx, s.OnFinish, newSummary(last, p.lines, err, f.choice(s.Dir)), log)
 	m.stop() // again, for a run that did not get as far as its directory
 	m.finish(exitCode(err))
 	return err

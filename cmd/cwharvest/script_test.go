@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -92,6 +93,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"fault":    fault,
 	"clear":    clearFaults,
 	"exits":    exits,
+	"paste":    paste,
 	"until":    until,
 	"counted":  counted,
 	"rows":     rows,
@@ -217,6 +219,17 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if strconv.Itoa(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+// paste runs a command that the last program printed in a shell, as a user does who copies it: the text that the group of a
+// pattern matches in its stdout or stderr.
+func paste(ts *testscript.TestScript, _ bool, args []string) {
+	printed := ts.ReadFile(args[0])
+	found := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(printed)
+	if found == nil || !strings.HasPrefix(found[1], "cwharvest ") {
+		ts.Fatalf("no command matches %s in\n%s", args[1], printed)
+	}
+	ts.Check(ts.Exec("sh", "-c", found[1]))
 }
 
 // until waits for a status: until done 10 (at least so many instances done),

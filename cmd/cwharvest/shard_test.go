@@ -50,7 +50,7 @@ func TestParseShard(t *testing.T) {
 		switch {
 		case c.problem == "" && (err != nil || got != c.want):
 			t.Errorf("%q, %q: %v, %v, want %v", c.text, c.environment, got, err, c.want)
-		case c.problem != "" && (err == nil || !strings.Contains(err.Error()+"; "+hint(err), c.problem)):
+		case c.problem != "" && (err == nil || !strings.Contains(err.Error()+"; "+hint(err, choice{}), c.problem)):
 			t.Errorf("%q, %q: %v, want %q", c.text, c.environment, err, c.problem)
 		}
 	}

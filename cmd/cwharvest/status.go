@@ -109,7 +109,7 @@ func (s *statusCommand) print(dir string, status *record.Status) error {
 		}
 		return err
 	}
-	printStatus(s.out, status, s.width)
+	printStatus(s.out, status, dir, s.width)
 	return nil
 }
 

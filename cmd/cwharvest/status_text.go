@@ -13,8 +13,9 @@ import (
 // columns is the width that the status is laid out for. Reasons may be longer on a wider terminal, and are never cut off a terminal.
 const columns = 80
 
-// printStatus prints a status in lines of at most 80 columns. Only reasons may be longer, up to width; a width of 0 is unlimited.
-func printStatus(w io.Writer, s *record.Status, width int) {
+// printStatus prints the status of a directory in lines of at most 80 columns. Only reasons, up to width, and commands may be longer; a
+// width of 0 is unlimited.
+func printStatus(w io.Writer, s *record.Status, dir string, width int) {
 	w = human.Writer{Writer: w}
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	row := func(format string, args ...any) { line("%s", fold(fmt.Sprintf(format, args...))) }
@@ -41,9 +42,10 @@ func printStatus(w io.Writer, s *record.Status, width int) {
 		for _, r := range s.Others[max(n-3, 0):] {
 			nights = append(nights, rangeText(r))
 		}
-		row("others     finished with failures: %d  %s;  run --night tries them again", n, strings.Join(nights, ",  "))
+		row("others     finished with failures: %d  %s", n, strings.Join(nights, ",  "))
+		line("  retry:   cwharvest run %s --dir %s --night %s", optionsOf(s), quoteShell(dir), s.Others[n-1].Start.UTC().Format(time.DateOnly))
 	}
-	printTrouble(line, s, width)
+	printTrouble(line, s, dir, width)
 }
 
 // title returns the job's name and its shard.

@@ -45,7 +45,7 @@ func morning() *record.Status {
 
 func textOf(s *record.Status, width int) string {
 	var b bytes.Buffer
-	printStatus(&b, s, width)
+	printStatus(&b, s, "harvest", width)
 	return b.String()
 }
 

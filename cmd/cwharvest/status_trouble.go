@@ -20,7 +20,7 @@ type trouble struct {
 }
 
 // printTrouble prints the waiting and the denied targets, and the remedy for those that are new.
-func printTrouble(line func(string, ...any), s *record.Status, width int) {
+func printTrouble(line func(string, ...any), s *record.Status, dir string, width int) {
 	const most = 20
 	if s.Trouble != nil {
 		line("\n%s", cut(fmt.Sprintf("WAITING  writing, since %s: %s", clock(s.Trouble.Since), s.Trouble.Reason), width))
@@ -32,7 +32,7 @@ func printTrouble(line func(string, ...any), s *record.Status, width int) {
 	fixes := map[string]bool{}
 	for i, t := range all {
 		if i == most {
-			line("... and %d more; see: cwharvest status --failed", len(all)-most)
+			line("... and %d more; see: %s", len(all)-most, failedCommand(dir))
 			break
 		}
 		line("%s", t.text(width))
@@ -42,9 +42,12 @@ func printTrouble(line func(string, ...any), s *record.Status, width int) {
 		}
 	}
 	if s.Instances.Failed > 0 {
-		line("FAILED   %s instances; see: cwharvest status --failed", human.Number(s.Instances.Failed))
+		line("FAILED   %s instances; see: %s", human.Number(s.Instances.Failed), failedCommand(dir))
 	}
 }
+
+// failedCommand returns the command that lists the failures of a harvest directory.
+func failedCommand(dir string) string { return choice{}.look("status --failed", dir) }
 
 // fix returns the remedy for a new denial, or for a wait that only a person can end.
 func (t trouble) fix(options string) string {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -27,23 +26,21 @@ type build struct {
 }
 
 func newVersion() *cobra.Command {
-	var asJSON bool
+	var asJSON *bool
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			b := readBuild()
-			if asJSON {
-				e := json.NewEncoder(c.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(b)
+			if *asJSON {
+				return encodeJSON(c.OutOrStdout(), b)
 			}
 			_, err := fmt.Fprintln(c.OutOrStdout(), b.line())
 			return err
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	asJSON = jsonFlag(c)
 	return c
 }
 
