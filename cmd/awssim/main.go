@@ -1,13 +1,21 @@
 // Command awssim serves the simulated AWS, for tests and benchmarks that need it in
-// a process of its own. It prints the environment of a client to standard error, and
-// its address to standard output.
+// a process of its own. It prints the environment of a client as commands for a shell,
+// and serves until it is interrupted. With -background it returns and leaves a process
+// that serves, like ssh-agent:
+//
+//	eval "$(awssim -background)"
+//	kill $AWSSIM_PID
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -27,6 +35,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	address := flag.String("listen", "127.0.0.1:0", "address to serve on")
+	background := flag.Bool("background", false, "serve in a process in the background, and return")
 	accounts := flag.String("accounts", "111122223333", "account ids, separated by commas")
 	regions := flag.String("regions", "us-east-1", "regions, separated by commas")
 	c := awssim.Config{}
@@ -45,10 +54,72 @@ func run(ctx context.Context) error {
 	flag.Parse()
 	c.Now = func() time.Time { return time.Now().Add(*clock) }
 	c.Accounts, c.Regions = strings.Split(*accounts, ","), strings.Split(*regions, ",")
-	url := "http://" + *address
-	if strings.HasSuffix(url, ":0") {
-		url = "http://ADDRESS" // Serve prints the address that it gets
+	listener, err := listen(*address)
+	if err != nil {
+		return err
 	}
-	fmt.Fprintln(os.Stderr, strings.Join(awssim.Environment(c, url), "\n"))
-	return awssim.Serve(ctx, c, *address, os.Stdout)
+	if inherited := os.Getenv(inherit) != ""; *background && !inherited {
+		return detach(listener, c)
+	} else if !inherited {
+		printEnvironment(os.Stdout, c, listener, os.Getpid())
+	}
+	return awssim.Serve(ctx, c, listener)
+}
+
+// inherit is the variable that makes the process serve on file descriptor 3.
+const inherit = "AWSSIM_INHERIT"
+
+func listen(address string) (net.Listener, error) {
+	if os.Getenv(inherit) == "" {
+		return net.Listen("tcp", address)
+	}
+	file := os.NewFile(3, "listener")
+	listener, err := net.FileListener(file)
+	return listener, errors.Join(err, file.Close())
+}
+
+// detach starts a process that serves on the listener, and prints its environment. The process has its own session and none of this
+// one's output, so that the command substitution of a shell ends and an interrupt at the terminal does not reach it.
+func detach(listener net.Listener, c awssim.Config) error {
+	file, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		return err
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	server := exec.Cmd{
+		Path: path, Args: os.Args, Env: append(os.Environ(), inherit+"=1"), ExtraFiles: []*os.File{file},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := server.Start(); err != nil {
+		return err
+	}
+	printEnvironment(os.Stdout, c, listener, server.Process.Pid)
+	fmt.Fprintf(os.Stderr, "awssim: process %d listens on %s; end it with: kill $AWSSIM_PID\n", server.Process.Pid, urlOf(listener))
+	return server.Process.Release()
+}
+
+// printEnvironment prints the environment of a client as commands for a shell. A variable without a value is unset, because the AWS CLI
+// takes an empty AWS_PROFILE for the name of a profile.
+func printEnvironment(w io.Writer, c awssim.Config, listener net.Listener, pid int) {
+	for _, variable := range append(awssim.Environment(c, urlOf(listener)), fmt.Sprintf("AWSSIM_PID=%d", pid)) {
+		name, value, _ := strings.Cut(variable, "=")
+		if value == "" {
+			fmt.Fprintf(w, "unset %s;\n", name)
+			continue
+		}
+		fmt.Fprintf(w, "export %s='%s';\n", name, strings.ReplaceAll(value, "'", `'\''`))
+	}
+	fmt.Fprintf(w, "# listening on %s\n", urlOf(listener))
+}
+
+// urlOf returns the URL for a client on this machine.
+func urlOf(listener net.Listener) string {
+	address := *listener.Addr().(*net.TCPAddr)
+	if address.IP.IsUnspecified() {
+		address.IP = net.IPv4(127, 0, 0, 1)
+	}
+	return "http://" + address.String()
 }

@@ -47,16 +47,10 @@ func New(c Config) *Server {
 	return s
 }
 
-// Serve serves a simulated AWS on an address until ctx ends. It first writes the
-// line "listening on http://ADDRESS" to out.
-func Serve(ctx context.Context, c Config, address string, out io.Writer) error {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return err
-	}
+// Serve serves a simulated AWS on a listener until ctx ends, and closes the listener.
+func Serve(ctx context.Context, c Config, listener net.Listener) error {
 	server := &http.Server{Handler: New(c), ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { server.Close() })
-	fmt.Fprintf(out, "listening on http://%s\n", listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -61,7 +62,12 @@ func Serve(ctx context.Context, settings string, out io.Writer) error {
 	if err := json.Unmarshal([]byte(settings), &cfg); err != nil {
 		return fmt.Errorf("decode the settings of the simulated AWS: %w", err)
 	}
-	return awssim.Serve(ctx, cfg, "127.0.0.1:0", out)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "listening on http://%s\n", listener.Addr())
+	return awssim.Serve(ctx, cfg, listener)
 }
 
 func expectedAt(midnight time.Time) Expected {

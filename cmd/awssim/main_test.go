@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"awssim": main, "call": call})
+}
+
+// call exits 1 if no simulated AWS answers at $AWS_ENDPOINT_URL.
+func call() {
+	response, err := http.Get(os.Getenv("AWS_ENDPOINT_URL") + "/_sim/stats")
+	if err != nil || response.StatusCode != http.StatusOK {
+		fmt.Fprintln(os.Stderr, response, err)
+		os.Exit(1)
+	}
+}
+
+// TestEnvironment proves that a shell can take the environment that awssim prints, in the background and in the foreground.
+func TestEnvironment(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true})
+}
