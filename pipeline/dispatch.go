@@ -19,6 +19,7 @@ const (
 type target struct {
 	run    *run
 	key    record.Target
+	gate   *gate // shared with the same target of other jobs
 	limits *limiter
 	log    *slog.Logger
 
@@ -42,19 +43,7 @@ type target struct {
 
 	mu      sync.Mutex
 	started bool
-	paused  pause
-}
-
-// pause says why and until when a target sends nothing. After that, it sends one
-// call at a time until one succeeds.
-type pause struct {
-	failures int // in a row; calls in flight together count once
-	began    time.Time
-	since    time.Time // of this class
-	until    time.Time
-	class    class
-	reason   string // describes err
-	err      error
+	over    bool // finished or denied
 }
 
 // outcome is the result of one call.
@@ -74,6 +63,7 @@ func (t *target) work(ctx context.Context) (again time.Time, err error) {
 		for t.inFlight > 0 {
 			t.handle(<-t.outcomes)
 		}
+		t.gate.leave(t)
 		t.setStarted(!again.IsZero()) // a target that waits for its quota is active
 	}()
 	for ctx.Err() == nil && !t.denied {
@@ -96,16 +86,17 @@ func (t *target) setStarted(started bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.started = started
+	t.over = t.finished || t.denied
 }
 
 const untilOutcome = time.Hour // longer than any call: the wait ends with an outcome
 
 // step does the next thing that is possible now, or returns how long to wait.
 func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err error) {
-	if t.run.listing && t.paused.failures > outageAfter {
+	if t.run.listing && t.gate.pause().failures > outageAfter {
 		return 0, true, nil // the price of the others can be known without it
 	}
-	if wait := time.Until(t.paused.until); wait > 0 {
+	if wait := t.gate.enter(t, time.Now()); wait > 0 {
 		return wait, false, nil
 	}
 	if t.key.IsPattern() {
@@ -131,7 +122,7 @@ func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err e
 	if r == nil {
 		return untilOutcome, t.inFlight == 0, nil
 	}
-	if t.paused.failures >= controlAfter {
+	if t.gate.pause().failures >= controlAfter {
 		t.control(r)
 		return 0, false, nil
 	}
@@ -164,7 +155,7 @@ func (t *target) await(ctx context.Context, d time.Duration) {
 
 // window returns how many calls may be in flight.
 func (t *target) window() int {
-	if t.paused.failures > 0 {
+	if t.gate.pause().failures > 0 {
 		return 1
 	}
 	return t.run.Concurrency
@@ -245,7 +236,9 @@ func (r *run) controlPrice() (usd, worst float64) {
 // send runs one call in the pool. It blocks while the pool is full.
 func (t *target) send(call func(context.Context) outcome) {
 	t.inFlight++
-	t.run.pool.Go(func() error {
+	t.run.sending.Add(1)
+	t.run.Shared.pool.Go(func() error {
+		defer t.run.sending.Done()
 		t.run.meter.sent.Add(1)
 		t.run.inFlight.Add(1)
 		defer t.run.inFlight.Add(-1)

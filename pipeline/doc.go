@@ -21,14 +21,22 @@
 //     place.
 //   - One dispatcher works each active target. It owns all fields of the target
 //     except those under target.mu. Nobody else decides about the target.
-//   - The pool runs the calls, MaxInFlight over all targets and Concurrency in
-//     each. A call never sleeps and never repeats itself: it sends one outcome on
+//   - The pool of Shared runs the calls of all jobs of a process, at most so many
+//     over all targets, and Concurrency in each target of a job. A call never sleeps and never repeats itself: it sends one outcome on
 //     target.outcomes, which has room for all calls in flight, and the dispatcher
 //     decides. The functions in the pool return no errors.
 //   - One writer commits. Dispatchers and calls send on writer.in whatever the
 //     context says, so that a response that was paid for is never lost. Run closes
 //     the channel after the last sender has returned, and the writer drains it to
 //     the end. After a failed commit it only drains.
+//
+// # Several jobs at a time
+//
+// A process may run several jobs of different ranges, each with a Run of its own.
+// They have Shared in common: the pool, and for each target its limiters and its
+// pause. After a pause one job probes the target, and the first success wakes the
+// others. A Run that can no longer continue seals its data, reports that with Held,
+// and goes on when a target works again. So the next night can begin beside it.
 //
 // When the context of Run ends, nothing new is sent. Calls in flight may finish
 // for DrainTimeout, and their responses are committed.

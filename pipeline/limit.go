@@ -1,11 +1,16 @@
 package pipeline
 
 import (
+	"cmp"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
+	"cwharvest/store/record"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -19,6 +24,180 @@ const (
 
 	late = 100 * time.Millisecond // delay of a call that the next ones make up for
 )
+
+const (
+	firstPause   = 250 * time.Millisecond // doubles with every failure in a row
+	longestPause = 60 * time.Second
+	personPause  = 10 * time.Second // while a person may be repairing credentials; the retry calls no service
+	outageAfter  = 3                // pauses in a row before a warning: the control call failed too
+
+	// probePoll is how long a target waits for the probe of another job. A probe that
+	// succeeds ends the wait.
+	probePoll = 5 * time.Second
+
+	defaultInFlight = 64
+)
+
+// Held is the reason why a run cannot continue now.
+type Held int
+
+const (
+	NotHeld      Held = iota
+	HeldUp            // every target that is left waits
+	HeldByPerson      // each has waited for a person for WaitForCredentials
+)
+
+// Shared holds what all jobs of a process have in common: the calls in flight and one
+// gate for each target. Two jobs together stay below its quotas, and probe it once when
+// it is down. It is safe for concurrent use.
+type Shared struct {
+	share float64
+	pool  errgroup.Group // the calls in flight; its functions return no errors
+
+	mu        sync.Mutex // guards the fields below
+	gates     map[record.Target]*gate
+	changed   chan struct{} // closed and replaced when a target works again, and by Dismiss
+	dismissed bool
+}
+
+// NewShared returns the state for a number of calls in flight and a share of
+// CloudWatch's default quotas; 0: their defaults.
+func NewShared(maxInFlight int, quotaShare float64) *Shared {
+	s := &Shared{share: cmp.Or(quotaShare, 1), gates: map[record.Target]*gate{}, changed: make(chan struct{})}
+	s.pool.SetLimit(cmp.Or(maxInFlight, defaultInFlight))
+	return s
+}
+
+// Dismiss ends the runs in which all that is left waits for a person. Each publishes its
+// data and returns ErrCredentials.
+func (s *Shared) Dismiss() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dismissed = true
+	s.wake()
+}
+
+// wake lets every schedule look at its targets again. The caller holds mu.
+func (s *Shared) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// watch returns a channel that is closed by the next change, and whether Dismiss was called.
+func (s *Shared) watch() (changed <-chan struct{}, dismissed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed, s.dismissed
+}
+
+func (s *Shared) gate(t record.Target) *gate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.gates[t]
+	if g == nil {
+		g = &gate{shared: s, data: newLimiter(s.share), statistics: newStatisticsLimiter(s.share)}
+		s.gates[t] = g
+	}
+	return g
+}
+
+// gate holds the quotas and the outage of one target. The first job that is due after a
+// pause probes the target, and the others wait for its outcome.
+type gate struct {
+	shared           *Shared
+	data, statistics *limiter
+
+	mu     sync.Mutex
+	paused pause
+	probe  any // the job's target that sends the one call after a pause; nil: none
+}
+
+// pause says why and until when a target sends nothing. After that, it sends one
+// call at a time until one succeeds.
+type pause struct {
+	failures int // in a row; calls in flight together count once
+	began    time.Time
+	since    time.Time // of this class
+	until    time.Time
+	class    class
+	reason   string // describes err
+	err      error
+}
+
+func (g *gate) pause() pause {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.paused
+}
+
+// enter returns how long the target of a job must wait before its next call.
+func (g *gate) enter(t any, now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.paused.failures == 0:
+		return 0
+	case now.Before(g.paused.until):
+		return g.paused.until.Sub(now)
+	case g.probe != nil && g.probe != t:
+		return probePoll
+	}
+	g.probe = t
+	return 0
+}
+
+// leave lets another job probe the target.
+func (g *gate) leave(t any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.probe == t {
+		g.probe = nil
+	}
+}
+
+// reopen ends the pause, and returns it.
+func (g *gate) reopen() pause {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was := g.paused
+	if was.failures > 0 {
+		g.paused, g.probe = pause{}, nil
+		g.shared.mu.Lock()
+		defer g.shared.mu.Unlock()
+		g.shared.wake()
+	}
+	return was
+}
+
+// close starts or extends the pause after a call that was sent at a time. Of calls that
+// were in flight together, only the first failure counts. It returns the pause, and the
+// reason before; counted is false if the failure does not count.
+func (g *gate) close(sent time.Time, c class, err error) (p pause, before string, counted bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q := &g.paused
+	before = q.reason
+	if q.failures > 0 && sent.Before(q.until) {
+		return *q, before, false
+	}
+	now := time.Now()
+	if q.failures == 0 {
+		q.began = now
+	}
+	if q.failures == 0 || q.class != c {
+		q.since, q.class = now, c
+	}
+	most := longestPause
+	if c == person {
+		most = personPause
+	}
+	longest := min(firstPause<<min(q.failures, 16), most)
+	q.failures++
+	q.until = now.Add(time.Duration(rand.Int64N(int64(longest))))
+	q.reason, q.err = describe(err), err
+	g.probe = nil
+	return *q, before, true
+}
 
 // limiter keeps the calls of one target and API below their two quotas. Calls leave
 // evenly, without bursts, and make up for those that left late. When calls are

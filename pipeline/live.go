@@ -21,13 +21,11 @@ func (r *run) live() record.Live {
 }
 
 func (t *target) live() (at record.LiveTarget, started bool) {
+	p := t.gate.pause()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.paused.failures > 0 {
-		return record.LiveTarget{
-			Waiting: true, Class: t.paused.class.String(), Reason: t.paused.reason,
-			Since: t.paused.since.UTC(), RetryAt: t.paused.until.UTC(),
-		}, true
+	if p.failures > 0 && !t.over {
+		return record.LiveTarget{Waiting: true, Class: p.class.String(), Reason: p.reason, Since: p.since.UTC(), RetryAt: p.until.UTC()}, true
 	}
 	return record.LiveTarget{}, t.started
 }

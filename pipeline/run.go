@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -14,13 +15,21 @@ import (
 	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"golang.org/x/sync/errgroup"
 )
 
 // Config holds the settings of a run. Fields without a default must be set.
 type Config struct {
 	Job       *store.Job
 	Discovery Discovery
+
+	// Shared is the state that this run has in common with other jobs of the process,
+	// which may run at the same time; nil: there are none.
+	Shared *Shared
+	// Held is called when the run can no longer continue because every target that is
+	// left waits, and when that changes. The run has sealed its data by then. After
+	// HeldByPerson, the caller decides with Shared.Dismiss whether to wait on; nil: the
+	// run ends with ErrCredentials.
+	Held func(Held)
 
 	// Connect returns the configuration of a target's clients: its credentials
 	// and region. Run calls it again after a failure. An error may have the methods
@@ -51,15 +60,15 @@ type Config struct {
 	GiveUpAfter time.Duration
 
 	Concurrency int           // requests in flight per target; default 8
-	MaxInFlight int           // requests in flight over all targets, and active targets; default 64
-	QuotaShare  float64       // share of CloudWatch's default quotas that the run may use, above 0; default 1
+	MaxInFlight int           // active targets, and without Shared requests in flight over all targets; default 64
+	QuotaShare  float64       // share of CloudWatch's default quotas that the run may use without Shared, above 0; default 1
 	CallTimeout time.Duration // deadline of every call; default 60s
 
 	// DrainTimeout limits how long calls in flight may continue after the run was
 	// cancelled, so that responses that were paid for are kept; default 20s.
 	DrainTimeout time.Duration
 	// WaitForCredentials limits how long the run waits for a person when no target
-	// has usable credentials; default 30m.
+	// has usable credentials; default 30m. With Held set, the caller may wait longer.
 	WaitForCredentials time.Duration
 
 	// Now returns the time for CloudWatch's retention; nil: time.Now.
@@ -73,7 +82,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.Concurrency, 8)
-	setDefault(&c.MaxInFlight, 64)
+	setDefault(&c.MaxInFlight, defaultInFlight)
 	setDefault(&c.QuotaShare, 1)
 	setDefault(&c.CallTimeout, 60*time.Second)
 	setDefault(&c.DrainTimeout, 20*time.Second)
@@ -83,6 +92,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Shared == nil {
+		c.Shared = NewShared(c.MaxInFlight, c.QuotaShare)
 	}
 	return c
 }
@@ -103,7 +115,7 @@ type run struct {
 	budget   budget
 	mu       sync.Mutex // guards targets
 	targets  []*target
-	pool     errgroup.Group  // the calls in flight; its functions return no errors
+	sending  sync.WaitGroup  // the calls of this run in flight
 	calls    context.Context // of every call: ends DrainTimeout after the run's context
 	inFlight atomic.Int64
 	meter    meter
@@ -120,7 +132,6 @@ func Run(ctx context.Context, cfg Config) error {
 	r.series = r.Job.Plan().Series
 	r.groups = groupsOf(r.series)
 	r.meter.sessions = r.Sessions
-	r.pool.SetLimit(r.MaxInFlight)
 	for _, state := range r.Job.Targets() {
 		if state.Denied == nil && !state.Complete() && r.selects(state.Target) {
 			r.targets = append(r.targets, r.newTarget(state))
@@ -128,7 +139,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	r.Job.SetLive(r.live)
 	if err := r.harvest(ctx); err != nil {
-		return err
+		return r.publishFor(ctx, err)
 	}
 	if r.Only != nil && slices.ContainsFunc(r.Job.Targets(), func(t store.TargetState) bool { return t.Denied == nil && !t.Complete() }) {
 		return nil
@@ -137,6 +148,22 @@ func Run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("publish job %s: %w", r.Job.Plan().ID, err)
 	}
 	return nil
+}
+
+// publishFor publishes everything fetched if the run ends with ErrCredentials, since a
+// person may take days.
+func (r *run) publishFor(ctx context.Context, err error) error {
+	if !errors.Is(err, ErrCredentials) {
+		return err
+	}
+	publish := r.Job.Publish(ctx)
+	if publish == nil {
+		publish = r.Job.Drain(ctx)
+	}
+	if publish != nil {
+		return errors.Join(publish, err)
+	}
+	return err
 }
 
 // harvest runs the dispatchers and the writer until both have returned.
@@ -166,9 +193,7 @@ func (r *run) harvest(ctx context.Context) error {
 		}
 	}
 	r.schedule(ctx, stop)
-	if err := r.pool.Wait(); err != nil {
-		return err
-	}
+	r.sending.Wait()
 	close(in)
 	if err := <-written; err != nil {
 		return err
@@ -178,7 +203,7 @@ func (r *run) harvest(ctx context.Context) error {
 
 // schedule works all unfinished targets.
 func (r *run) schedule(ctx context.Context, stop context.CancelCauseFunc) {
-	s := schedule{run: r, back: make(chan visit)}
+	s := schedule{run: r, active: map[*target]bool{}, back: make(chan visit)}
 	for _, t := range r.all() {
 		if !t.finished {
 			s.idle = append(s.idle, visit{target: t})
@@ -223,10 +248,14 @@ func (r *run) overspent() error {
 }
 
 func (r *run) newTarget(state store.TargetState) *target {
-	key := state.Target
+	key, gate := state.Target, r.Shared.gate(state.Target)
+	limits := gate.data
+	if r.Statistics {
+		limits = gate.statistics
+	}
 	return &target{
 		run: r, key: key, enumerated: state.Enumerated,
-		limits:   r.newLimiter(),
+		gate: gate, limits: limits,
 		log:      r.Log.With("target", key.String()),
 		outcomes: make(chan outcome, r.Concurrency),
 		plan: planner{
@@ -236,13 +265,6 @@ func (r *run) newTarget(state store.TargetState) *target {
 			},
 		},
 	}
-}
-
-func (r *run) newLimiter() *limiter {
-	if r.Statistics {
-		return newStatisticsLimiter(r.QuotaShare)
-	}
-	return newLimiter(r.QuotaShare)
 }
 
 func (r *run) selects(t record.Target) bool { return r.Only == nil || r.Only(t) }

@@ -17,7 +17,8 @@ import (
 type schedule struct {
 	run    *run
 	idle   visits // a heap, by time
-	active int
+	active map[*target]bool
+	held   Held // as reported last
 	// back carries one visit for each active target: its goroutine sends it when
 	// the dispatcher returns, wait receives it, and the channel is never closed.
 	back chan visit
@@ -35,17 +36,17 @@ type visit struct {
 // and when all targets have waited for a person for too long.
 func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 	for {
+		changed, dismissed := s.run.Shared.watch()
 		s.startDue(ctx)
-		if s.active == 0 && (len(s.idle) == 0 || ctx.Err() != nil) {
+		if len(s.active) == 0 && (len(s.idle) == 0 || ctx.Err() != nil) {
 			return
 		}
-		if s.active == 0 && s.needsPerson(time.Now()) {
-			cause := s.idle[0].target.pausedFor().err
-			stop(hintedError{fmt.Errorf("%w: %s", ErrCredentials, fact(cause)), hint(cause)})
-			return
+		s.report()
+		if s.held == HeldByPerson && (dismissed || s.run.Held == nil) {
+			stop(s.needsPerson())
 		}
-		if v, back := s.wait(ctx); back {
-			s.active--
+		if v, back := s.wait(ctx, changed); back {
+			delete(s.active, v.target)
 			switch {
 			case v.err != nil:
 				stop(v.err)
@@ -53,6 +54,76 @@ func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 				heap.Push(&s.idle, v)
 			}
 			s.found(v.target)
+		}
+	}
+}
+
+// rouse makes targets due that another job has found to work again.
+func (s *schedule) rouse() {
+	for i := range s.idle {
+		if s.idle[i].target.gate.pause().failures == 0 {
+			s.idle[i].at = time.Time{}
+		}
+	}
+	heap.Init(&s.idle)
+}
+
+// report seals the data when the run is held up, so that they are published, and reports
+// each change.
+func (s *schedule) report() {
+	held := s.judge(time.Now())
+	if held == s.held {
+		return
+	}
+	if s.held == NotHeld {
+		s.run.out <- entry{publish: true}
+	}
+	s.held = held
+	if s.run.Held != nil {
+		s.run.Held(held)
+	}
+}
+
+// judge returns the reason why none of the remaining targets can continue. The listing of
+// all targets ahead of a budget goes on without those that wait.
+func (s *schedule) judge(now time.Time) Held {
+	if s.run.listing {
+		return NotHeld
+	}
+	held := HeldByPerson
+	for t := range s.left {
+		p := t.gate.pause()
+		if p.failures < outageAfter {
+			return NotHeld
+		}
+		if p.class != person || now.Sub(p.since) < s.run.WaitForCredentials {
+			held = HeldUp
+		}
+	}
+	return held
+}
+
+// needsPerson returns the error of a run that a person must help.
+func (s *schedule) needsPerson() error {
+	var cause error
+	for t := range s.left {
+		cause = t.gate.pause().err
+		break
+	}
+	return hintedError{fmt.Errorf("%w: %s", ErrCredentials, fact(cause)), hint(cause)}
+}
+
+// left yields the targets that are not finished. The active ones come first, since they
+// are more likely to work.
+func (s *schedule) left(yield func(*target) bool) {
+	for t := range s.active {
+		if !yield(t) {
+			return
+		}
+	}
+	for i := range s.idle {
+		if !yield(s.idle[i].target) {
+			return
 		}
 	}
 }
@@ -72,9 +143,9 @@ func (s *schedule) found(t *target) {
 }
 
 func (s *schedule) startDue(ctx context.Context) {
-	for ctx.Err() == nil && s.active < s.run.MaxInFlight && len(s.idle) > 0 && !s.idle[0].at.After(time.Now()) {
+	for ctx.Err() == nil && len(s.active) < s.run.MaxInFlight && len(s.idle) > 0 && !s.idle[0].at.After(time.Now()) {
 		t := heap.Pop(&s.idle).(visit).target
-		s.active++
+		s.active[t] = true
 		go func() {
 			at, err := t.work(ctx)
 			s.back <- visit{target: t, at: at, err: err}
@@ -83,14 +154,14 @@ func (s *schedule) startDue(ctx context.Context) {
 }
 
 // wait returns the next target that returns. It returns none if another target
-// becomes due or the run is cancelled first.
-func (s *schedule) wait(ctx context.Context) (v visit, back bool) {
+// becomes due, the shared state changes, or the run is cancelled first.
+func (s *schedule) wait(ctx context.Context, changed <-chan struct{}) (v visit, back bool) {
 	var due <-chan time.Time
 	cancelled := ctx.Done()
 	switch {
 	case ctx.Err() != nil:
 		cancelled = nil
-	case len(s.idle) > 0 && s.active < s.run.MaxInFlight:
+	case len(s.idle) > 0 && len(s.active) < s.run.MaxInFlight:
 		timer := time.NewTimer(time.Until(s.idle[0].at))
 		defer timer.Stop()
 		due = timer.C
@@ -99,21 +170,11 @@ func (s *schedule) wait(ctx context.Context) (v visit, back bool) {
 	case v := <-s.back:
 		return v, true
 	case <-due:
+	case <-changed:
+		s.rouse()
 	case <-cancelled:
 	}
 	return visit{}, false
-}
-
-// needsPerson reports whether every remaining target has waited for its credentials
-// for as long as it may.
-func (s *schedule) needsPerson(now time.Time) bool {
-	for _, v := range s.idle {
-		p := v.target.pausedFor()
-		if p.class != person || now.Sub(p.since) < s.run.WaitForCredentials {
-			return false
-		}
-	}
-	return true
 }
 
 type visits []visit

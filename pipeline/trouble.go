@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -11,12 +10,8 @@ import (
 )
 
 const (
-	poisonAfter  = 5                      // failures of a request while other calls succeed
-	halfPoisoned = 3                      // failures that the halves of a poisoned request start with
-	firstPause   = 250 * time.Millisecond // doubles with every failure in a row
-	longestPause = 60 * time.Second
-	personPause  = 10 * time.Second // while a person may be repairing credentials; the retry calls no service
-	outageAfter  = 3                // pauses in a row before a warning: the control call failed too
+	poisonAfter  = 5 // failures of a request while other calls succeed
+	halfPoisoned = 3 // failures that the halves of a poisoned request start with
 )
 
 // handle decides the next step after an outcome.
@@ -145,49 +140,22 @@ func (t *target) warn(message, class, reason string) {
 
 func (t *target) succeed() {
 	t.successes++
-	if t.paused.failures == 0 {
-		return
+	if p := t.gate.reopen(); p.failures >= outageAfter {
+		t.log.Info("target continues", "after", time.Since(p.since).Round(time.Millisecond))
 	}
-	if t.paused.failures >= outageAfter {
-		t.log.Info("target continues", "after", time.Since(t.paused.since).Round(time.Millisecond))
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.paused = pause{}
 }
 
-// pause stops the target for a while, with exponential backoff and full jitter. Of
-// calls that were in flight together, only the first failure counts.
+// pause stops the target, in all jobs, for a while: with exponential backoff and full jitter.
 func (t *target) pause(sent time.Time, c class, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	p := &t.paused
-	if p.failures > 0 && sent.Before(p.until) {
-		return
+	p, before, counted := t.gate.close(sent, c, err)
+	if counted && (p.failures == outageAfter || p.failures > outageAfter && p.reason != before) {
+		t.warn("target waits", c.String(), p.reason)
 	}
-	now := time.Now()
-	if p.failures == 0 {
-		p.began = now
-	}
-	if p.failures == 0 || p.class != c {
-		p.since, p.class = now, c
-	}
-	most := longestPause
-	if c == person {
-		most = personPause
-	}
-	longest := min(firstPause<<min(p.failures, 16), most)
-	p.failures++
-	p.until = now.Add(time.Duration(rand.Int64N(int64(longest))))
-	if reason := describe(err); p.failures == outageAfter || p.failures > outageAfter && reason != p.reason {
-		t.warn("target waits", c.String(), reason)
-	}
-	p.reason, p.err = describe(err), err
 }
 
 // giveUp denies a target whose outage has lasted too long.
 func (t *target) giveUp() {
-	p, most := t.pausedFor(), t.run.GiveUpAfter
+	p, most := t.gate.pause(), t.run.GiveUpAfter
 	if most > 0 && p.failures > outageAfter && time.Since(p.began) > most {
 		t.deny(record.Failure{Class: "gave_up", Message: fmt.Sprintf("out for %v, longer than give_up_after: %s", time.Since(p.began).Round(time.Second), p.reason)})
 	}
@@ -204,10 +172,4 @@ func (t *target) ageOut(items []item) {
 			Target: t.key, Instance: it.instance, Series: it.series, Window: it.window, Failure: &f,
 		}}}
 	}
-}
-
-func (t *target) pausedFor() pause {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.paused
 }

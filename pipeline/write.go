@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +27,7 @@ type entry struct {
 	discovery  *store.Discovery
 	denial     *store.Denial
 	committed  chan<- struct{} // closed once durable; nil if no dispatcher waits
+	publish    bool            // seal and publish everything committed
 }
 
 // writer is the one goroutine that commits.
@@ -36,7 +39,9 @@ type writer struct {
 	// it after the last of them has returned, and loop drains it to the end.
 	in    chan entry
 	meter *meter
-	fail  func(error) // ends the run; called once
+	fail  func(error) // ends the run
+
+	drains sync.WaitGroup // wait until a held-up run is published
 
 	results []store.Result // of one commit; the memory is reused
 }
@@ -44,11 +49,14 @@ type writer struct {
 // loop commits until in is closed. After a failed commit it only drains, so that no
 // sender waits for ever.
 func (w *writer) loop() error {
+	ctx, end := context.WithCancel(w.ctx)
+	defer w.drains.Wait()
+	defer end()
 	var failed error
 	for first := range w.in {
 		batch := w.gather(first)
 		if failed == nil {
-			if failed = w.commit(batch); failed != nil {
+			if failed = w.makeDurable(ctx, batch); failed != nil {
 				w.fail(failed)
 			}
 		}
@@ -67,10 +75,30 @@ func (w *writer) loop() error {
 	return w.commit(nil) // the counts of the meter since the last commit
 }
 
+// makeDurable commits a batch, and then seals the job's data if an entry asks for it. The
+// builder publishes them meanwhile; if it fails, the run ends.
+func (w *writer) makeDurable(ctx context.Context, batch []entry) error {
+	if err := w.commit(batch); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(batch, func(e entry) bool { return e.publish }) {
+		return nil
+	}
+	if err := w.job.Publish(w.ctx); err != nil {
+		return err
+	}
+	w.drains.Go(func() {
+		if err := w.job.Drain(ctx); err != nil && ctx.Err() == nil {
+			w.fail(err)
+		}
+	})
+	return nil
+}
+
 // gather collects one group commit.
 func (w *writer) gather(first entry) []entry {
 	batch := []entry{first}
-	size, urgent := first.size(), first.committed != nil
+	size, urgent := first.size(), first.committed != nil || first.publish
 	deadline := time.NewTimer(commitWithin)
 	defer deadline.Stop()
 	for size < commitBytes {
@@ -79,7 +107,7 @@ func (w *writer) gather(first entry) []entry {
 			break
 		}
 		batch, size = append(batch, e), size+e.size()
-		urgent = urgent || e.committed != nil
+		urgent = urgent || e.committed != nil || e.publish
 	}
 	return batch
 }
