@@ -82,14 +82,17 @@ const inVariable = `\$\{[A-Za-z_][A-Za-z0-9_]*\}`
 
 // limited returns the schema of a number, which may be in quotes.
 func limited(kind string, s *Setting) object {
-	number := object{"type": kind}
-	if s.minimum != nil {
-		number["minimum"] = s.minimum
+	return object{"anyOf": []object{s.bound(object{"type": kind}), {"type": "string", "pattern": `^\d+(\.\d+)?$|` + inVariable}}}
+}
+
+// bound adds the limits of a number to a schema.
+func (s *Setting) bound(schema object) object {
+	for keyword, limit := range map[string]any{"minimum": s.minimum, "maximum": s.maximum, "multipleOf": s.multiple} {
+		if limit != nil {
+			schema[keyword] = limit
+		}
 	}
-	if s.maximum != nil {
-		number["maximum"] = s.maximum
-	}
-	return object{"anyOf": []object{number, {"type": "string", "pattern": `^\d+(\.\d+)?$|` + inVariable}}}
+	return schema
 }
 
 // textSchema returns the schema of a text value.
@@ -104,7 +107,7 @@ func textSchema(s *Setting) object {
 	case form == nil:
 		return object{"type": []string{"string", "number", "boolean"}}
 	case form.number:
-		return object{"type": []string{"string", "integer"}, "minimum": 0, "pattern": ecma(form.pattern) + "|" + inVariable}
+		return s.bound(object{"type": []string{"string", "integer"}, "minimum": 0, "pattern": ecma(form.pattern) + "|" + inVariable})
 	}
 	return object{"type": "string", "pattern": ecma(form.pattern) + "|" + inVariable}
 }

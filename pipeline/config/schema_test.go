@@ -106,7 +106,7 @@ func TestSchemaTakesTheExamples(t *testing.T) {
 	_, example, _ := strings.Cut(string(manual), "```yaml\n")
 	example, _, _ = strings.Cut(example, "```")
 	data, _ := os.ReadFile("testdata/harvest.yaml")
-	for _, text := range []string{example, string(data), "period: 300", "range: 7d", "range: 2026-11-01", "max_cost: ${COST}",
+	for _, text := range []string{example, string(data), "period: 300", "period: 5s", "period: \"60\"", "period: 1m 60s", "period: \"0300\"", "range: 7d", "range: 2026-11-01", "max_cost: ${COST}",
 		"defaults: {session_duration: auto, regions: enabled}", "{part_size: 1GiB, spool_limit: 2GiB}"} {
 		if err := valid(text); err != nil && !strings.Contains(text, "${COST}") {
 			t.Errorf("%v\n%s", err, text)
@@ -120,7 +120,7 @@ func TestSchemaTakesTheExamples(t *testing.T) {
 func TestSchemaAndParserRefuse(t *testing.T) {
 	check := loadSchema(t)
 	for _, text := range []string{
-		"metrcs: []", "accounts: [{idd: x}]", "format: xml", "compression: rar", "period: 5 parsecs", "period: -5", "settle: x", "range: tomorrow",
+		"metrcs: []", "accounts: [{idd: x}]", "format: xml", "compression: rar", "period: 5 parsecs", "period: -5", "period: 5", "period: 0", "period: \"59\"", "period: 90", "period: 100000", "period: \" 5 \"", "period: \"0005\"", "settle: x", "range: tomorrow",
 		"range: {last: 24h, from: 2026-11-01}", "range: {from: 2026-11-01}", "range: {lst: 1h}", "range: [1]", "concurrency: 0", "concurrency: x",
 		"max_in_flight: 2000", "quota_share: 1001", "part_size: big", "max_cost: -1", "strict_period: perhaps", "api: x", "protocol: soap",
 		"accounts: [{id: \"1234\"}]", "accounts: {}\n", "defaults: {role_arn: x}", "defaults: {regions: [useast1]}", "instances: {sources: [disk]}",

@@ -32,6 +32,7 @@ type Setting struct {
 	values           []string // the possible values, for the schema
 	form             *form    // syntax, for the schema; nil: that of kind
 	minimum, maximum any      // of a number, for the schema
+	multiple         any      // of which a number is one, for the schema
 }
 
 // settings is the table. Its order is that of the file. Rows below a key with a
@@ -62,7 +63,7 @@ var settings = []Setting{
 	{Key: "settle", Flag: "settle", Default: "30m", Doc: "Minimum age of the data to request, up to 14d", kind: duration, field: func(c *Config) any { return &c.Settle },
 		check: (*Config).checkSettle},
 	{Key: "period", Flag: "period", Default: "5m", Doc: "Period of the datapoints: a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds",
-		kind: interval, field: func(c *Config) any { return &c.Period }, check: (*Config).checkPeriod, init: "period: 5m    # CloudWatch keeps 1m for 15 days, 5m for 63 days, 1h for 455 days", help: "period of the datapoints (default 5m)"},
+		kind: interval, field: func(c *Config) any { return &c.Period }, check: (*Config).checkPeriod, minimum: 60, maximum: 86400, multiple: 60, init: "period: 5m    # CloudWatch keeps 1m for 15 days, 5m for 63 days, 1h for 455 days", help: "period of the datapoints (default 5m)"},
 
 	{Key: "defaults", Doc: "Defaults of every account", parts: mappingOf((*Config).fillDefaults, (*Config).documentDefaults), group: "Accounts and regions",
 		init: "#defaults: {session_duration: 1h, regions: [us-east-1]}"},

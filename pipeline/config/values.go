@@ -23,8 +23,11 @@ type form struct {
 	number  bool // a whole number is valid, too
 }
 
+const withUnits = `\d+(\.\d+)?(ms|s|m|h|d|w)(\s*\d+(\.\d+)?(ms|s|m|h|d|w))*`
+
 var (
-	durations = &form{`^\s*(\d+|\d+(\.\d+)?(ms|s|m|h|d|w)(\s*\d+(\.\d+)?(ms|s|m|h|d|w))*)\s*$`, true}
+	durations = &form{`^\s*(\d+|` + withUnits + `)\s*$`, true}
+	periods   = &form{`^\s*(0*[6-9]\d|0*[1-9]\d{2,}|` + withUnits + `)\s*$`, true} // see parsePeriod
 	sizes     = &form{`^\s*\d+(\.\d+)?\s*([kKMG]i?)?B?\s*$`, true}
 	times     = &form{`^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?\s*$`, false}
 	ids       = &form{accountForm.String(), true}
@@ -53,7 +56,7 @@ var (
 	number   = kindOf("number", nil, parseNumber, func(n float64) float64 { return n })
 	boolean  = kindOf("true or false", nil, strconv.ParseBool, func(b bool) bool { return b })
 	duration = kindOf("duration", durations, ParseDuration, formatDuration)
-	interval = kindOf("duration", durations, parsePeriod, formatDuration)
+	interval = kindOf("duration", periods, parsePeriod, formatDuration)
 	session  = kindOf("duration or auto", lengths, parseSessionDuration, formatSessionDuration)
 	patience = kindOf("duration or never", lengths, parsePatience, formatPatience)
 	size     = kindOf("size", sizes, ParseSize, formatSize)
