@@ -21,7 +21,7 @@ func (t *target) enumerate(ctx context.Context) error {
 		t.succeed()
 		durable := make(chan struct{})
 		t.run.out <- entry{
-			discovery: &store.Discovery{Target: t.key, Instances: page, Complete: last},
+			discovery: &store.Discovery{Target: t.key, Instances: page, Complete: last, Failed: t.pages.failed},
 			committed: durable,
 		}
 		select {
@@ -88,17 +88,27 @@ func (t *target) list() ([]record.Instance, bool, error) {
 	return t.pages.next(ctx)
 }
 
+// listingRefused gives up one source, or the target if the refusal is not about the
+// listing alone.
+func (t *target) listingRefused(c class, err error) {
+	f := failure(c, err)
+	switch {
+	case t.pages == nil:
+		t.deny(f)
+	case c == invalid && t.pages.restart(err):
+		t.log.Warn("listing starts again from its first page", "error", describe(err))
+	case !isOfOperation(c, err) || !t.pages.giveUp(f):
+		t.deny(f)
+	default:
+		t.warn("listing refused; the other metrics go on", f.Class, f.Message)
+	}
+}
+
 func (t *target) listingFailed(err error) {
 	switch c := classify(err); c {
 	case cancelled:
-	case refused:
-		t.deny(failure(c, err))
-	case invalid:
-		if t.pages.restart(err) {
-			t.log.Warn("listing starts again from its first page", "error", describe(err))
-			return
-		}
-		t.deny(failure(c, err))
+	case refused, invalid:
+		t.listingRefused(c, err)
 	case throttled:
 		t.run.meter.throttled.Add(1)
 		t.pause(time.Now(), c, err)

@@ -39,7 +39,11 @@ type target struct {
 	head      *request   // the plan's next request, not yet sent
 	planned   bool       // the plan is exhausted
 	successes int64      // calls that were answered
+	answered  bool       // CloudWatch has answered a request for data
 	denied    bool
+
+	examination examination
+	refused     refusals // of earlier runs
 
 	mu      sync.Mutex
 	started bool
@@ -48,10 +52,14 @@ type target struct {
 
 // outcome is the result of one call.
 type outcome struct {
-	request *request // nil: a control call
+	request *request // nil: a control call or an examination
+	verdict *verdict // of an examination
 	sent    time.Time
 	again   []item
 	err     error
+
+	forbidden []item // results that CloudWatch forbids
+	forbids   error
 }
 
 // work runs the target until it is finished, is denied or must pause for long.
@@ -115,12 +123,20 @@ func (t *target) step(ctx context.Context) (wait time.Duration, done bool, err e
 	if t.inFlight >= t.window() {
 		return untilOutcome, false, nil
 	}
+	if t.examineNext() {
+		return 0, false, nil
+	}
 	r, err := t.next()
 	if err != nil {
 		return 0, false, err
 	}
 	if r == nil {
 		return untilOutcome, t.inFlight == 0, nil
+	}
+	if stripped := t.strip(r); stripped != r {
+		t.remove(r)
+		t.repeat(stripped)
+		return 0, false, nil
 	}
 	if t.gate.pause().failures >= controlAfter {
 		t.control(r)
@@ -197,6 +213,7 @@ func (t *target) launch(r *request) {
 		t.run.meter.repeated.Add(1)
 	}
 	r.sent++
+	r.verdicts = t.examination.verdicts
 	t.limits.take(time.Now(), r)
 	t.send(func(ctx context.Context) outcome {
 		a := t.fetcher.fetch(ctx, r)
@@ -208,7 +225,7 @@ func (t *target) launch(r *request) {
 		if a.buffer != nil {
 			t.run.out <- entry{results: a.results, buffer: a.buffer}
 		}
-		return outcome{request: r, again: a.again, err: a.err}
+		return outcome{request: r, again: a.again, err: a.err, forbidden: a.forbidden, forbids: a.forbids}
 	})
 }
 
@@ -265,5 +282,6 @@ func (t *target) connect(ctx context.Context) error {
 	t.fetcher = &fetcher{
 		client: NewCloudWatch(cfg, t.run.Protocol), target: t.key, series: t.run.series, statistics: t.run.Statistics,
 	}
+	t.fetcher.refused.Store(&t.refused)
 	return nil
 }

@@ -53,15 +53,21 @@ type enumeration struct {
 	metrics   *cloudwatch.Client
 	charged   func() // called for every call that CloudWatch bills
 
-	sources  []source // those not finished
-	token    string   // of the first source's next page
-	seen     tokens   // of the first source
-	restarts int      // of the first source
-	page     int32    // MaxResults of DescribeInstances
+	sources  []source               // those not finished
+	answered bool                   // a source has returned a page
+	failed   []record.MetricFailure // of the sources that AWS refused
+	token    string                 // of the first source's next page
+	seen     tokens                 // of the first source
+	restarts int                    // of the first source
+	page     int32                  // MaxResults of DescribeInstances
 }
 
-// source returns the page with a token, and the token of the next page.
-type source func(ctx context.Context, token string) (page []record.Instance, next string, err error)
+// source lists the instances of some metrics.
+type source struct {
+	// list returns the page with a token, and the token of the next page.
+	list    func(ctx context.Context, token string) (page []record.Instance, next string, err error)
+	metrics []record.MetricFailure // fail if AWS refuses the listing
+}
 
 // newEnumeration returns an enumeration before its first page.
 func newEnumeration(d *Discovery, t record.Target, groups []Listing, cfg aws.Config, p Protocol, charged func()) *enumeration {
@@ -69,19 +75,32 @@ func newEnumeration(d *Discovery, t record.Target, groups []Listing, cfg aws.Con
 		discovery: d, target: t, groups: groups, page: ec2Page, ec2: ec2.NewFromConfig(cfg), metrics: NewCloudWatch(cfg, p), charged: charged,
 	}
 	if len(e.discovery.Listed[e.target]) > 0 {
-		e.sources = append(e.sources, e.listed)
+		e.sources = append(e.sources, source{list: e.listed})
 	}
 	if e.discovery.EC2 {
-		e.sources = append(e.sources, e.describeInstances)
+		e.sources = append(e.sources, source{e.describeInstances, e.byInstance()})
 	}
 	for _, l := range e.discovery.CloudWatch {
 		for _, metric := range l.Metrics {
-			e.sources = append(e.sources, func(ctx context.Context, token string) ([]record.Instance, string, error) {
-				return e.listMetrics(ctx, &l, metric, token)
+			e.sources = append(e.sources, source{
+				func(ctx context.Context, token string) ([]record.Instance, string, error) {
+					return e.listMetrics(ctx, &l, metric, token)
+				},
+				[]record.MetricFailure{{Namespace: l.Namespace, Metric: metric, Dimensions: l.Dimensions, Listing: true}},
 			})
 		}
 	}
 	return e
+}
+
+// byInstance returns the metrics whose instances EC2 lists.
+func (e *enumeration) byInstance() (all []record.MetricFailure) {
+	for _, g := range e.groups {
+		if slices.Equal(g.Dimensions, []string{"InstanceId"}) {
+			all = append(all, record.MetricFailure{Namespace: g.Namespace, Dimensions: g.Dimensions, Listing: true})
+		}
+	}
+	return all
 }
 
 // next returns the next page and reports whether it is the last.
@@ -89,7 +108,7 @@ func (e *enumeration) next(ctx context.Context) ([]record.Instance, bool, error)
 	if len(e.sources) == 0 {
 		return nil, true, nil
 	}
-	page, next, err := e.sources[0](ctx, e.token)
+	page, next, err := e.sources[0].list(ctx, e.token)
 	if err == nil {
 		err = checkPage(page)
 	}
@@ -99,10 +118,27 @@ func (e *enumeration) next(ctx context.Context) ([]record.Instance, bool, error)
 	if err != nil {
 		return nil, false, fmt.Errorf("list instances of %s: %w", e.target, err)
 	}
+	e.answered = true
 	if e.token = next; next == "" {
-		e.sources, e.seen, e.restarts = e.sources[1:], tokens{}, 0
+		e.nextSource()
 	}
 	return page, len(e.sources) == 0, nil
+}
+
+func (e *enumeration) nextSource() {
+	e.sources, e.token, e.seen, e.restarts = e.sources[1:], "", tokens{}, 0
+}
+
+// giveUp goes on to the next source after AWS refused the listing of the first one,
+// whose metrics fail. It reports false if nothing is left to list: then the refusal
+// is the target's.
+func (e *enumeration) giveUp(f record.Failure) bool {
+	for _, m := range e.sources[0].metrics {
+		m.Failure = f
+		e.failed = append(e.failed, m)
+	}
+	e.nextSource()
+	return e.answered || len(e.sources) > 0
 }
 
 // longestKey bounds the key of an instance in a database (bbolt's MaxKeySize is
@@ -145,6 +181,13 @@ func (e *enumeration) restart(err error) bool {
 	}
 	e.token, e.seen = "", tokens{}
 	return true
+}
+
+// goesOn reports whether the listing can continue after an error: from the first
+// page of the source, or with the next source.
+func (e *enumeration) goesOn(err error) bool {
+	c := classify(err)
+	return c == invalid && e.restart(err) || (c == invalid || c == refused) && isOfOperation(c, err) && e.giveUp(failure(c, err))
 }
 
 func (e *enumeration) listed(context.Context, string) (page []record.Instance, _ string, _ error) {
@@ -231,6 +274,10 @@ func (e *enumeration) fromEC2(i *types.Instance) []record.Instance {
 	return e.inGroups(in, []string{"InstanceId"})
 }
 
+// mostFilters is the number of dimensions that ListMetrics accepts as filters (API
+// reference of ListMetrics). A metric can have 30.
+const mostFilters = 10
+
 // listMetrics returns a page of the dimension sets of a metric. CloudWatch lists
 // metrics with data in the last two weeks (API reference of ListMetrics).
 func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token string) (page []record.Instance, next string, err error) {
@@ -238,7 +285,7 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 	if token != "" {
 		in.NextToken = &token
 	}
-	for _, name := range l.Dimensions {
+	for _, name := range l.Dimensions[:min(len(l.Dimensions), mostFilters)] {
 		in.Dimensions = append(in.Dimensions, cwtypes.DimensionFilter{Name: &name})
 	}
 	out, err := e.metrics.ListMetrics(ctx, in)

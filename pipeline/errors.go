@@ -50,10 +50,11 @@ const (
 	invalid                // AWS cannot answer this request: bisect it
 	refused                // AWS refuses the target: deny it
 	cancelled              // the run no longer waited for it
+	poison                 // the request fails while others succeed
 )
 
 func (c class) String() string {
-	return [...]string{"outage", "throttled", "expired", "credentials", "invalid_request", "refused", "cancelled"}[c]
+	return [...]string{"outage", "throttled", "expired", "credentials", "invalid_request", "refused", "cancelled", "poison"}[c]
 }
 
 // credentialError is an error of a credential manager that has no usable session.
@@ -83,6 +84,20 @@ var classByCode = map[string]class{
 	"InternalServiceError": transient, "InternalServiceFault": transient, "InternalError": transient,
 	"InternalFailure": transient, "ServiceUnavailable": transient, "Unavailable": transient,
 	"RequestTimeout": transient, "RequestTimeoutException": transient,
+}
+
+// isOfOperation reports whether AWS refused one operation and not the account or its
+// keys: another operation of the target may succeed.
+func isOfOperation(c class, err error) bool {
+	var cred credentialError
+	var api smithy.APIError
+	switch {
+	case errors.As(err, &cred):
+		return false
+	case c == invalid:
+		return true
+	}
+	return errors.As(err, &api) && (strings.HasPrefix(api.ErrorCode(), "AccessDenied") || api.ErrorCode() == "UnauthorizedOperation")
 }
 
 // regionCodes lists the codes with which a region refuses valid keys if the

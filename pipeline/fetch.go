@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ import (
 	"cwharvest/store/record"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 )
 
@@ -30,6 +31,9 @@ type response struct {
 	err     error // the reason to ask items again, or why the whole call failed
 	calls   int   // HTTP calls that were answered: one for each page
 	buffer  *[]float64
+
+	forbidden []item // CloudWatch refuses their results
+	forbids   error  // the first reason
 }
 
 // buffers holds memory for datapoints on their way to the store.
@@ -37,7 +41,7 @@ var buffers = sync.Pool{New: func() any { return new([]float64) }}
 
 // fetcher sends the calls for the datapoints of one target.
 type fetcher struct {
-	client     *cloudwatch.Client
+	client     *sdk.Client
 	target     record.Target
 	series     []record.Series
 	statistics bool // calls GetMetricStatistics
@@ -45,15 +49,22 @@ type fetcher struct {
 	// plain makes the SDK decode the responses: the flat decoder did not know the
 	// form of one, and noticed too late to pass it on.
 	plain atomic.Bool
+
+	refused atomic.Pointer[refusals] // nil: none
 }
 
-// fetch sends a request and reads all pages of the response.
-func (f *fetcher) fetch(ctx context.Context, r *request) response {
-	if f.statistics {
-		return f.fetchStatistics(ctx, r)
+// refusals returns the statistics that requests leave out.
+func (f *fetcher) refusals() refusals {
+	if all := f.refused.Load(); all != nil {
+		return *all
 	}
-	c := newCollector(r, f.series)
-	input := f.input(r)
+	return nil
+}
+
+// fetchData sends a GetMetricData request and reads all pages of the response.
+func (f *fetcher) fetchData(ctx context.Context, r *request) response {
+	c := newCollector(r, f.refusals())
+	input := f.input(r, c.refused)
 	var seen tokens
 	for calls := 0; ; calls++ {
 		token, err := f.page(ctx, input, c)
@@ -73,7 +84,7 @@ func (f *fetcher) fetch(ctx context.Context, r *request) response {
 }
 
 // page passes one page to the collector and returns the token of the next one.
-func (f *fetcher) page(ctx context.Context, input *cloudwatch.GetMetricDataInput, c *collector) (string, error) {
+func (f *fetcher) page(ctx context.Context, input *sdk.GetMetricDataInput, c *collector) (string, error) {
 	plain := f.plain.Load()
 	if !plain {
 		ctx = flat.WithSink(ctx, c.take)
@@ -94,7 +105,7 @@ func (f *fetcher) page(ctx context.Context, input *cloudwatch.GetMetricDataInput
 	return aws.ToString(out.NextToken), nil
 }
 
-func (f *fetcher) input(r *request) *cloudwatch.GetMetricDataInput {
+func (f *fetcher) input(r *request, refused refusals) *sdk.GetMetricDataInput {
 	queries := make([]types.MetricDataQuery, 0, r.queries)
 	for _, it := range r.items {
 		s := &f.series[it.series]
@@ -104,6 +115,9 @@ func (f *fetcher) input(r *request) *cloudwatch.GetMetricDataInput {
 			Dimensions: sdkDimensions(it.dimensions),
 		}
 		for i := range s.Statistics {
+			if refused.has(it.series, i) {
+				continue
+			}
 			queries = append(queries, types.MetricDataQuery{
 				Id: aws.String(queryID + strconv.Itoa(len(queries))),
 				MetricStat: &types.MetricStat{
@@ -114,45 +128,12 @@ func (f *fetcher) input(r *request) *cloudwatch.GetMetricDataInput {
 			})
 		}
 	}
-	return &cloudwatch.GetMetricDataInput{
+	return &sdk.GetMetricDataInput{
 		StartTime:         aws.Time(time.Unix(r.window.Start, 0)),
 		EndTime:           aws.Time(time.Unix(r.window.End, 0)),
 		MetricDataQueries: queries,
 		ScanBy:            types.ScanByTimestampAscending,
 	}
-}
-
-// control asks for one metric without dimensions and one datapoint, to learn
-// whether CloudWatch answers at all.
-func (f *fetcher) control(ctx context.Context, r *request) error {
-	s := &f.series[r.items[0].series]
-	if f.statistics {
-		out, err := f.client.GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
-			Namespace: &s.Namespace, MetricName: &s.Metric, Statistics: []types.Statistic{types.StatisticAverage},
-			StartTime: aws.Time(time.Unix(r.window.End-r.window.Period, 0)), EndTime: aws.Time(time.Unix(r.window.End, 0)),
-			Period: aws.Int32(int32(r.window.Period)),
-		})
-		if err == nil && isEmptyDocument(out) {
-			err = errNotAWS
-		}
-		return err
-	}
-	out, err := f.client.GetMetricData(ctx, &cloudwatch.GetMetricDataInput{
-		StartTime: aws.Time(time.Unix(r.window.End-r.window.Period, 0)),
-		EndTime:   aws.Time(time.Unix(r.window.End, 0)),
-		MetricDataQueries: []types.MetricDataQuery{{
-			Id: aws.String("control"),
-			MetricStat: &types.MetricStat{
-				Metric: &types.Metric{Namespace: &s.Namespace, MetricName: &s.Metric},
-				Period: aws.Int32(int32(r.window.Period)),
-				Stat:   &s.Statistics[0],
-			},
-		}},
-	})
-	if err == nil && len(out.MetricDataResults) == 0 { // AWS returns a result for each query
-		err = errNotAWS
-	}
-	return err
 }
 
 func sdkDimensions(dims []record.Dimension) []types.Dimension {
@@ -163,16 +144,19 @@ func sdkDimensions(dims []record.Dimension) []types.Dimension {
 	return sdk
 }
 
-// sort divides the items of a request into results and items to ask again. A
-// Forbidden result refuses the whole target.
+// sort divides the items of a request into results, forbidden items, and items to
+// ask again.
 func (f *fetcher) sort(c *collector, calls int) response {
 	a := response{calls: calls, buffer: c.buffer}
 	query := 0
 	for _, it := range c.request.items {
-		n := len(f.series[it.series].Statistics)
-		columns, err := c.columns(query, n)
-		query += n
-		if err != nil {
+		columns, asked, err := c.columns(query, it.series, len(f.series[it.series].Statistics))
+		query += asked
+		switch {
+		case errors.Is(err, errForbidden):
+			a.forbidden, a.forbids = append(a.forbidden, it), cmp.Or(a.forbids, err)
+			continue
+		case err != nil:
 			a.again = append(a.again, it)
 			a.err = cmp.Or(a.err, err) // there can be hundreds; one is enough
 			continue
@@ -182,7 +166,7 @@ func (f *fetcher) sort(c *collector, calls int) response {
 		})
 	}
 	if err := c.stray; err != nil {
-		a.again, a.results, a.err = c.request.items, nil, err
+		a.again, a.results, a.err, a.forbidden = c.request.items, nil, err, nil
 	}
 	return a
 }
@@ -207,7 +191,9 @@ type collector struct {
 	points  int        // of each query's grid
 	buffer  *[]float64 // nil until the first result
 	queries []queryState
-	stray   error // the response has a result for a query that was not asked
+	stray   error     // the response has a result for a query that was not asked
+	refused refusals  // statistics without a query
+	absent  []float64 // the column of a refused statistic
 }
 
 type queryState struct {
@@ -218,8 +204,12 @@ type queryState struct {
 	err     error
 }
 
-func newCollector(r *request, series []record.Series) *collector {
-	return &collector{request: r, points: r.window.Points(), queries: make([]queryState, r.queries)}
+func newCollector(r *request, refused refusals) *collector {
+	asked := r.queries
+	for _, it := range r.items {
+		asked -= len(refused[it.series])
+	}
+	return &collector{request: r, points: r.window.Points(), queries: make([]queryState, asked), refused: refused}
 }
 
 // open takes a buffer when the first result arrives, so that calls which wait hold
@@ -242,6 +232,9 @@ func (c *collector) release() {
 }
 
 func (c *collector) column(query int) []float64 {
+	if c.buffer == nil {
+		return nil // no result has arrived
+	}
 	return (*c.buffer)[query*c.points : (query+1)*c.points]
 }
 
@@ -298,26 +291,45 @@ func (c *collector) store(q *queryState, column []float64, r *flat.Result) error
 
 func formatMillis(at int64) string { return time.UnixMilli(at).UTC().Format(time.RFC3339) }
 
-// columns returns the columns of n consecutive queries, nil if they have no
-// datapoints, or an error if they are not complete.
-func (c *collector) columns(first, n int) ([][]float64, error) {
-	columns := make([][]float64, n)
+// columns returns the columns of the n statistics of a series, whose queries begin
+// with first, and the number of these queries. The columns are nil if they have no
+// datapoints. It returns an error if they are not complete.
+func (c *collector) columns(first, series, n int) (columns [][]float64, asked int, err error) {
+	columns = make([][]float64, n)
 	count := 0
 	for i := range n {
-		q := &c.queries[first+i]
-		switch {
-		case q.err != nil:
-			return nil, q.err
-		case q.status == types.StatusCodeForbidden:
-			return nil, fmt.Errorf("%w: %s", errForbidden, q.message)
-		case q.status != types.StatusCodeComplete:
-			return nil, fmt.Errorf("query q%d: status %q: %s", first+i, q.status, q.message)
+		if c.refused.has(series, i) {
+			columns[i] = c.absentColumn()
+			continue
 		}
-		columns[i] = c.column(first + i)
+		q := &c.queries[first+asked]
+		err = cmp.Or(err, q.check(first+asked))
+		columns[i] = c.column(first + asked)
 		count += q.count
+		asked++
 	}
-	if count == 0 {
-		return nil, nil
+	if count == 0 || err != nil {
+		columns = nil
 	}
-	return columns, nil
+	return columns, asked, err
+}
+
+// check returns an error if the result of a query is not complete.
+func (q *queryState) check(number int) error {
+	switch {
+	case q.err != nil:
+		return q.err
+	case q.status == types.StatusCodeForbidden:
+		return fmt.Errorf("%w: %s", errForbidden, q.message)
+	case q.status != types.StatusCodeComplete:
+		return fmt.Errorf("query q%d: status %q: %s", number, q.status, q.message)
+	}
+	return nil
+}
+
+func (c *collector) absentColumn() []float64 {
+	if c.absent == nil {
+		c.absent = slices.Repeat([]float64{math.NaN()}, c.points)
+	}
+	return c.absent
 }

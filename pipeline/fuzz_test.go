@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -170,7 +171,7 @@ func fetchAll(t *testing.T, service *oneResponse, p Protocol, statistics, plain 
 		seen[fmt.Sprint(a.results[i].Instance, a.results[i].Series)]++
 		checkColumns(t, &a.results[i])
 	}
-	for _, it := range a.again {
+	for _, it := range slices.Concat(a.again, a.forbidden) {
 		seen[fmt.Sprint(it.instance, it.series)]++
 	}
 	for key, n := range seen {
@@ -318,7 +319,8 @@ func TestAnswers(t *testing.T) {
 		for i, want := range answers {
 			for _, plain := range []bool{false, true} {
 				got := fetchAll(t, &oneResponse{status: 200, body: bodies[i]}, CBOR, statistics, plain)
-				if len(got.results) != want.items || (got.err != nil) != (want.why != "") || got.err != nil && !strings.Contains(got.err.Error(), want.why) {
+				err := cmp.Or(got.err, got.forbids)
+				if len(got.results) != want.items || (err != nil) != (want.why != "") || err != nil && !strings.Contains(err.Error(), want.why) {
 					t.Errorf("statistics %t, plain %t, %v: %s, want %d items, %q", statistics, plain, want.list, summary(got), want.items, want.why)
 				}
 			}

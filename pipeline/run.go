@@ -258,6 +258,7 @@ func (r *run) newTarget(state store.TargetState) *target {
 		gate: gate, limits: limits,
 		log:      r.Log.With("target", key.String()),
 		outcomes: make(chan outcome, r.Concurrency),
+		refused:  refusalsOf(r.series, state.Metrics),
 		plan: planner{
 			pack: packer{series: r.series, single: r.Statistics},
 			pending: func(after string, limit int) ([]store.Pending, error) {

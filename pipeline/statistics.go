@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
@@ -14,6 +15,14 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 )
+
+// fetch sends a request to the operation of the job.
+func (f *fetcher) fetch(ctx context.Context, r *request) response {
+	if f.statistics {
+		return f.fetchStatistics(ctx, r)
+	}
+	return f.fetchData(ctx, r)
+}
 
 // fetchStatistics fetches a request of one item by GetMetricStatistics, which is
 // free up to a million calls a month.
@@ -30,7 +39,12 @@ func (f *fetcher) fetchStatistics(ctx context.Context, r *request) response {
 		g.columns[i] = buffer[i*points : (i+1)*points]
 	}
 	calls := 0
+	refused := f.refusals()
 	for _, indexes := range cloudwatch.StatisticsCalls(s.Statistics) {
+		indexes = slices.DeleteFunc(indexes, func(i int) bool { return refused.has(it.series, i) })
+		if len(indexes) == 0 {
+			continue
+		}
 		if err := f.askStatistics(ctx, f.statisticsInput(it, r.window, indexes), indexes, g); err != nil {
 			return response{again: r.items, err: err, calls: calls}
 		}
@@ -51,14 +65,19 @@ func (f *fetcher) statisticsInput(it item, w record.Window, statistics []int) *s
 		Namespace: &s.Namespace, MetricName: &s.Metric, Dimensions: sdkDimensions(it.dimensions),
 		StartTime: aws.Time(time.Unix(w.Start, 0)), EndTime: aws.Time(time.Unix(w.End, 0)), Period: aws.Int32(int32(w.Period)),
 	}
-	for _, i := range statistics {
-		if name := s.Statistics[i]; cloudwatch.IsBasic(name) {
+	addStatistics(in, s.Statistics, statistics)
+	return in
+}
+
+// addStatistics adds statistics, given by their indexes, to a call.
+func addStatistics(in *sdk.GetMetricStatisticsInput, statistics []string, indexes []int) {
+	for _, i := range indexes {
+		if name := statistics[i]; cloudwatch.IsBasic(name) {
 			in.Statistics = append(in.Statistics, types.Statistic(name))
 		} else {
 			in.ExtendedStatistics = append(in.ExtendedStatistics, name)
 		}
 	}
-	return in
 }
 
 // askStatistics fills the columns of some statistics, given by their indexes.

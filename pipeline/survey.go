@@ -29,6 +29,8 @@ type Survey struct {
 	WorstUSD      float64
 	Duration      time.Duration // at the speed of the quota
 	Charged       int64         // discovery calls that CloudWatch bills
+
+	Metrics []record.MetricFailure // their instances cannot be listed
 }
 
 // surveyTries bounds the attempts of a call during an outage or throttling.
@@ -169,10 +171,11 @@ func (s *surveyor) instances(ctx context.Context, t record.Target, v *Survey) (m
 			}
 			return err
 		})
-		if err != nil && (classify(err) != invalid || !pages.restart(err)) {
+		if err != nil && !pages.goesOn(err) {
 			return nil, err
 		}
 	}
+	v.Metrics = pages.failed
 	return all, nil
 }
 

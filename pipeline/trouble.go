@@ -1,7 +1,10 @@
 package pipeline
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,9 +20,17 @@ const (
 // handle decides the next step after an outcome.
 func (t *target) handle(o outcome) {
 	t.inFlight--
-	if o.err == nil || o.request != nil && len(o.again) < len(o.request.items) {
+	if o.verdict != nil {
+		t.examination.busy = false
+		if o.err == nil {
+			t.judge(o.verdict)
+		}
+	}
+	if o.err == nil && len(o.forbidden) == 0 || o.request != nil && len(o.again)+len(o.forbidden) < len(o.request.items) {
+		t.answered = true
 		t.succeed()
 	}
+	t.forbid(&o)
 	if o.err == nil {
 		return
 	}
@@ -34,7 +45,7 @@ func (t *target) handle(o outcome) {
 	case refused:
 		t.deny(failure(c, o.err))
 	case invalid:
-		t.split(r, 0, o.err)
+		t.refuse(r, o.err)
 	case throttled:
 		t.run.meter.throttled.Add(1)
 		t.limits.throttled(o.sent, time.Now())
@@ -47,6 +58,21 @@ func (t *target) handle(o outcome) {
 		t.pause(o.sent, c, o.err)
 	}
 	t.giveUp()
+}
+
+// forbid fails the items whose results CloudWatch forbids. If it has never returned
+// another result, the target is denied.
+func (t *target) forbid(o *outcome) {
+	if len(o.forbidden) == 0 {
+		return
+	}
+	if !t.answered {
+		t.deny(failure(refused, o.forbids))
+		return
+	}
+	for _, it := range o.forbidden {
+		t.fail(it, refused, o.forbids)
+	}
 }
 
 func (t *target) repeat(r *request) {
@@ -83,6 +109,129 @@ func (t *target) stall(o outcome, r *request, c class) {
 	r.successes = t.successes
 }
 
+// refuse finds out which part of a request CloudWatch refuses.
+func (t *target) refuse(r *request, err error) {
+	if r != nil {
+		r.refusal = err
+	}
+	var long interface{ TooLong() bool }
+	if r == nil || errors.As(err, &long) || !t.examine(r) {
+		t.split(r, 0, err)
+	}
+}
+
+// examination is the state of a target's examination of series. The dispatcher owns
+// all fields.
+type examination struct {
+	accepted map[int]bool // series that need no examination, at least in part accepted or known to be refused
+	queue    []int        // series to examine
+	busy     bool         // a call is in flight
+	parked   []*request   // refused requests, which wait for the result
+	verdicts int          // series with a refused statistic so far
+}
+
+// verdict is the result of examining one series.
+type verdict struct {
+	series  int
+	refused map[int]record.Failure // by statistic
+}
+
+// examine parks a refused request until its series are examined. It returns false if
+// they have been: then an instance is at fault.
+func (t *target) examine(r *request) bool {
+	x := &t.examination
+	var unknown []int
+	for _, it := range r.items {
+		if !x.accepted[it.series] && !slices.Contains(unknown, it.series) {
+			unknown = append(unknown, it.series)
+		}
+	}
+	if len(unknown) == 0 && r.verdicts == x.verdicts {
+		return false
+	}
+	for _, series := range unknown {
+		if !slices.Contains(x.queue, series) {
+			x.queue = append(x.queue, series)
+		}
+	}
+	x.parked = append(x.parked, r)
+	return true
+}
+
+// examineNext sends the call for the next series to examine. When all are examined,
+// it releases the parked requests. It reports whether there was anything to do.
+func (t *target) examineNext() bool {
+	x := &t.examination
+	if x.busy || len(x.parked) == 0 {
+		return false
+	}
+	if len(x.queue) == 0 {
+		parked := x.parked
+		x.parked = nil
+		for _, r := range parked {
+			if r.verdicts == x.verdicts {
+				t.split(r, 0, r.refusal)
+			} else {
+				t.repeat(r)
+			}
+		}
+		return true
+	}
+	x.busy = true
+	series, window := x.queue[0], x.parked[0].window
+	t.send(func(ctx context.Context) outcome {
+		refused, err := t.fetcher.examine(ctx, &t.run.series[series], window, func() { t.run.meter.charge(t.run.controlPrice()) })
+		return outcome{verdict: &verdict{series: series, refused: refused}, err: err}
+	})
+	return true
+}
+
+// judge applies the result of examining a series.
+func (t *target) judge(v *verdict) {
+	x := &t.examination
+	x.queue = slices.DeleteFunc(x.queue, func(series int) bool { return series == v.series })
+	if x.accepted == nil {
+		x.accepted = map[int]bool{}
+	}
+	x.accepted[v.series] = true
+	if len(v.refused) == 0 {
+		return
+	}
+	x.verdicts++
+	t.fetcher.refused.Store(new(t.fetcher.refusals().with(v.series, v.refused)))
+	s := &t.run.series[v.series]
+	for i, name := range s.Statistics {
+		f, refused := v.refused[i]
+		if !refused {
+			continue
+		}
+		m := record.MetricFailure{Namespace: s.Namespace, Metric: s.Metric, Dimensions: s.Dimensions, Statistic: name, Failure: f}
+		t.warn("statistic refused; the others go on", f.Class, m.Name()+": "+f.Message)
+		t.run.out <- entry{limitation: &store.Limitation{Target: t.key, Metric: m}}
+	}
+}
+
+// strip fails the items of series that are refused as a whole, and returns a request
+// for the others, nil if there are none.
+func (t *target) strip(r *request) *request {
+	refused := t.fetcher.refusals()
+	var left []item
+	for _, it := range r.items {
+		if f, whole := refused.whole(it.series, &t.run.series[it.series]); whole {
+			t.record(it, f)
+		} else {
+			left = append(left, it)
+		}
+	}
+	switch len(left) {
+	case len(r.items):
+		return r
+	case 0:
+		return nil
+	}
+	return r.part(left, t.run.series)
+}
+
 // split bisects a request that AWS cannot answer. A request of a single
 // series-window fails.
 func (t *target) split(r *request, suspicion int, err error) {
@@ -93,7 +242,11 @@ func (t *target) split(r *request, suspicion int, err error) {
 		return
 	}
 	if len(r.items) == 1 {
-		t.fail(r.items[0], suspicion > 0, err)
+		c := invalid
+		if suspicion > 0 {
+			c = poison
+		}
+		t.fail(r.items[0], c, err)
 		return
 	}
 	middle := len(r.items) / 2
@@ -107,12 +260,14 @@ func (t *target) split(r *request, suspicion int, err error) {
 	}
 }
 
-func (t *target) fail(it item, poison bool, err error) {
-	f := failure(invalid, err)
-	if poison {
-		f.Class = "poison"
-	}
+func (t *target) fail(it item, c class, err error) {
+	f := failure(c, err)
 	t.log.Warn("instance fails", "instance", printable(it.instance), "class", f.Class, "error", f.Message)
+	t.record(it, f)
+}
+
+// record commits the failure of a series-window.
+func (t *target) record(it item, f record.Failure) {
 	t.run.out <- entry{results: []store.Result{{
 		Target: t.key, Instance: it.instance, Series: it.series, Window: it.window, Failure: &f,
 	}}}
@@ -168,8 +323,6 @@ func (t *target) ageOut(items []item) {
 		w := t.run.series[it.series].Windows[it.window]
 		f := record.Failure{Class: "retention_passed", Message: fmt.Sprintf("CloudWatch no longer keeps datapoints at a period of %ds from %s",
 			w.Period, time.Unix(w.Start, 0).UTC().Format(time.RFC3339))}
-		t.run.out <- entry{results: []store.Result{{
-			Target: t.key, Instance: it.instance, Series: it.series, Window: it.window, Failure: &f,
-		}}}
+		t.record(it, f)
 	}
 }

@@ -25,6 +25,7 @@ type entry struct {
 	buffer     *[]float64 // memory of the results' columns
 	resolution *store.Resolution
 	discovery  *store.Discovery
+	limitation *store.Limitation
 	denial     *store.Denial
 	committed  chan<- struct{} // closed once durable; nil if no dispatcher waits
 	publish    bool            // seal and publish everything committed
@@ -156,6 +157,9 @@ func (w *writer) commit(entries []entry) error {
 		}
 		if e.discovery != nil {
 			b.Discovered = append(b.Discovered, *e.discovery)
+		}
+		if e.limitation != nil {
+			b.Limited = append(b.Limited, *e.limitation)
 		}
 		if e.denial != nil {
 			b.Denied = append(b.Denied, *e.denial)

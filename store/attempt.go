@@ -131,7 +131,7 @@ func (j *Job) finish(ctx context.Context) error {
 	return j.changeRecord(func(r *record.JobRecord) {
 		r.State = record.Finished
 		for _, t := range j.targets {
-			if t.Denied != nil && !t.Tolerated || t.Failed > 0 {
+			if t.Denied != nil && !t.Tolerated || t.Failed > 0 || len(t.Metrics) > 0 {
 				r.State = record.FinishedWithFailures
 			}
 		}

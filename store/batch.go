@@ -24,6 +24,15 @@ type Discovery struct {
 	Target    record.Target
 	Instances []record.Instance
 	Complete  bool // this is the last page
+
+	// Failed are the metrics whose instances could not be listed; of the last page.
+	Failed []record.MetricFailure
+}
+
+// Limitation records that a target lacks a metric or a statistic.
+type Limitation struct {
+	Target record.Target
+	Metric record.MetricFailure
 }
 
 // Resolution replaces a target whose region is a pattern with the regions that match.
@@ -46,6 +55,7 @@ type Batch struct {
 	Resolved   []Resolution
 	Discovered []Discovery
 	Results    []Result
+	Limited    []Limitation
 	Denied     []Denial
 	Counters   record.Counters // added to the job's
 }

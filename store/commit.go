@@ -138,6 +138,13 @@ func (c *commit) apply(b *Batch) error {
 	if err := c.last.store(); err != nil {
 		return err
 	}
+	for i := range b.Limited {
+		t, err := c.target(b.Limited[i].Target)
+		if err != nil {
+			return err
+		}
+		t.FailMetrics(b.Limited[i].Metric)
+	}
 	for i := range b.Denied {
 		if err := c.deny(&b.Denied[i]); err != nil {
 			return err
@@ -231,6 +238,7 @@ func (c *commit) discover(d *Discovery) error {
 		}
 	}
 	t.Enumerated = t.Enumerated || d.Complete
+	t.FailMetrics(d.Failed...)
 	return nil
 }
 

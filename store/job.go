@@ -260,7 +260,7 @@ func (j *Job) Retry() error {
 			if err := j.retryFailed(tx, t, &rec); err != nil {
 				return err
 			}
-			rec.Denied, rec.Tolerated = nil, false
+			rec.Retry()
 			targets[t] = rec
 			if err := record.PutJSON(tx.Bucket(record.BucketTargets), record.TargetKey(t), rec); err != nil {
 				return err

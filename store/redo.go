@@ -89,7 +89,8 @@ func (j *Job) swap(ctx context.Context) error {
 	r, complete := j.record.Redo, true
 	if r != nil {
 		for _, t := range r.Targets {
-			complete = complete && j.targets[t].Denied == nil && j.targets[t].Failed == 0
+			rec := j.targets[t]
+			complete = complete && rec.Denied == nil && rec.Failed == 0 && !rec.LacksMetric()
 		}
 	}
 	j.mu.Unlock()

@@ -44,6 +44,13 @@ func printFailed(w io.Writer, s *record.Status, failed []record.FailedInstance) 
 			add(d.Class, fmt.Sprintf("DENIED  %s/%s  %s: %s%s", d.Account, d.Region, instances, d.Reason, tolerated(d)))
 		}
 	}
+	for i := range s.TargetDetails {
+		d := &s.TargetDetails[i]
+		for n := range d.FailedMetrics {
+			m := &d.FailedMetrics[n]
+			add(m.Class, fmt.Sprintf("METRIC  %s/%s  %s: %s", d.Account, d.Region, m.Name(), m.Message))
+		}
+	}
 	for _, f := range failed {
 		add(f.Class, fmt.Sprintf("FAILED  %s/%s  %s %s: %s", f.Account, f.Region, f.Namespace, f.Dimensions, f.Message))
 	}

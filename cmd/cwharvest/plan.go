@@ -27,8 +27,8 @@ func newPlan() *cobra.Command {
 datapoints, cost, duration at the speed of the quotas, ranges that CloudWatch keeps only
 at a coarser period, and targets that cannot be reached. It makes discovery calls only
 (DescribeInstances and DescribeRegions are free, a thousand ListMetrics cost one cent) and
-creates nothing. Exit code 3 if a target that is not tolerated cannot be reached, 5 if the
-job would cost more than max_cost.`,
+creates nothing. Exit code 3 if a target that is not tolerated cannot be reached or a metric
+cannot be listed, 5 if the job would cost more than max_cost.`,
 		Example: "  cwharvest plan -c harvest.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -104,6 +104,8 @@ type plannedTarget struct {
 	Requests  int64           `json:"requests"`
 	CostUSD   float64         `json:"cost_usd"`
 	Seconds   float64         `json:"seconds_at_quota"`
+
+	FailedMetrics []record.MetricFailure `json:"failed_metrics,omitempty"` // their instances cannot be listed
 }
 
 // plan reports what a run with this configuration would do.
@@ -176,6 +178,7 @@ var bytesPerRow = map[string]int64{"parquet": 11, "jsonl": 240, "csv": 130}
 func (r *planReport) add(v *pipeline.Survey, s *config.Config) {
 	t := plannedTarget{
 		Target: v.Target, Failure: v.Failure, Instances: v.Instances, Requests: v.Requests, CostUSD: v.CostUSD, Seconds: v.Duration.Seconds(),
+		FailedMetrics: v.Metrics,
 	}
 	r.Targets++
 	if v.Failure != nil {
@@ -215,7 +218,7 @@ func (r *planReport) overBudget() bool {
 func (r *planReport) exitCode() int {
 	code := exitComplete
 	for i := range r.Details {
-		if t := &r.Details[i]; t.Failure != nil && !t.Tolerated {
+		if t := &r.Details[i]; t.Failure != nil && !t.Tolerated || len(t.FailedMetrics) > 0 {
 			code = exitIncomplete
 		}
 	}
@@ -268,6 +271,10 @@ func (r *planReport) printTrouble(line func(string, ...any)) {
 	}
 	for i := range r.Details {
 		t := &r.Details[i]
+		for n := range t.FailedMetrics {
+			m := &t.FailedMetrics[n]
+			line("METRIC      %s  %s: %s: %s", t.Target, m.Name(), m.Class, m.Message)
+		}
 		if t.Failure == nil {
 			continue
 		}

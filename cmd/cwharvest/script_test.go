@@ -104,6 +104,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"remove":   remove,
 	"abandon":  abandon,
 	"uploads":  uploads,
+	"publish":  publish,
 	"schema":   schema,
 
 	"front":       startFront,
@@ -184,6 +185,10 @@ func fault(ts *testscript.TestScript, _ bool, args []string) {
 			f.Region = value
 		case "spelling":
 			f.Spelling = value
+		case "metric":
+			f.Metric = value
+		case "statistic":
+			f.Statistic = value
 		case "role":
 			f.Role = value
 		case "key":
@@ -199,6 +204,22 @@ func fault(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 	}
 	ts.Check(simulationOf(ts).server.Inject(f))
+}
+
+// publish adds a metric to those that ListMetrics returns; values may be Go strings
+// in quotes: publish Shop Orders Stage=prod 'Cart="a\x00b"'.
+func publish(ts *testscript.TestScript, _ bool, args []string) {
+	m := awssim.Metric{Namespace: args[0], Name: args[1], Dimensions: [][2]string{}}
+	for _, arg := range args[2:] {
+		name, value, _ := strings.Cut(arg, "=")
+		if strings.HasPrefix(value, `"`) {
+			text, err := strconv.Unquote(value)
+			ts.Check(err)
+			value = text
+		}
+		m.Dimensions = append(m.Dimensions, [2]string{name, value})
+	}
+	simulationOf(ts).server.Publish(m)
 }
 
 func clearFaults(ts *testscript.TestScript, _ bool, args []string) {

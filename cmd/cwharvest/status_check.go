@@ -61,11 +61,15 @@ func incomplete(s *record.Status) string {
 	if s.Instances.Failed > 0 {
 		text += fmt.Sprintf("; instances failed: %d", s.Instances.Failed)
 	}
+	metrics := failedMetrics(s)
+	if metrics > 0 {
+		text += fmt.Sprintf("; metrics failed: %d", metrics)
+	}
 	switch s.State {
 	case string(record.Finished):
 		return ""
 	case "running", "waiting":
-		if denied+s.Instances.Failed == 0 {
+		if denied+s.Instances.Failed+metrics == 0 {
 			return ""
 		}
 	case "stopped", "crashed", "unresponsive":

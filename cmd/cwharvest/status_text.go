@@ -214,6 +214,9 @@ func lastLine(s *record.Status, took time.Duration, code int) string {
 	if n := s.Targets.Pending + s.Targets.Active + s.Targets.Waiting; n > 0 {
 		text += "; targets pending: " + human.Number(n)
 	}
+	if n := failedMetrics(s); n > 0 {
+		text += "; metrics failed: " + human.Number(n)
+	}
 	if s.Targets.Denied > 0 {
 		text += fmt.Sprintf("; targets denied: %d", s.Targets.Denied)
 		if s.Targets.New > 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,11 +105,16 @@ func gist(reason string) string {
 	return strings.TrimPrefix(text, "STS ")
 }
 
-// troubles groups the targets of an account with the same trouble: first those that wait, then new denials, then old ones.
+// troubles groups the targets of an account with the same trouble: first those that wait, then new denials, failed metrics, and
+// old denials.
 func troubles(s *record.Status) (all []trouble) {
-	var waiting, fresh, old []trouble
+	var waiting, fresh, old, metrics []trouble
 	for i := range s.TargetDetails {
 		d := &s.TargetDetails[i]
+		for n := range d.FailedMetrics {
+			m := &d.FailedMetrics[n]
+			metrics = append(metrics, trouble{state: "METRIC", account: d.Account, region: d.Region, class: m.Class, reason: m.Message, note: m.Name()})
+		}
 		switch {
 		case d.State == "waiting":
 			waiting = join(waiting, trouble{state: "WAITING", account: d.Account, region: d.Region, class: d.Class, reason: d.Reason, note: waitText(d)})
@@ -118,7 +124,19 @@ func troubles(s *record.Status) (all []trouble) {
 			old = join(old, denied(d, s.Written))
 		}
 	}
-	return append(append(waiting, fresh...), old...)
+	slices.SortStableFunc(metrics, func(a, b trouble) int { return cmp.Or(cmp.Compare(a.account, b.account), cmp.Compare(a.note, b.note)) })
+	for _, t := range metrics {
+		fresh = join(fresh, t)
+	}
+	return slices.Concat(waiting, fresh, old)
+}
+
+// failedMetrics counts the metrics that targets lack, in whole or a statistic of them.
+func failedMetrics(s *record.Status) (n int64) {
+	for i := range s.TargetDetails {
+		n += int64(len(s.TargetDetails[i].FailedMetrics))
+	}
+	return n
 }
 
 func waitText(d *record.TargetDetail) string {

@@ -19,6 +19,9 @@ var dataBuffers = sync.Pool{New: func() any { return new(dataBuffer) }}
 
 func (s *Server) getMetricData(w http.ResponseWriter, c *call, f activeFaults) *apiError {
 	r, fail := parseDataRequest(c)
+	if fail == nil {
+		fail = f.checkStatistics("MetricDataQueries.member.%d.MetricStat.Stat", r.statistics())
+	}
 	if fail != nil {
 		return fail
 	}
@@ -58,6 +61,13 @@ func (r *dataRequest) estimate() (n int) {
 		n += int((r.end - r.start + r.queries[i].period - 1) / r.queries[i].period)
 	}
 	return n
+}
+
+func (r *dataRequest) statistics() (all []string) {
+	for i := range r.queries {
+		all = append(all, r.queries[i].statistic)
+	}
+	return all
 }
 
 // names reports whether a query is about an EC2 instance.

@@ -17,9 +17,11 @@ type Fault struct {
 	Operation string `json:"operation,omitempty"`
 	Account   string `json:"account,omitempty"`
 	Region    string `json:"region,omitempty"`
-	Instance  string `json:"instance,omitempty"` // of poison, partial, internal_result, forbidden: only for this instance
-	Role      string `json:"role,omitempty"`     // of role_denied
-	Key       string `json:"key,omitempty"`      // of key_expired: the access key id
+	Instance  string `json:"instance,omitempty"`  // of poison, partial, internal_result, forbidden: only for this instance
+	Role      string `json:"role,omitempty"`      // of role_denied
+	Metric    string `json:"metric,omitempty"`    // of listing_denied: only for this metric
+	Statistic string `json:"statistic,omitempty"` // of unknown_statistic
+	Key       string `json:"key,omitempty"`       // of key_expired: the access key id
 
 	Probability float64 `json:"probability,omitempty"` // per call; 0: always
 	Count       int     `json:"count,omitempty"`       // of calls; 0: until cleared
@@ -52,6 +54,9 @@ var kinds = map[string]string{
 	"region_down":     "every call in the region returns 503",
 	"region_disabled": "the region is not enabled, so valid keys look unknown there",
 	"quota":           "sets the quotas of GetMetricData",
+
+	"listing_denied":    "ListMetrics is denied for the metric, or for all",
+	"unknown_statistic": "calls that ask for the statistic are refused, as if CloudWatch did not know it",
 }
 
 // faults is the list of active faults.
@@ -194,6 +199,26 @@ func (s *Server) applyFaults(c *call, f activeFaults) *apiError {
 func (f activeFaults) on(kind string) bool {
 	_, on := f[kind]
 	return on
+}
+
+// checkStatistics refuses statistics that CloudWatch does not know, all in one
+// message (prometheus-community/yet-another-cloudwatch-exporter#1435), and the one of
+// a fault.
+func (f activeFaults) checkStatistics(parameter string, statistics []string) *apiError {
+	text := ""
+	for i, name := range statistics {
+		fault, on := f["unknown_statistic"]
+		if !validStatistic(name) || on && fault.Statistic == name {
+			if text != "" {
+				text += "\n"
+			}
+			text += fmt.Sprintf("The value %s for parameter %s is not a valid statistic.", name, fmt.Sprintf(parameter, i+1))
+		}
+	}
+	if text == "" {
+		return nil
+	}
+	return errInvalid("%s", text)
 }
 
 // expireEarly ends the session that signed a call.

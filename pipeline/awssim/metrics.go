@@ -12,7 +12,7 @@ import (
 
 // getMetricStatistics returns the statistics of one metric. The product must not rely
 // on their order, because AWS does not sort them.
-func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
+func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, faults activeFaults) *apiError {
 	f, fail := c.fields()
 	if fail != nil {
 		return fail
@@ -42,8 +42,8 @@ func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, _ activeFau
 	sources := map[string]source{}
 	for _, v := range append(slices.Clone(basic), extended...) {
 		name, _ := v.(cbor.String)
-		if !validStatistic(string(name)) {
-			return errInvalid("statistic %q is not valid", name)
+		if fail := faults.checkStatistics("Statistics.member.%d", []string{string(name)}); fail != nil {
+			return fail
 		}
 		sources[string(name)] = newSource(c.principal.account, c.region, f.text("Namespace"), f.text("MetricName"),
 			dimensionSet(f.list("Dimensions")), string(name))
@@ -196,12 +196,34 @@ func (r *listRequest) matches(resource [][2]string) bool {
 			return false
 		}
 	}
-	return len(resource) > 0
+	return resource != nil
+}
+
+// checkFilters refuses a request with too many dimensions to filter by.
+func (r *listRequest) checkFilters() *apiError {
+	if len(r.dimensions) > maxFilters {
+		return errInvalid("1 validation error detected: Value at 'dimensions' failed to satisfy constraint: Member must have length less than or equal to %d", maxFilters)
+	}
+	return nil
+}
+
+// refusesListing returns the error of a fault for the listing of one metric.
+func (f activeFaults) refusesListing(c *call, metric string) *apiError {
+	if fault, on := f["listing_denied"]; on && (fault.Metric == "" || fault.Metric == metric) {
+		return errDenied(c)
+	}
+	return nil
 }
 
 // listMetrics returns a page of the published metrics.
-func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *apiError {
+func (s *Server) listMetrics(w http.ResponseWriter, c *call, f activeFaults) *apiError {
 	r, fail := parseListRequest(c)
+	if fail == nil {
+		fail = r.checkFilters()
+	}
+	if fail == nil {
+		fail = f.refusesListing(c, r.metric)
+	}
 	if fail != nil {
 		return fail
 	}
@@ -229,6 +251,17 @@ func (s *Server) listMetrics(w http.ResponseWriter, c *call, _ activeFaults) *ap
 				b = appendMetric(b, p.namespace, name, resource)
 				count++
 			}
+		}
+	}
+	if next == "" {
+		added, left := s.published.page(r.first, maxMetricsListed-count, func(m *Metric) bool {
+			return (r.namespace == "" || r.namespace == m.Namespace) && (r.metric == "" || r.metric == m.Name) && r.matches(m.Dimensions)
+		})
+		for _, m := range added {
+			b = appendMetric(b, m.Namespace, m.Name, m.Dimensions)
+		}
+		if left > 0 {
+			next = fmt.Sprintf("p%d-%d", len(publishers), left)
 		}
 	}
 	b = append(b, 0xff)

@@ -3,6 +3,7 @@ package awssim
 import (
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -110,7 +111,7 @@ func (r *dataRequest) parseQueries(list cbor.List) *apiError {
 			return errInvalid("The value %q for parameter MetricDataQueries.member.Id is not matching the expected pattern.", q.id)
 		case ids[q.id]:
 			return errInvalid("The values for parameter Id in MetricDataQueries are not unique: %q.", q.id)
-		case q.namespace == "" || q.metric == "" || !validStatistic(q.statistic):
+		case q.namespace == "" || q.metric == "":
 			return errInvalid("Invalid MetricStat in query %q.", q.id)
 		}
 		if err := checkPeriod(q.period); err != nil {
@@ -122,6 +123,27 @@ func (r *dataRequest) parseQueries(list cbor.List) *apiError {
 	return nil
 }
 
-var statisticName = regexp.MustCompile(`^(SampleCount|Average|Sum|Minimum|Maximum|IQM|(p|tm|tc|ts|wm)\d{1,2}(\.\d+)?|p100|(TM|TC|TS|WM|PR)\([\d.%]*:[\d.%]*\))$`)
+var (
+	statisticName   = regexp.MustCompile(`^(SampleCount|Average|Sum|Minimum|Maximum|IQM|(p|tm|tc|ts|wm)(\d{1,2}(\.\d+)?|100))$`)
+	boundsStatistic = regexp.MustCompile(`^(TM|TC|TS|WM|PR)\(([\d.]*)(%?):([\d.]*)(%?)\)$`)
+)
 
-func validStatistic(s string) bool { return statisticName.MatchString(s) }
+// validStatistic reports whether CloudWatch knows a statistic: bounds are two
+// percentages or two values, in ascending order (CloudWatch User Guide, "CloudWatch
+// statistics definitions").
+func validStatistic(s string) bool {
+	m := boundsStatistic.FindStringSubmatch(s)
+	if m == nil {
+		return statisticName.MatchString(s)
+	}
+	low, noLow := strconv.ParseFloat(m[2], 64)
+	high, noHigh := strconv.ParseFloat(m[4], 64)
+	percent := m[3]+m[5] != ""
+	switch {
+	case noLow != nil && noHigh != nil, percent && m[1] == "PR":
+		return false
+	case percent && (low > 100 || high > 100):
+		return false
+	}
+	return noLow != nil || noHigh != nil || m[3] == m[5] && low < high
+}

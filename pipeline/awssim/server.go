@@ -25,6 +25,7 @@ type Server struct {
 	quotas   quotas
 	stats    statistics
 	repeats  repeats
+	published
 	inFlight atomic.Int64
 
 	randomMu sync.Mutex

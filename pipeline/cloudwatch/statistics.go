@@ -1,8 +1,10 @@
 package cloudwatch
 
 import (
+	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -25,7 +27,8 @@ func IsBasic(statistic string) bool { return slices.Contains(BasicStatistics, st
 
 // IsStatistic reports whether CloudWatch knows a statistic by this name
 // (statistics definitions, user guide). The bounds of a range are both
-// percentages or both values; those of a percentile rank are values.
+// percentages up to 100 or both values, the lower one first; those of a
+// percentile rank are values.
 func IsStatistic(name string) bool {
 	if name == "IQM" || IsBasic(name) || percentForm.MatchString(name) {
 		return true
@@ -35,7 +38,27 @@ func IsStatistic(name string) bool {
 		return false
 	}
 	percents := strings.Count(name, "%")
-	return percents == 0 || m[1] != "PR" && (percents == 2 || m[2] == "" || m[3] == "")
+	if percents > 0 && (m[1] == "PR" || percents == 1 && m[2] != "" && m[3] != "") {
+		return false
+	}
+	return areBounds(m[2], m[3], percents > 0)
+}
+
+// areBounds reports whether a range holds anything. A bound that is left out is
+// the lowest or the highest value.
+func areBounds(low, high string, percent bool) bool {
+	from, to := 0.0, math.Inf(1)
+	if percent {
+		to = 100
+	}
+	most := to
+	for text, bound := range map[string]*float64{low: &from, high: &to} {
+		v, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
+		if err == nil {
+			*bound = v
+		}
+	}
+	return from < to && to <= most
 }
 
 // SortStatistics returns statistics in the order of a plan: the basic ones in

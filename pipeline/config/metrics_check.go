@@ -118,6 +118,9 @@ func (c *Config) checkStatistics(statistics []string, path string) (errs error) 
 	for i, name := range statistics {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		switch {
+		case !cloudwatch.IsStatistic(name) && strings.Contains(name, "("):
+			errs = errors.Join(errs, c.errorAt(at, "CloudWatch has no statistic %q", name).
+				withHint("write two bounds of TM, WM, TC or TS such as TM(10%%:90%%) or TM(150:1000), and values for PR, the lower bound first"))
 		case !cloudwatch.IsStatistic(name):
 			errs = errors.Join(errs, c.errorAt(at, "unknown statistic %q%s", name, didYouMean(name, slices.Concat(cloudwatch.BasicStatistics, cloudwatch.CommonExtended))).
 				withHint("use %s, or an extended statistic such as p99, tm90, TM(10%%:90%%) or IQM", strings.Join(cloudwatch.BasicStatistics, ", ")))

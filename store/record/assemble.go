@@ -21,7 +21,7 @@ func NewStatus(tx *bolt.Tx, plan *Plan, r *JobRecord, targets map[Target]TargetR
 		Transaction: tx.ID(),
 		Written:     time.Now().UTC(),
 		Rows:        r.Rows, Datapoints: r.Datapoints,
-		Requests: StatusRequests{r.Counters.RequestsSent, r.Counters.RequestsRepeated, r.Counters.Throttled},
+		Requests: statusRequests{r.Counters.RequestsSent, r.Counters.RequestsRepeated, r.Counters.Throttled},
 		Sessions: r.Counters.sessions(live.Sessions),
 		InFlight: live.InFlight,
 		Parts:    tx.Bucket(BucketParts).Stats().KeyN,
@@ -55,7 +55,7 @@ func NewStatus(tx *bolt.Tx, plan *Plan, r *JobRecord, targets map[Target]TargetR
 }
 
 func (s *Status) addTarget(t Target, r *TargetRecord, live LiveTarget, isLive bool) {
-	d := TargetDetail{Account: t.Account, Region: t.Region, State: "pending"}
+	d := TargetDetail{Account: t.Account, Region: t.Region, State: "pending", FailedMetrics: r.Metrics}
 	counts := InstanceCounts{Planned: r.Planned, Done: r.Done, Empty: r.Empty, Failed: r.Failed, Pending: r.Pending()}
 	s.Targets.Planned++
 	switch {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -108,6 +109,58 @@ type TargetRecord struct {
 	PointsDone    int64   `json:"points_done"`
 	CostPlanned   float64 `json:"cost_planned"` // USD
 	WorstPlanned  float64 `json:"worst_planned"`
+
+	Metrics []MetricFailure `json:"metrics,omitempty"` // the slice is replaced, never changed
+}
+
+// MetricFailure is a metric that a target lacks in whole or in part, while its other
+// metrics are harvested.
+type MetricFailure struct {
+	Namespace  string   `json:"namespace"`
+	Metric     string   `json:"metric,omitempty"`    // empty: all metrics with the dimensions
+	Dimensions []string `json:"dimensions"`          // names
+	Statistic  string   `json:"statistic,omitempty"` // the only one that is missing; empty: all
+	Listing    bool     `json:"listing,omitempty"`   // its instances could not be listed, so their number is unknown
+	Failure
+}
+
+// Name returns the metric as messages name it.
+func (m *MetricFailure) Name() string {
+	name := m.Namespace
+	if m.Metric != "" {
+		name += " " + m.Metric
+	}
+	if m.Statistic != "" {
+		name += " " + m.Statistic
+	}
+	return name + " by " + strings.Join(m.Dimensions, ",")
+}
+
+// FailMetrics adds failed metrics. A metric keeps its first reason.
+func (r *TargetRecord) FailMetrics(failed ...MetricFailure) {
+	all := slices.Clone(r.Metrics)
+	for _, m := range failed {
+		if !slices.ContainsFunc(all, func(o MetricFailure) bool { return o.Name() == m.Name() && o.Listing == m.Listing }) {
+			all = append(all, m)
+		}
+	}
+	r.Metrics = all
+}
+
+// LacksMetric reports whether a metric is missing with all its statistics, which
+// another attempt may change.
+func (r *TargetRecord) LacksMetric() bool {
+	return slices.ContainsFunc(r.Metrics, func(m MetricFailure) bool { return m.Statistic == "" })
+}
+
+// Retry makes the target pending again where another attempt may do better. A
+// statistic that CloudWatch does not know stays refused.
+func (r *TargetRecord) Retry() {
+	r.Denied, r.Tolerated = nil, false
+	if r.LacksMetric() {
+		r.Enumerated = false
+		r.Metrics = slices.DeleteFunc(slices.Clone(r.Metrics), func(m MetricFailure) bool { return m.Statistic == "" })
+	}
 }
 
 // Pending returns the number of instances without an outcome.

@@ -64,10 +64,10 @@ type Status struct {
 	Rows       int64          `json:"rows"`
 	Datapoints int64          `json:"datapoints"`
 	Estimated  pointCounts    `json:"estimated_datapoints"`
-	Requests   StatusRequests `json:"requests"`
+	Requests   statusRequests `json:"requests"`
 	InFlight   int            `json:"in_flight"`
 	Sessions   StatusSessions `json:"sessions"`
-	CostUSD    StatusCost     `json:"cost_usd"`
+	CostUSD    statusCost     `json:"cost_usd"`
 	Progress   float64        `json:"progress"`    // 0 to 1; targets that are not listed yet count as average ones
 	ETASeconds *float64       `json:"eta_seconds"` // null while unknown
 	Parts      int            `json:"parts"`
@@ -150,6 +150,10 @@ type TargetDetail struct {
 	Since     time.Time       `json:"since,omitzero"` // start of the trouble or the denial, over all jobs
 	RetryAt   time.Time       `json:"retry_at,omitzero"`
 	Instances *InstanceCounts `json:"instances"`
+
+	// FailedMetrics are metrics that the target lacks, in whole or a statistic of
+	// them, while it delivers the others.
+	FailedMetrics []MetricFailure `json:"failed_metrics,omitempty"`
 }
 
 // pointCounts are estimated datapoints: timestamps times statistics.
@@ -158,8 +162,8 @@ type pointCounts struct {
 	Done    int64 `json:"done"`
 }
 
-// StatusRequests counts requests to CloudWatch.
-type StatusRequests struct {
+// statusRequests counts requests to CloudWatch.
+type statusRequests struct {
 	Sent      int64 `json:"sent"`
 	Repeated  int64 `json:"repeated"`
 	Throttled int64 `json:"throttled"`
@@ -177,9 +181,9 @@ type StatusSessions struct {
 	Fallbacks      int       `json:"fallbacks"` // in use now
 }
 
-// StatusCost is in USD. The expected cost counts five statistics of a metric once,
+// statusCost is in USD. The expected cost counts five statistics of a metric once,
 // the worst case counts every statistic.
-type StatusCost struct {
+type statusCost struct {
 	Spent        float64 `json:"spent"`
 	Planned      float64 `json:"planned"` // of the whole job as far as enumerated, without repeated requests
 	WorstCase    float64 `json:"worst_case"`

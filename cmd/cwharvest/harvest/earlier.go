@@ -74,7 +74,7 @@ func (r *run) retry(ctx context.Context, info *record.JobInfo) ([]JobOutcome, er
 
 func retryable(job *store.Job, set *accounts.Set) bool {
 	return slices.ContainsFunc(job.Targets(), func(t store.TargetState) bool {
-		return (t.Denied != nil || t.Failed > 0) && set.Has(t.Target)
+		return (t.Denied != nil || t.Failed > 0 || t.LacksMetric()) && set.Has(t.Target)
 	})
 }
 
