@@ -167,7 +167,7 @@ func (j *Job) inventoryRow(tx *bolt.Tx, t TargetState, key []byte, in record.Ins
 	}
 	row.Rows = int64(p.Rows)
 	var why *record.Failure
-	row.Outcome, why = record.Outcome(&p, t.Denied)
+	row.Outcome, why = p.Outcome(t.Denied)
 	if row.Outcome == "failed" {
 		why = new(record.Failure)
 		err = record.GetJSON(tx.Bucket(record.BucketFailures), record.FailureKey(t.Target, key), why)

@@ -361,7 +361,7 @@ func (v *verification) recount(tx *bolt.Tx, t record.Target, shapes map[string]*
 			v.report.problem(RepairJob, "%s: progress of %q, which is not an instance of the target", t, key)
 		}
 		p, err := record.DecodeProgress(value, len(sh.Bits))
-		switch outcome, _ := record.Outcome(&p, nil); outcome {
+		switch outcome, _ := p.Outcome(nil); outcome {
 		case "done":
 			counted.Done++
 		case "empty":

@@ -21,7 +21,7 @@ func NewStatus(tx *bolt.Tx, plan *Plan, r *JobRecord, targets map[Target]TargetR
 		Transaction: tx.ID(),
 		Written:     time.Now().UTC(),
 		Rows:        r.Rows, Datapoints: r.Datapoints,
-		Requests: statusRequests{r.Counters.RequestsSent, r.Counters.RequestsRepeated, r.Counters.Throttled},
+		Requests: StatusRequests{r.Counters.RequestsSent, r.Counters.RequestsRepeated, r.Counters.Throttled},
 		Sessions: r.Counters.sessions(live.Sessions),
 		InFlight: live.InFlight,
 		Parts:    tx.Bucket(BucketParts).Stats().KeyN,

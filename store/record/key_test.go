@@ -335,7 +335,7 @@ func TestProgressOfAnInstance(t *testing.T) {
 			}
 		}
 		some := slices.Contains(mapsValues(failed), true)
-		what, _ := Outcome(&p, nil)
+		what, _ := p.Outcome(nil)
 		want := "done"
 		switch {
 		case some:
@@ -359,13 +359,13 @@ func mapsValues(m map[int]bool) (values []bool) {
 func TestOutcomeOfWhatIsPending(t *testing.T) {
 	no := &Failure{Class: "refused", Message: "no"}
 	half := &Progress{Rows: 3, Done: []byte{1}}
-	if what, why := Outcome(half, no); what != "denied" || why != no {
+	if what, why := half.Outcome(no); what != "denied" || why != no {
 		t.Error(what, why)
 	}
-	if what, why := Outcome(half, nil); what != "pending" || why != nil {
+	if what, why := half.Outcome(nil); what != "pending" || why != nil {
 		t.Error(what, why)
 	}
-	if what, _ := Outcome(&Progress{Complete: true, Rows: 3}, no); what != "done" {
+	if what, _ := (&Progress{Complete: true, Rows: 3}).Outcome(no); what != "done" {
 		t.Error("what is done is denied afterwards:", what)
 	}
 }

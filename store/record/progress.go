@@ -7,7 +7,7 @@ import (
 
 // Outcome returns the outcome of an instance. If its target is denied, it also
 // returns the denial.
-func Outcome(p *Progress, denied *Failure) (string, *Failure) {
+func (p *Progress) Outcome(denied *Failure) (string, *Failure) {
 	switch {
 	case p.Complete && p.Failed != nil:
 		return "failed", nil

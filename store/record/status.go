@@ -64,10 +64,10 @@ type Status struct {
 	Rows       int64          `json:"rows"`
 	Datapoints int64          `json:"datapoints"`
 	Estimated  pointCounts    `json:"estimated_datapoints"`
-	Requests   statusRequests `json:"requests"`
+	Requests   StatusRequests `json:"requests"`
 	InFlight   int            `json:"in_flight"`
 	Sessions   StatusSessions `json:"sessions"`
-	CostUSD    statusCost     `json:"cost_usd"`
+	CostUSD    StatusCost     `json:"cost_usd"`
 	Progress   float64        `json:"progress"`    // 0 to 1; targets that are not listed yet count as average ones
 	ETASeconds *float64       `json:"eta_seconds"` // null while unknown
 	Parts      int            `json:"parts"`
@@ -162,8 +162,8 @@ type pointCounts struct {
 	Done    int64 `json:"done"`
 }
 
-// statusRequests counts requests to CloudWatch.
-type statusRequests struct {
+// StatusRequests counts requests to CloudWatch.
+type StatusRequests struct {
 	Sent      int64 `json:"sent"`
 	Repeated  int64 `json:"repeated"`
 	Throttled int64 `json:"throttled"`
@@ -181,9 +181,9 @@ type StatusSessions struct {
 	Fallbacks      int       `json:"fallbacks"` // in use now
 }
 
-// statusCost is in USD. The expected cost counts five statistics of a metric once,
+// StatusCost is in USD. The expected cost counts five statistics of a metric once,
 // the worst case counts every statistic.
-type statusCost struct {
+type StatusCost struct {
 	Spent        float64 `json:"spent"`
 	Planned      float64 `json:"planned"` // of the whole job as far as enumerated, without repeated requests
 	WorstCase    float64 `json:"worst_case"`
