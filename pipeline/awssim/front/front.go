@@ -184,14 +184,18 @@ var (
 		"aws-iso-e":  {"cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"},
 		"aws-iso-f":  {"csp.hci.ic.gov", "api.aws.hci.ic.gov"},
 	}
-	hostName = regexp.MustCompile(`^(?:[a-z0-9.-]+\.)??(portal\.sso|[a-z0-9]+)(?:-fips)?\.(` + regionName + `)\.([a-z.-]+)$`)
-	isAWS    = regexp.MustCompile(`(^|\.)(amazonaws\.com|amazonaws\.com\.cn|api\.aws|amazonaws\.eu|amazonwebservices\.com\.cn|amazonwebservices\.eu|ic\.gov|sgov\.gov|adc-e\.uk)$`)
-	global   = []string{"sts.amazonaws.com", "organizations.amazonaws.com", "s3.amazonaws.com"}
+	hostName   = regexp.MustCompile(`^(?:[a-z0-9.-]+\.)??(portal\.sso|[a-z0-9]+)(?:-fips)?\.(` + regionName + `)\.([a-z.-]+)$`)
+	signinHost = regexp.MustCompile(`^(` + regionName + `)(?:\.oauth)?\.signin(?:-fips)?\.(?:aws|aws\.amazon\.com|amazonaws\.cn|amazonaws-us-gov\.com|amazonaws-eusc\.eu|c2shome\.ic\.gov|sc2shome\.sgov\.gov|csphome\.hci\.ic\.gov|csphome\.adc-e\.uk)$`)
+	isAWS      = regexp.MustCompile(`(^|\.)(amazonaws\.com|amazonaws\.com\.cn|api\.aws|amazonaws\.eu|amazonwebservices\.com\.cn|amazonwebservices\.eu|ic\.gov|sgov\.gov|adc-e\.uk)$`)
+	global     = []string{"sts.amazonaws.com", "organizations.amazonaws.com", "s3.amazonaws.com"}
 )
 
 // parseHost returns the service and the region of a host of AWS. A host of anybody
 // else is a custom endpoint and accepts every service.
 func parseHost(name string) host {
+	if m := signinHost.FindStringSubmatch(name); m != nil { // rules of the SDK's service/signin
+		return host{service: "signin", region: m[1]}
+	}
 	if !isAWS.MatchString(name) {
 		return host{}
 	}
