@@ -2,6 +2,8 @@ package creds
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -54,4 +56,92 @@ func (b *background) close() {
 	b.mu.Unlock()
 	b.cancel()
 	b.running.Wait()
+}
+
+var errClosed = errors.New("the credential manager is closed")
+
+// backoff delays the next attempt after failures in a row, with full jitter.
+type backoff struct {
+	failures int
+	until    time.Time // no attempt before
+}
+
+// A source that a person or the platform can renew is tried at least every
+// maxBackoff. With the pause of the pipeline, at most 10 s, a run continues
+// within 20 s.
+const (
+	firstBackoff = 500 * time.Millisecond
+	maxBackoff   = 8 * time.Second
+)
+
+// fail counts a failure and returns the delay until the next attempt.
+func (b *backoff) fail() time.Duration {
+	b.failures++
+	wait := time.Duration(rand.Int64N(int64(min(firstBackoff<<min(b.failures, 10), maxBackoff))))
+	b.until = time.Now().Add(wait)
+	return wait
+}
+
+func (b *backoff) waits() bool { return b.failures > 0 && time.Now().Before(b.until) }
+
+// flight makes attempts at one thing, such as the keys of a principal: one at a
+// time however many callers ask, and at most one in each step of the backoff
+// after failures.
+type flight struct {
+	background *background
+
+	mu      sync.Mutex    // guards the fields below; never held across the network
+	running chan struct{} // closed when the attempt ends; nil: none is running
+	backoff backoff
+	err     error // of the last attempt
+}
+
+// do makes an attempt or joins the running one, and returns its error. During the
+// backoff it makes none and returns the error of the last one. The caller can leave
+// by its own context; the attempt continues for the others.
+func (f *flight) do(ctx context.Context, attempt func(context.Context) error) error {
+	if running := f.start(attempt); running != nil {
+		select {
+		case <-running:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+func (f *flight) start(attempt func(context.Context) error) chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running != nil || f.backoff.waits() {
+		return f.running
+	}
+	running := make(chan struct{})
+	if !f.background.start(func(ctx context.Context) { f.end(attempt(ctx)) }) {
+		f.err = errClosed
+		return nil
+	}
+	f.running = running
+	return running
+}
+
+// reset ends the delay after failures.
+func (f *flight) reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.backoff = backoff{}
+}
+
+func (f *flight) end(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err = err; err != nil {
+		f.backoff.fail()
+	} else {
+		f.backoff = backoff{}
+	}
+	close(f.running)
+	f.running = nil
 }

@@ -43,14 +43,20 @@ type usedKey struct{}
 func (r *repeater) repeat(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
 	out middleware.InitializeOutput, metadata middleware.Metadata, err error,
 ) {
+	renewed := false
 	for try := 0; ; try++ {
 		key := new(string)
 		out, metadata, err = next.HandleInitialize(context.WithValue(ctx, usedKey{}, key), in)
+		if err == nil {
+			r.chain.succeeded(*key)
+		}
 		if err == nil || ctx.Err() != nil || *key == "" || errors.As(err, new(*Error)) {
 			return out, metadata, err
 		}
 		state, cause := r.judge(ctx, err, *key)
 		switch {
+		case state == keyValid && !renewed && isUnauthorized(err) && r.chain.renew(ctx, *key):
+			renewed = true
 		case state == keyValid:
 			return out, metadata, err
 		case state == keyExpired && try == maxRepeats:

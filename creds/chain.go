@@ -28,6 +28,10 @@ type provider interface {
 	// with a code. It returns an error if there will be no others soon.
 	drop(ctx context.Context, key, code string) error
 
+	// renew gives up the credentials with a key id, since a service denied a call
+	// that it allowed before. It reports whether there are or will be others.
+	renew(ctx context.Context, key string) bool
+
 	// identify asks STS whether it accepts the credentials.
 	identify(context.Context, aws.Credentials) error
 }
@@ -40,7 +44,8 @@ type chain struct {
 	log       *slog.Logger
 
 	mu     sync.Mutex
-	active int // index of the provider in use
+	active int    // index of the provider in use
+	worked string // key id of the last call that succeeded
 }
 
 // Retrieve returns valid credentials: at once if there are any, otherwise after a
@@ -120,6 +125,32 @@ func (c *chain) drop(ctx context.Context, key, code string) error {
 		return nil
 	}
 	return err
+}
+
+// succeeded records that a call with a key succeeded.
+func (c *chain) succeeded(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.worked = key
+}
+
+// renew gives up the credentials with a key, if calls with it have succeeded before.
+// It reports whether there are or will be others.
+func (c *chain) renew(ctx context.Context, key string) bool {
+	c.mu.Lock()
+	worked := c.worked
+	c.mu.Unlock()
+	if worked == "" {
+		return false
+	}
+	_, p := c.held(ctx, key)
+	switch {
+	case p == nil:
+		return true // replaced in the meantime
+	case worked != key:
+		return false
+	}
+	return p.renew(ctx, key)
 }
 
 // held returns the credentials with a key, and the provider that has them; nil if

@@ -81,6 +81,16 @@ func isWrongTime(err error) bool {
 // isDenied reports that the keys are known and the call is not allowed.
 func isDenied(err error) bool { return code(err) == "AccessDenied" }
 
+// isUnauthorized reports that a service did not allow a call: in JSON and CBOR, in
+// XML, and by EC2.
+func isUnauthorized(err error) bool {
+	switch code(err) {
+	case "AccessDenied", "AccessDeniedException", "UnauthorizedOperation":
+		return true
+	}
+	return false
+}
+
 // isDurationTooLong reports that AssumeRole refused the duration, for the maximum
 // of the role or for role chaining.
 func isDurationTooLong(err error) bool {
@@ -216,5 +226,16 @@ func signerError(src Source, err error) *Error {
 	if !errors.As(err, &e) {
 		return &Error{Source: src, Err: err}
 	}
-	return &Error{Source: src, Err: e, class: e.class}
+	return &Error{Source: src, Err: e, class: e.class, shared: true}
+}
+
+// identificationError explains why the account of a source's keys is not confirmed.
+// Only the policy of a VPC endpoint can deny GetCallerIdentity, which needs no
+// permission (STS API reference, GetCallerIdentity).
+func identificationError(src Source, err error, principal Source, fix remedy) *Error {
+	e := stsError(src, err, principal, fix)
+	if isDenied(err) {
+		e.remedy = remedy{do: "allow sts:GetCallerIdentity in the policy of the VPC endpoint for STS"}
+	}
+	return e
 }

@@ -13,7 +13,11 @@
 //	environment           conflicts between variables of the environment
 //	error, classify       errors, and the only reading of AWS's codes and messages
 //	load, remedy          loading by the SDK; how a person brings a principal back
-//	principal, own        the keys of a principal, reloaded when its files change
+//	background            goroutines, one attempt at a time, backoff
+//	sts                   calls of STS, and the gate before it
+//	rejected              a key that AWS rejected
+//	principal             the keys of a principal, reloaded when its files change
+//	own                   the same as a source without a role; its account
 //	role                  one AssumeRole
 //	session               the session of a role, refreshed ahead
 //	chain                 the first source and its fallbacks
@@ -31,19 +35,22 @@
 //	lock or goroutine  owner       guards or does
 //	Manager.mu         Manager     tables of principals, refreshers and chains
 //	loader.mu          loader      the HTTP client of the process
-//	principal.mu       principal   its configuration, files and rejected key
+//	principal.mu       principal   its configuration, files, keys and identity
+//	flight.mu          principal   whether its keys or its identity are being requested
+//	gate.mu            principal   whether STS works in a region
 //	refresher.mu       refresher   the session of a role, its refresh in flight
 //	chain.mu           chain       the source in use
 //	probes.mu          probes      requests to STS about a key
 //	background.mu      background  whether the manager is closed
 //	refresh            background  one AssumeRole; at most one in flight for a role;
 //	                               Close cancels all and waits for them
+//	attempt            background  a request for the keys or the identity of a principal
 //	timer              refresher   starts the refresh ahead; does nothing once the
 //	                               session has been replaced or the manager closed
 //
 // Locks are taken in this order: Manager.mu before refresher.mu and chain.mu,
-// refresher.mu before background.mu, principal.mu before loader.mu. No others are
-// held together.
+// refresher.mu and flight.mu before background.mu, principal.mu before loader.mu
+// and flight.mu. No others are held together.
 //
 // A refresh in flight has a channel, which refresher.finish closes under the
 // lock after it has stored the result. Callers wait for the channel or their own
@@ -77,14 +84,25 @@
 //   - One refresh is in flight for a role, however many callers ask. It has a
 //     deadline of its own, Config.RefreshTimeout (15s).
 //   - A failed refresh does not end a session that is still valid. It is repeated
-//     after a random delay of up to 1s, 2s, 4s ... 30s after an outage, and after
-//     30s if AWS refused it. A change of the shared files ends the delay.
+//     after a random delay of up to 1s, 2s, 4s, 8s after an outage, and after 5s,
+//     10s, 20s, 30s if AWS refused it. A change of the principal's keys or files ends
+//     the delay.
+//   - A principal without keys is asked once in each step of such a backoff, for all
+//     of its targets. So is an STS that does not work, for all roles of a principal.
+//     Each logs a failure once, until its cause changes or it ends.
+//   - The first session of a role is logged, and the number of later ones once a
+//     minute.
 //   - A session is accepted only if it is complete, belongs to the account that
 //     the source demands, and has not expired yet.
 //   - If AWS refuses the requested duration, an hour is requested from then on.
 //   - A rejected key of a principal is not used for a minute, twice as long after
-//     each further rejection, at most an hour; a new key or secret in the shared
-//     files is used at once. The files are checked once a second at most.
+//     each further rejection, at most an hour; another key or secret is used at once.
+//     The shared files are checked once a second at most. Other sources, such as a
+//     credential_process or the login of a person, are asked in each step of the
+//     backoff.
+//   - The account of keys is that of STS's response to GetCallerIdentity or
+//     AssumeRole. Accounts that the environment, a profile or a credential_process
+//     declares are not believed.
 //   - A fallback is used while the first source has no credentials. Each caller
 //     tries the first source again, a role in the background, and returns to it
 //     once it works.
@@ -105,6 +123,9 @@
 //     asked about the key. If STS accepts it, the region is not enabled and the
 //     error is returned; if not, the session counts as expired; if STS does not
 //     respond, the target waits.
+//   - A denied call, if the session has worked: once, with a new session, since a
+//     policy can revoke all sessions from before a time. Missing permissions cause one
+//     new session in 10s at most.
 //
 // # Secrets
 //

@@ -1,6 +1,10 @@
 package creds
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Conflicts returns a line for each setting of the environment that has no
 // effect, or an unexpected one, for a principal: the profile that the
@@ -30,6 +34,11 @@ func Conflicts(profile string, env func(name string) string) []string {
 	}
 	if a, b := env("AWS_REGION"), env("AWS_DEFAULT_REGION"); a != "" && b != "" && a != b {
 		c.add("AWS_DEFAULT_REGION=" + b + " is ignored: AWS_REGION=" + a + " comes first")
+	}
+	if end := env("AWS_CREDENTIAL_EXPIRATION"); end != "" && keys && profile == "" {
+		if _, err := time.Parse(time.RFC3339, end); err != nil {
+			c.add(fmt.Sprintf("AWS_CREDENTIAL_EXPIRATION is ignored: %q is not a time such as 2026-11-20T04:00:00Z", cut(end)))
+		}
 	}
 	if env("AWS_ROLE_ARN") != "" && env("AWS_WEB_IDENTITY_TOKEN_FILE") == "" {
 		c.add("AWS_ROLE_ARN is ignored: it has an effect only beside AWS_WEB_IDENTITY_TOKEN_FILE; name the role by role_arn or --role-arn")

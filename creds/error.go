@@ -30,6 +30,7 @@ type Error struct {
 	class   class
 	state   string   // of the principal, such as "profile p has expired"; may be empty
 	remedy  remedy   // may be empty
+	shared  bool     // the cause is a principal's or STS's, which has logged it and limits the attempts
 	sources []*Error // of a chain, one for each of its sources; Err joins them
 }
 
@@ -54,6 +55,22 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Hint returns an imperative for a person; empty if there is nothing to do.
 func (e *Error) Hint() string { return e.nextStep().String() }
+
+// Shared returns the fact that all sources on one principal have in common while
+// that principal, or STS for it, does not work; empty if the error concerns its
+// source alone.
+func (e *Error) Shared() string {
+	var cause *Error
+	switch {
+	case !e.shared:
+		return ""
+	case errors.As(e.Err, &cause):
+		return cause.Error()
+	case e.state != "":
+		return e.state
+	}
+	return e.Error()
+}
 
 // nextStep returns the remedy of an Error. That of a chain is the choice of its
 // sources' remedies; a source without one has that of its cause.

@@ -44,7 +44,7 @@ func roleAt(service aws.HTTPClient) (*role, aws.Config) {
 		Credentials: credentials.NewStaticCredentialsProvider("AKIABASEBASEBASEBASE", secretCanary, ""),
 	}
 	src := testSource.withDefaults()
-	p := newPrincipal(src.principal(), &loader{log: slog.New(slog.DiscardHandler)})
+	p := newPrincipal(src.principal(), &loader{log: slog.New(slog.DiscardHandler)}, newBackground(time.Minute))
 	p.cfg = cfg
 	return &role{src: src, principal: p, log: p.log}, cfg
 }

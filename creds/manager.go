@@ -27,6 +27,7 @@ type Manager struct {
 	background *background
 	probes     *probes
 	counters   *counters
+	summary    *summary
 
 	mu         sync.Mutex
 	principals map[Source]*principal
@@ -49,6 +50,7 @@ func NewManager(cfg Config) *Manager {
 		background: b,
 		probes:     newProbes(b),
 		counters:   &counters{},
+		summary:    &summary{log: cfg.Log},
 		principals: map[Source]*principal{},
 		refreshers: map[Source]*refresher{},
 		chains:     map[string]*chain{},
@@ -56,7 +58,10 @@ func NewManager(cfg Config) *Manager {
 }
 
 // Close stops background refreshes and waits for them.
-func (m *Manager) Close() { m.background.close() }
+func (m *Manager) Close() {
+	m.background.close()
+	m.summary.print()
+}
 
 // Config returns the configuration for clients in a region; an empty region is
 // that of the profile or the environment. Its credentials are those of the first
@@ -87,7 +92,7 @@ func (m *Manager) principal(ctx context.Context, src Source) (*principal, error)
 	m.mu.Lock()
 	p := m.principals[src.principal()]
 	if p == nil {
-		p = newPrincipal(src.principal(), m.loader)
+		p = newPrincipal(src.principal(), m.loader, m.background)
 		m.principals[src.principal()] = p
 	}
 	m.mu.Unlock()
@@ -132,7 +137,7 @@ func (m *Manager) provider(ctx context.Context, src Source) (provider, error) {
 	defer m.mu.Unlock()
 	r := m.refreshers[src]
 	if r == nil {
-		r = &refresher{role: m.role(src, p), background: m.background, counters: m.counters, log: m.cfg.Log}
+		r = &refresher{role: m.role(src, p), background: m.background, counters: m.counters, summary: m.summary, log: m.cfg.Log}
 		m.refreshers[src] = r
 	}
 	return r, nil

@@ -9,46 +9,56 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // principal is a profile, the default chain or the instance role. It is loaded
-// once and shared by all sources that it signs for. The SDK reads files and
-// environment only once; a principal reads them again when the files have
-// changed and when its key was rejected.
+// once and shared by all sources that it signs for, so that a thousand targets on
+// one principal make one attempt to get its keys. The SDK reads files and
+// environment only once; a principal reads them again when the files have changed,
+// and before each attempt after its keys failed.
 type principal struct {
 	source Source // without a role
 	loader *loader
 	log    *slog.Logger
 
-	mu       sync.Mutex // held while files are read, never across the network
+	getKeys     *flight
+	getIdentity *flight
+
+	mu       sync.Mutex // guards the fields below; held while files are read, never across the network
 	cfg      aws.Config
 	files    string    // state of the files when they were read
 	checked  time.Time // when the files were last compared with that state
+	outdated bool      // the files were read again since the keys were retrieved
+	last     aws.Credentials
+	until    time.Time // the SDK is not asked for keys again before; zero: they do not expire
+	failure  error     // of the last attempt to get keys
+	warned   string    // the failure that the log has; empty: none
+	changes  int       // of keys and files, which may help a role that was refused
 	rejected rejectedKey
-	accounts map[string]string // by access key id
+	identity principalIdentity
+	renewed  time.Time // when other keys were last requested after a denial
+	gates    map[string]*gate
 }
 
-// rejectedKey is a key that AWS rejected. The secret counts as well, since a
-// wrong secret is corrected without another key id.
-type rejectedKey struct {
-	keys  aws.Credentials
-	code  string // of the response
-	at    time.Time
-	times int
+// principalIdentity is the response of STS about one key.
+type principalIdentity struct {
+	key, account, arn string
+	offset            time.Duration // AWS's clock minus the local clock
 }
 
 const (
-	// A rejected key is not used for minRejected, since the rejection may have been
-	// an error of AWS; each further rejection doubles that up to maxRejected.
-	minRejected = time.Minute
-	maxRejected = time.Hour
-
 	checkFilesEvery = time.Second
+
+	// Keys that a provider returns after their end are used for this long: the local
+	// clock may be wrong, and the provider must not be called for each request.
+	useExpired = 5 * time.Second
 )
 
-func newPrincipal(source Source, l *loader) *principal {
-	return &principal{source: source, loader: l, log: l.log, accounts: map[string]string{}}
+func newPrincipal(source Source, l *loader, b *background) *principal {
+	return &principal{
+		source: source, loader: l, log: l.log,
+		getKeys: &flight{background: b}, getIdentity: &flight{background: b}, gates: map[string]*gate{},
+	}
 }
 
 // Format prints the source and nothing else, whatever the verb.
@@ -82,22 +92,19 @@ func (p *principal) config() aws.Config {
 	return p.cfg.Copy()
 }
 
-// reloadIfChanged reads the files again if they have changed, and reports
-// whether it did.
-func (p *principal) reloadIfChanged(ctx context.Context) bool {
+// reloadIfChanged reads the files again if they have changed.
+func (p *principal) reloadIfChanged(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Since(p.checked) < checkFilesEvery {
-		return false
+		return
 	}
 	p.checked = time.Now()
-	return fileState() != p.files && p.readAgain(ctx)
-}
-
-func (p *principal) reload(ctx context.Context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.readAgain(ctx)
+	if fileState() != p.files && p.readAgain(ctx) {
+		p.outdated = true
+		p.changes++
+		p.getKeys.reset()
+	}
 }
 
 // readAgain keeps the present configuration if the files cannot be parsed, as
@@ -107,25 +114,63 @@ func (p *principal) readAgain(ctx context.Context) bool {
 		p.log.Debug("cannot reload credentials", "source", p.source, "error", err)
 		return false
 	}
-	p.log.Info("credentials reloaded", "source", p.source)
 	return true
 }
 
-// keys returns the principal's credentials, or an Error.
+// version returns a number that differs after a change that may help a role that
+// was refused.
+func (p *principal) version() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changes
+}
+
+// keys returns the principal's credentials, or an Error. Keys that are still valid
+// are returned even if their replacement failed.
 func (p *principal) keys(ctx context.Context) (aws.Credentials, error) {
 	p.reloadIfChanged(ctx)
-	keys, err := p.retrieve(ctx)
-	if err != nil && !isTimeout(err) {
-		p.reload(ctx)
-		keys, err = p.retrieve(ctx)
+	keys, valid, current := p.state()
+	if current {
+		return keys, nil
 	}
-	if err != nil {
-		return keys, absentError(p.source, err, p.remedy())
-	}
-	if p.isRejected(keys) {
+	err := p.getKeys.do(ctx, p.retrieveAnew)
+	keys, valid, _ = p.state()
+	switch {
+	case valid:
+		return keys, nil
+	case err == nil: // AWS rejected the keys after the attempt
 		return keys, p.rejection()
 	}
-	return keys, nil
+	return keys, err
+}
+
+// state returns the keys, whether they can be used, and whether the SDK need not be
+// asked for others.
+func (p *principal) state() (keys aws.Credentials, valid, current bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	valid = p.last.HasKeys() && !p.rejected.is(p.last) && (p.until.IsZero() || time.Now().Before(p.until))
+	return p.last, valid, valid && !p.outdated
+}
+
+// retrieveAnew is an attempt to get keys. After a failure it reads environment and
+// files first, since the SDK does not.
+func (p *principal) retrieveAnew(ctx context.Context) error {
+	p.mu.Lock()
+	if p.failure != nil && !isTimeout(p.failure) || p.rejected.is(p.last) {
+		p.readAgain(ctx)
+	}
+	p.outdated = false
+	p.mu.Unlock()
+	keys, err := p.retrieve(ctx)
+	if err != nil {
+		absent := absentError(p.source, err, p.remedy())
+		absent.shared, err = true, absent
+	}
+	if err = p.store(keys, err); err != nil && ctx.Err() == nil {
+		p.warn(err)
+	}
+	return err
 }
 
 // retrieve asks the SDK for the principal's credentials. It replaces the SDK's
@@ -138,75 +183,120 @@ func (p *principal) retrieve(ctx context.Context) (aws.Credentials, error) {
 	return keys, err
 }
 
-// reject records that AWS rejected a key, and with which code. It reports whether
-// the principal has another key now.
-func (p *principal) reject(ctx context.Context, key, code string) bool {
-	used, err := p.retrieve(ctx)
-	if err == nil && used.AccessKeyID != key {
-		return true
-	}
-	p.mu.Lock()
-	times := 1
-	if sameKeys(p.rejected.keys, used) {
-		times += p.rejected.times
-	}
-	p.rejected = rejectedKey{keys: used, code: code, at: time.Now(), times: times}
-	p.mu.Unlock()
-	p.reload(ctx)
-	keys, err := p.retrieve(ctx)
-	return err == nil && !sameKeys(keys, used)
-}
-
-func (p *principal) isRejected(keys aws.Credentials) bool {
+// store keeps the result of an attempt. It returns the attempt's error, or one for
+// keys that AWS has rejected.
+func (p *principal) store(keys aws.Credentials, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := p.rejected
-	return r.times > 0 && sameKeys(r.keys, keys) && time.Since(r.at) < min(minRejected<<min(r.times-1, 10), maxRejected)
+	if p.failure = err; err != nil {
+		p.outdated = true
+		return err
+	}
+	replaced := p.last.HasKeys() && !sameKeys(p.last, keys)
+	renewed := p.last.CanExpire && !p.rejected.is(p.last) // by the clock, as the SDK does every hour
+	p.last, p.until = keys, time.Time{}
+	if keys.CanExpire {
+		p.until = keys.Expires
+		if late := time.Now().Add(useExpired); keys.Expires.Before(late) {
+			p.until = late
+		}
+	}
+	if p.rejected.is(keys) {
+		return p.rejectionOf()
+	}
+	switch {
+	case replaced && !renewed:
+		p.log.Info("credentials reloaded", "source", p.source, "key", masked(keys.AccessKeyID))
+	case p.warned != "":
+		p.log.Info("credentials available again", "source", p.source, "key", masked(keys.AccessKeyID))
+	}
+	if replaced || p.warned != "" {
+		p.changes++
+	}
+	p.warned = ""
+	return nil
+}
+
+// warn logs a failure, once until it changes or ends.
+func (p *principal) warn(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	level := slog.LevelWarn
+	if p.warned == err.Error() {
+		level = slog.LevelDebug
+	}
+	p.warned = err.Error()
+	p.log.Log(context.Background(), level, "credentials unavailable", "source", p.source, "error", err)
+}
+
+// reject records that AWS rejected a key, and with which code. It reports whether
+// the principal has other keys now.
+func (p *principal) reject(ctx context.Context, key, code string) bool {
+	p.mu.Lock()
+	used := p.last
+	if used.AccessKeyID == key {
+		p.rejected.add(used, code)
+	}
+	p.mu.Unlock()
+	keys, err := p.keys(ctx)
+	return err == nil && (used.AccessKeyID != key || !sameKeys(keys, used))
+}
+
+// renew requests other keys than the ones with a key id, since a service denied a
+// call that they may have made before: a policy can revoke all sessions from before
+// a time. Long-term keys have no session. It reports whether there are others.
+func (p *principal) renew(ctx context.Context, key string) bool {
+	p.mu.Lock()
+	used := p.last
+	switch {
+	case used.AccessKeyID != key:
+		p.mu.Unlock()
+		return used.HasKeys()
+	case used.SessionToken == "" || time.Since(p.renewed) < renewEvery:
+		p.mu.Unlock()
+		return false
+	}
+	p.renewed = time.Now()
+	p.outdated = p.readAgain(ctx)
+	p.getKeys.reset()
+	p.mu.Unlock()
+	keys, err := p.keys(ctx)
+	return err == nil && !sameKeys(keys, used)
 }
 
 // rejection returns the Error for the rejected key.
 func (p *principal) rejection() *Error {
 	p.mu.Lock()
-	code := p.rejected.code
-	p.mu.Unlock()
-	return rejectionError(p.source, code, p.remedy())
+	defer p.mu.Unlock()
+	return p.rejectionOf()
+}
+
+// rejectionOf returns the Error for the rejected key. The lock is held.
+func (p *principal) rejectionOf() *Error {
+	e := rejectionError(p.source, p.rejected.code, p.remedyOf(p.cfg))
+	e.shared = true
+	return e
 }
 
 // remedy returns how a person brings the principal back.
-func (p *principal) remedy() remedy {
+func (p *principal) remedy() remedy { return p.remedyOf(p.config()) }
+
+func (p *principal) remedyOf(cfg aws.Config) remedy {
 	var providers []aws.CredentialSource
-	if cache, ok := p.config().Credentials.(*aws.CredentialsCache); ok {
+	if cache, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
 		providers = cache.ProviderSources()
 	}
 	return remedyFor(p.source, providers)
 }
 
-// identify asks STS for the account and the ARN of keys.
-func (p *principal) identify(ctx context.Context, keys aws.Credentials) (*sts.GetCallerIdentityOutput, error) {
-	return callerIdentity(ctx, withKeys(p.config(), keys))
-}
-
-// checkAccount returns an accountError for keys of another account. It asks STS
-// once for each key.
-func (p *principal) checkAccount(ctx context.Context, keys aws.Credentials, want string) error {
+// gate returns the gate to STS in a region.
+func (p *principal) gate(region string) *gate {
 	p.mu.Lock()
-	got := p.accounts[keys.AccessKeyID]
-	p.mu.Unlock()
-	if got == "" {
-		got = keys.AccountID
+	defer p.mu.Unlock()
+	g := p.gates[region]
+	if g == nil {
+		g = &gate{principal: p.source, log: p.log}
+		p.gates[region] = g
 	}
-	if got == "" {
-		out, err := p.identify(ctx, keys)
-		if err != nil {
-			return err
-		}
-		got = aws.ToString(out.Account)
-	}
-	p.mu.Lock()
-	p.accounts[keys.AccessKeyID] = got
-	p.mu.Unlock()
-	if got != want {
-		return &accountError{want: want, got: "account " + got}
-	}
-	return nil
+	return g
 }

@@ -2,6 +2,7 @@ package creds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -41,19 +42,28 @@ func (g grant) Format(f fmt.State, _ rune) {
 func (g grant) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(g)) }
 
 // assume returns a new grant, or an Error. If STS rejects the principal's key, it
-// reads the principal again once.
+// tries again once with the principal's other keys, if there are any.
 func (r *role) assume(ctx context.Context) (grant, error) {
 	for again := false; ; again = true {
 		signer, key, err := r.signer(ctx)
 		if err != nil {
 			return grant{}, signerError(r.src, err)
 		}
+		leave, err := r.principal.gate(signer.Region).enter()
+		if err != nil {
+			return grant{}, signerError(r.src, err)
+		}
 		g, err := r.assumeAs(ctx, signer)
 		if err == nil {
+			leave(nil)
 			return g, nil
 		}
 		e := stsError(r.src, err, r.principal.source, r.principal.remedy())
-		if e.NeedsPerson() && !again && key != "" && r.principal.reject(ctx, key, code(err)) {
+		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) { // not because the manager closes
+			leave(e)
+		}
+		e.shared = e.NeedsPerson() && key != ""
+		if e.shared && !again && r.principal.reject(ctx, key, code(err)) {
 			continue
 		}
 		return grant{}, e

@@ -48,16 +48,20 @@ type refresher struct {
 	role       *role
 	background *background
 	counters   *counters
+	summary    *summary
 	log        *slog.Logger
 
 	mu         sync.Mutex // guards the fields below; never held across the network
 	session    *session
 	unused     int           // sessions in a row that no caller used, the present one included
 	refreshing chan struct{} // closed when the refresh in flight ends; nil: none is in flight
-	failures   int           // of refreshes in a row
-	retryAt    time.Time     // no refresh before
+	backoff    backoff       // after failures in a row
 	err        error         // of the last refresh
+	version    int           // of the principal at that time
+	granted    bool          // a session, at least once
+	warned     string        // the failure that the log has; empty: none
 	droppedAt  time.Time     // when a service last refused a session
+	renewedAt  time.Time     // when a session was last replaced because a service denied a call
 }
 
 func (r *refresher) source() Source { return r.role.src }
@@ -66,8 +70,7 @@ func (r *refresher) source() Source { return r.role.src }
 // refresh. The caller can leave by its own context; the refresh continues for
 // the others.
 func (r *refresher) retrieve(ctx context.Context) (aws.Credentials, error) {
-	reloaded := r.lastError() != nil && r.role.principal.reloadIfChanged(ctx)
-	refreshed := r.request(reloaded)
+	refreshed := r.request(r.principalChanged(ctx))
 	if refreshed != nil {
 		select {
 		case <-refreshed:
@@ -82,15 +85,15 @@ func (r *refresher) retrieve(ctx context.Context) (aws.Credentials, error) {
 
 // request starts a refresh if one is due. It returns the refresh that the caller
 // must wait for, nil if it need not wait.
-func (r *refresher) request(reloaded bool) chan struct{} {
+func (r *refresher) request(changed bool) chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	if reloaded {
-		r.retryAt = time.Time{}
+	if changed {
+		r.backoff = backoff{}
 	}
 	if r.session.valid(now) {
-		if now.After(r.session.refresh) && r.refreshing == nil && now.After(r.retryAt) {
+		if now.After(r.session.refresh) && r.refreshing == nil && !r.backoff.waits() {
 			r.start()
 		}
 		if now.Before(r.session.urgent) {
@@ -98,7 +101,7 @@ func (r *refresher) request(reloaded bool) chan struct{} {
 		}
 	}
 	if r.refreshing == nil {
-		if now.Before(r.retryAt) {
+		if r.backoff.waits() {
 			return nil
 		}
 		r.start()
@@ -112,12 +115,12 @@ func (r *refresher) request(reloaded bool) chan struct{} {
 // ready returns valid credentials if there are any. It starts a due refresh and
 // does not wait for it.
 func (r *refresher) ready(ctx context.Context) (aws.Credentials, error) {
-	reloaded := r.role.principal.reloadIfChanged(ctx)
+	changed := r.principalChanged(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	due := r.session == nil || now.After(r.session.refresh)
-	if due && r.refreshing == nil && (reloaded || now.After(r.retryAt)) {
+	if due && r.refreshing == nil && (changed || !r.backoff.waits()) {
 		r.start()
 	}
 	return r.current(now)
@@ -136,10 +139,17 @@ func (r *refresher) current(now time.Time) (aws.Credentials, error) {
 	return aws.Credentials{}, r.err
 }
 
-func (r *refresher) lastError() error {
+// principalChanged reports, after a failure, whether the keys or files of the
+// principal have changed since.
+func (r *refresher) principalChanged(ctx context.Context) bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.err
+	failed, version := r.err != nil, r.version
+	r.mu.Unlock()
+	if !failed {
+		return false
+	}
+	r.role.principal.reloadIfChanged(ctx)
+	return r.role.principal.version() != version
 }
 
 // nextRefresh returns when the session is refreshed, and false if it is not
@@ -157,13 +167,15 @@ func (r *refresher) nextRefresh() (time.Time, bool) {
 func (r *refresher) start() {
 	r.refreshing = make(chan struct{})
 	started := r.background.start(func(ctx context.Context) {
+		version := r.role.principal.version()
 		g, err := r.role.assume(ctx)
 		r.mu.Lock()
 		defer r.mu.Unlock()
+		r.version = version
 		r.finish(g, err)
 	})
 	if !started {
-		r.finish(grant{}, &Error{Source: r.role.src, Err: errors.New("the credential manager is closed")})
+		r.finish(grant{}, &Error{Source: r.role.src, Err: errClosed})
 	}
 }
 
@@ -181,12 +193,11 @@ func (r *refresher) refreshAhead(s *session) {
 	r.start()
 }
 
-// A failed refresh is not repeated for a while, so that a hundred callers cause
-// one AssumeRole: long after a refusal, with backoff after an outage.
+// A refused role is tried again after firstRefusal, and twice as long after each
+// further refusal up to retryRefusal.
 const (
+	firstRefusal = 5 * time.Second
 	retryRefusal = 30 * time.Second
-	firstBackoff = 500 * time.Millisecond
-	maxBackoff   = 30 * time.Second
 )
 
 // finish ends the refresh in flight. The mutex is held.
@@ -200,31 +211,46 @@ func (r *refresher) finish(g grant, err error) {
 	r.refreshing = nil
 }
 
+// succeed logs the first session of a role, and a session after a warning. All
+// others are counted in the summary, since hundreds of roles would fill the log.
 func (r *refresher) succeed(s *session) {
-	r.session, r.err, r.failures, r.retryAt = s, nil, 0, time.Time{}
+	level := slog.LevelDebug
+	if !r.granted || r.warned != "" {
+		level = slog.LevelInfo
+	} else {
+		r.summary.add()
+	}
+	r.session, r.err, r.backoff, r.granted, r.warned = s, nil, backoff{}, true, ""
 	r.unused++
 	r.counters.assumed.Add(1)
 	time.AfterFunc(time.Until(s.refresh), func() { r.refreshAhead(s) })
-	r.log.Info("credentials refreshed", "source", r.role.src, "valid_until", s.expires.UTC().Format(time.RFC3339), "life", s.life)
+	r.log.Log(context.Background(), level, "credentials refreshed", "source", r.role.src, "valid_until", s.expires.UTC().Format(time.RFC3339), "life", s.life)
 }
 
+// fail delays the next refresh: long after a refusal, with backoff after an outage.
+// If the cause is the principal's or STS's, that delays the attempts of all its
+// roles, and has logged it.
 func (r *refresher) fail(err error) {
-	now := time.Now()
 	r.err = err
-	r.failures++
-	wait := time.Duration(rand.Int64N(int64(min(firstBackoff<<min(r.failures, 10), maxBackoff))))
+	var wait time.Duration
 	var e *Error
-	if errors.As(err, &e) && e.Refused() {
-		wait = retryRefusal
+	errors.As(err, &e)
+	switch {
+	case e != nil && e.shared:
+	case e != nil && e.Refused():
+		r.backoff.failures++
+		wait = min(firstRefusal<<min(r.backoff.failures-1, 10), retryRefusal)
+		r.backoff.until = time.Now().Add(wait)
+	default:
+		wait = r.backoff.fail()
 	}
-	r.retryAt = now.Add(wait)
+	level := slog.LevelDebug
+	if isShared := e != nil && (e.shared || e.class == outage); !isShared && r.warned != err.Error() && !r.background.isClosed() {
+		level, r.warned = slog.LevelWarn, err.Error()
+	}
 	left := time.Duration(0)
-	if s := r.session; s.valid(now) {
-		left = s.life - now.Sub(s.sent)
-	}
-	level := slog.LevelWarn
-	if r.background.isClosed() { // which cut the refresh off
-		level = slog.LevelDebug
+	if now := time.Now(); r.session.valid(now) {
+		left = r.session.life - now.Sub(r.session.sent)
 	}
 	r.log.Log(context.Background(), level, "credentials not refreshed", "source", r.role.src, "error", err,
 		"valid_for", left.Round(time.Second), "retry_in", wait.Round(time.Millisecond))
@@ -258,9 +284,25 @@ func (r *refresher) drop(_ context.Context, key, _ string) error {
 	return nil
 }
 
+// renew removes the session with a key, since a service denied a call that it may
+// have allowed before: a policy can revoke all sessions from before a time (IAM user
+// guide, revoke role sessions). It reports whether there is, or will be, another.
+func (r *refresher) renew(_ context.Context, key string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.session == nil || r.session.keys.AccessKeyID != key:
+		return true
+	case time.Since(r.renewedAt) < renewEvery:
+		return false
+	}
+	r.session, r.renewedAt = nil, time.Now()
+	r.log.Info("a session that worked was denied; trying a new one", "source", r.role.src, "key", masked(key))
+	return true
+}
+
 func (r *refresher) identify(ctx context.Context, keys aws.Credentials) error {
-	_, err := r.role.principal.identify(ctx, keys)
-	return err
+	return r.role.principal.accept(ctx, keys)
 }
 
 // Format prints the source and nothing else, whatever the verb.

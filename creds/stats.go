@@ -1,6 +1,8 @@
 package creds
 
 import (
+	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,4 +21,32 @@ type Stats struct {
 // counters are the counts of Stats that only grow.
 type counters struct {
 	assumed, refusedExpired, waits, switches atomic.Int64
+}
+
+// summary logs in one line how many sessions were refreshed in a minute, if any
+// were.
+type summary struct {
+	log *slog.Logger
+
+	mu    sync.Mutex // guards count
+	count int
+}
+
+const summaryEvery = time.Minute
+
+func (s *summary) add() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count++; s.count == 1 {
+		time.AfterFunc(summaryEvery, s.print)
+	}
+}
+
+func (s *summary) print() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count > 0 {
+		s.log.Info("credentials refreshed", "sessions", s.count)
+	}
+	s.count = 0
 }

@@ -3,6 +3,9 @@ package creds
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -51,4 +54,67 @@ func sessionOf(out *sts.AssumeRoleOutput) (keys aws.Credentials, arn string, err
 		return keys, "", errors.New("AssumeRole: the response has an incomplete session")
 	}
 	return keys, arn, nil
+}
+
+// gate passes the AssumeRole calls of one principal to STS in one region. While
+// STS does not work it passes one call in each step of a backoff, so that a thousand
+// roles on one principal do not call a throttled STS a thousand times.
+type gate struct {
+	principal Source
+	log       *slog.Logger
+
+	mu      sync.Mutex // guards the fields below; never held across the network
+	backoff backoff
+	tries   bool   // the one call of this step is in flight
+	err     *Error // of the last call; nil: STS works
+}
+
+// enter returns an Error if the caller must not call STS now. Otherwise the caller
+// calls leave with the result of its call.
+func (g *gate) enter() (leave func(*Error), err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err == nil {
+		return g.leave, nil
+	}
+	if g.tries || g.backoff.waits() {
+		return nil, g.err
+	}
+	g.tries = true
+	return func(e *Error) { g.tried(e) }, nil
+}
+
+// leave closes the gate after an outage. Of calls that were in flight together, the
+// first failure counts.
+func (g *gate) leave(e *Error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err == nil && e != nil && e.class == outage {
+		g.fail(e)
+	}
+}
+
+// tried opens the gate if the one call of a step was answered.
+func (g *gate) tried(e *Error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tries = false
+	if e != nil && e.class == outage {
+		g.fail(e)
+		return
+	}
+	g.err, g.backoff = nil, backoff{}
+	g.log.Info("STS works again", "principal", g.principal)
+}
+
+// fail logs an outage once, until its cause changes or it ends. The lock is held.
+func (g *gate) fail(e *Error) {
+	before := g.err
+	g.err = &Error{Source: g.principal, Err: e.Err, remedy: e.remedy}
+	level := slog.LevelWarn
+	if before != nil && before.Error() == g.err.Error() {
+		level = slog.LevelDebug
+	}
+	wait := g.backoff.fail()
+	g.log.Log(context.Background(), level, "STS does not work", "principal", g.principal, "error", g.err, "retry_in", wait.Round(time.Millisecond))
 }
