@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -25,11 +26,14 @@ const (
 	late = 100 * time.Millisecond // delay of a call that the next ones make up for
 )
 
+// credentialsPause is the longest pause of a target without usable credentials. The credential manager limits the calls for
+// all targets of a principal, so a retry is cheap, and a target continues soon after a person or the platform renews them.
+const credentialsPause = 10 * time.Second
+
 const (
 	firstPause   = 250 * time.Millisecond // doubles with every failure in a row
 	longestPause = 60 * time.Second
-	personPause  = 10 * time.Second // while a person may be repairing credentials; the retry calls no service
-	outageAfter  = 3                // pauses in a row before a warning: the control call failed too
+	outageAfter  = 3 // pauses in a row before a warning: the control call failed too
 
 	// probePoll is how long a target waits for the probe of another job. A probe that
 	// succeeds ends the wait.
@@ -188,8 +192,8 @@ func (g *gate) close(sent time.Time, c class, err error) (p pause, before string
 		q.since, q.class = now, c
 	}
 	most := longestPause
-	if c == person {
-		most = personPause
+	if errors.As(err, new(credentialError)) {
+		most = credentialsPause
 	}
 	longest := min(firstPause<<min(q.failures, 16), most)
 	q.failures++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -283,6 +284,27 @@ func (t *target) deny(f record.Failure) {
 	t.run.out <- entry{denial: &store.Denial{Target: t.key, Failure: f, Tolerated: tolerated}}
 }
 
+// warnOfWait logs the reason of a pause. The log has the failure of a principal once, however many targets depend on it.
+func (t *target) warnOfWait(c class, err error, reason string) {
+	if fact := sharedFact(err); fact != "" {
+		if _, known := t.run.logged.LoadOrStore([3]string{"", "", fact}, true); known {
+			t.log.Debug("target waits", "class", c.String(), "error", reason)
+			return
+		}
+	}
+	t.warn("target waits", c.String(), reason)
+}
+
+// sharedFact returns the fact that all targets on one principal have in common while its credentials do not work, "" if an
+// error concerns a target alone.
+func sharedFact(err error) string {
+	var shared interface{ Shared() string }
+	if errors.As(err, &shared) {
+		return shared.Shared()
+	}
+	return ""
+}
+
 // warn logs the trouble of a target. The log has a reason once for each account and cause, whatever the region.
 func (t *target) warn(message, class, reason string) {
 	cause := [3]string{t.key.Account, message, strings.ReplaceAll(reason, t.key.Region, "")}
@@ -296,7 +318,11 @@ func (t *target) warn(message, class, reason string) {
 func (t *target) succeed() {
 	t.successes++
 	if p := t.gate.reopen(); p.failures >= outageAfter {
-		t.log.Info("target continues", "after", time.Since(p.since).Round(time.Millisecond))
+		level := slog.LevelInfo
+		if sharedFact(p.err) != "" { // the credential manager has logged it
+			level = slog.LevelDebug
+		}
+		t.log.Log(context.Background(), level, "target continues", "after", time.Since(p.since).Round(time.Millisecond))
 	}
 }
 
@@ -304,7 +330,7 @@ func (t *target) succeed() {
 func (t *target) pause(sent time.Time, c class, err error) {
 	p, before, counted := t.gate.close(sent, c, err)
 	if counted && (p.failures == outageAfter || p.failures > outageAfter && p.reason != before) {
-		t.warn("target waits", c.String(), p.reason)
+		t.warnOfWait(c, err, p.reason)
 	}
 }
 

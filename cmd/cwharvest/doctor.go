@@ -75,6 +75,9 @@ const mostProbes = 64
 
 func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 	d.report = checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.config), Out: d.checkOut(ctx)}
+	if jobs, err := record.ReadJobs(d.config.Dir); err == nil && len(jobs) > 0 { // the check of the directory reports an error
+		d.accounts.Points = jobs[len(jobs)-1].MostPoints
+	}
 	located, err := d.accounts.Locate(ctx)
 	if err != nil {
 		return nil, err
@@ -102,13 +105,7 @@ func (d *doctor) probeAll(ctx context.Context, principals []creds.Source, locate
 	first.SetLimit(mostProbes)
 	second.SetLimit(mostProbes)
 	for _, p := range principals {
-		first.Go(func() error {
-			c := d.principal(ctx, p)
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.report.Principals = append(d.report.Principals, c)
-			return nil
-		})
+		first.Go(func() error { d.principal(ctx, p); return nil })
 	}
 	for _, a := range located {
 		for _, t := range a.Targets {
@@ -132,11 +129,18 @@ func (d *doctor) add(c checkedTarget) {
 	d.report.Targets = append(d.report.Targets, c)
 }
 
-func (d *doctor) principal(ctx context.Context, src creds.Source) checkedPrincipal {
+// principal checks the keys of a principal, and whether they last for a job and the environment is right about their account.
+func (d *doctor) principal(ctx context.Context, src creds.Source) {
 	p, err := d.creds.Principal(ctx, src)
-	return checkedPrincipal{
+	checked := checkedPrincipal{
 		Name: p.Name, From: p.Source, Key: p.Key, Account: p.Account, ARN: p.ARN, ValidUntil: p.Expires.UTC(),
-		ClockOffset: p.Offset.Seconds(), Finding: finding(err),
+		ClockOffset: p.Offset.Seconds(), Warning: p.Warning(d.accounts.JobLength()), Finding: finding(err),
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.report.Principals = append(d.report.Principals, checked)
+	if line := p.Conflict(d.accounts.Getenv); line != "" && !slices.Contains(d.report.Environment, line) {
+		d.report.Environment = append(d.report.Environment, line)
 	}
 }
 

@@ -31,6 +31,7 @@ type checkedPrincipal struct {
 	ARN         string    `json:"arn,omitempty"`
 	ValidUntil  time.Time `json:"valid_until,omitzero"`
 	ClockOffset float64   `json:"clock_offset_seconds"` // of AWS's clock, relative to this machine's
+	Warning     string    `json:"warning,omitempty"`    // about the end of the keys
 	Finding
 }
 
@@ -118,7 +119,11 @@ func (c *checkup) print(w io.Writer) {
 		if !p.ValidUntil.IsZero() {
 			text += ", valid until " + p.ValidUntil.Format("2006-01-02 15:04 UTC")
 		}
-		line("%-4s %s", verdict(p.Finding), describe(text, p.Name, p.Finding))
+		if p.Warning != "" && p.Class == "" {
+			line("WARN %s; %s", text, p.Warning)
+		} else {
+			line("%-4s %s", verdict(p.Finding), describe(text, p.Name, p.Finding))
+		}
 		if offset := time.Duration(p.ClockOffset * float64(time.Second)); offset.Abs() > time.Minute {
 			line("     AWS's clock is %v ahead of this machine's: signatures are corrected, ranges are not", offset)
 		}

@@ -85,7 +85,7 @@ type planReport struct {
 
 	AskableUntil time.Time       `json:"askable_until,omitzero"`
 	Degraded     []degraded      `json:"degraded"`
-	Sessions     []string        `json:"sessions_ending"` // principals whose session ends before the job
+	Sessions     []string        `json:"sessions_ending"` // warnings about keys: they end before the job, or a wrong account is declared for them
 	Details      []plannedTarget `json:"target_details"`
 }
 
@@ -162,13 +162,23 @@ func (r *planReport) survey(ctx context.Context, cfg harvest.Config, frozen *rec
 	r.CostUSD += r.DiscoverUSD
 	r.WorstUSD += r.DiscoverUSD
 	r.OutputBytes = r.Rows * bytesPerRow[cfg.Settings.Format]
-	length := max(time.Duration(r.Seconds*float64(time.Second)), time.Minute)
+	for i := range surveys {
+		cfg.Accounts.Points = max(cfg.Accounts.Points, surveys[i].Datapoints)
+	}
 	for _, src := range set.Principals() {
-		if p, err := cfg.Accounts.Manager.Principal(ctx, src); err == nil && !p.Expires.IsZero() && time.Until(p.Expires) < length {
-			r.Sessions = append(r.Sessions, fmt.Sprintf("%s: its session ends at %s, before the job", p.Name, p.Expires.UTC().Format(time.RFC3339)))
+		if p, err := cfg.Accounts.Manager.Principal(ctx, src); err == nil {
+			r.note(p.Conflict(cfg.Accounts.Getenv))
+			r.note(p.Warning(cfg.Accounts.JobLength()))
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// note adds a line about the keys of a principal, if there is any.
+func (r *planReport) note(line string) {
+	if line != "" && !slices.Contains(r.Sessions, line) {
+		r.Sessions = append(r.Sessions, line)
+	}
 }
 
 // bytesPerRow estimates the size of a row. It was measured with two statistics of values that do not repeat; real values

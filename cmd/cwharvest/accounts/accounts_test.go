@@ -167,12 +167,12 @@ func TestHome(t *testing.T) {
 func TestJobLength(t *testing.T) {
 	for points, want := range map[int64]time.Duration{0: time.Hour, 396_000 * 3600: 3 * time.Hour, 1 << 50: 12 * time.Hour} {
 		r := &Resolver{Config: &config.Config{QuotaShare: 1}, Points: points}
-		if got := r.jobLength(); got != want {
+		if got := r.JobLength(); got != want {
 			t.Errorf("%d datapoints: %v, want %v", points, got, want)
 		}
 	}
 	r := &Resolver{Config: &config.Config{QuotaShare: 0.5}, Points: 396_000 * 3600}
-	if got := r.jobLength(); got != 6*time.Hour {
+	if got := r.JobLength(); got != 6*time.Hour {
 		t.Errorf("at half the quota: %v", got)
 	}
 }

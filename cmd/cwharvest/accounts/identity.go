@@ -39,8 +39,10 @@ func (r *Resolver) introduce(ctx context.Context, src creds.Source) {
 	default:
 		r.Log.Info("credentials", "principal", p.Name, "from", p.Source, "key", p.Key, "account", p.Account, "arn", p.ARN,
 			"valid_until", p.Expires.UTC().Format(time.RFC3339))
-		if left := time.Until(p.Expires); left < r.jobLength() {
-			r.Log.Warn("credentials may expire before the job ends; if nothing renews them, the run will wait for a person", "principal", p.Name, "left", left.Round(time.Second))
+	}
+	for _, line := range []string{p.Conflict(r.Getenv), p.Warning(r.JobLength())} {
+		if line != "" {
+			r.Log.Warn("environment: " + line)
 		}
 	}
 	if p.Offset.Abs() > time.Minute {

@@ -12,9 +12,9 @@ import (
 	"cwharvest/store/record"
 )
 
-// jobLength returns the expected length of a job: three times the time for its largest target at the speed of the quota,
+// JobLength returns the expected length of a job: three times the time for its largest target at the speed of the quota,
 // at least one hour and at most twelve, which are the limits of a session.
-func (r *Resolver) jobLength() time.Duration {
+func (r *Resolver) JobLength() time.Duration {
 	const margin = 3
 	quota := cloudwatch.DatapointsPerSecond(cloudwatch.Oldest) * r.Config.QuotaShare
 	length := time.Duration(float64(margin*r.Points)/quota) * time.Second
@@ -54,7 +54,7 @@ func (r *Resolver) defaultRegion(ctx context.Context, src creds.Source) (string,
 func (r *Resolver) sources(e *config.Account) []creds.Source {
 	duration := e.SessionDuration
 	if duration == config.Auto {
-		duration = r.jobLength()
+		duration = r.JobLength()
 	}
 	own := creds.Source{
 		Profile: e.Profile, RoleARN: e.RoleARN, ExternalID: e.ExternalID, Via: e.Via.RoleARN, ViaExternalID: e.Via.ExternalID,

@@ -13,7 +13,7 @@ import (
 
 const (
 	shortPatience = 10 * time.Second // when the open job already knows its accounts
-	longestPause  = 30 * time.Second // between two tries
+	longestPause  = 8 * time.Second  // between two tries, so that a run continues within 20 s
 )
 
 // retryTransient repeats a call until it succeeds or is refused, or until Patience has passed. It pauses for a random time
