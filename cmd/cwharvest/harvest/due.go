@@ -143,14 +143,7 @@ func (r *run) changesSince(job *record.JobInfo) []string {
 	if err != nil {
 		return nil
 	}
-	for _, e := range r.Settings.Entries() {
-		for _, t := range e.Targets() {
-			if t.Account != "" && !t.IsPattern() && r.Settings.Shard.Holds(t) && !slices.Contains(job.Targets, t) {
-				changes = append(changes, "target "+t.String()+" is new")
-			}
-		}
-	}
-	return changes
+	return append(changes, r.Accounts.Changes(job.Targets)...)
 }
 
 // ofNight reports whether a job holds any part of a UTC day.
