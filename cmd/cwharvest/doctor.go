@@ -74,7 +74,7 @@ type doctor struct {
 const mostProbes = 64
 
 func (d *doctor) examine(ctx context.Context) (*checkup, error) {
-	d.report = checkup{Version: 1, Environment: []string{}, Directory: checkDirectory(d.config), Out: d.checkOut(ctx)}
+	d.report = checkup{Version: 1, options: d.flags.chosen(), Environment: []string{}, Directory: checkDirectory(d.config), Out: d.checkOut(ctx)}
 	if jobs, err := record.ReadJobs(d.config.Dir); err == nil && len(jobs) > 0 { // the check of the directory reports an error
 		d.accounts.Points = jobs[len(jobs)-1].MostPoints
 	}

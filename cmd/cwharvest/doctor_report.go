@@ -21,6 +21,7 @@ type checkup struct {
 	Directory   checkedDirectory   `json:"directory"`
 	Out         *checkedPlace      `json:"out,omitempty"` // nil if the output is local
 	Targets     []checkedTarget    `json:"targets"`
+	options     string             // that choose this configuration, for remedies
 }
 
 type checkedPrincipal struct {
@@ -110,7 +111,9 @@ func (c *checkup) exitCode() int {
 
 // print prints every failure in full, and all that succeeded in one line for each subject.
 func (c *checkup) print(w io.Writer) {
-	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	line := func(format string, args ...any) {
+		fmt.Fprintln(w, strings.ReplaceAll(fmt.Sprintf(format, args...), "OPTIONS", c.options)) // of remedies
+	}
 	for _, e := range c.Environment {
 		line("ENVIRONMENT  %s", e)
 	}

@@ -24,6 +24,7 @@ type progress struct {
 	size func() (width, height int)
 
 	mu    sync.Mutex
+	whole string // the command that shows all lines
 	drawn int    // number of lines on the terminal
 	lines string // the text to display
 }
@@ -64,11 +65,11 @@ func (p *progress) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// show replaces the displayed text; an empty text removes the display.
-func (p *progress) show(lines string) {
+// show replaces the displayed text, of which the command whole shows all lines; an empty text removes the display.
+func (p *progress) show(lines, whole string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lines = lines
+	p.lines, p.whole = lines, whole
 	_ = p.redraw("") // a closed terminal must not end the run
 }
 
@@ -87,7 +88,7 @@ func (p *progress) redraw(above string) error {
 		lines = nil
 	}
 	if room := height - 1; len(lines) > room {
-		lines = append(lines[:room-1], fmt.Sprintf("  ... and %d more lines; see: cwharvest status", len(lines)-room+1))
+		lines = append(lines[:room-1], fmt.Sprintf("  ... and %d more lines; see: %s", len(lines)-room+1, p.whole))
 	}
 	for _, line := range lines {
 		b.WriteString(cut(line, width-1) + "\n") // no line wraps
@@ -155,7 +156,7 @@ func (f *follower) start() {
 				f.report("progress requested by SIGUSR1")
 			case <-f.end:
 				if f.shown != nil {
-					f.shown.show("")
+					f.shown.show("", "")
 				}
 				return
 			}
@@ -194,7 +195,7 @@ func (f *follower) draw() {
 			fmt.Fprintf(&b, "  %s/%s  %s of %s instances\n", d.Account, d.Region, human.Number(d.Instances.Planned-d.Instances.Pending), human.Number(d.Instances.Planned))
 		}
 	}
-	f.shown.show(b.String())
+	f.shown.show(b.String(), choice{}.look("status", f.dir))
 }
 
 // report logs one line.

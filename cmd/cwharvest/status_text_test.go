@@ -130,7 +130,7 @@ func TestProgressFitsTheTerminal(t *testing.T) {
 	for _, size := range [][2]int{{80, 24}, {200, 50}, {40, 10}, {80, 24}} {
 		width, height = size[0], size[1]
 		out.Reset()
-		p.show(lines)
+		p.show(lines, "cwharvest status harvest")
 		text := out.String()
 		if up := fmt.Sprintf("\r\x1b[%dA", drawn); drawn > 0 && !strings.HasPrefix(text, up) {
 			t.Errorf("%v: begins with %q, not %q", size, text[:min(len(text), 10)], up)
@@ -154,7 +154,7 @@ func TestProgressFitsTheTerminal(t *testing.T) {
 		t.Errorf("the log is written %q, not above the display", text)
 	}
 	out.Reset()
-	p.show("")
+	p.show("", "")
 	if text := out.String(); text != fmt.Sprintf("\r\x1b[%dA\x1b[J", drawn) {
 		t.Errorf("at the end %q", text)
 	}
