@@ -3,10 +3,15 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -222,6 +227,44 @@ func TestHintOfAnUnforeseenError(t *testing.T) {
 	printError(&b, joined{usageError{error: fmt.Errorf("one; do this")}, &outcomeError{3}, usageError{error: fmt.Errorf("two; do that")}}, choice{})
 	if got, want := b.String(), "cwharvest: one; do this\ncwharvest: two; do that\n"; got != want {
 		t.Errorf("%q", got)
+	}
+}
+
+var harvestCommand = regexp.MustCompile(`\bcwharvest (run|plan|status|verify|export|ddl|repair|prune|doctor|policy)\b`)
+
+// TestCommandsRepeatTheChoice proves that the program builds the commands it prints with the type choice, or formats the options into
+// them: a command without them reads another harvest, or none, where it is pasted. Help texts are examples.
+func TestCommandsRepeatTheChoice(t *testing.T) {
+	complete := regexp.MustCompile(`(%(\[\d\])?s|OPTIONS|cwharvest policy |run --help|doctor checks)`)
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if field, ok := n.(*ast.KeyValueExpr); ok {
+				name, _ := field.Key.(*ast.Ident)
+				return name == nil || !slices.Contains([]string{"Use", "Short", "Long", "Example"}, name.Name)
+			}
+			literal, ok := n.(*ast.BasicLit)
+			if !ok || literal.Kind != token.STRING {
+				return true
+			}
+			for _, at := range harvestCommand.FindAllStringIndex(literal.Value, -1) {
+				if !complete.MatchString(literal.Value[at[0]:]) {
+					t.Errorf("%s: %s: use choice.look or choice.run", set.Position(literal.Pos()), literal.Value)
+				}
+			}
+			return true
+		})
 	}
 }
 
