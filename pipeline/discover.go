@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -105,7 +106,11 @@ func (t *target) listingRefused(c class, err error) {
 }
 
 func (t *target) listingFailed(err error) {
-	switch c := classify(err); c {
+	c := classify(err)
+	if errors.Is(err, errPages) { // as if AWS had refused the token
+		c = invalid
+	}
+	switch c {
 	case cancelled:
 	case refused, invalid:
 		t.listingRefused(c, err)

@@ -2,11 +2,14 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"cwharvest/store/record"
@@ -110,9 +113,6 @@ func (e *enumeration) next(ctx context.Context) ([]record.Instance, bool, error)
 	}
 	page, next, err := e.sources[0].list(ctx, e.token)
 	if err == nil {
-		err = checkPage(page)
-	}
-	if err == nil {
 		err = e.seen.add(next, mostListingPages)
 	}
 	if err != nil {
@@ -121,6 +121,9 @@ func (e *enumeration) next(ctx context.Context) ([]record.Instance, bool, error)
 	e.answered = true
 	if e.token = next; next == "" {
 		e.nextSource()
+	}
+	for i := range page {
+		checkInstance(&page[i])
 	}
 	return page, len(e.sources) == 0, nil
 }
@@ -145,20 +148,49 @@ func (e *enumeration) giveUp(f record.Failure) bool {
 // 32,768 bytes).
 const longestKey = 30 << 10
 
-// checkPage refuses a page with impossible dimensions. They identify an instance
-// in requests, in its key and as JSON.
-func checkPage(page []record.Instance) error {
-	for i := range page {
-		for _, d := range page[i].Dimensions {
-			if d.Value == "" || !utf8.ValidString(d.Value) || strings.ContainsRune(d.Value, 0) {
-				return fmt.Errorf("response has an instance with %s %.40q, which is not possible", d.Name, d.Value)
-			}
+// longestValue is the most characters of the value of a dimension (API reference of
+// Dimension).
+const longestValue = 1024
+
+// checkInstance marks an instance with impossible dimensions as refused. They identify
+// an instance in requests, in its key and as JSON, so that nothing can be asked for it,
+// now or later.
+func checkInstance(in *record.Instance) {
+	why := ""
+	for i := range in.Dimensions {
+		d := &in.Dimensions[i]
+		if isPossible(d.Value) {
+			continue
 		}
-		if n := len(page[i].Key()); n > longestKey {
-			return fmt.Errorf("response has an instance whose dimensions take %d bytes", n)
+		why = fmt.Sprintf("listed with %s %.40q, which no dimension can be", d.Name, d.Value)
+		d.Value = replacement(d.Value)
+	}
+	if n := len(in.Key()); n > longestKey {
+		why = fmt.Sprintf("listed with dimensions of %d bytes, which are too long", n)
+		for i := range in.Dimensions {
+			in.Dimensions[i].Value = replacement(in.Dimensions[i].Value)
 		}
 	}
-	return nil
+	if why != "" {
+		in.Refused = &record.Failure{Class: "impossible_dimension", Message: why}
+	}
+}
+
+// isPossible reports whether a dimension can have a value. CloudWatch allows printable
+// ASCII (API reference of Dimension); other printable characters can be stored, so
+// CloudWatch decides about them. A decoder puts U+FFFD in place of invalid bytes.
+func isPossible(value string) bool {
+	return value != "" && utf8.RuneCountInString(value) <= longestValue && !strings.ContainsFunc(value, func(r rune) bool {
+		return r == utf8.RuneError || r != ' ' && !unicode.IsPrint(r)
+	})
+}
+
+// replacement returns a value that can be stored and is different for each value. It
+// begins with a character that no possible value contains.
+func replacement(value string) string {
+	const shown = 64 // bytes
+	sum := sha256.Sum256([]byte(value))
+	return fmt.Sprintf("%c%.*s %x", utf8.RuneError, shown, strconv.QuoteToASCII(value[:min(len(value), shown)]), sum[:6])
 }
 
 // mostRestarts bounds how often the listing of a source starts again, since AWS
@@ -187,6 +219,9 @@ func (e *enumeration) restart(err error) bool {
 // page of the source, or with the next source.
 func (e *enumeration) goesOn(err error) bool {
 	c := classify(err)
+	if errors.Is(err, errPages) {
+		c = invalid
+	}
 	return c == invalid && e.restart(err) || (c == invalid || c == refused) && isOfOperation(c, err) && e.giveUp(failure(c, err))
 }
 
@@ -327,7 +362,7 @@ func EnabledRegions(ctx context.Context, cfg aws.Config, pattern record.Target, 
 	for _, r := range out.Regions {
 		name := aws.ToString(r.RegionName)
 		if !regionForm.MatchString(name) {
-			return nil, fmt.Errorf("list the regions of %s: response has a region %.40q, which is not possible", pattern.Account, name)
+			return nil, fmt.Errorf("list the regions of %s: %w: region %.40q", pattern.Account, errImpossible, name)
 		}
 		if pattern.Covers(name) {
 			regions = append(regions, name)

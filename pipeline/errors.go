@@ -32,6 +32,9 @@ var errForbidden = errors.New("GetMetricData: result is Forbidden")
 // sends, even if it is empty. Proxies send such responses.
 var errNotAWS = errors.New("response has no list; it probably came from a proxy, not from AWS")
 
+// errImpossible reports a response that AWS cannot mean; it would be the same again.
+var errImpossible = errors.New("response has an impossible value")
+
 // fromAWS reports whether a response has the id that AWS gives each request.
 func fromAWS(m middleware.Metadata) bool {
 	id, ok := awsmiddleware.GetRequestIDMetadata(m)
@@ -127,7 +130,7 @@ func classify(err error) class {
 		return cancelled
 	case errors.Is(err, errForbidden):
 		return refused
-	case errors.As(err, &long) && long.TooLong():
+	case errors.As(err, &long) && long.TooLong(), errors.Is(err, errImpossible):
 		return invalid
 	}
 	var api smithy.APIError

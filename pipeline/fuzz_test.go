@@ -73,7 +73,7 @@ func checkError(t *testing.T, service *oneResponse, err error) {
 	switch c := classify(err); {
 	case c == cancelled || c == person:
 		t.Errorf("class %v of a response: %v", c, err)
-	case service.status/100 == 2 && c != transient && !errors.Is(err, errForbidden):
+	case service.status/100 == 2 && c != transient && !errors.Is(err, errForbidden) && !errors.Is(err, errImpossible):
 		t.Errorf("class %v of a response with status %d: %v", c, service.status, err)
 	default:
 		if f := failure(c, err); f.Class == "" || f.Message == "" || strings.Contains(f.Message, "\n") {

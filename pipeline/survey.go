@@ -167,7 +167,7 @@ func (s *surveyor) instances(ctx context.Context, t record.Target, v *Survey) (m
 			var page []record.Instance
 			page, last, err = pages.next(ctx)
 			for _, in := range page {
-				all[in.Key()] = record.Instance{Namespace: in.Namespace, Dimensions: in.Dimensions}
+				all[in.Key()] = record.Instance{Namespace: in.Namespace, Dimensions: in.Dimensions, Refused: in.Refused}
 			}
 			return err
 		})
@@ -199,7 +199,7 @@ func (s *surveyor) plan(instances map[string]record.Instance, v *Survey) {
 		in := instances[key]
 		v.Instances++
 		for i := range s.series {
-			if !isOf(&in, &s.series[i]) {
+			if in.Refused != nil || !isOf(&in, &s.series[i]) {
 				continue
 			}
 			v.Series++

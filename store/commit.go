@@ -227,8 +227,12 @@ func (c *commit) discover(d *Discovery) error {
 			if in, err = merge(old, in); err != nil {
 				return err
 			}
+		} else if t.Planned++; in.Refused != nil {
+			if err := c.refuse(d.Target, key, in.Refused, len(sh.Bits)); err != nil {
+				return err
+			}
+			t.Failed++
 		} else {
-			t.Planned++
 			t.PointsPlanned += sh.Points
 			t.CostPlanned += sh.Cost
 			t.WorstPlanned += sh.Worst
@@ -240,6 +244,22 @@ func (c *commit) discover(d *Discovery) error {
 	t.Enumerated = t.Enumerated || d.Complete
 	t.FailMetrics(d.Failed...)
 	return nil
+}
+
+// refuse marks all series-windows of an instance as failed.
+func (c *commit) refuse(t record.Target, key []byte, f *record.Failure, bits int) error {
+	p := record.Progress{Done: make([]byte, (bits+7)/8)}
+	for i := range bits {
+		p.Mark(i, bits, true)
+	}
+	progress, err := c.tx.Bucket(record.BucketProgress).CreateBucketIfNotExists(record.TargetKey(t))
+	if err != nil {
+		return err
+	}
+	if err := progress.Put(key, p.Encode()); err != nil {
+		return err
+	}
+	return record.PutJSON(c.tx.Bucket(record.BucketFailures), record.FailureKey(t, key), f)
 }
 
 // merge merges an instance with the stored one. The later source wins unless it

@@ -257,7 +257,7 @@ func (j *Job) Retry() error {
 	err := j.save(func(r *record.JobRecord, tx *bolt.Tx) error {
 		r.State = record.Unfinished
 		for t, rec := range targets {
-			if err := j.retryFailed(tx, t, &rec); err != nil {
+			if err := errors.Join(rec.DropRefused(tx, t), j.retryFailed(tx, t, &rec)); err != nil {
 				return err
 			}
 			rec.Retry()

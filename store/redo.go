@@ -37,7 +37,7 @@ func (j *Job) Redo(again []record.Target) error {
 				return fmt.Errorf("target %s is not in the job", t)
 			}
 			rows, err := dropProgress(tx, t)
-			if err != nil {
+			if err := errors.Join(err, was.DropRefused(tx, t)); err != nil {
 				return err
 			}
 			r.Rows -= rows

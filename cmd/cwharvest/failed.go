@@ -12,16 +12,18 @@ import (
 // remedies holds the next step for each class of failure. The next run retries everything that failed or was denied, unless
 // --no-retry is given. OPTIONS stands for those of the run.
 var remedies = map[string]string{
-	"refused":             "fix the role's policy (print it: cwharvest policy OPTIONS), then run again",
-	"credentials_refused": "fix the role or its trust policy (find the link that fails: cwharvest doctor OPTIONS), then run again",
-	"region_not_enabled":  "enable the region for the account, or remove it from regions",
-	"not_configured":      "put the account back into the configuration, or do nothing: the next job does not have the target",
-	"no_region":           "correct the patterns of regions",
-	"gave_up":             "run again; its outage was longer than give_up_after",
-	"retention_passed":    "nothing; CloudWatch no longer has the data",
-	"invalid_request":     "run again; if it fails again, CloudWatch refuses this metric: remove it",
-	"poison":              "run again; if it fails again, report the request to AWS",
-	"outage":              "run again",
+	"refused":              "fix the role's policy (print it: cwharvest policy OPTIONS), then run again",
+	"credentials_refused":  "fix the role or its trust policy (find the link that fails: cwharvest doctor OPTIONS), then run again",
+	"region_not_enabled":   "enable the region for the account, or remove it from regions",
+	"not_configured":       "put the account back into the configuration, or do nothing: the next job does not have the target",
+	"no_region":            "correct the patterns of regions",
+	"gave_up":              "run again; its outage was longer than give_up_after",
+	"retention_passed":     "nothing; CloudWatch no longer has the data",
+	"impossible_dimension": "correct the program that publishes the metric; CloudWatch cannot be asked for it",
+
+	"invalid_request": "run again; if it fails again, CloudWatch refuses this metric: remove it",
+	"poison":          "run again; if it fails again, report the request to AWS",
+	"outage":          "run again",
 }
 
 // printFailed lists denied targets and failed instances, class by class.

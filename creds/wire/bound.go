@@ -3,12 +3,14 @@ package wire
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -57,6 +59,27 @@ func (boundResponse) HandleDeserialize(ctx context.Context, in middleware.Deseri
 	return out, metadata, err
 }
 
+// reportBound is the last step after the network: it returns the error of the bound
+// that a body has exceeded. The decoder can hide it, such as behind invalid UTF-8 when
+// the bound cuts a character.
+type reportBound struct{}
+
+func (reportBound) ID() string { return "cwharvest.ReportBound" }
+
+func (reportBound) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
+	out middleware.DeserializeOutput, metadata middleware.Metadata, err error,
+) {
+	out, metadata, err = next.HandleDeserialize(ctx, in)
+	r, ok := out.RawResponse.(*smithyhttp.Response)
+	if err == nil || !ok || r == nil || r.Response == nil {
+		return out, metadata, err
+	}
+	if b, bounded := r.Body.(*boundedBody); bounded && b.long != nil && !errors.As(err, new(*TooLongError)) {
+		err = &smithy.DeserializationError{Err: b.long}
+	}
+	return out, metadata, err
+}
+
 // boundBody bounds a body by the limit of the operation. The rest of a long
 // error is dropped, since its status says enough. An object may be as long as
 // its Content-Length.
@@ -87,6 +110,7 @@ type boundedBody struct {
 	read   int64
 	tags   int
 	failed bool
+	long   *TooLongError // that Read has returned
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
@@ -99,8 +123,8 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		return n - 1, b.exceeded()
 	}
 	if b.countsTags && !b.addTags(p[:n]) {
-		b.failed = true
-		return 0, &TooLongError{}
+		b.failed, b.long = true, &TooLongError{}
+		return 0, b.long
 	}
 	if took := time.Since(b.began); err == nil && took > slowAfter && b.read < int64(took/time.Second)*minRate {
 		err = fmt.Errorf("response is too slow: %d bytes in %v", b.read, took.Round(time.Second))
@@ -121,8 +145,8 @@ func (b *boundedBody) exceeded() error {
 	if b.isError || b.failed {
 		return io.EOF
 	}
-	b.failed = true
-	return &TooLongError{b.limit}
+	b.failed, b.long = true, &TooLongError{b.limit}
+	return b.long
 }
 
 func (b *boundedBody) Close() error { return b.body.Close() }

@@ -12,7 +12,7 @@ import (
 // machines, unless insecure is set.
 func Guard(insecure bool) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
-		err := stack.Deserialize.Add(boundResponse{}, middleware.After)
+		err := errors.Join(stack.Deserialize.Add(boundResponse{}, middleware.After), stack.Deserialize.Add(reportBound{}, middleware.Before))
 		if !insecure {
 			// The operations that get credentials of a container or an instance register no
 			// service id: their context may carry the id of the call that needs them.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -9,6 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 func TestPlainHTTP(t *testing.T) {
@@ -66,3 +70,19 @@ type drip struct{}
 
 func (drip) Read(p []byte) (int, error) { time.Sleep(10 * time.Second); return 1, nil }
 func (drip) Close() error               { return nil }
+
+// TestBoundIsReported: the bound's error counts, whatever the decoder said.
+func TestBoundIsReported(t *testing.T) {
+	for text, long := range map[string]bool{strings.Repeat("<a>b</a>", maxTags): true, "<a>": false} {
+		r := &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(text))}
+		decode := middleware.DeserializeHandlerFunc(func(context.Context, middleware.DeserializeInput) (middleware.DeserializeOutput, middleware.Metadata, error) {
+			r.Body = boundBody(r, "DescribeInstances")
+			_, _ = io.Copy(io.Discard, r.Body)
+			return middleware.DeserializeOutput{RawResponse: &smithyhttp.Response{Response: r}}, middleware.Metadata{}, errors.New("XML syntax error on line 1: invalid UTF-8")
+		})
+		_, _, err := reportBound{}.HandleDeserialize(t.Context(), middleware.DeserializeInput{}, decode)
+		if errors.As(err, new(*TooLongError)) != long {
+			t.Errorf("%.10s: %v", text, err)
+		}
+	}
+}

@@ -22,6 +22,13 @@ func (p *published) Publish(m Metric) {
 	p.all = append(p.all, m)
 }
 
+// Unpublish removes the metrics that Publish has added.
+func (p *published) Unpublish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all = nil
+}
+
 // page returns so many of the added metrics that match, from a number on, and where
 // the next page begins; 0 if there is none.
 func (p *published) page(first, most int, matches func(*Metric) bool) (page []Metric, next int) {

@@ -26,6 +26,10 @@ type Instance struct {
 	Launched time.Time         `json:"launched,omitzero"`
 	Tags     map[string]string `json:"tags,omitempty"`
 	Sources  []string          `json:"sources,omitempty"` // ec2, cloudwatch, file
+
+	// Refused is the reason why nothing can be asked for the instance: AWS listed
+	// dimensions that no metric can have. Their values here only describe them.
+	Refused *Failure `json:"refused,omitempty"`
 }
 
 // Key identifies the instance within its target: its group, a zero byte, its

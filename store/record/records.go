@@ -86,12 +86,6 @@ func (a *Counters) Add(b Counters) {
 	a.CostWorstUSD += b.CostWorstUSD
 }
 
-// Failure is the reason why something could not be harvested.
-type Failure struct {
-	Class   string `json:"class"` // refused, poison, retention_passed, ...
-	Message string `json:"message"`
-}
-
 // TargetRecord is the state of a target.
 type TargetRecord struct {
 	Enumerated bool     `json:"enumerated"`
@@ -161,6 +155,36 @@ func (r *TargetRecord) Retry() {
 		r.Enumerated = false
 		r.Metrics = slices.DeleteFunc(slices.Clone(r.Metrics), func(m MetricFailure) bool { return m.Statistic == "" })
 	}
+}
+
+// DropRefused forgets the instances for which nothing can be asked, so that the target
+// is enumerated again.
+func (r *TargetRecord) DropRefused(tx *bolt.Tx, t Target) error {
+	instances, progress := tx.Bucket(BucketInstances).Bucket(TargetKey(t)), tx.Bucket(BucketProgress).Bucket(TargetKey(t))
+	if instances == nil {
+		return nil
+	}
+	var refused [][]byte
+	err := instances.ForEach(func(key, value []byte) error {
+		var in Instance
+		if err := json.Unmarshal(value, &in); err != nil {
+			return fmt.Errorf("instance %q: %w", key, err)
+		}
+		if in.Refused != nil {
+			refused = append(refused, bytes.Clone(key))
+		}
+		return nil
+	})
+	for _, key := range refused {
+		err = errors.Join(err, instances.Delete(key))
+		if progress != nil {
+			err = errors.Join(err, progress.Delete(key))
+		}
+		r.Planned--
+		r.Failed--
+		r.Enumerated = false
+	}
+	return err
 }
 
 // Pending returns the number of instances without an outcome.

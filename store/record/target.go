@@ -102,3 +102,9 @@ func (e *ShardError) Error() string {
 	}
 	return fmt.Sprintf("%s is the directory of shard %s, and not of %s", e.Dir, e.Has, e.Not)
 }
+
+// Failure is the reason why something could not be harvested.
+type Failure struct {
+	Class   string `json:"class"` // refused, poison, retention_passed, ...
+	Message string `json:"message"`
+}
