@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -24,5 +25,13 @@ func call() {
 
 // TestEnvironment proves that a shell can take the environment that awssim prints, in the background and in the foreground.
 func TestEnvironment(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true})
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^ +(eval .*bin/awssim.*)$`).FindString(string(readme))
+	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true, Setup: func(env *testscript.Env) error {
+		env.Setenv("README", line)
+		return nil
+	}})
 }

@@ -65,6 +65,7 @@ type planReport struct {
 	status  string             // the command that shows the open job
 	Due     bool               `json:"due"`
 	Next    time.Time          `json:"next,omitzero"` // when the next job is due; zero if one is due now
+	Changes []string           `json:"changes"`       // of the configuration since the last job, if none is due; they apply from the next one
 	Range   record.StatusRange `json:"range,omitzero"`
 	API     config.API         `json:"api"`
 
@@ -120,7 +121,7 @@ func plan(ctx context.Context, cfg harvest.Config) (*planReport, error) {
 	}
 	report := &planReport{
 		Version: 1, Job: s.Job, Shard: s.Shard.String(), API: s.API, MaxCostUSD: s.MaxCost,
-		Degraded: []degraded{}, Sessions: []string{}, Details: []plannedTarget{},
+		Changes: []string{}, Degraded: []degraded{}, Sessions: []string{}, Details: []plannedTarget{},
 	}
 	for _, j := range jobs {
 		if j.State == record.Unfinished {
@@ -132,6 +133,9 @@ func plan(ctx context.Context, cfg harvest.Config) (*planReport, error) {
 		return nil, err
 	}
 	if report.Next = next; frozen == nil {
+		if n := len(jobs); n > 0 && report.OpenJob == "" {
+			report.Changes = append(report.Changes, cfg.ChangesSince(&jobs[n-1])...)
+		}
 		return report, nil
 	}
 	report.Due, report.Next = true, time.Time{}
@@ -248,6 +252,7 @@ func (r *planReport) print(w io.Writer) {
 		if r.OpenJob != "" {
 			text = "nothing else is due"
 		}
+		text += changesText(r.Changes)
 		if !r.Next.IsZero() {
 			text += "; next at " + r.Next.UTC().Format("2006-01-02 15:04 UTC")
 		}

@@ -78,12 +78,18 @@ func (p *presenter) idle(i *harvest.Idle, only accounts.Selection, shard record.
 	if i.Elsewhere {
 		text = fmt.Sprintf("nothing to do: --only %s selects targets of other shards than %s", only, shard)
 	}
-	if len(i.Changes) > 0 {
-		text += ", with another plan (" + strings.Join(i.Changes, "; ") + "); the changes apply from the next job, or now in another --dir"
-	}
+	text += changesText(i.Changes)
 	if !i.Next.IsZero() {
 		text += "; next at " + i.Next.UTC().Format("2006-01-02 15:04 UTC")
 	}
 	fmt.Fprintln(p.out, text)
 	newNotifier().ready()
+}
+
+// changesText describes the changes of the configuration that wait for the next job.
+func changesText(changes []string) string {
+	if len(changes) == 0 {
+		return ""
+	}
+	return ", with another plan (" + strings.Join(changes, "; ") + "); the changes apply from the next job, or now in another --dir"
 }

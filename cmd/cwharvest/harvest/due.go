@@ -132,18 +132,18 @@ func (r *run) idle(jobs []record.JobInfo, next time.Time) *Idle {
 		i.Finished = "the night " + night.Format(time.DateOnly)
 	}
 	if n := len(jobs); n > 0 {
-		i.Changes = r.changesSince(&jobs[n-1])
+		i.Changes = r.ChangesSince(&jobs[n-1])
 	}
 	return i
 }
 
-// changesSince describes how the configuration differs from a job's plan and targets.
-func (r *run) changesSince(job *record.JobInfo) []string {
-	changes, err := r.Settings.Diff(job.Plan.Settings)
+// ChangesSince describes how the configuration differs from a job's plan and targets.
+func (c *Config) ChangesSince(job *record.JobInfo) []string {
+	changes, err := c.Settings.Diff(job.Plan.Settings)
 	if err != nil {
 		return nil
 	}
-	return append(changes, r.Accounts.Changes(job.Targets)...)
+	return append(changes, c.Accounts.Changes(job.Targets)...)
 }
 
 // ofNight reports whether a job holds any part of a UTC day.
