@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -43,7 +44,7 @@ func printStatus(w io.Writer, s *record.Status, dir string, width int) {
 			nights = append(nights, rangeText(r))
 		}
 		row("others     finished with failures: %d  %s", n, strings.Join(nights, ",  "))
-		line("  retry:   cwharvest run %s --dir %s --night %s", optionsOf(s), quoteShell(dir), s.Others[n-1].Start.UTC().Format(time.DateOnly))
+		line("  retry:   %s --night %s", cmp.Or(runAgain(optionsOf(s), dir), "the same command with"), s.Others[n-1].Start.UTC().Format(time.DateOnly))
 	}
 	printTrouble(line, s, dir, width)
 }

@@ -81,7 +81,7 @@ func TestFixOfAnEarlierVersion(t *testing.T) {
 		"STS AssumeRole: ExpiredToken: over; profile p is over: run: aws sso login; the run goes on by itself",
 		"profile p has expired; run: aws sso login; the run continues by itself",
 	} {
-		if got := (trouble{state: "WAITING", class: "credentials", reason: reason}).fix(""); !strings.HasSuffix(got, "run: aws sso login") {
+		if got := (trouble{state: "WAITING", class: "credentials", reason: reason}).fix("", ""); !strings.HasSuffix(got, "run: aws sso login") {
 			t.Errorf("%q: fix %q", reason, got)
 		}
 	}

@@ -37,7 +37,7 @@ func printTrouble(line func(string, ...any), s *record.Status, dir string, width
 			break
 		}
 		line("%s", t.text(width))
-		if fix := t.fix(optionsOf(s)); fix != "" && !fixes[t.account] {
+		if fix := t.fix(optionsOf(s), dir); fix != "" && !fixes[t.account] {
 			fixes[t.account] = true
 			line("  fix:   %s", fix)
 		}
@@ -51,7 +51,7 @@ func printTrouble(line func(string, ...any), s *record.Status, dir string, width
 func failedCommand(dir string) string { return choice{}.look("status --failed", dir) }
 
 // fix returns the remedy for a new denial, or for a wait that only a person can end.
-func (t trouble) fix(options string) string {
+func (t trouble) fix(options, dir string) string {
 	if t.state == "WAITING" {
 		text := strings.TrimSuffix(t.reason, "; the run continues by itself")
 		text = strings.TrimSuffix(text, "; the run goes on by itself") // the words of earlier versions
@@ -67,7 +67,20 @@ func (t trouble) fix(options string) string {
 	if t.class == "refused" || t.class == "credentials_refused" {
 		return "cwharvest policy " + options + " --only " + t.account
 	}
-	return cmp.Or(strings.ReplaceAll(remedies[t.class], "OPTIONS", options), "run again")
+	remedy := cmp.Or(strings.ReplaceAll(remedies[t.class], "OPTIONS", options), "run again")
+	if again := runAgain(options, dir); again != "" && strings.HasPrefix(remedy, "run again") {
+		return again
+	}
+	return remedy
+}
+
+// runAgain returns the command that works on a directory again, or "" without a configuration file: the options that are recorded do
+// not repeat a whole configuration, and never an external id.
+func runAgain(options, dir string) string {
+	if !strings.HasPrefix(options, "-c ") {
+		return ""
+	}
+	return fmt.Sprintf("cwharvest run %s --dir %s", options, quoteShell(dir))
 }
 
 // text formats one line. If it is too long, the reason is cut.
