@@ -93,7 +93,7 @@ func newCorpusMaker(t *testing.T, program string, clock time.Time) *corpusMaker 
 func (m *corpusMaker) serve(instances int) {
 	m.AWS = awssim.Config{
 		Accounts: []string{"111122223333", "444455556666"}, Regions: []string{"us-east-1", "eu-west-1"}, Instances: instances,
-		RoleName: "metrics-reader", ExternalID: "x1",
+		RoleName: "metrics-reader", ExternalID: "x1", Distinct: true,
 	}
 	m.at(m.Clock)
 }

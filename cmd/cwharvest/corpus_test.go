@@ -83,7 +83,7 @@ func (m *corpusManifest) expected() map[corpusRow]map[string]float64 {
 		for _, account := range aws.Accounts {
 			for _, region := range aws.Regions {
 				for _, set := range e.sets(aws, account, region) {
-					e.add(rows, account, region, set)
+					e.add(rows, &aws, account, region, set)
 				}
 			}
 		}
@@ -104,11 +104,11 @@ func (e *corpusRows) sets(aws awssim.Config, account, region string) (sets []str
 	return sets
 }
 
-func (e *corpusRows) add(rows map[corpusRow]map[string]float64, account, region, set string) {
+func (e *corpusRows) add(rows map[corpusRow]map[string]float64, aws *awssim.Config, account, region, set string) {
 	for _, metric := range e.Metrics {
 		for at := e.Start; at.Before(e.End); at = at.Add(time.Duration(e.Period) * time.Second) {
 			for column, statistic := range e.Statistics {
-				value, ok := awssim.Datapoint(account, region, e.Namespace, metric, set, statistic, at)
+				value, ok := aws.Datapoint(account, region, e.Namespace, metric, set, statistic, at)
 				if !ok {
 					continue
 				}
@@ -178,6 +178,7 @@ func openCorpus(t *testing.T, manifest string) *corpusCase {
 		t.Fatal(err)
 	}
 	started := time.Now()
+	c.AWS.Distinct = true // a manifest of b5677ab does not say so: there was no other kind of values
 	c.AWS.Now = func() time.Time { return c.Clock.Add(time.Since(started)) }
 	server := httptest.NewServer(awssim.New(c.AWS))
 	t.Cleanup(server.Close)

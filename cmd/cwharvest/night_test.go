@@ -43,6 +43,7 @@ func newNight(t *testing.T, c awssim.Config, period time.Duration, days int, met
 	t.Helper()
 	needsProcesses(t)
 	c.RoleName, c.ExternalID = "metrics-reader", "x1"
+	c.Distinct = true // so that a value in a wrong place is wrong
 	n := &night{T: t, sim: awssim.New(c), config: c, dir: t.TempDir(), program: "cwharvest"}
 	server := httptest.NewServer(n.sim)
 	t.Cleanup(server.Close)

@@ -48,7 +48,7 @@ func simulationOf(ts *testscript.TestScript) *simulation {
 // environment to it: simulate instances=100 life=2s ...
 func simulate(ts *testscript.TestScript, _ bool, args []string) {
 	c := awssim.Config{
-		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 50,
+		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 50, Distinct: true,
 		RoleName: "metrics-reader", ExternalID: "x1", TrackRepeats: true,
 	}
 	for _, arg := range args {
@@ -89,6 +89,8 @@ func setConfig(c *awssim.Config, arg string) (err error) {
 		c.Accounts = strings.Split(value, ",")
 	case "regions":
 		c.Regions = strings.Split(value, ",")
+	case "values": // measured: like those of real metrics
+		c.Distinct = value != "measured"
 	case "disabled":
 		c.Disabled = strings.Split(value, ",")
 	case "partitions": // ACCOUNT:PARTITION,...

@@ -203,7 +203,7 @@ func (p *page) faultStatus(q *query) string {
 // page is full. left is the period at which the next page continues, or -1.
 func (p *page) datapoints(q *query, skip int) (count, left int) {
 	b, r := p.buffer, p.request
-	source := newSource(p.call.principal.account, p.call.region, q.namespace, q.metric, q.dimensions, q.statistic)
+	source := p.server.cfg.newSource(p.call.principal.account, p.call.region, q.namespace, q.metric, q.dimensions, q.statistic)
 	points := int((r.end - r.start + q.period - 1) / q.period)
 	room := r.maxDatapoints - b.datapoints
 	for i := skip; i < points; i++ {

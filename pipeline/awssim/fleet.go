@@ -29,6 +29,7 @@ type Config struct {
 	Latency      time.Duration // of every response
 	Jitter       time.Duration // largest random addition to Latency
 	Seed         uint64        // of the random number generator
+	Distinct     bool          // values that differ between series, statistics and times, and look like none of a real metric
 	TrackRepeats bool          // count repeated queries; memory grows with the queries
 
 	Partitions map[string]string // of accounts; default "aws"
@@ -84,55 +85,6 @@ func CoverageOf(id string) Coverage {
 		return Gaps
 	}
 	return Complete
-}
-
-// Datapoint returns the value of one statistic of one metric at a time, which does
-// not depend on the period. Dimensions have the form "Name=Value,...", sorted by
-// name. ok is false if there is no datapoint.
-func Datapoint(account, region, namespace, metric, dimensions, statistic string, at time.Time) (value float64, ok bool) {
-	s := newSource(account, region, namespace, metric, dimensions, statistic)
-	return s.at(at.Unix())
-}
-
-// source computes the datapoints of one statistic of one series.
-type source struct {
-	values   uint64 // hash of series and statistic
-	gaps     uint64 // hash of the series
-	coverage Coverage
-	partial  bool // the statistic lacks some of the series' datapoints
-}
-
-// newSource returns the source of a series and statistic.
-func newSource(account, region, namespace, metric, dimensions, statistic string) source {
-	id := dimensions
-	for pair := range strings.SplitSeq(dimensions, ",") {
-		if value, found := strings.CutPrefix(pair, "InstanceId="); found {
-			id = value
-		}
-	}
-	if id == "" || strings.HasPrefix(metric, "Unpublished") {
-		return source{coverage: Silent}
-	}
-	series := hash(hash(hash(hash(hash(offset, account), region), namespace), metric), dimensions)
-	return source{
-		values:   hash(series, statistic),
-		gaps:     series,
-		coverage: CoverageOf(id),
-		partial:  metric == "CPUCreditBalance" && statistic != "Average",
-	}
-}
-
-func (s source) at(unix int64) (float64, bool) {
-	switch {
-	case s.coverage == Stopped, s.coverage == Silent:
-		return 0, false
-	case s.coverage == Gaps && mix(s.gaps^uint64(unix/3600))%4 == 0:
-		return 0, false
-	case s.partial && mix(s.gaps^uint64(unix))%8 == 0:
-		return 0, false
-	}
-	// Multiples of 1/8 below 131,072 are exact in text and binary.
-	return float64(mix(s.values^uint64(unix))>>44) / 8, true
 }
 
 const offset = 14695981039346656037 // FNV-1a

@@ -39,14 +39,15 @@ func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, faults acti
 		return &apiError{status: 400, code: "InvalidParameterCombination", message: fmt.Sprintf(
 			"You have requested up to %d datapoints, which exceeds the limit of 1,440. You may reduce the datapoints requested by increasing Period, or decreasing the time range.", points)}
 	}
-	sources := map[string]source{}
+	sources := map[string]*source{}
 	for _, v := range append(slices.Clone(basic), extended...) {
 		name, _ := v.(cbor.String)
 		if fail := faults.checkStatistics("Statistics.member.%d", []string{string(name)}); fail != nil {
 			return fail
 		}
-		sources[string(name)] = newSource(c.principal.account, c.region, f.text("Namespace"), f.text("MetricName"),
+		source := s.cfg.newSource(c.principal.account, c.region, f.text("Namespace"), f.text("MetricName"),
 			dimensionSet(f.list("Dimensions")), string(name))
+		sources[string(name)] = &source
 	}
 	b := appendMap(nil, 2)
 	b = appendText(appendText(b, "Label"), f.text("MetricName"))
@@ -60,7 +61,7 @@ func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, faults acti
 	return nil
 }
 
-func appendDatapoint(b []byte, sources map[string]source, at int64, extended bool) []byte {
+func appendDatapoint(b []byte, sources map[string]*source, at int64, extended bool) []byte {
 	names := make([]string, 0, len(sources))
 	for name, s := range sources {
 		if _, ok := s.at(at); ok {
