@@ -104,7 +104,8 @@ func detach(listener net.Listener, c awssim.Config) error {
 // printEnvironment prints the environment of a client as commands for a shell. A variable without a value is unset, because the AWS CLI
 // takes an empty AWS_PROFILE for the name of a profile.
 func printEnvironment(w io.Writer, c awssim.Config, listener net.Listener, pid int) {
-	for _, variable := range append(awssim.Environment(c, urlOf(listener)), fmt.Sprintf("AWSSIM_PID=%d", pid)) {
+	more := []string{"AWS_DEFAULT_REGION=" + c.Regions[0], fmt.Sprintf("AWSSIM_PID=%d", pid)} // the region for the AWS CLI 1
+	for _, variable := range append(awssim.Environment(c, urlOf(listener)), more...) {
 		name, value, _ := strings.Cut(variable, "=")
 		if value == "" {
 			fmt.Fprintf(w, "unset %s;\n", name)

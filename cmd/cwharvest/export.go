@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -43,6 +44,9 @@ command adds only the new ones. It may run beside a run.`,
 			}
 			defer closeIt()
 			done, err := store.ExportParts(c.Context(), dir, remote, e)
+			if errors.Is(err, record.ErrNoJob) && night != "" {
+				return hintedError{err, fmt.Sprintf("harvest that day with: %s --night %s", choiceOf(c).run(choiceOf(c).dir), night)}
+			}
 			if err != nil {
 				return err
 			}

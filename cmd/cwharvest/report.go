@@ -36,5 +36,6 @@ func show(c *cobra.Command, r report, asJSON bool) error {
 func encodeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false) // SQL and commands stay readable
 	return e.Encode(v)
 }

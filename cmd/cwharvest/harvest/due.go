@@ -140,8 +140,8 @@ func (r *run) idle(jobs []record.JobInfo, next time.Time) *Idle {
 // ChangesSince describes how the configuration differs from a job's plan and targets.
 func (c *Config) ChangesSince(job *record.JobInfo) []string {
 	changes, err := c.Settings.Diff(job.Plan.Settings)
-	if err != nil {
-		return nil
+	if err != nil || len(job.Targets) == 0 { // targets that were not read
+		return changes
 	}
 	return append(changes, c.Accounts.Changes(job.Targets)...)
 }
