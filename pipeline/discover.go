@@ -8,6 +8,8 @@ import (
 
 	"cwharvest/store"
 	"cwharvest/store/record"
+
+	"github.com/aws/smithy-go"
 )
 
 // enumerate lists the target's instances and sends them to the writer page by
@@ -105,7 +107,25 @@ func (t *target) listingRefused(c class, err error) {
 	}
 }
 
+// foreignListing repeats a listing until it is clear that the server has another
+// protocol. Without CloudWatch, nothing can be fetched; EC2 is one of several sources.
+func (t *target) foreignListing(err error) {
+	var op *smithy.OperationError
+	switch {
+	case !t.distrust(time.Now(), err):
+	case errors.As(err, &op) && op.Operation() == "ListMetrics":
+		t.deny(foreignFailure(err))
+	default:
+		t.foreign = 0
+		t.listingRefused(invalid, err)
+	}
+}
+
 func (t *target) listingFailed(err error) {
+	if t.pages != nil && isForeign(err) && !t.pages.spoke && !t.answered {
+		t.foreignListing(err)
+		return
+	}
 	c := classify(err)
 	if errors.Is(err, errPages) { // as if AWS had refused the token
 		c = invalid

@@ -40,6 +40,7 @@ type target struct {
 	planned   bool       // the plan is exhausted
 	successes int64      // calls that were answered
 	answered  bool       // CloudWatch has answered a request for data
+	foreign   int        // responses of a server with another protocol, before that
 	denied    bool
 
 	examination examination

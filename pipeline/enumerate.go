@@ -58,6 +58,7 @@ type enumeration struct {
 
 	sources  []source               // those not finished
 	answered bool                   // a source has returned a page
+	spoke    bool                   // CloudWatch has
 	failed   []record.MetricFailure // of the sources that AWS refused
 	token    string                 // of the first source's next page
 	seen     tokens                 // of the first source
@@ -331,6 +332,7 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 	if out.Metrics == nil && !fromAWS(out.ResultMetadata) {
 		return nil, "", errNotAWS
 	}
+	e.spoke = true
 	for i := range out.Metrics {
 		in := record.Instance{Namespace: l.Namespace, Sources: []string{"cloudwatch"}}
 		for _, d := range out.Metrics[i].Dimensions {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"cwharvest/pipeline/flat"
 	"cwharvest/store/record"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -101,6 +102,37 @@ func isOfOperation(c class, err error) bool {
 		return true
 	}
 	return errors.As(err, &api) && (strings.HasPrefix(api.ErrorCode(), "AccessDenied") || api.ErrorCode() == "UnauthorizedOperation")
+}
+
+// isForeign reports a response of a server that does not have the operation or the
+// protocol of the call, as an emulator of AWS.
+func isForeign(err error) bool {
+	if errors.As(err, new(*flat.ForeignError)) {
+		return true
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		if _, known := classByCode[api.ErrorCode()]; known {
+			return false
+		}
+	}
+	var response *smithyhttp.ResponseError
+	return errors.As(err, &response) && response.Response != nil &&
+		(response.HTTPStatusCode() == http.StatusNotFound || response.HTTPStatusCode() == http.StatusNotImplemented)
+}
+
+// foreignHint returns the protocol to try.
+func foreignHint(err error) string {
+	var foreign *flat.ForeignError
+	switch errors.As(err, &foreign); {
+	case foreign == nil:
+		return "check the endpoint; an emulator of AWS may need --protocol json"
+	case foreign.Got == "XML":
+		return "use --protocol query, or --protocol json"
+	case foreign.Got == "CBOR":
+		return "use --protocol cbor"
+	}
+	return "use --protocol json"
 }
 
 // regionCodes lists the codes with which a region refuses valid keys if the
@@ -202,6 +234,12 @@ func hint(err error) string {
 	if errors.As(err, &hinted) && hinted.Hint() != "" {
 		return hinted.Hint()
 	}
+	switch {
+	case isForeign(err):
+		return foreignHint(err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return "check the endpoint, the network and the proxy; an emulator of AWS may need --protocol json"
+	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) && dns.IsNotFound {
 		return "check the region's name, and this machine's DNS" // a region that does not exist has no address
@@ -223,7 +261,12 @@ func fact(err error) string {
 	if errors.As(err, &op) {
 		name = op.Operation()
 	}
+	var foreign *flat.ForeignError
 	switch {
+	case errors.As(err, &foreign):
+		return fmt.Sprintf("%s: %v", name, foreign)
+	case errors.Is(err, context.DeadlineExceeded):
+		return name + ": no response within the time of a call"
 	case errors.As(err, &api):
 		return fmt.Sprintf("%s: %s: %s", name, cut(api.ErrorCode()), cut(api.ErrorMessage()))
 	case errors.As(err, &response) && response.Response != nil && response.HTTPStatusCode() >= 400:

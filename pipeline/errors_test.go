@@ -73,3 +73,26 @@ func TestFailureNamesTheRegion(t *testing.T) {
 		t.Errorf("message %q: want the credential error alone", got.Message)
 	}
 }
+
+// A document of another protocol is recognized whatever its status says, unless the
+// status is one that gateways use. A page in HTML is no protocol.
+func TestForeignResponses(t *testing.T) {
+	const json, xml, html = `{"__type":"InternalFailure"}`, `<?xml version="1.0"?><ErrorResponse/>`, "<!DOCTYPE html><p>log in"
+	for _, c := range []struct {
+		protocol Protocol
+		status   int
+		body     string
+		foreign  bool
+	}{
+		{CBOR, 200, json, true}, {CBOR, 200, xml, true}, {CBOR, 400, json, true}, {CBOR, 500, xml, true}, {CBOR, 404, "", true}, {CBOR, 501, html, true},
+		{JSON, 200, xml, true}, {JSON, 500, "\xa1", true}, {Query, 200, json, true}, {Query, 405, json, true},
+		{CBOR, 500, html, false}, {CBOR, 200, html, false}, {JSON, 400, json, false}, {Query, 500, xml, false}, {CBOR, 500, "", false},
+		{CBOR, 503, xml, false}, {CBOR, 403, xml, false}, {CBOR, 429, json, false}, {CBOR, 502, html, false},
+	} {
+		service := &oneResponse{status: c.status, body: []byte(c.body)}
+		_, err := NewCloudWatch(service.config(), c.protocol).ListMetrics(t.Context(), nil)
+		if err == nil || isForeign(err) != c.foreign {
+			t.Errorf("%s, %d %q: %v", c.protocol, c.status, c.body, err)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 )
 
 const (
+	mostForeign  = 5 // responses in another protocol while none is right
 	poisonAfter  = 5 // failures of a request while other calls succeed
 	halfPoisoned = 3 // failures that the halves of a poisoned request start with
 )
@@ -39,6 +40,13 @@ func (t *target) handle(o outcome) {
 	if r != nil && len(o.again) < len(r.items) {
 		r = r.part(o.again, t.run.series)
 	}
+	if isForeign(o.err) && !t.answered {
+		t.repeat(r)
+		if t.distrust(o.sent, o.err) {
+			t.deny(foreignFailure(o.err))
+		}
+		return
+	}
 	c := classify(o.err)
 	t.log.Debug("call failed", "class", c.String(), "error", describe(o.err))
 	switch c {
@@ -59,6 +67,19 @@ func (t *target) handle(o outcome) {
 		t.pause(o.sent, c, o.err)
 	}
 	t.giveUp()
+}
+
+// distrust pauses the target after a response of a server that may not be AWS. It
+// reports true if there were enough of them to deny the target.
+func (t *target) distrust(sent time.Time, err error) bool {
+	if _, _, counted := t.gate.close(sent, transient, err); counted {
+		t.foreign++
+	}
+	return t.foreign >= mostForeign
+}
+
+func foreignFailure(err error) record.Failure {
+	return record.Failure{Class: "wrong_protocol", Message: describe(err)}
 }
 
 // forbid fails the items whose results CloudWatch forbids. If it has never returned
@@ -329,7 +350,11 @@ func (t *target) succeed() {
 // pause stops the target, in all jobs, for a while: with exponential backoff and full jitter.
 func (t *target) pause(sent time.Time, c class, err error) {
 	p, before, counted := t.gate.close(sent, c, err)
-	if counted && (p.failures == outageAfter || p.failures > outageAfter && p.reason != before) {
+	first := outageAfter
+	if errors.Is(err, context.DeadlineExceeded) {
+		first = 1 // the log would have nothing for minutes
+	}
+	if counted && (p.failures == first || p.failures > first && p.reason != before) {
 		t.warnOfWait(c, err, p.reason)
 	}
 }

@@ -19,6 +19,7 @@ var remedies = map[string]string{
 	"no_region":            "correct the patterns of regions",
 	"gave_up":              "run again; its outage was longer than give_up_after",
 	"retention_passed":     "nothing; CloudWatch no longer has the data",
+	"wrong_protocol":       "choose the protocol that the server has: --protocol json or query; if it is AWS, check the endpoint",
 	"impossible_dimension": "correct the program that publishes the metric; CloudWatch cannot be asked for it",
 
 	"invalid_request": "run again; if it fails again, CloudWatch refuses this metric: remove it",

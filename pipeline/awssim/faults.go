@@ -55,6 +55,9 @@ var kinds = map[string]string{
 	"region_disabled": "the region is not enabled, so valid keys look unknown there",
 	"quota":           "sets the quotas of GetMetricData",
 
+	"not_found":         "the call is answered with 404 and no body, as by an emulator without the protocol",
+	"foreign":           "the call is answered with 500 in XML, as by an emulator with another protocol",
+	"html":              "the call is answered with 500 and a page in HTML",
 	"listing_denied":    "ListMetrics is denied for the metric, or for all",
 	"unknown_statistic": "calls that ask for the statistic are refused, as if CloudWatch did not know it",
 }
@@ -186,6 +189,12 @@ func (s *Server) applyFaults(c *call, f activeFaults) *apiError {
 		return &apiError{status: 500, code: "InternalServiceError", shape: "InternalServiceFault", message: "Internal error"}
 	case f.on("error503"), f.on("sts_down"), f.on("region_down"):
 		return &apiError{status: 503, code: "ServiceUnavailable", message: "Service is unavailable"}
+	case f.on("not_found"):
+		return &apiError{status: 404, code: "NotFound", message: "empty", raw: true}
+	case f.on("foreign"):
+		return &apiError{status: 500, code: "InternalFailure", message: "foreign", raw: true}
+	case f.on("html"):
+		return &apiError{status: 500, code: "<html>", message: "html", raw: true}
 	case f.on("expired"):
 		return s.expireEarly(c, f["expired"])
 	case f.on("access_denied"):

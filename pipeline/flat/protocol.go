@@ -45,6 +45,14 @@ type Sink func(*Result)
 // without a sink.
 var ErrUnexpected = errors.New("response has an unexpected form")
 
+// ForeignError reports a document of another protocol of AWS. Emulators of AWS do not
+// all have the SDK's default protocol.
+type ForeignError struct{ Want, Got string } // CBOR, JSON or XML
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("response is %s and not %s: the server has another protocol", e.Got, e.Want)
+}
+
 type sinkKey struct{}
 
 // WithSink makes GetMetricData calls with this context pass their results to the
@@ -68,7 +76,7 @@ func (p protocol) DeserializeResponse(
 	sink, wanted := ctx.Value(sinkKey{}).(Sink)
 	switch {
 	case resp.StatusCode/100 != 2:
-		return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, resp, out)
+		return p.failure(ctx, schema, registry, resp, out)
 	case !ours || !wanted:
 		return p.bySDK(ctx, schema, registry, resp, out)
 	case !p.isCBOR():
@@ -96,6 +104,17 @@ func (p protocol) DeserializeResponse(
 func (p protocol) isCBOR() bool { return p.ID().Name == "rpcv2Cbor" }
 
 func (p protocol) isXML() bool { return p.ID().Name == "awsQuery" }
+
+// name returns the format of the protocol's documents.
+func (p protocol) name() string {
+	switch {
+	case p.isCBOR():
+		return "CBOR"
+	case p.isXML():
+		return "XML"
+	}
+	return "JSON"
+}
 
 // deliver has the SDK decode a response and passes the results to the sink.
 func (p protocol) deliver(

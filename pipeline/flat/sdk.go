@@ -2,6 +2,7 @@ package flat
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 
@@ -56,10 +58,51 @@ func (p protocol) bySDK(
 	if err != nil {
 		return &smithy.DeserializationError{Err: fmt.Errorf("read response: %w", err)}
 	}
-	if err := p.check(body); err != nil {
+	if err := cmp.Or(p.checkProtocol(body), p.check(body)); err != nil {
 		return &smithy.DeserializationError{Err: err}
 	}
 	return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, with(resp, bytes.NewReader(body)), out)
+}
+
+// failure has the SDK decode an error. A gateway can send one in any format if it
+// means credentials, quotas or an outage, which its status says as well.
+func (p protocol) failure(
+	ctx context.Context, schema *smithy.OperationSchema, registry *smithy.TypeRegistry, resp *smithyhttp.Response, out smithy.Deserializable,
+) error {
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, resp, out)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err == nil {
+		err = p.checkProtocol(body)
+	}
+	if err != nil {
+		return &smithy.DeserializationError{Err: err}
+	}
+	return p.ClientProtocol.DeserializeResponse(ctx, schema, registry, with(resp, bytes.NewReader(body)), out)
+}
+
+// checkProtocol refuses a document of another protocol. A page in HTML is none: it
+// comes from a proxy.
+func (p protocol) checkProtocol(body []byte) error {
+	text := bytes.ToLower(bytes.TrimSpace(body[:min(len(body), 512)]))
+	got := p.name()
+	switch {
+	case len(text) == 0, bytes.Contains(text, []byte("<html")), bytes.HasPrefix(text, []byte("<!doctype html")):
+		return nil
+	case text[0] == '<':
+		got = "XML"
+	case text[0] == '{':
+		got = "JSON"
+	case body[0]>>5 == majorMap:
+		got = "CBOR"
+	}
+	if got == p.name() {
+		return nil
+	}
+	return &ForeignError{Want: p.name(), Got: got}
 }
 
 var (
