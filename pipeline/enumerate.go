@@ -78,6 +78,9 @@ func newEnumeration(d *Discovery, t record.Target, groups []Listing, cfg aws.Con
 	e := &enumeration{
 		discovery: d, target: t, groups: groups, page: ec2Page, ec2: ec2.NewFromConfig(cfg), metrics: NewCloudWatch(cfg, p), charged: charged,
 	}
+	if slices.ContainsFunc(groups, func(g Listing) bool { return len(g.Dimensions) == 0 }) {
+		e.sources = append(e.sources, source{list: e.totals})
+	}
 	if len(e.discovery.Listed[e.target]) > 0 {
 		e.sources = append(e.sources, source{list: e.listed})
 	}
@@ -224,6 +227,12 @@ func (e *enumeration) goesOn(err error) bool {
 		c = invalid
 	}
 	return c == invalid && e.restart(err) || (c == invalid || c == refused) && isOfOperation(c, err) && e.giveUp(failure(c, err))
+}
+
+// totals returns the one instance of each namespace that has metrics without
+// dimensions. ListMetrics could only list them with all others of the metric.
+func (e *enumeration) totals(context.Context, string) (page []record.Instance, _ string, _ error) {
+	return e.inGroups(record.Instance{Dimensions: []record.Dimension{}}, nil), "", nil
 }
 
 func (e *enumeration) listed(context.Context, string) (page []record.Instance, _ string, _ error) {

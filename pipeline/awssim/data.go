@@ -29,7 +29,7 @@ func (s *Server) getMetricData(w http.ResponseWriter, c *call, f activeFaults) *
 		r.maxDatapoints = min(r.maxDatapoints, s.cfg.PageDatapoints)
 	}
 	now := s.cfg.Now()
-	r.start = roundStart(r.start, now)
+	r.start = roundStart(r.start, r.queries[0].period, now)
 	target := c.principal.account + "/" + c.region
 	if !s.quotas.take(target, r.estimate(), now) {
 		return errThrottled(c.service)

@@ -18,14 +18,15 @@ const (
 const day = 24 * time.Hour
 
 // checkPeriod returns an error if CloudWatch has no such period (Amazon CloudWatch
-// API Reference, MetricStat). Older versions of the reference give the maximum.
+// API Reference, MetricStat). Older versions of the reference give a maximum, but
+// 604,800 is used in production (govuk-forms/forms-admin#670).
 func checkPeriod(p int64) error {
 	switch p {
 	case 1, 5, 10, 20, 30:
 		return nil
 	}
-	if p < 60 || p%60 != 0 || p > 86400 {
-		return fmt.Errorf("period %d must be 1, 5, 10, 20, 30 or a multiple of 60 up to 86400", p)
+	if p < 60 || p%60 != 0 {
+		return fmt.Errorf("period %d must be 1, 5, 10, 20, 30 or a multiple of 60", p)
 	}
 	return nil
 }
@@ -48,16 +49,18 @@ func kept(start, period int64, now time.Time) bool {
 }
 
 // roundStart rounds a StartTime down by its age, as CloudWatch does (Amazon
-// CloudWatch API Reference, GetMetricData).
-func roundStart(start int64, now time.Time) int64 {
+// CloudWatch API Reference, GetMetricData). Periods of 5 to 30 seconds begin at their
+// own multiples, all others at whole minutes.
+func roundStart(start, period int64, now time.Time) int64 {
 	step := int64(60)
+	if period > 1 && period < 60 {
+		step = period
+	}
 	switch age := now.Sub(time.Unix(start, 0)); {
 	case age > 63*day:
 		step = 3600
 	case age > 15*day:
 		step = 300
-	case age < 3*time.Hour:
-		step = 1
 	}
 	return start - start%step
 }

@@ -33,7 +33,7 @@ func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, faults acti
 		return errInvalid("%v", err)
 	}
 	now := s.cfg.Now()
-	from := roundStart(start.Unix(), now)
+	from := roundStart(start.Unix(), period, now)
 	points := (end.Unix() - from + period - 1) / period
 	if points > maxStatistics {
 		return &apiError{status: 400, code: "InvalidParameterCombination", message: fmt.Sprintf(

@@ -36,7 +36,7 @@ func (c *Config) newSource(account, region, namespace, metric, dimensions, stati
 			id = value
 		}
 	}
-	if id == "" || strings.HasPrefix(metric, "Unpublished") {
+	if strings.HasPrefix(metric, "Unpublished") {
 		return source{coverage: Silent}
 	}
 	series := hash(hash(hash(hash(hash(offset, account), region), namespace), metric), dimensions)

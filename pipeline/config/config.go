@@ -157,13 +157,16 @@ type Metric struct {
 	Namespace  string
 	Names      []string
 	Statistics []string
-	Dimensions []string // names; empty: InstanceId for AWS/EC2
+	Dimensions []string // names; nil: InstanceId for AWS/EC2; empty: none
 }
 
+// isTotal reports whether the metric has no dimensions.
+func (m *Metric) isTotal() bool { return m.Dimensions != nil && len(m.Dimensions) == 0 }
+
 // DimensionNames returns the names of the metric's dimensions, sorted. It
-// returns none if the metric has none and its namespace has no default.
+// returns none if the metric has none, or no default.
 func (m *Metric) DimensionNames() []string {
-	if len(m.Dimensions) == 0 && m.Namespace == "AWS/EC2" {
+	if m.Dimensions == nil && m.Namespace == "AWS/EC2" {
 		return []string{"InstanceId"}
 	}
 	return slices.Sorted(slices.Values(m.Dimensions))
@@ -176,10 +179,10 @@ func (m *Metric) byInstance() bool {
 }
 
 // Uses reports whether a metric's instances come from a source: ec2, cloudwatch
-// or file.
+// or file. A metric without dimensions has one instance, which no source lists.
 func (c *Config) Uses(source string, m *Metric) bool {
 	switch {
-	case source == "ec2" && !m.byInstance():
+	case source == "ec2" && !m.byInstance(), m.isTotal():
 		return false
 	case c.Instances.Sources != nil:
 		return slices.Contains(c.Instances.Sources, source)

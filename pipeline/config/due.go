@@ -179,12 +179,12 @@ func (c *Config) trimStart(i Interval, now time.Time, finished []Interval) *Inte
 
 // floorToPeriod rounds a time down to a multiple of the period, as Freeze does.
 func (c *Config) floorToPeriod(t time.Time) time.Time {
-	return time.Unix(t.Unix()-t.Unix()%c.periodSeconds(), 0).UTC()
+	return time.Unix(t.Unix()-t.Unix()%c.gridSeconds(), 0).UTC()
 }
 
 // ceilToPeriod rounds a time up to a multiple of the period.
 func (c *Config) ceilToPeriod(t time.Time) time.Time {
-	return c.floorToPeriod(t.Add(c.Period - time.Second))
+	return c.floorToPeriod(t.Add(time.Duration(c.gridSeconds()-1) * time.Second))
 }
 
 // latest returns the interval that ends last.

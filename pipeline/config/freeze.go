@@ -91,7 +91,7 @@ func (c *Config) spans(i Interval, now time.Time) []record.Window {
 			return spans
 		}
 	}
-	from, to := start-start%period, end-end%period
+	from, to := start-start%c.gridSeconds(), end-end%c.gridSeconds()
 	if from < to {
 		spans = append(spans, record.Window{Start: from, End: to, Period: period})
 	}
@@ -99,6 +99,11 @@ func (c *Config) spans(i Interval, now time.Time) []record.Window {
 }
 
 func (c *Config) periodSeconds() int64 { return int64(c.Period / time.Second) }
+
+// gridSeconds returns the seconds at whose multiples windows begin and end. CloudWatch
+// rounds the start of a request down to a whole minute (API reference of GetMetricData,
+// StartTime).
+func (c *Config) gridSeconds() int64 { return max(c.periodSeconds(), 60) }
 
 func roundUp(n, step int64) int64 { return (n + step - 1) / step * step }
 
@@ -161,8 +166,9 @@ func windows(spans []record.Window, most int64) []record.Window {
 	var all []record.Window
 	for _, span := range spans {
 		points := int64(span.Points())
+		most = min(most, most*span.Period/60*60/span.Period) // whole minutes
 		n := (points + most - 1) / most
-		each := (points + n - 1) / n * span.Period
+		each := roundUp((points+n-1)/n*span.Period, 60)
 		for from := span.Start; from < span.End; from += each {
 			all = append(all, record.Window{Start: from, End: min(from+each, span.End), Period: span.Period})
 		}

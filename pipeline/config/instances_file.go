@@ -147,7 +147,7 @@ func (l *instanceList) add(r row) error {
 	in := record.Instance{Namespace: r.Namespace, Sources: []string{"file"}}
 	for name, value := range r.Dimensions {
 		switch {
-		case name == "InstanceId" && !instanceIDForm.MatchString(value):
+		case name == "InstanceId" && r.Namespace == ec2Namespace && !instanceIDForm.MatchString(value):
 			return invalid("%q is not an instance id", value).withHint("write an id such as i-0123456789abcdef0")
 		case value == "" || len(value) > 1024 || !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' }):
 			return invalid("value %q of dimension %s is not valid", value, name).withHint("write 1 to 1024 printable characters")
@@ -155,7 +155,8 @@ func (l *instanceList) add(r row) error {
 		in.Dimensions = append(in.Dimensions, record.Dimension{Name: name, Value: value})
 	}
 	slices.SortFunc(in.Dimensions, func(a, b record.Dimension) int { return strings.Compare(a.Name, b.Name) })
-	if err := l.wanted(&in); err != nil {
+	namespaces, err := l.wanted(&in)
+	if err != nil {
 		return err
 	}
 	t, err := l.target(r)
@@ -163,28 +164,40 @@ func (l *instanceList) add(r row) error {
 		return err
 	}
 	l.lines++
-	if key := t.String() + "/" + in.Key(); !l.seen[key] && l.config.Shard.Holds(t) {
-		l.seen[key] = true
-		l.listed[t] = append(l.listed[t], in)
+	for _, in.Namespace = range namespaces {
+		if key := t.String() + "/" + in.Key(); !l.seen[key] && l.config.Shard.Holds(t) {
+			l.seen[key] = true
+			l.listed[t] = append(l.listed[t], in)
+		}
 	}
 	return nil
 }
 
-// wanted returns an error if no metric has the namespace and dimensions of an
-// instance.
-func (l *instanceList) wanted(in *record.Instance) error {
+const ec2Namespace = "AWS/EC2"
+
+// wanted returns the namespaces that have metrics with the dimensions of an instance:
+// its own or, if it has none, all. AWS/EC2 has only instances of EC2, while agents also
+// run on others, such as mi-0123456789abcdef0 of Systems Manager.
+func (l *instanceList) wanted(in *record.Instance) (namespaces []string, _ error) {
 	var names []string
 	for _, d := range in.Dimensions {
 		names = append(names, d.Name)
 	}
 	for i := range l.config.Metrics {
 		m := &l.config.Metrics[i]
-		if (in.Namespace == "" || in.Namespace == m.Namespace) && slices.Equal(m.DimensionNames(), names) {
-			return nil
+		other := len(names) == 1 && names[0] == "InstanceId" && m.Namespace == ec2Namespace && !instanceIDForm.MatchString(in.Dimensions[0].Value)
+		if (in.Namespace == "" || in.Namespace == m.Namespace) && slices.Equal(m.DimensionNames(), names) && !other && !slices.Contains(namespaces, m.Namespace) {
+			namespaces = append(namespaces, m.Namespace)
 		}
 	}
+	if len(namespaces) > 0 {
+		return namespaces, nil
+	}
+	if len(names) == 1 && names[0] == "InstanceId" && !instanceIDForm.MatchString(in.Dimensions[0].Value) {
+		return nil, invalid("%q is not an instance id", in.Dimensions[0].Value).withHint("write an id such as i-0123456789abcdef0")
+	}
 	namespace := cmp.Or(in.Namespace, "any namespace")
-	return invalid("no metric of %s has the dimensions %s", namespace, strings.Join(names, ",")).
+	return nil, invalid("no metric of %s has the dimensions %s", namespace, strings.Join(names, ",")).
 		withHint("add one to metrics, or remove the line")
 }
 

@@ -29,7 +29,7 @@ func (c *Config) checkMetrics() (errs error) {
 	seen := map[string]bool{}
 	for i := range c.Metrics {
 		m, path := &c.Metrics[i], fmt.Sprintf("$.metrics[%d]", i)
-		if !namespaceForm.MatchString(m.Namespace) {
+		if !namespaceForm.MatchString(m.Namespace) || len(m.Namespace) > 255 {
 			errs = errors.Join(errs, c.errorAt(path+".namespace", "namespace %q is not valid", m.Namespace).withHint("write a namespace such as AWS/EC2"))
 		}
 		if len(m.Names) == 0 {
@@ -83,9 +83,10 @@ func (c *Config) checkDimensions(m *Metric, path string) error {
 		}
 	}
 	switch {
+	case m.isTotal():
 	case len(names) == 0:
 		return c.errorAt(path, "metrics of %s need the names of their dimensions", m.Namespace).
-			withHint("add them, such as dimensions: [%s]", cmp.Or(commonDimensions[m.Namespace], "InstanceId"))
+			withHint("add them, such as dimensions: [%s], or dimensions: [] if there are none", cmp.Or(commonDimensions[m.Namespace], "InstanceId"))
 	case len(names) > 30:
 		return c.errorAt(at, "%d dimensions are too many", len(names)).withHint("write at most 30")
 	case !m.byInstance() && len(c.Instances.Sources) > 0 && !slices.ContainsFunc(c.Instances.Sources, func(source string) bool { return source != "ec2" }):

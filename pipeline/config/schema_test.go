@@ -125,7 +125,7 @@ func TestSchemaAndParserRefuse(t *testing.T) {
 		"max_in_flight: 2000", "quota_share: 1001", "part_size: big", "max_cost: -1", "strict_period: perhaps", "api: x", "protocol: soap",
 		"accounts: [{id: \"1234\"}]", "accounts: {}\n", "defaults: {role_arn: x}", "defaults: {regions: [useast1]}", "instances: {sources: [disk]}",
 		"instances: {states: [runing]}", "instances: {monitoring: maybe}", "tolerate: [{account: \"1\", until: 2027-01-31}]",
-		"tolerate: [{account: \"111122223333\", until: soon}]", "metrics: [{namespace: \"a b\", names: [x], statistics: [Sum], dimensions: [D]}]",
+		"tolerate: [{account: \"111122223333\", until: soon}]", "metrics: [{namespace: \":ab\", names: [x], statistics: [Sum], dimensions: [D]}]",
 		"job: [a]", "prices: {list_metrics: -1}", "accounts: [{organization: {ous: [x]}}]", "accounts: [{organization: {exclude: [x]}}]", "s3: {role_arn: x}",
 	} {
 		if valid(text) == nil {

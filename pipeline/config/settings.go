@@ -63,7 +63,7 @@ var settings = []Setting{
 	{Key: "settle", Flag: "settle", Default: "30m", Doc: "Minimum age of the data to request, up to 14d", kind: duration, field: func(c *Config) any { return &c.Settle },
 		check: (*Config).checkSettle},
 	{Key: "period", Flag: "period", Default: "5m", Doc: "Period of the datapoints: a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds",
-		kind: interval, field: func(c *Config) any { return &c.Period }, check: (*Config).checkPeriod, minimum: 60, maximum: 86400, multiple: 60, init: "period: 5m    # CloudWatch keeps 1m for 15 days, 5m for 63 days, 1h for 455 days", help: "period of the datapoints (default 5m)"},
+		kind: interval, field: func(c *Config) any { return &c.Period }, check: (*Config).checkPeriod, minimum: 60, maximum: int(longestPeriod), multiple: 60, init: "period: 5m    # CloudWatch keeps 1m for 15 days, 5m for 63 days, 1h for 455 days", help: "period of the datapoints (default 5m)"},
 
 	{Key: "defaults", Doc: "Defaults of every account", parts: mappingOf((*Config).fillDefaults, (*Config).documentDefaults), group: "Accounts and regions",
 		init: "#defaults: {session_duration: 1h, regions: [us-east-1]}"},
@@ -112,7 +112,7 @@ var settings = []Setting{
 	{Key: "metrics.names", Flag: "metric", Doc: "Metric names", kind: list, help: "metrics (default: those of the file, or eight of AWS/EC2)"},
 	{Key: "metrics.statistics", Flag: "stat", Doc: "Average, Maximum, Minimum, Sum, SampleCount, or extended statistics such as p99, tm90, TM(10%:90%) or IQM",
 		kind: list, help: "statistics (default Average,Maximum)"},
-	{Key: "metrics.dimensions", Flag: "dimension", Doc: "Dimension names; default: InstanceId for AWS/EC2", kind: list, help: "dimension names of --metric (default InstanceId for AWS/EC2)"},
+	{Key: "metrics.dimensions", Flag: "dimension", Doc: "Dimension names; default: InstanceId for AWS/EC2; [] for metrics without dimensions", kind: list, help: "dimension names of --metric (default InstanceId for AWS/EC2)"},
 
 	{Key: "concurrency", Flag: "concurrency", Default: "8", Doc: "Requests in flight per account and region", kind: whole, field: func(c *Config) any { return &c.Concurrency },
 		check: func(c *Config) error { return c.checkRequests("concurrency", c.Concurrency) }, minimum: 1, maximum: maxRequests, group: "Speed and cost"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store/encode"
 	"cwharvest/store/place"
 )
@@ -20,7 +21,7 @@ var (
 	patternForm    = regexp.MustCompile(`^[a-z0-9-]*[*?][a-z0-9*?-]*$`)
 	parentForm     = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
 	externalIDForm = regexp.MustCompile(`^[\w+=,.@:\\/-]+$`)
-	namespaceForm  = regexp.MustCompile(`^[\w./#:-]{1,255}$`)
+	namespaceForm  = regexp.MustCompile(`^ *[!-9;-~][ -~]*$`) // PutMetricData: ASCII, a visible character, no colon first
 )
 
 func (c *Config) checkDir() error {
@@ -72,12 +73,16 @@ func (c *Config) checkSpoolLimit() error {
 	return nil
 }
 
+// longestPeriod is the time for which CloudWatch keeps data, in seconds. It documents no
+// other maximum.
+const longestPeriod = int64(cloudwatch.Oldest / time.Second)
+
 func (c *Config) checkPeriod() error {
 	period := int64(c.Period / time.Second)
 	high := slices.Contains([]int64{1, 5, 10, 20, 30}, period)
-	if c.Period%time.Second != 0 || period > 86400 || period < 1 || period%60 != 0 && !high {
+	if c.Period%time.Second != 0 || period > longestPeriod || period < 1 || period%60 != 0 && !high {
 		return c.errorAt("$.period", "period %s is not valid", formatDuration(c.Period)).
-			withHint("use a multiple of 60 seconds up to one day, or 1, 5, 10, 20 or 30 seconds")
+			withHint("use a multiple of 60 seconds, or 1, 5, 10, 20 or 30 seconds")
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func validate(text string) error {
 func TestValidateRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"period: 90":                                `f.yaml:1:9: period 90s is not valid`,
-		"period: 2d":                                `period 2d is not valid`,
+		"period: 500d":                              `period 500d is not valid`,
 		"period: 0":                                 `period 0s is not valid; use a multiple of 60 seconds`,
 		"period: \"\"":                              `f.yaml:1:9: duration ""`,
 		"settle: 15d":                               `settle 15d is out of range`,

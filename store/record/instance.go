@@ -74,6 +74,9 @@ func FormatDimensions(dims []Dimension) string {
 // HasNames reports whether a formatted set has exactly these names: "A=x,B=y" has A
 // and B.
 func HasNames(dims string, names []string) bool {
+	if len(names) == 0 {
+		return dims == ""
+	}
 	parsed := ParseDimensions(dims, names)
 	return parsed != nil && FormatDimensions(parsed) == dims
 }
