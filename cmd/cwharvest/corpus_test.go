@@ -108,7 +108,7 @@ func (e *corpusRows) add(rows map[corpusRow]map[string]float64, aws *awssim.Conf
 	for _, metric := range e.Metrics {
 		for at := e.Start; at.Before(e.End); at = at.Add(time.Duration(e.Period) * time.Second) {
 			for column, statistic := range e.Statistics {
-				value, ok := aws.Datapoint(account, region, e.Namespace, metric, set, statistic, at)
+				value, ok := aws.Datapoint(account, region, e.Namespace, metric, set, statistic, at, time.Duration(e.Period)*time.Second)
 				if !ok {
 					continue
 				}

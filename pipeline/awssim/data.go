@@ -211,7 +211,7 @@ func (p *page) datapoints(q *query, skip int) (count, left int) {
 		if r.descending {
 			at = r.start + int64(points-1-i)*q.period
 		}
-		v, ok := source.at(at)
+		v, ok := source.at(at, q.period)
 		if !ok {
 			continue
 		}

@@ -29,7 +29,7 @@ type Config struct {
 	Latency      time.Duration // of every response
 	Jitter       time.Duration // largest random addition to Latency
 	Seed         uint64        // of the random number generator
-	Distinct     bool          // values that differ between series, statistics and times, and look like none of a real metric
+	Distinct     bool          // values that differ between series, statistics and times, unlike those of real metrics
 	TrackRepeats bool          // count repeated queries; memory grows with the queries
 
 	Partitions map[string]string // of accounts; default "aws"

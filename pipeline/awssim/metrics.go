@@ -2,9 +2,9 @@ package awssim
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/aws/smithy-go/encoding/cbor"
@@ -54,33 +54,31 @@ func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, faults acti
 	b = append(appendText(b, "Datapoints"), 0x9f)
 	if kept(from, period, now) {
 		for i := range points {
-			b = appendDatapoint(b, sources, from+i*period, len(extended) > 0)
+			b = appendDatapoint(b, sources, from+i*period, period, len(extended) > 0)
 		}
 	}
 	c.respond(w, append(b, 0xff))
 	return nil
 }
 
-func appendDatapoint(b []byte, sources map[string]*source, at int64, extended bool) []byte {
-	names := make([]string, 0, len(sources))
+func appendDatapoint(b []byte, sources map[string]*source, at, period int64, extended bool) []byte {
+	values := map[string]float64{}
 	for name, s := range sources {
-		if _, ok := s.at(at); ok {
-			names = append(names, name)
+		if v, ok := s.at(at, period); ok {
+			values[name] = v
 		}
 	}
-	if len(names) == 0 {
+	if len(values) == 0 {
 		return b
 	}
-	sort.Strings(names)
 	if extended {
 		b = appendTime(appendText(appendMap(b, 2), "Timestamp"), at)
-		b = appendMap(appendText(b, "ExtendedStatistics"), len(names))
+		b = appendMap(appendText(b, "ExtendedStatistics"), len(values))
 	} else {
-		b = appendTime(appendText(appendMap(b, 1+len(names)), "Timestamp"), at)
+		b = appendTime(appendText(appendMap(b, 1+len(values)), "Timestamp"), at)
 	}
-	for _, name := range names {
-		v, _ := sources[name].at(at)
-		b = appendFloat(appendText(b, name), v)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		b = appendFloat(appendText(b, name), values[name])
 	}
 	return b
 }

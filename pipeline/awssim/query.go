@@ -3,7 +3,6 @@ package awssim
 import (
 	"regexp"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
 
@@ -121,29 +120,4 @@ func (r *dataRequest) parseQueries(list cbor.List) *apiError {
 		r.queries = append(r.queries, q)
 	}
 	return nil
-}
-
-var (
-	statisticName   = regexp.MustCompile(`^(SampleCount|Average|Sum|Minimum|Maximum|IQM|(p|tm|tc|ts|wm)(\d{1,2}(\.\d+)?|100))$`)
-	boundsStatistic = regexp.MustCompile(`^(TM|TC|TS|WM|PR)\(([\d.]*)(%?):([\d.]*)(%?)\)$`)
-)
-
-// validStatistic reports whether CloudWatch knows a statistic: bounds are two
-// percentages or two values, in ascending order (CloudWatch User Guide, "CloudWatch
-// statistics definitions").
-func validStatistic(s string) bool {
-	m := boundsStatistic.FindStringSubmatch(s)
-	if m == nil {
-		return statisticName.MatchString(s)
-	}
-	low, noLow := strconv.ParseFloat(m[2], 64)
-	high, noHigh := strconv.ParseFloat(m[4], 64)
-	percent := m[3]+m[5] != ""
-	switch {
-	case noLow != nil && noHigh != nil, percent && m[1] == "PR":
-		return false
-	case percent && (low > 100 || high > 100):
-		return false
-	}
-	return noLow != nil || noHigh != nil || m[3] == m[5] && low < high
 }

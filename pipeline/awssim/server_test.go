@@ -116,7 +116,7 @@ func TestDataPagesMergeToTheTruth(t *testing.T) {
 	for i, id := range c.ids(40) {
 		want := 0
 		for at := *in.StartTime; at.Before(*in.EndTime); at = at.Add(5 * time.Minute) {
-			v, ok := c.cfg.Datapoint(c.cfg.Accounts[0], "us-east-1", "AWS/EC2", "CPUUtilization", "InstanceId="+id, "Average", at)
+			v, ok := c.cfg.Datapoint(c.cfg.Accounts[0], "us-east-1", "AWS/EC2", "CPUUtilization", "InstanceId="+id, "Average", at, 5*time.Minute)
 			if ok {
 				want++
 			}

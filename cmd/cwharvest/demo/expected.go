@@ -113,7 +113,7 @@ func (e *Expected) Datapoint(key SeriesKey, statistic string, at time.Time) (flo
 	if part, known := e.Within[key.Account]; known && (at.Before(part.Start) || !at.Before(part.End)) {
 		return 0, false
 	}
-	return e.AWS.Datapoint(key.Account, key.Region, e.Namespace, key.Metric, key.Dimensions, statistic, at)
+	return e.AWS.Datapoint(key.Account, key.Region, e.Namespace, key.Metric, key.Dimensions, statistic, at, e.Period)
 }
 
 func (e *Expected) checkFile(path string, seen map[SeriesKey][]bool, found *Findings) error {
