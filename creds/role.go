@@ -2,7 +2,6 @@ package creds
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -49,7 +48,7 @@ func (r *role) assume(ctx context.Context) (grant, error) {
 		if err != nil {
 			return grant{}, signerError(r.src, err)
 		}
-		leave, err := r.principal.gate(signer.Region).enter()
+		leave, err := r.principal.gate(signer.Region).enter(ctx)
 		if err != nil {
 			return grant{}, signerError(r.src, err)
 		}
@@ -58,12 +57,10 @@ func (r *role) assume(ctx context.Context) (grant, error) {
 			leave(nil)
 			return g, nil
 		}
-		e := stsError(r.src, err, r.principal.source, r.principal.remedy())
-		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) { // not because the manager closes
-			leave(e)
-		}
-		e.shared = e.NeedsPerson() && key != ""
-		if e.shared && !again && r.principal.reject(ctx, key, code(err)) {
+		e := leave(stsError(r.src, err, r.principal.source, r.principal.remedy()))
+		isKey := e.NeedsPerson() && key != ""
+		e.shared = e.shared || isKey
+		if isKey && !again && r.principal.reject(ctx, key, code(err)) {
 			continue
 		}
 		return grant{}, e

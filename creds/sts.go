@@ -56,63 +56,86 @@ func sessionOf(out *sts.AssumeRoleOutput) (keys aws.Credentials, arn string, err
 	return keys, arn, nil
 }
 
-// gate passes the AssumeRole calls of one principal to STS in one region. While
-// STS does not work it passes one call in each step of a backoff, so that a thousand
-// roles on one principal do not call a throttled STS a thousand times.
+// gate passes the AssumeRole calls of one principal to STS in one region. Until STS
+// has answered one, and while it does not work, one call passes in each step of a
+// backoff, so that a thousand roles on one principal do not call a throttled STS a
+// thousand times.
 type gate struct {
 	principal Source
 	log       *slog.Logger
 
 	mu      sync.Mutex // guards the fields below; never held across the network
+	works   bool
+	trying  chan struct{} // closed when the one call of this step ends; nil: none is in flight
 	backoff backoff
-	tries   bool   // the one call of this step is in flight
-	err     *Error // of the last call; nil: STS works
+	err     *Error // of the last outage; nil: none since STS answered
 }
 
-// enter returns an Error if the caller must not call STS now. Otherwise the caller
-// calls leave with the result of its call.
-func (g *gate) enter() (leave func(*Error), err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.err == nil {
-		return g.leave, nil
+// enter returns an Error if the caller must not call STS now; it waits for the very
+// first call. Otherwise the caller passes its result to leave, which returns the
+// Error to report.
+func (g *gate) enter(ctx context.Context) (leave func(*Error) *Error, err error) {
+	for {
+		g.mu.Lock()
+		first := g.trying
+		switch {
+		case g.works:
+			g.mu.Unlock()
+			return g.leave, nil
+		case g.err != nil && (first != nil || g.backoff.waits()):
+			defer g.mu.Unlock()
+			return nil, g.err
+		case first == nil:
+			g.trying = make(chan struct{})
+			g.mu.Unlock()
+			return g.tried, nil
+		}
+		g.mu.Unlock()
+		select {
+		case <-first:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	if g.tries || g.backoff.waits() {
-		return nil, g.err
-	}
-	g.tries = true
-	return func(e *Error) { g.tried(e) }, nil
 }
 
 // leave closes the gate after an outage. Of calls that were in flight together, the
 // first failure counts.
-func (g *gate) leave(e *Error) {
+func (g *gate) leave(e *Error) *Error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.err == nil && e != nil && e.class == outage {
+	switch {
+	case e == nil || e.class != outage:
+		return e
+	case g.works:
 		g.fail(e)
 	}
+	return signerError(e.Source, g.err)
 }
 
 // tried opens the gate if the one call of a step was answered.
-func (g *gate) tried(e *Error) {
+func (g *gate) tried(e *Error) *Error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.tries = false
+	close(g.trying)
+	g.trying = nil
 	if e != nil && e.class == outage {
 		g.fail(e)
-		return
+		return signerError(e.Source, g.err)
 	}
-	g.err, g.backoff = nil, backoff{}
-	g.log.Info("STS works again", "principal", g.principal)
+	if g.err != nil {
+		g.log.Info("STS works again", "principal", g.principal)
+	}
+	g.works, g.err, g.backoff = true, nil, backoff{}
+	return e
 }
 
 // fail logs an outage once, until its cause changes or it ends. The lock is held.
 func (g *gate) fail(e *Error) {
 	before := g.err
-	g.err = &Error{Source: g.principal, Err: e.Err, remedy: e.remedy}
+	g.works, g.err = false, &Error{Source: g.principal, Err: e.Err, remedy: e.remedy}
 	level := slog.LevelWarn
-	if before != nil && before.Error() == g.err.Error() {
+	if before != nil && before.Error() == g.err.Error() || errors.Is(e, context.Canceled) { // the manager closes
 		level = slog.LevelDebug
 	}
 	wait := g.backoff.fail()

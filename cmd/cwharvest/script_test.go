@@ -125,6 +125,9 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 		ts.Check(err)
 		time.Sleep(d)
 	},
+	"deny-older": func(ts *testscript.TestScript, _ bool, _ []string) {
+		ts.Check(simulationOf(ts).server.Inject(awssim.Fault{Kind: "deny_older"}))
+	},
 	"revoke": func(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Check(simulationOf(ts).server.Inject(awssim.Fault{Kind: "revoke_all"}))
 	},
@@ -255,13 +258,15 @@ func paste(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // until waits for a status: until done 10 (at least so many instances done),
-// until state waiting, until refused 1.
+// until state waiting, until refused 1. A third argument names another directory
+// than harvest.
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	var last *record.Status
+	dir := strings.Join(append(args[2:], "harvest")[:1], "")
 	for deadline := time.Now().Add(hangAfter); time.Now().Before(deadline); <-tick.C {
-		s, err := record.ReadStatus(ts.MkAbs("harvest"))
+		s, err := record.ReadStatus(ts.MkAbs(dir))
 		if err != nil {
 			continue // not there yet
 		}

@@ -47,6 +47,9 @@ func (s *Server) Inject(f Fault) error {
 	case "revoke_all":
 		s.sessions.revoke(func(p *principal) bool { return !p.longLived })
 		return nil
+	case "deny_older":
+		s.sessions.deny()
+		return nil
 	case "quota":
 		s.quotas.set(f.Requests, f.Datapoints)
 		return nil

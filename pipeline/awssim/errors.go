@@ -52,6 +52,16 @@ func errDenied(c *call) *apiError {
 		message: fmt.Sprintf("User: %s is not authorized to perform: %s:%s", c.principal.arn, c.service, c.operation)}
 }
 
+// errExplicitlyDenied returns a service's error for a call that a policy denies (IAM
+// user guide, access denied error messages; EC2 has a code of its own).
+func errExplicitlyDenied(c *call) *apiError {
+	e := errDenied(c)
+	if e.message += " with an explicit deny in an identity-based policy"; c.service == "ec2" {
+		e.code = "UnauthorizedOperation"
+	}
+	return e
+}
+
 func errInvalid(format string, args ...any) *apiError {
 	return &apiError{status: 400, code: "ValidationError", message: fmt.Sprintf(format, args...)}
 }

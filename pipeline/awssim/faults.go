@@ -39,6 +39,7 @@ var kinds = map[string]string{
 	"error503":        "service unavailable",
 	"expired":         "the session that signed the call expires now",
 	"revoke_all":      "every session issued so far expires now, once",
+	"deny_older":      "calls of every session issued so far are denied, once, as by the policy AWSRevokeOlderSessions",
 	"key_expired":     "long-lived keys are refused as expired",
 	"cut":             "the connection is closed without a response",
 	"truncate":        "the body of the response ends in the middle",

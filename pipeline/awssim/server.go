@@ -133,6 +133,9 @@ func (s *Server) serve(w http.ResponseWriter, c *call) *apiError {
 	if fail := s.applyFaults(c, f); fail != nil {
 		return fail
 	}
+	if c.principal.denied && c.operation != "GetCallerIdentity" { // which needs no permission
+		return errExplicitlyDenied(c)
+	}
 	handle := operations[c.service+"."+c.operation]
 	if handle == nil {
 		return &apiError{status: 400, code: "InvalidAction", message: fmt.Sprintf("awssim has no operation %s.%s", c.service, c.operation)}

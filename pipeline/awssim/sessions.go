@@ -51,6 +51,7 @@ type principal struct {
 	longLived bool      // a user's key, not a session's
 	expires   time.Time // zero: never
 	revoked   bool      // by a fault, before it expired
+	denied    bool      // by a policy for sessions issued before a time
 }
 
 // sessions is the table of all keys. It derives the keys of sessions from a counter,
@@ -139,6 +140,15 @@ func (s *sessions) revoke(which func(*principal) bool) {
 		if which(p) {
 			p.revoked = true
 		}
+	}
+}
+
+// deny makes the calls of all present sessions denied.
+func (s *sessions) deny() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.known {
+		p.denied = !p.longLived
 	}
 }
 
