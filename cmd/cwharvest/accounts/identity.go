@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -27,11 +28,17 @@ func (r *Resolver) Introduce(ctx context.Context, set *Set) *sync.WaitGroup {
 	return &all
 }
 
+func isShared(err error) bool {
+	var e *creds.Error
+	return errors.As(err, &e) && e.Shared() != ""
+}
+
 // introduce logs one principal, and warns if its credentials expire too soon or the local clock is wrong.
 func (r *Resolver) introduce(ctx context.Context, src creds.Source) {
 	p, err := r.Manager.Principal(ctx, src)
 	switch {
 	case ctx.Err() != nil:
+	case err != nil && isShared(err): // the manager has logged it
 	case err != nil:
 		r.Log.Warn("credentials: identity unknown", "principal", p.Name, "from", p.Source, "key", p.Key, "error", err)
 	case p.Expires.IsZero():
