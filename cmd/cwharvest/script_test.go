@@ -366,6 +366,9 @@ func rows(ts *testscript.TestScript, _ bool, args []string) {
 			days, err := strconv.Atoi(value)
 			ts.Check(err)
 			t.Start = today.AddDate(0, 0, -days)
+		case "period":
+			t.Period, err = time.ParseDuration(value)
+			ts.Check(err)
 		case "namespace":
 			t.Namespace = value
 		case "dir":

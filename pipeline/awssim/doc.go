@@ -53,6 +53,8 @@
 //   - AssumeRole checks the range of the duration, then the role's maximum, then
 //     the limit for chained roles.
 //   - The quota of datapoints counts every period of a query, also without data.
+//   - Values have the sizes, decimals, rounding errors, repeats and zeros of the real
+//     series in the Numenta Anomaly Benchmark (see TestValuesAreLikeMeasuredOnes).
 //
 // # Assumed
 //
@@ -62,4 +64,6 @@
 //   - The next page of a GetMetricData response is not billed again, and page
 //     tokens do not expire.
 //   - An unknown metric has no datapoints, without an error.
+//   - Every metric has one sample a minute, and a datapoint of less than a minute has
+//     the one of its minute. A trimmed statistic uses at least one sample.
 package awssim

@@ -199,22 +199,32 @@ var metricShapes = []struct {
 		}
 		s.load = idle
 	}},
-	{"Space", func(s *shape, own int64) { // of 4 KiB pages
-		s.load, s.base, s.noise, s.wave, s.step = idle, (own+20)<<18, 60, (own+20)<<10, 4096
-	}},
-	{"Time", func(s *shape, own int64) { // microseconds
-		s.base, s.share, s.noise, s.spread, s.scale = 2000+10*own, 90_000, 900, 2, 1e6
-	}},
+	{"CreditUsage", func(s *shape, own int64) { s.share, s.noise, s.scale = 20_000, 60, 10_000 }},         // of two processors
+	{"Balance", func(s *shape, own int64) { s.load, s.base, s.wave, s.scale = idle, 10_000, 4*own, 100 }}, // percent
+	{"Space", (*shape).setFree},
+	{"Memory", (*shape).setFree},
+	{"Time", (*shape).setLatency},
+	{"Latency", (*shape).setLatency},
 	{"Duration", func(s *shape, own int64) { // hundredths of a millisecond
 		s.base, s.share, s.noise, s.spread, s.scale = 900+10*own, 40_000, 300, 2, 100
 	}},
 	{"Errors", func(s *shape, _ int64) { s.load, s.noise, s.quiet = idle, 4, 15 }},
 	{"HealthyHost", func(s *shape, own int64) { s.load, s.base = idle, 2+own%4 }},
 	{"Network", func(s *shape, own int64) {
-		s.share, s.noise, s.spread, s.step, s.offset = 2_000_000, 3, 2, 132, 42
+		s.share, s.noise, s.spread, s.step, s.offset = 2_000_000, 3+own%25, 2, 132, 42
 	}},
 	{"Bytes", func(s *shape, own int64) { s.setDisk(own); s.step = 4096 }},
-	{"Ops", func(s *shape, own int64) { s.setDisk(own) }},
+	{"Ops", (*shape).setDisk},
+}
+
+// setFree sets free bytes, in pages of 4 KiB.
+func (s *shape) setFree(own int64) {
+	s.load, s.base, s.noise, s.wave, s.step = idle, (own+20)<<18, 60, (own+20)<<10, 4096
+}
+
+// setLatency sets seconds, in microseconds.
+func (s *shape) setLatency(own int64) {
+	s.base, s.share, s.noise, s.spread, s.scale = 2000+10*own, 90_000, 900, 2, 1e6
 }
 
 // setDisk sets the operations of a disk.
