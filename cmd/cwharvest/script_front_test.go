@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -30,22 +31,25 @@ import (
 //	simulate accounts=111122223333,444455556666 partitions=444455556666:aws-cn regions=us-east-1,cn-north-1 disabled=me-south-1
 //	front                                 before: simulate. From here on, the program calls https://sts.us-east-1.amazonaws.com
 //	                                      and so on, through a proxy. No endpoint, key or region is in the environment
-//	keys 2                                puts long-lived key 2 into the environment; 0: of the first account. Keys belong to the
-//	                                      accounts in turn. The command "profile NAME N" writes one into a profile
+//	keys 2 [newline]                      puts long-lived key 2 into the environment; 0: none. Keys belong to the accounts in turn.
+//	                                      newline: the secret ends with one. The command "profile NAME N" writes a key into a profile
+//	process FILE 2 [account=A] [ends=-1h] writes key 2 as a credential_process prints it; ACCESS and SECRET are its texts
 //	grant imds 111122223333/node          instance metadata hands out sessions of the role; "grant imds" without a role: 404
-//	grant container 111122223333/task     so does the container's endpoint (ECS)
+//	grant container 111122223333/task     so does the container's endpoint (ECS); a third argument is the account that it claims
 //	grant pod 111122223333/pod            the same with a token file, pod-token (EKS Pod Identity)
 //	grant signin 111122223333/admin       "aws login" refreshes to sessions of the role
 //	login sso corp [expired] [refresh]    writes the token of sso-session corp (or of a start URL) as "aws sso login" does;
 //	                                      expired: it has ended; refresh: it can be refreshed
-//	login aws arn:aws:... [expired]       writes the token of login_session arn:aws:... as "aws login" does
+//	login aws arn:aws:... [expired]       writes the token of login_session arn:aws:... as "aws login" does; instead of expired,
+//	                                      the account that it claims
 //	login web FILE [CODE]                 writes a web identity token that STS accepts, or refuses with CODE
 //	login pod                             writes another token into pod-token
 //	logout                                makes the tokens of SSO, "aws login" and pods invalid at AWS
 //	front-fault HOST SETTING=VALUE...     replaces the responses of hosts that match: sts.*.amazonaws.com, portal.sso.*,
 //	                                      imds, container. Settings: status=503 code=ServiceUnavailable message=TEXT,
 //	                                      kind=html|garbage|hang|cut, count=3, for=2s, connect=true (the proxy itself answers),
-//	                                      match=REGEXP (on the line that requests sees)
+//	                                      match=REGEXP (on the line that requests sees), keys=seen (only for access keys that
+//	                                      have signed before, as after AWSRevokeOlderSessions)
 //	front-clear [HOST]
 //	requests [!] REGEXP [<=|>=|== N]      counts the requests whose line matches, default >= 1:
 //	                                      host=H service=S operation=O region=R key=K role=R account=A session=S external=X status=N
@@ -81,14 +85,37 @@ func startFront(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 func keys(ts *testscript.TestScript, _ bool, args []string) {
-	n, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	key := awssim.AccessKey()
-	if n > 0 {
-		key = awssim.NumberedKey(n)
+	key := numberedKey(ts, args[0])
+	if len(args) > 1 {
+		key.Secret += "\n"
 	}
 	ts.Setenv("AWS_ACCESS_KEY_ID", key.ID)
 	ts.Setenv("AWS_SECRET_ACCESS_KEY", key.Secret)
+}
+
+func numberedKey(ts *testscript.TestScript, number string) awssim.Key {
+	n, err := strconv.Atoi(number)
+	ts.Check(err)
+	if n == 0 {
+		return awssim.Key{}
+	}
+	return awssim.NumberedKey(n)
+}
+
+func process(ts *testscript.TestScript, _ bool, args []string) {
+	key := numberedKey(ts, args[1])
+	out := map[string]any{"Version": 1, "AccessKeyId": key.ID, "SecretAccessKey": key.Secret}
+	for _, arg := range args[2:] {
+		switch name, value, _ := strings.Cut(arg, "="); name {
+		case "account":
+			out["AccountId"] = value
+		case "ends":
+			d, err := time.ParseDuration(value)
+			ts.Check(err)
+			out["Expiration"] = time.Now().Add(d).UTC().Format(time.RFC3339)
+		}
+	}
+	writeLogin(ts, args[0], out)
 }
 
 func grant(ts *testscript.TestScript, _ bool, args []string) {
@@ -110,7 +137,7 @@ func grant(ts *testscript.TestScript, _ bool, args []string) {
 		return
 	}
 	account, name, _ := strings.Cut(args[1], "/")
-	f.Grant(service, front.Role{Account: account, Name: name})
+	f.Grant(service, front.Role{Account: account, Name: name, Claims: strings.Join(args[2:], "")})
 }
 
 func writeToken(ts *testscript.TestScript, name, text string) {
@@ -129,7 +156,11 @@ func login(ts *testscript.TestScript, _ bool, args []string) {
 	case "sso":
 		loginSSO(ts, args[1], end, strings.Contains(options, "refresh"))
 	case "aws":
-		loginAWS(ts, args[1], end)
+		claims := ""
+		if len(args) > 2 && args[2] != "expired" {
+			claims = args[2]
+		}
+		loginAWS(ts, args[1], claims, end)
 	case "web":
 		token := f.NewToken()
 		simulationOf(ts).server.TrustWebIdentity(token, strings.Join(args[2:], ""))
@@ -156,14 +187,14 @@ func loginSSO(ts *testscript.TestScript, session string, end time.Time, refresh 
 }
 
 // loginAWS writes a file of ~/.aws/login/cache as the AWS CLI does.
-func loginAWS(ts *testscript.TestScript, session string, end time.Time) {
+func loginAWS(ts *testscript.TestScript, session, claims string, end time.Time) {
 	f, sum := frontOf(ts), sha256.Sum256([]byte(session))
-	account := strings.Split(session, ":")[4]
+	account := cmp.Or(claims, strings.Split(session, ":")[4])
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
 	der, err := x509.MarshalECPrivateKey(key)
 	ts.Check(err)
-	issued := simulationOf(ts).server.Issue(account, "admin", "a.person", time.Hour)
+	issued := simulationOf(ts).server.Issue(strings.Split(session, ":")[4], "admin", "a.person", time.Hour)
 	writeLogin(ts, ".aws/login/cache/"+hex.EncodeToString(sum[:])+".json", map[string]any{
 		"accessToken": map[string]string{
 			"accessKeyId": issued.ID, "secretAccessKey": issued.Secret, "sessionToken": issued.Token,
@@ -203,6 +234,8 @@ func frontFault(ts *testscript.TestScript, _ bool, args []string) {
 			fault.Until = time.Now().Add(d)
 		case "connect":
 			fault.Connect, err = strconv.ParseBool(value)
+		case "keys":
+			fault.SeenKeys = value == "seen"
 		case "match":
 			fault.Match, err = regexp.Compile(value)
 		default:

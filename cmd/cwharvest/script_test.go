@@ -110,6 +110,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 
 	"front":       startFront,
 	"keys":        keys,
+	"process":     process,
 	"grant":       grant,
 	"login":       login,
 	"front-fault": frontFault,
@@ -232,7 +233,11 @@ func clearFaults(ts *testscript.TestScript, _ bool, args []string) {
 
 // exits runs a command that must end with an exit code: exits 2 cwharvest run
 func exits(ts *testscript.TestScript, _ bool, args []string) {
-	err := ts.Exec(args[1], args[2:]...)
+	command := args[1:]
+	if _, err := exec.LookPath("timeout"); err == nil && simulationOf(ts).front != nil {
+		command = append([]string{"timeout", "-k", "2", "20"}, command...) // a wait without an end fails its own line
+	}
+	err := ts.Exec(command[0], command[1:]...)
 	remember(ts)
 	code := 0
 	var exit *exec.ExitError

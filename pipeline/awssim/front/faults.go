@@ -15,16 +15,19 @@ import (
 // Fault replaces the responses of hosts, until its count or its time is used up or it
 // is cleared.
 type Fault struct {
-	Host    string         // a pattern of path.Match: sts.*.amazonaws.com, imds
-	Match   *regexp.Regexp // on the request's record; nil: any
-	Connect bool           // the proxy itself answers CONNECT with it, instead of the host
-	Count   int            // of requests; 0: any
-	Until   time.Time      // zero: until cleared
+	Host     string         // a pattern of path.Match: sts.*.amazonaws.com, imds
+	Match    *regexp.Regexp // on the request's record; nil: any
+	SeenKeys bool           // only for access keys that signed a request before the fault was added
+	Connect  bool           // the proxy itself answers CONNECT with it, instead of the host
+	Count    int            // of requests; 0: any
+	Until    time.Time      // zero: until cleared
 
 	Kind    string // status, hang, cut, garbage, html; default: status
 	Status  int
 	Code    string // of an error in the protocol of the service; empty: an empty body
 	Message string
+
+	keys map[string]bool // of SeenKeys
 }
 
 // AddFault adds a fault. The first one that matches a request applies.
@@ -37,6 +40,12 @@ func (f *Front) AddFault(fault Fault) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if fault.SeenKeys {
+		fault.keys = map[string]bool{}
+		for _, r := range f.requests {
+			fault.keys[r.Key] = true
+		}
+	}
 	f.faults = append(f.faults, &fault)
 	return nil
 }
@@ -54,7 +63,7 @@ func (f *Front) faultFor(r *Request) *Fault {
 	defer f.mu.Unlock()
 	for _, a := range f.faults {
 		matched, err := path.Match(a.Host, r.Host)
-		if err != nil || !matched || a.Connect != (r.Operation == "CONNECT") || a.Count < 0 ||
+		if err != nil || !matched || a.Connect != (r.Operation == "CONNECT") || a.Count < 0 || a.SeenKeys && !a.keys[r.Key] ||
 			a.Match != nil && !a.Match.MatchString(r.String()) || !a.Until.IsZero() && time.Now().After(a.Until) {
 			continue
 		}

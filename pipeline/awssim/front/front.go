@@ -36,6 +36,7 @@ type Front struct {
 // Role is a role whose sessions a service hands out.
 type Role struct {
 	Account, Name string
+	Claims        string        // the account that the container's endpoint names; empty: Account
 	Life          time.Duration // of a session; 0: an hour
 }
 

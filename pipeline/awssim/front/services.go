@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -77,7 +78,7 @@ func (f *Front) serveContainer(w http.ResponseWriter, r *http.Request) {
 		key, end := f.issue(role, "eks-cluster-pod")
 		writeJSON(w, http.StatusOK, map[string]string{
 			"AccessKeyId": key.ID, "SecretAccessKey": key.Secret, "Token": key.Token,
-			"Expiration": end.UTC().Format(time.RFC3339), "AccountId": role.Account, "RoleArn": "arn:aws:iam::" + role.Account + ":role/" + role.Name,
+			"Expiration": end.UTC().Format(time.RFC3339), "AccountId": cmp.Or(role.Claims, role.Account), "RoleArn": "arn:aws:iam::" + role.Account + ":role/" + role.Name,
 		})
 	}
 }
