@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"cwharvest/creds/wire"
@@ -183,6 +184,15 @@ func identityError(src Source, err error) error {
 			remedy: remedy{do: "replace the keys, or set this machine's clock"}}
 	}
 	return fmt.Errorf("cannot identify %s: %w", src, plainError{err})
+}
+
+// MayBeNew reports that AWS refused to let a role be assumed, as it also does for a
+// while after the role was created or its trust changed (IAM user guide,
+// troubleshooting: changes that I make are not always immediately visible).
+func (e *Error) MayBeNew() bool {
+	var op *smithy.OperationError
+	return slices.ContainsFunc(e.sources, (*Error).MayBeNew) ||
+		e.class == refused && isDenied(e.Err) && errors.As(e.Err, &op) && strings.HasPrefix(op.Operation(), "AssumeRole")
 }
 
 // chainError combines the errors of all sources of a chain. It is as final as

@@ -85,7 +85,7 @@
 //     deadline of its own, Config.RefreshTimeout (15s).
 //   - A failed refresh does not end a session that is still valid. It is repeated
 //     after a random delay of up to 1s, 2s, 4s, 8s after an outage, and after 5s,
-//     10s, 20s, 30s if AWS refused it. A change of the principal's keys or files ends
+//     10s, 15s if AWS refused it. A change of the principal's keys or files ends
 //     the delay.
 //   - A principal without keys is asked once in each step of such a backoff, for all
 //     of its targets. So is an STS that does not work, for all roles of a principal.

@@ -197,7 +197,7 @@ func (r *refresher) refreshAhead(s *session) {
 // further refusal up to retryRefusal.
 const (
 	firstRefusal = 5 * time.Second
-	retryRefusal = 30 * time.Second
+	retryRefusal = 15 * time.Second
 )
 
 // finish ends the refresh in flight. The mutex is held.

@@ -133,6 +133,9 @@ func (t *target) listingFailed(err error) {
 	switch c {
 	case cancelled:
 	case refused, invalid:
+		if c == refused && t.waitForRole(time.Now(), err) {
+			break
+		}
 		t.listingRefused(c, err)
 	case throttled:
 		t.run.meter.throttled.Add(1)

@@ -43,6 +43,8 @@ type target struct {
 	foreign   int        // responses of a server with another protocol, before that
 	denied    bool
 
+	roleUntil time.Time // until then the refusal of the role is no denial; zero: it was not refused yet
+
 	examination examination
 	refused     refusals // of earlier runs
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"cwharvest/pipeline/flat"
 	"cwharvest/store/record"
@@ -67,6 +68,29 @@ type credentialError interface {
 	error
 	Refused() bool     // a retry cannot succeed
 	NeedsPerson() bool // a person must log in or replace keys
+}
+
+// newRoleError is the refusal of a role that may be new.
+type newRoleError struct {
+	credentialError
+	until time.Time
+}
+
+func (e *newRoleError) Error() string {
+	return fmt.Sprintf("%s (tried again until %s, in case the role is new)", e.credentialError, e.until.UTC().Format("15:04:05 UTC"))
+}
+
+func (e *newRoleError) Unwrap() error { return e.credentialError }
+
+// asNewRole returns a refusal as an error to retry until a time, if it concerns a role
+// that may be new.
+func asNewRole(err error, until time.Time) (*newRoleError, bool) {
+	var cred credentialError
+	var may interface{ MayBeNew() bool }
+	if !errors.As(err, &cred) || !errors.As(err, &may) || !may.MayBeNew() {
+		return nil, false
+	}
+	return &newRoleError{cred, until}, true
 }
 
 // classByCode maps the error codes of CloudWatch, EC2, STS and Organizations to

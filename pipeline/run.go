@@ -49,6 +49,12 @@ type Config struct {
 	// Tolerated reports whether the job is complete even if a target is denied;
 	// nil: it is not.
 	Tolerated func(record.Target) bool
+	// WaitForRole returns how long AWS may refuse to let a target's role be assumed
+	// before the target is denied, since the role may be new; nil: it is denied at once.
+	WaitForRole func(record.Target) time.Duration
+	// AccessBy identifies the credentials that are configured for a target; its denial
+	// records that. nil: it records nothing.
+	AccessBy func(record.Target) string
 	// MaxCostUSD bounds the worst-case cost of the job over all its runs; 0: no
 	// bound. The plan is checked before the first call that costs money.
 	MaxCostUSD float64

@@ -52,6 +52,10 @@ func (t *target) handle(o outcome) {
 	switch c {
 	case cancelled: // the request stays pending
 	case refused:
+		if t.waitForRole(o.sent, o.err) {
+			t.repeat(r)
+			break
+		}
 		t.deny(failure(c, o.err))
 	case invalid:
 		t.refuse(r, o.err)
@@ -302,7 +306,32 @@ func (t *target) deny(f record.Failure) {
 	t.denied = true
 	t.warn("target denied", f.Class, f.Message)
 	tolerated := t.run.Tolerated != nil && t.run.Tolerated(t.key)
-	t.run.out <- entry{denial: &store.Denial{Target: t.key, Failure: f, Tolerated: tolerated}}
+	denial := &store.Denial{Target: t.key, Failure: f, Tolerated: tolerated}
+	if t.run.AccessBy != nil {
+		denial.By = t.run.AccessBy(t.key)
+	}
+	t.run.out <- entry{denial: denial}
+}
+
+// waitForRole pauses the target if AWS refused a role that may be new, while it may be. It returns false if the target must be
+// denied.
+func (t *target) waitForRole(sent time.Time, err error) bool {
+	if t.run.WaitForRole == nil {
+		return false
+	}
+	begin := t.roleUntil.IsZero()
+	if begin {
+		t.roleUntil = time.Now().Add(t.run.WaitForRole(t.key))
+	}
+	e, may := asNewRole(err, t.roleUntil)
+	if !may || !time.Now().Before(t.roleUntil) {
+		return false
+	}
+	if begin {
+		t.warn("role refused; waiting, in case it is new", refused.String(), describe(e))
+	}
+	t.pause(sent, refused, e)
+	return true
 }
 
 // warnOfWait logs the reason of a pause. The log has the failure of a principal once, however many targets depend on it.

@@ -47,7 +47,8 @@ type Resolution struct {
 type Denial struct {
 	Target    record.Target
 	Failure   record.Failure
-	Tolerated bool // the denial does not make the job one with failures
+	Tolerated bool   // the denial does not make the job one with failures
+	By        string // identifies the credentials with which it was denied; may be empty
 }
 
 // Batch is the input of one Commit, which applies its fields in this order.

@@ -165,7 +165,7 @@ func (c *commit) deny(d *Denial) error {
 	if err != nil {
 		return err
 	}
-	t.Denied, t.Tolerated = &d.Failure, d.Tolerated
+	t.Denied, t.Tolerated, t.DeniedBy = &d.Failure, d.Tolerated, d.By
 	if !t.DeniedSince.IsZero() {
 		return nil // denied again in this job
 	}

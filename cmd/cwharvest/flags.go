@@ -27,6 +27,7 @@ type runFlags struct {
 
 	endpointURL                                   string
 	callTimeout, drainTimeout, waitForCredentials time.Duration
+	waitForRoles                                  time.Duration
 	noRetry, rediscover, redo                     bool
 	ignoreEnvCredentials                          bool
 	attended                                      bool // a person waits for the command and can renew credentials
@@ -64,7 +65,7 @@ var (
 		"metric", "namespace", "dimension", "instances-from", "allow-unknown-metric"}
 	doctorFlags = slices.Concat(policyFlags, []string{"dir", "session-duration", "shard", "endpoint-url", "ignore-env-credentials",
 		"protocol", "stat", "call-timeout", "wait-for-credentials"})
-	notPlanFlags = []string{"out", "compression", "part-size", "concurrency", "max-duration", "give-up-after", "drain-timeout",
+	notPlanFlags = []string{"out", "compression", "part-size", "concurrency", "max-duration", "give-up-after", "wait-for-roles", "drain-timeout",
 		"rediscover", "redo", "no-retry", "listen", "listen-anywhere", "metrics-file"}
 )
 
@@ -95,6 +96,7 @@ func (f *runFlags) define() {
 	durationVar(fs, &f.callTimeout, "call-timeout", time.Minute, "deadline of each call")
 	durationVar(fs, &f.drainTimeout, "drain-timeout", 20*time.Second, "time for calls in flight to finish after an interrupt")
 	durationVar(fs, &f.waitForCredentials, "wait-for-credentials", 30*time.Minute, "time to wait for new credentials when no target can continue")
+	durationVar(fs, &f.waitForRoles, "wait-for-roles", 2*time.Minute, "time to try a role that AWS refuses, in case it is new, before its targets are denied; not if they were denied in the last job")
 	fs.StringVar(&f.shard, "shard", "", "harvest this share of the targets in a --dir of its own: 2/4, or auto/4 in an array job")
 	fs.BoolVar(&f.rediscover, "rediscover", false, "list accounts, regions and instances of the open job again")
 	fs.BoolVar(&f.redo, "redo", false, "fetch the targets named by --only of a finished job again and replace their rows")

@@ -40,7 +40,7 @@ func (f *runFlags) harvestConfig(s *config.Config, resolver *accounts.Resolver, 
 	return harvest.Config{
 		Settings: s, Accounts: resolver, Now: now, Log: log,
 		Only: f.only, Redo: f.redo, Rediscover: f.rediscover, NoRetry: f.noRetry,
-		CallTimeout: f.callTimeout, DrainTimeout: f.drainTimeout, WaitForCredentials: f.waitForCredentials,
+		CallTimeout: f.callTimeout, DrainTimeout: f.drainTimeout, WaitForCredentials: f.waitForCredentials, WaitForRoles: f.waitForRoles,
 		Verdict: func(err error) (int, string) { return verdictOf(err, f.choice(s.Dir)) },
 	}
 }

@@ -74,6 +74,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("CWHARVEST_WAIT_FOR_ROLES", "0s") // scripts that deny a role would take two minutes
 			env.Setenv(raceOptions, os.Getenv(raceOptions))
 			env.Setenv(otherBinary, os.Getenv(otherBinary))
 			env.Values[simulationKey{}] = &simulation{t: t}

@@ -25,8 +25,9 @@ type JobInfo struct {
 
 	// Set for the latest job and for open ones only:
 	Targets    []Target
-	MostPoints int64 // estimated datapoints of its largest target, as far as enumerated
-	Bytes      int64 // of its database and its parts
+	Denied     map[Target]string // denied targets, with DeniedBy
+	MostPoints int64             // estimated datapoints of its largest target, as far as enumerated
+	Bytes      int64             // of its database and its parts
 }
 
 // ReadJobs returns the jobs of a directory, sorted by the start of their range. It
@@ -175,8 +176,12 @@ func (db *Database) targets(info *JobInfo) error {
 		if err := ReadTargets(tx, targets); err != nil {
 			return err
 		}
+		info.Denied = map[Target]string{}
 		for t, r := range targets {
 			info.Targets = append(info.Targets, t)
+			if r.Denied != nil {
+				info.Denied[t] = r.DeniedBy
+			}
 			info.MostPoints = max(info.MostPoints, r.PointsPlanned)
 		}
 		return tx.Bucket(BucketParts).ForEach(func(_, value []byte) error {

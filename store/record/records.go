@@ -93,6 +93,7 @@ type TargetRecord struct {
 	Tolerated  bool     `json:"tolerated,omitempty"` // the denial does not make the job one with failures
 
 	DeniedSince time.Time `json:"denied_since,omitzero"` // counted over all jobs of the directory
+	DeniedBy    string    `json:"denied_by,omitempty"`   // identifies the credentials with which it was last denied
 	DeniedNew   bool      `json:"denied_new,omitempty"`  // the previous job had no denial of the target
 
 	Planned       int64   `json:"planned"` // instances

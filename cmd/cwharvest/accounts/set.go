@@ -3,6 +3,9 @@ package accounts
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"cwharvest/creds"
@@ -85,13 +88,7 @@ func Principals(all []Account) (principals []creds.Source) {
 // Connect returns the configuration of a target's clients. A target that no entry names belongs to an entry whose
 // pattern covers it.
 func (s *Set) Connect(ctx context.Context, t record.Target) (aws.Config, error) {
-	a := s.named[t]
-	for _, p := range s.patterns[t.Account] {
-		covers := slices.ContainsFunc(p.Targets, func(o record.Target) bool { return o.IsPattern() && o.Covers(t.Region) })
-		if a == nil && covers {
-			a = p
-		}
-	}
+	a := s.account(t)
 	switch {
 	case a == nil:
 		return aws.Config{}, &removedError{t}
@@ -99,6 +96,33 @@ func (s *Set) Connect(ctx context.Context, t record.Target) (aws.Config, error) 
 		return s.manager.Config(ctx, a.Home, a.Sources...)
 	}
 	return s.manager.Config(ctx, t.Region, a.Sources...)
+}
+
+// account returns the account of a target; nil if it is not configured.
+func (s *Set) account(t record.Target) *Account {
+	if a := s.named[t]; a != nil {
+		return a
+	}
+	for _, p := range s.patterns[t.Account] {
+		if slices.ContainsFunc(p.Targets, func(o record.Target) bool { return o.IsPattern() && o.Covers(t.Region) }) {
+			return p
+		}
+	}
+	return nil
+}
+
+// AccessBy returns a text that differs, with near certainty, if the credentials configured for a target do. It is 16 bits of a
+// hash, which is too little to find an external id by guessing.
+func (s *Set) AccessBy(t record.Target) string {
+	a := s.account(t)
+	if a == nil {
+		return ""
+	}
+	hash := sha256.New()
+	for _, src := range a.Sources {
+		fmt.Fprintf(hash, "%q %v %q %q %q %q\n", src.Profile, src.InstanceRole, src.Via, src.ViaExternalID, src.RoleARN, src.ExternalID)
+	}
+	return hex.EncodeToString(hash.Sum(nil)[:2])
 }
 
 // OnlyElsewhere reports whether a selection names configured targets, all of which belong to other shards.

@@ -43,6 +43,9 @@ type Config struct {
 	NoRetry    bool               // do not retry failed or denied parts of a finished job
 
 	CallTimeout, DrainTimeout, WaitForCredentials time.Duration
+	// WaitForRoles is how long AWS may refuse a role before its targets are denied, unless it is tolerated or was denied in the
+	// last job.
+	WaitForRoles time.Duration
 
 	// Verdict returns the exit code and the reason that a job records for an attempt that ended with an error, with
 	// ErrIncomplete, or with nil.
@@ -86,6 +89,8 @@ type Idle struct {
 type run struct {
 	Config
 	dir *store.Dir
+
+	denials denials // of earlier jobs
 
 	// resolve finds the accounts once, when the first phase has work for them.
 	resolve func() (*accounts.Set, error)

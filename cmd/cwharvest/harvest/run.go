@@ -42,6 +42,10 @@ func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobIn
 	}
 	cfg.Accounts = &resolver
 	r := &run{Config: cfg, dir: dir}
+	r.denials.by = map[string]map[string]bool{}
+	for t, by := range lastOf(jobs).Denied {
+		r.denials.add(t, by)
+	}
 	r.resolve = sync.OnceValues(func() (*accounts.Set, error) { return resolver.Resolve(ctx) })
 	var read sync.Once
 	var instances map[record.Target][]record.Instance

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
@@ -81,8 +82,45 @@ func (r *run) pipeline(job *store.Job, set *accounts.Set) (cfg pipeline.Config, 
 		return cfg, err
 	}
 	cfg = r.Pipeline(set, listed)
-	cfg.Job, cfg.Sessions = job, r.sessions
+	cfg.Job, cfg.Sessions, cfg.AccessBy = job, r.sessions, set.AccessBy
+	cfg.WaitForRole = func(t record.Target) time.Duration {
+		if cfg.Tolerated(t) || r.denials.has(t.Account, set.AccessBy(t)) {
+			return 0
+		}
+		return r.WaitForRoles
+	}
 	return cfg, nil
+}
+
+// denials knows the accounts that were denied in the last job and in this run, and by which credentials. It is safe for
+// concurrent use.
+type denials struct {
+	mu sync.Mutex
+	by map[string]map[string]bool // by account; "": unknown credentials
+}
+
+func (d *denials) add(t record.Target, by string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.by[t.Account] == nil {
+		d.by[t.Account] = map[string]bool{}
+	}
+	d.by[t.Account][by] = true
+}
+
+// has reports whether an account was denied by these credentials.
+func (d *denials) has(account, by string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.by[account][by] || d.by[account][""]
+}
+
+// lastOf returns the last of some jobs, or the zero value without any.
+func lastOf(jobs []record.JobInfo) (last record.JobInfo) {
+	if n := len(jobs); n > 0 {
+		last = jobs[n-1]
+	}
+	return last
 }
 
 // announce logs whether the job starts, resumes or is retried.
@@ -110,6 +148,11 @@ func (r *run) conclude(job *store.Job, took time.Duration, runErr error) (incomp
 	}
 	for _, metric := range status.EmptyMetrics {
 		r.Log.Warn("a metric has no datapoint anywhere: check its name and dimensions, and whether anything publishes it", "metric", metric)
+	}
+	for _, t := range job.Targets() {
+		if t.Denied != nil {
+			r.denials.add(t.Target, t.DeniedBy)
+		}
 	}
 	incomplete = runErr == nil && status.State == string(record.FinishedWithFailures)
 	r.Report(JobReport{Status: status, Took: took, Err: runErr, Incomplete: incomplete})
