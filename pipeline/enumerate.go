@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -26,7 +27,7 @@ import (
 type Discovery struct {
 	EC2        bool              // DescribeInstances, for metrics by InstanceId
 	States     []string          // of EC2 instances; none: all states
-	Tags       map[string]string // EC2 instances must have all of them; the value "*" stands for any
+	Tags       map[string]string // EC2 instances must have all of them; the value "*" alone stands for any
 	Monitoring string            // enabled or disabled; empty: both
 
 	CloudWatch []Listing                           // ListMetrics
@@ -276,24 +277,104 @@ func (e *enumeration) describeInstances(ctx context.Context, token string) (page
 }
 
 func (e *enumeration) input(token string) *ec2.DescribeInstancesInput {
-	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(e.page)}
+	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(e.page), Filters: e.discovery.filters()}
 	if token != "" {
 		in.NextToken = &token
 	}
+	return in
+}
+
+// filters returns the filters of EC2 instances.
+func (d *Discovery) filters() (all []types.Filter) {
 	filter := func(name string, values ...string) {
-		in.Filters = append(in.Filters, types.Filter{Name: &name, Values: values})
+		all = append(all, types.Filter{Name: &name, Values: values})
 	}
-	if len(e.discovery.States) > 0 {
-		filter("instance-state-name", e.discovery.States...)
+	if len(d.States) > 0 {
+		filter("instance-state-name", d.States...)
 	}
-	if e.discovery.Monitoring != "" {
-		filter("monitoring-state", e.discovery.Monitoring)
+	if d.Monitoring != "" {
+		filter("monitoring-state", d.Monitoring)
 	}
-	for key, value := range e.discovery.Tags {
+	for key, value := range d.Tags {
+		if value != "*" {
+			value = literal.Replace(value)
+		}
 		filter("tag:"+key, value)
 	}
-	slices.SortFunc(in.Filters, func(a, b types.Filter) int { return strings.Compare(*a.Name, *b.Name) })
-	return in
+	slices.SortFunc(all, func(a, b types.Filter) int { return strings.Compare(*a.Name, *b.Name) })
+	return all
+}
+
+// literal escapes the wildcards of a filter's value (EC2 User Guide, "Filtering
+// resources").
+var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`)
+
+// mostFilterValues bounds the values of all filters of a call (API reference of
+// DescribeInstances).
+const mostFilterValues = 200
+
+// filtered returns the instances of a page that EC2 lists under the filters, and those
+// that are not of EC2.
+func (e *enumeration) filtered(ctx context.Context, page []record.Instance) ([]record.Instance, error) {
+	filters := e.discovery.filters()
+	if len(filters) == 0 || len(page) == 0 || !slices.ContainsFunc(page[0].Dimensions, func(d record.Dimension) bool { return d.Name == "InstanceId" }) {
+		return page, nil
+	}
+	ids := map[string]bool{} // and whether EC2 lists them
+	for i := range page {
+		if id := instanceID(&page[i]); isPossible(id) {
+			ids[id] = false
+		}
+	}
+	used := 0
+	for _, f := range filters {
+		used += len(f.Values)
+	}
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(ids)), max(mostFilterValues-used, 1)) {
+		if err := e.find(ctx, filters, some, ids); err != nil {
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(page, func(in record.Instance) bool { listed, asked := ids[instanceID(&in)]; return asked && !listed }), nil
+}
+
+// find sets the ids that EC2 lists under filters.
+func (e *enumeration) find(ctx context.Context, filters []types.Filter, ids []string, listed map[string]bool) error {
+	values := make([]string, len(ids))
+	for i, id := range ids {
+		values[i] = literal.Replace(id)
+	}
+	in := &ec2.DescribeInstancesInput{
+		MaxResults: aws.Int32(ec2Page), Filters: append(slices.Clone(filters), types.Filter{Name: aws.String("instance-id"), Values: values}),
+	}
+	for seen := (tokens{}); ; {
+		out, err := e.ec2.DescribeInstances(ctx, in)
+		switch {
+		case err != nil:
+			return err
+		case out.Reservations == nil:
+			return errNotAWS
+		}
+		for _, r := range out.Reservations {
+			for i := range r.Instances {
+				listed[aws.ToString(r.Instances[i].InstanceId)] = true
+			}
+		}
+		if err := seen.add(aws.ToString(out.NextToken), mostPages); err != nil || aws.ToString(out.NextToken) == "" {
+			return err
+		}
+		in.NextToken = out.NextToken
+	}
+}
+
+// instanceID returns the value of the dimension InstanceId, "" if there is none.
+func instanceID(in *record.Instance) string {
+	for _, d := range in.Dimensions {
+		if d.Name == "InstanceId" {
+			return d.Value
+		}
+	}
+	return ""
 }
 
 func (e *enumeration) fromEC2(i *types.Instance) []record.Instance {
@@ -352,7 +433,8 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 			page = append(page, in) // the filter also matches metrics with more dimensions
 		}
 	}
-	return page, aws.ToString(out.NextToken), nil
+	page, err = e.filtered(ctx, page)
+	return page, aws.ToString(out.NextToken), err
 }
 
 // regionForm accepts any name of a region that is no pattern.

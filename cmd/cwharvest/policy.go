@@ -82,6 +82,8 @@ func permissionsOf(s *config.Config) []permission {
 	}
 	if uses("ec2") {
 		all = append(all, permission{"ec2:DescribeInstances", "source ec2"})
+	} else if s.FiltersListed() {
+		all = append(all, permission{"ec2:DescribeInstances", "instances.tags, states or monitoring"})
 	}
 	if uses("cloudwatch") {
 		all = append(all, permission{"cloudwatch:ListMetrics", "source cloudwatch"})

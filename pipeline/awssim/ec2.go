@@ -3,7 +3,6 @@ package awssim
 import (
 	"fmt"
 	"net/http"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,15 +73,19 @@ func indexed(c *call, name string) (values []string) {
 }
 
 func ec2Filters(c *call) (map[string][]string, *apiError) {
-	filters := map[string][]string{}
+	filters, total := map[string][]string{}, 0
 	for i := 1; c.form.Has(fmt.Sprintf("Filter.%d.Name", i)); i++ {
 		name := c.form.Get(fmt.Sprintf("Filter.%d.Name", i))
 		switch {
 		case name == "instance-state-name", name == "monitoring-state", name == "tag-key", name == "instance-id", strings.HasPrefix(name, "tag:"):
 			filters[name] = indexed(c, fmt.Sprintf("Filter.%d.Value", i))
+			total += len(filters[name])
 		default:
 			return nil, &apiError{status: 400, code: "InvalidParameterValue", message: fmt.Sprintf("The filter '%s' is invalid", name)}
 		}
+	}
+	if total > maxFilterValues {
+		return nil, &apiError{status: 400, code: "FilterLimitExceeded", message: fmt.Sprintf("The maximum number of filter values specified on a single call is %d", maxFilterValues)}
 	}
 	return filters, nil
 }
@@ -109,11 +112,30 @@ func (in Instance) matches(filters map[string][]string) bool {
 			}
 			have = tag
 		}
-		if !slices.ContainsFunc(values, func(v string) bool { ok, err := path.Match(v, have); return err == nil && ok }) {
+		if !slices.ContainsFunc(values, func(v string) bool { return matchesFilter(v, have) }) {
 			return false
 		}
 	}
 	return true
+}
+
+// matchesFilter reports whether a text matches a value of a filter, in which * and ?
+// are wildcards unless a backslash is before them (Amazon EC2 User Guide, "Filter
+// resources").
+func matchesFilter(value, text string) bool {
+	switch {
+	case value == "":
+		return text == ""
+	case value[0] == '*':
+		return matchesFilter(value[1:], text) || text != "" && matchesFilter(value, text[1:])
+	case text == "":
+		return false
+	case value[0] == '?':
+		return matchesFilter(value[1:], text[1:])
+	case value[0] == '\\' && len(value) > 1:
+		value = value[1:]
+	}
+	return value[0] == text[0] && matchesFilter(value[1:], text[1:])
 }
 
 func (in Instance) appendXML(b *strings.Builder) {

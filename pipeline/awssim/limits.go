@@ -14,6 +14,7 @@ const (
 	maxDatapoints    = 100_800 // datapoints of a GetMetricData response
 	maxStatistics    = 1_440   // datapoints of a GetMetricStatistics response
 	maxMetricsListed = 500     // metrics of a ListMetrics page
+	maxFilterValues  = 200     // values of all filters of DescribeInstances
 	maxFilters       = 10      // dimensions that ListMetrics filters by
 )
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
@@ -176,6 +177,36 @@ func (m *Metric) DimensionNames() []string {
 func (m *Metric) byInstance() bool {
 	names := m.DimensionNames()
 	return len(names) == 1 && names[0] == "InstanceId"
+}
+
+// filters reports whether the configuration selects among EC2 instances.
+func (in *Instances) filters() bool {
+	return len(in.Tags) > 0 || len(in.States) > 0 || in.Monitoring != ""
+}
+
+// FiltersListed reports whether EC2 is asked about instances that CloudWatch has listed.
+func (c *Config) FiltersListed() bool {
+	return c.Instances.filters() && slices.ContainsFunc(c.Metrics, func(m Metric) bool {
+		return c.Uses("cloudwatch", &m) && slices.Contains(m.DimensionNames(), "InstanceId")
+	})
+}
+
+// Unfiltered returns the metrics, by namespace and dimensions, with instances to which
+// the filters of EC2 instances do not apply: those of a file, and those that are not
+// EC2's.
+func (c *Config) Unfiltered() (all []string) {
+	for i := range c.Metrics {
+		m := &c.Metrics[i]
+		applies := slices.Contains(m.DimensionNames(), "InstanceId") && !c.Uses("file", m)
+		name := m.Namespace + " by " + strings.Join(m.DimensionNames(), ",")
+		if m.isTotal() {
+			name = m.Namespace + " without dimensions"
+		}
+		if c.Instances.filters() && !applies && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // Uses reports whether a metric's instances come from a source: ec2, cloudwatch

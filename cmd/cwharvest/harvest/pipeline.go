@@ -3,6 +3,7 @@ package harvest
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/pipeline"
@@ -34,6 +35,9 @@ func (c *Config) Pipeline(set *accounts.Set, listed map[record.Target][]record.I
 
 // discovery returns the sources of instances: EC2 and CloudWatch as far as the metrics use them, and the instance file.
 func (c *Config) discovery(listed map[record.Target][]record.Instance) pipeline.Discovery {
+	if all := c.Settings.Unfiltered(); len(all) > 0 {
+		c.Log.Warn("instances.tags, states and monitoring select EC2 instances; these metrics are not filtered", "metrics", strings.Join(all, "; "))
+	}
 	in := &c.Settings.Instances
 	d := pipeline.Discovery{States: in.States, Tags: in.Tags, Monitoring: in.Monitoring, Listed: listed}
 	for i := range c.Settings.Metrics {
