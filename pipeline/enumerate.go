@@ -424,7 +424,7 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 	}
 	e.spoke = true
 	for i := range out.Metrics {
-		in := record.Instance{Namespace: l.Namespace, Sources: []string{"cloudwatch"}}
+		in := record.Instance{Namespace: l.Namespace, Sources: []string{"cloudwatch"}, Metrics: []string{metric}}
 		for _, d := range out.Metrics[i].Dimensions {
 			in.Dimensions = append(in.Dimensions, record.Dimension{Name: aws.ToString(d.Name), Value: aws.ToString(d.Value)})
 		}

@@ -167,7 +167,11 @@ func (s *surveyor) instances(ctx context.Context, t record.Target, v *Survey) (m
 			var page []record.Instance
 			page, last, err = pages.next(ctx)
 			for _, in := range page {
-				all[in.Key()] = record.Instance{Namespace: in.Namespace, Dimensions: in.Dimensions, Refused: in.Refused}
+				found := record.Instance{Namespace: in.Namespace, Dimensions: in.Dimensions, Refused: in.Refused, Metrics: in.Metrics}
+				if known, again := all[in.Key()]; again {
+					found.AddMetrics(&known)
+				}
+				all[in.Key()] = found
 			}
 			return err
 		})
@@ -199,7 +203,7 @@ func (s *surveyor) plan(instances map[string]record.Instance, v *Survey) {
 		in := instances[key]
 		v.Instances++
 		for i := range s.series {
-			if in.Refused != nil || !isOf(&in, &s.series[i]) {
+			if in.Refused != nil || !in.Has(s.series[i].Metric) || !isOf(&in, &s.series[i]) {
 				continue
 			}
 			v.Series++

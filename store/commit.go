@@ -218,32 +218,79 @@ func (c *commit) discover(d *Discovery) error {
 		return err
 	}
 	for _, in := range d.Instances {
-		key := []byte(in.Key())
-		sh, err := c.job.shapeOf(key)
-		if err != nil {
-			return err
-		}
-		if old := bucket.Get(key); old != nil {
-			if in, err = merge(old, in); err != nil {
-				return err
-			}
-		} else if t.Planned++; in.Refused != nil {
-			if err := c.refuse(d.Target, key, in.Refused, len(sh.Bits)); err != nil {
-				return err
-			}
-			t.Failed++
-		} else {
-			t.PointsPlanned += sh.Points
-			t.CostPlanned += sh.Cost
-			t.WorstPlanned += sh.Worst
-		}
-		if err := record.PutJSON(bucket, key, in); err != nil {
+		if err := c.discoverInstance(d.Target, t, bucket, in); err != nil {
 			return err
 		}
 	}
 	t.Enumerated = t.Enumerated || d.Complete
 	t.FailMetrics(d.Failed...)
 	return nil
+}
+
+func (c *commit) discoverInstance(target record.Target, t *record.TargetRecord, bucket *bolt.Bucket, in record.Instance) error {
+	key := []byte(in.Key())
+	sh, err := c.job.shapeOf(key)
+	if err != nil {
+		return err
+	}
+	var before *record.Instance
+	if old := bucket.Get(key); old != nil {
+		before = new(record.Instance)
+		if err := json.Unmarshal(old, before); err != nil {
+			return fmt.Errorf("instance %q: %w", key, err)
+		}
+		in = merge(before, in)
+	} else {
+		t.Planned++
+	}
+	switch {
+	case in.Refused == nil:
+		err = c.expect(target, t, key, sh, &in, before)
+	case before == nil:
+		t.Failed++
+		err = c.refuse(target, key, in.Refused, len(sh.Bits))
+	}
+	if err != nil {
+		return err
+	}
+	return record.PutJSON(bucket, key, in)
+}
+
+// expect plans the metrics that a discovered instance has and did not have before.
+func (c *commit) expect(target record.Target, t *record.TargetRecord, key []byte, sh *record.Shape, in, before *record.Instance) error {
+	counted := -1
+	for _, sw := range sh.Bits {
+		s := &c.job.plan.Series[sw.Series]
+		if !in.Has(s.Metric) || before != nil && before.Has(s.Metric) {
+			continue
+		}
+		t.PointsPlanned += s.Points(sw.Window)
+		if sw.Series != counted {
+			counted = sw.Series
+			t.CostPlanned += s.CostUSD
+			t.WorstPlanned += s.WorstUSD
+		}
+	}
+	if len(in.Metrics) == 0 && (before == nil || len(before.Metrics) == 0) {
+		return nil
+	}
+	progress, err := c.tx.Bucket(record.BucketProgress).CreateBucketIfNotExists(record.TargetKey(target))
+	if err != nil {
+		return err
+	}
+	p, err := record.DecodeProgress(progress.Get(key), len(sh.Bits))
+	if err != nil {
+		return fmt.Errorf("instance %q: %w", key, err)
+	}
+	counts := p
+	changed, reopened := p.Skip(in, before, sh, c.job.plan.Series)
+	if reopened {
+		t.CountInstance(&counts, -1)
+	}
+	if !changed {
+		return nil
+	}
+	return progress.Put(key, p.Encode())
 }
 
 // refuse marks all series-windows of an instance as failed.
@@ -264,22 +311,20 @@ func (c *commit) refuse(t record.Target, key []byte, f *record.Failure, bits int
 
 // merge merges an instance with the stored one. The later source wins unless it
 // knows only the dimensions.
-func merge(old []byte, in record.Instance) (record.Instance, error) {
-	var known record.Instance
-	if err := json.Unmarshal(old, &known); err != nil {
-		return in, fmt.Errorf("instance %q: %w", in.Key(), err)
-	}
-	sources := known.Sources
+func merge(known *record.Instance, in record.Instance) record.Instance {
+	sources := slices.Clone(known.Sources)
 	for _, s := range in.Sources {
 		if !slices.Contains(sources, s) {
 			sources = append(sources, s)
 		}
 	}
+	metrics := record.Instance{Metrics: known.Metrics}
+	metrics.AddMetrics(&in)
 	if in.State == "" && in.Type == "" {
-		in = known
+		in = *known
 	}
-	in.Sources = sources
-	return in, nil
+	in.Sources, in.Metrics = sources, metrics.Metrics
+	return in
 }
 
 // result records the outcome of one series-window.
@@ -306,7 +351,7 @@ func (c *commit) result(r *Result) error {
 	}
 	o.record.PointsDone += c.job.plan.Series[r.Series].Points(r.Window)
 	if o.progress.Mark(bit, len(o.shape.Bits), r.Failure != nil) {
-		o.record.CountInstance(&o.progress)
+		o.record.CountInstance(&o.progress, 1)
 	}
 	return nil
 }

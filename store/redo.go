@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,7 @@ func (j *Job) Redo(again []record.Target) error {
 				return fmt.Errorf("target %s is not in the job", t)
 			}
 			rows, err := dropProgress(tx, t)
-			if err := errors.Join(err, was.DropRefused(tx, t)); err != nil {
+			if err := errors.Join(err, was.DropRefused(tx, t), j.skipMetrics(tx, t)); err != nil {
 				return err
 			}
 			r.Rows -= rows
@@ -54,6 +55,33 @@ func (j *Job) Redo(again []record.Target) error {
 	}
 	j.targets = targets
 	return nil
+}
+
+// skipMetrics marks the metrics that instances do not have in their progress.
+func (j *Job) skipMetrics(tx *bolt.Tx, t record.Target) error {
+	instances := tx.Bucket(record.BucketInstances).Bucket(record.TargetKey(t))
+	if instances == nil {
+		return nil
+	}
+	progress, err := tx.Bucket(record.BucketProgress).CreateBucketIfNotExists(record.TargetKey(t))
+	if err != nil {
+		return err
+	}
+	return instances.ForEach(func(key, value []byte) error {
+		var in record.Instance
+		if err := json.Unmarshal(value, &in); err != nil {
+			return fmt.Errorf("instance %q: %w", key, err)
+		}
+		sh, err := j.shapeOf(key)
+		if err != nil || len(in.Metrics) == 0 {
+			return err
+		}
+		p := record.Progress{Done: make([]byte, (len(sh.Bits)+7)/8)}
+		if changed, _ := p.Skip(&in, nil, sh, j.plan.Series); !changed {
+			return nil
+		}
+		return progress.Put(key, p.Encode())
+	})
 }
 
 // dropProgress removes the progress and the failures of a target, and returns the

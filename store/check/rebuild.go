@@ -300,7 +300,7 @@ func (b *rebuilding) merge(tx *bolt.Tx, name instanceName, f *foundInstance) err
 		if record.BitSet(f.progress.Done, bit) && !p.Marked(bit) {
 			t.PointsDone += b.plan.Series[sw.Series].Points(sw.Window)
 			if p.Mark(bit, len(f.shape.Bits), false) {
-				t.CountInstance(&p)
+				t.CountInstance(&p, 1)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -27,9 +28,29 @@ type Instance struct {
 	Tags     map[string]string `json:"tags,omitempty"`
 	Sources  []string          `json:"sources,omitempty"` // ec2, cloudwatch, file
 
+	// Metrics are those that CloudWatch has listed with these dimensions, if nothing
+	// else is known of the instance. Empty stands for all metrics of the group.
+	Metrics []string `json:"metrics,omitempty"`
+
 	// Refused is the reason why nothing can be asked for the instance: AWS listed
 	// dimensions that no metric can have. Their values here only describe them.
 	Refused *Failure `json:"refused,omitempty"`
+}
+
+// Has reports whether a metric of the group is asked for the instance.
+func (i *Instance) Has(metric string) bool {
+	return len(i.Metrics) == 0 || slices.Contains(i.Metrics, metric)
+}
+
+// AddMetrics adds the metrics of the same instance from another source.
+func (i *Instance) AddMetrics(o *Instance) {
+	if len(i.Metrics) == 0 || len(o.Metrics) == 0 {
+		i.Metrics = nil
+		return
+	}
+	all := slices.Concat(i.Metrics, o.Metrics)
+	slices.Sort(all)
+	i.Metrics = slices.Compact(all)
 }
 
 // Key identifies the instance within its target: its group, a zero byte, its

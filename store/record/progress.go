@@ -174,14 +174,44 @@ func (p *Progress) Mark(i, bits int, failed bool) bool {
 	return true
 }
 
-// CountInstance counts a complete instance by its outcome.
-func (r *TargetRecord) CountInstance(p *Progress) {
+// Skip marks the series-windows of metrics that an instance does not have as done, and
+// makes those that it has gained pending. It reports whether the progress changed, and
+// whether the instance was complete and no longer is.
+func (p *Progress) Skip(in, before *Instance, sh *Shape, series []Series) (changed, reopened bool) {
+	for bit, sw := range sh.Bits {
+		metric := series[sw.Series].Metric
+		switch has := in.Has(metric); {
+		case !has && !p.Marked(bit):
+			SetBit(p.Done, bit)
+			changed = true
+		case has && before != nil && !before.Has(metric):
+			reopened = reopened || p.Complete
+			p.reopen(len(sh.Bits))
+			p.Done[bit/8] &^= 1 << (bit % 8)
+			changed = true
+		}
+	}
+	return changed, reopened
+}
+
+// reopen makes the progress of a complete instance one that can lose bits.
+func (p *Progress) reopen(bits int) {
+	if p.Complete && p.Failed == nil {
+		for bit := range bits {
+			SetBit(p.Done, bit)
+		}
+	}
+	p.Complete = false
+}
+
+// CountInstance counts a complete instance by its outcome, or takes it back with -1.
+func (r *TargetRecord) CountInstance(p *Progress, n int64) {
 	switch {
 	case p.Failed != nil:
-		r.Failed++
+		r.Failed += n
 	case p.Rows == 0:
-		r.Empty++
+		r.Empty += n
 	default:
-		r.Done++
+		r.Done += n
 	}
 }
