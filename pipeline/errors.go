@@ -186,7 +186,7 @@ func classify(err error) class {
 		return cancelled
 	case errors.Is(err, errForbidden):
 		return refused
-	case errors.As(err, &long) && long.TooLong(), errors.Is(err, errImpossible):
+	case errors.As(err, &long) && long.TooLong(), errors.Is(err, errImpossible), errors.As(err, new(*unitsError)):
 		return invalid
 	}
 	var api smithy.APIError

@@ -124,6 +124,7 @@ func (f *fetcher) input(r *request, refused refusals) *sdk.GetMetricDataInput {
 					Metric: metric,
 					Period: aws.Int32(int32(r.window.Period)),
 					Stat:   &s.Statistics[i],
+					Unit:   types.StandardUnit(s.Unit),
 				},
 			})
 		}

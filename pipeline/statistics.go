@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
@@ -64,6 +65,7 @@ func (f *fetcher) statisticsInput(it item, w record.Window, statistics []int) *s
 	in := &sdk.GetMetricStatisticsInput{
 		Namespace: &s.Namespace, MetricName: &s.Metric, Dimensions: sdkDimensions(it.dimensions),
 		StartTime: aws.Time(time.Unix(w.Start, 0)), EndTime: aws.Time(time.Unix(w.End, 0)), Period: aws.Int32(int32(w.Period)),
+		Unit: types.StandardUnit(s.Unit),
 	}
 	addStatistics(in, s.Statistics, statistics)
 	return in
@@ -89,6 +91,9 @@ func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatistics
 	if isEmptyDocument(out) {
 		return errNotAWS
 	}
+	if err := oneUnit(out.Datapoints); err != nil {
+		return err
+	}
 	for i := range out.Datapoints {
 		for _, index := range indexes {
 			if err := g.set(&out.Datapoints[i], index); err != nil {
@@ -97,6 +102,34 @@ func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatistics
 		}
 	}
 	return nil
+}
+
+// unitsError reports a metric that is published with several units. CloudWatch returns
+// a datapoint for each of them.
+type unitsError struct{ units []string }
+
+func (e *unitsError) Error() string {
+	return "metric is published with several units: " + strings.Join(e.units, ", ")
+}
+
+// Hint returns the next step.
+func (e *unitsError) Hint() string { return "choose one with unit in metrics" }
+
+// Class returns the class of the failure.
+func (e *unitsError) Class() string { return "several_units" }
+
+func oneUnit(all []types.Datapoint) error {
+	var units []string
+	for i := range all {
+		if unit := string(all[i].Unit); !slices.Contains(units, unit) {
+			units = append(units, unit)
+		}
+	}
+	if len(units) < 2 {
+		return nil
+	}
+	slices.Sort(units)
+	return &unitsError{units}
 }
 
 // isEmptyDocument reports whether a response has no member that AWS sends.

@@ -141,7 +141,7 @@ func (t *target) refuse(r *request, err error) {
 		r.refusal = err
 	}
 	var long interface{ TooLong() bool }
-	if r == nil || errors.As(err, &long) || !t.examine(r) {
+	if r == nil || errors.As(err, &long) || errors.As(err, new(*unitsError)) || !t.examine(r) {
 		t.split(r, 0, err)
 	}
 }

@@ -20,6 +20,7 @@ var remedies = map[string]string{
 	"gave_up":              "run again; its outage was longer than give_up_after",
 	"retention_passed":     "nothing; CloudWatch no longer has the data",
 	"wrong_protocol":       "choose the protocol that the server has: --protocol json or query; if it is AWS, check the endpoint",
+	"several_units":        "choose one with unit in metrics",
 	"impossible_dimension": "correct the program that publishes the metric; CloudWatch cannot be asked for it",
 
 	"invalid_request": "run again; if it fails again, CloudWatch refuses this metric: remove it",

@@ -217,6 +217,10 @@ func fault(ts *testscript.TestScript, _ bool, args []string) {
 func publish(ts *testscript.TestScript, _ bool, args []string) {
 	m := awssim.Metric{Namespace: args[0], Name: args[1], Dimensions: [][2]string{}}
 	for _, arg := range args[2:] {
+		if unit, is := strings.CutPrefix(arg, "unit:"); is {
+			m.Units = append(m.Units, unit)
+			continue
+		}
 		name, value, _ := strings.Cut(arg, "=")
 		if strings.HasPrefix(value, `"`) {
 			text, err := strconv.Unquote(value)

@@ -170,7 +170,7 @@ func (p *page) result(q *query, skip int) (left int) {
 	left = -1
 	if fault := p.faultStatus(q); fault != "" {
 		status, p.faulty = fault, true
-	} else if kept(p.request.start, q.period, p.server.cfg.Now()) {
+	} else if kept(p.request.start, q.period, p.server.cfg.Now()) && (q.unit == "" || len(p.server.units(q.namespace, q.metric, q.dimensions, q.unit)) > 0) {
 		count, left = p.datapoints(q, skip)
 		if left >= 0 {
 			status = "PartialData"

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/aws/smithy-go/encoding/cbor"
 )
@@ -49,19 +48,22 @@ func (s *Server) getMetricStatistics(w http.ResponseWriter, c *call, faults acti
 			dimensionSet(f.list("Dimensions")), string(name))
 		sources[string(name)] = &source
 	}
+	units := s.published.units(f.text("Namespace"), f.text("MetricName"), dimensionSet(f.list("Dimensions")), f.text("Unit"))
 	b := appendMap(nil, 2)
 	b = appendText(appendText(b, "Label"), f.text("MetricName"))
 	b = append(appendText(b, "Datapoints"), 0x9f)
 	if kept(from, period, now) {
 		for i := range points {
-			b = appendDatapoint(b, sources, from+i*period, period, len(extended) > 0)
+			for _, unit := range units {
+				b = appendDatapoint(b, sources, from+i*period, period, unit, len(extended) > 0)
+			}
 		}
 	}
 	c.respond(w, append(b, 0xff))
 	return nil
 }
 
-func appendDatapoint(b []byte, sources map[string]*source, at, period int64, extended bool) []byte {
+func appendDatapoint(b []byte, sources map[string]*source, at, period int64, unit string, extended bool) []byte {
 	values := map[string]float64{}
 	for name, s := range sources {
 		if v, ok := s.at(at, period); ok {
@@ -72,10 +74,12 @@ func appendDatapoint(b []byte, sources map[string]*source, at, period int64, ext
 		return b
 	}
 	if extended {
-		b = appendTime(appendText(appendMap(b, 2), "Timestamp"), at)
+		b = appendText(appendText(appendMap(b, 3), "Unit"), unit)
+		b = appendTime(appendText(b, "Timestamp"), at)
 		b = appendMap(appendText(b, "ExtendedStatistics"), len(values))
 	} else {
-		b = appendTime(appendText(appendMap(b, 1+len(values)), "Timestamp"), at)
+		b = appendText(appendText(appendMap(b, 2+len(values)), "Unit"), unit)
+		b = appendTime(appendText(b, "Timestamp"), at)
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		b = appendFloat(appendText(b, name), values[name])
@@ -152,14 +156,6 @@ func (c Config) Published(account, region, namespace string, names []string) (se
 		}
 	}
 	return sets
-}
-
-func joined(dimensions [][2]string) string {
-	var pairs []string
-	for _, d := range dimensions {
-		pairs = append(pairs, d[0]+"="+d[1])
-	}
-	return strings.Join(pairs, ",")
 }
 
 // listRequest is a ListMetrics request.

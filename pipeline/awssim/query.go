@@ -13,6 +13,7 @@ import (
 type query struct {
 	id, label                                string
 	namespace, metric, dimensions, statistic string
+	unit                                     string
 	period                                   int64
 }
 
@@ -101,7 +102,7 @@ func (r *dataRequest) parseQueries(list cbor.List) *apiError {
 		stat := f.fields("MetricStat")
 		metric := stat.fields("Metric")
 		q := query{
-			id: f.text("Id"), label: f.text("Label"), statistic: stat.text("Stat"), period: stat.number("Period"),
+			id: f.text("Id"), label: f.text("Label"), statistic: stat.text("Stat"), unit: stat.text("Unit"), period: stat.number("Period"),
 			namespace: metric.text("Namespace"), metric: metric.text("MetricName"),
 			dimensions: dimensionSet(metric.list("Dimensions")),
 		}

@@ -12,6 +12,14 @@ import (
 // in the order in which this program names them. All others are extended ones.
 var BasicStatistics = []string{"Average", "Maximum", "Minimum", "Sum", "SampleCount"}
 
+// Units lists the units of datapoints (API reference of MetricDatum).
+var Units = []string{
+	"Seconds", "Microseconds", "Milliseconds", "Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes",
+	"Bits", "Kilobits", "Megabits", "Gigabits", "Terabits", "Percent", "Count",
+	"Bytes/Second", "Kilobytes/Second", "Megabytes/Second", "Gigabytes/Second", "Terabytes/Second",
+	"Bits/Second", "Kilobits/Second", "Megabits/Second", "Gigabits/Second", "Terabits/Second", "Count/Second", "None",
+}
+
 // CommonExtended lists extended statistics that are often used, for suggestions
 // after a typing error.
 var CommonExtended = []string{"p50", "p90", "p95", "p99", "p99.9", "tm90", "tm99", "wm90", "tc90", "ts90", "IQM"}

@@ -159,6 +159,7 @@ type Metric struct {
 	Names      []string
 	Statistics []string
 	Dimensions []string // names; nil: InstanceId for AWS/EC2; empty: none
+	Unit       string   // of the datapoints; empty: whichever they have
 }
 
 // isTotal reports whether the metric has no dimensions.

@@ -24,7 +24,8 @@ type planSettings struct {
 	States      []string            `json:"instances.states,omitempty"`
 	Monitoring  string              `json:"instances.monitoring,omitempty"`
 	API         API                 `json:"api"`
-	Metrics     map[string][]string `json:"metrics"` // statistics, by "namespace/name by dimensions"
+	Metrics     map[string][]string `json:"metrics"`                // statistics, by "namespace/name by dimensions"
+	Units       map[string]string   `json:"metrics.unit,omitempty"` // by the same
 }
 
 // planSettings returns the part of the configuration that is frozen in a plan.
@@ -32,14 +33,18 @@ func (c *Config) planSettings() planSettings {
 	f := planSettings{
 		Job: c.Job, Shard: c.Shard.String(), Range: c.Range.String(), Period: formatDuration(c.Period), Format: c.Format, Out: c.Out,
 		Sources: c.sources(), Tags: c.Instances.Tags, States: c.Instances.States, Monitoring: c.Instances.Monitoring,
-		API: c.API, Metrics: map[string][]string{},
+		API: c.API, Metrics: map[string][]string{}, Units: map[string]string{},
 	}
 	if c.Compression != "none" {
 		f.Compression = c.Compression
 	}
 	for _, m := range c.Metrics {
 		for _, name := range m.Names {
-			f.Metrics[m.Namespace+"/"+name+" by "+strings.Join(m.DimensionNames(), ",")] = cloudwatch.SortStatistics(m.Statistics)
+			key := m.Namespace + "/" + name + " by " + strings.Join(m.DimensionNames(), ",")
+			f.Metrics[key] = cloudwatch.SortStatistics(m.Statistics)
+			if m.Unit != "" {
+				f.Units[key] = m.Unit
+			}
 		}
 	}
 	return f

@@ -244,6 +244,7 @@ type documentMetric struct {
 	Names      []string `yaml:"names"`
 	Statistics []string `yaml:"statistics"`
 	Dimensions []string `yaml:"dimensions"`
+	Unit       string   `yaml:"unit"`
 }
 
 func (c *Config) fillMetrics(doc *[]documentMetric) error {

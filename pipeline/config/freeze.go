@@ -122,7 +122,7 @@ func (c *Config) series(spans []record.Window) []record.Series {
 	for _, m := range c.Metrics {
 		for _, name := range m.Names {
 			series := record.Series{
-				Namespace: m.Namespace, Metric: name, Dimensions: m.DimensionNames(), Statistics: cloudwatch.SortStatistics(m.Statistics),
+				Namespace: m.Namespace, Metric: name, Dimensions: m.DimensionNames(), Statistics: cloudwatch.SortStatistics(m.Statistics), Unit: m.Unit,
 				Windows: windows(spans, c.timestampsPerCall(len(m.Statistics))),
 			}
 			each, worst := c.cost(m.Statistics)

@@ -39,6 +39,10 @@ func (c *Config) checkMetrics() (errs error) {
 			errs = errors.Join(errs, c.checkName(m, name, fmt.Sprintf("%s.names[%d]", path, j), seen))
 		}
 		errs = errors.Join(errs, c.checkDimensions(m, path))
+		if m.Unit != "" && !slices.Contains(cloudwatch.Units, m.Unit) {
+			errs = errors.Join(errs, c.errorAt(path+".unit", "unknown unit %q%s", m.Unit, didYouMean(m.Unit, cloudwatch.Units)).
+				withHint("use a unit of CloudWatch, such as Seconds, Percent or Bytes/Second"))
+		}
 		errs = errors.Join(errs, c.checkStatistics(m.Statistics, path+".statistics"))
 	}
 	return errors.Join(errs, c.checkColumns())

@@ -113,6 +113,7 @@ var settings = []Setting{
 	{Key: "metrics.statistics", Flag: "stat", Doc: "Average, Maximum, Minimum, Sum, SampleCount, or extended statistics such as p99, tm90, TM(10%:90%) or IQM",
 		kind: list, help: "statistics (default Average,Maximum)"},
 	{Key: "metrics.dimensions", Flag: "dimension", Doc: "Dimension names; default: InstanceId for AWS/EC2; [] for metrics without dimensions", kind: list, help: "dimension names of --metric (default InstanceId for AWS/EC2)"},
+	{Key: "metrics.unit", Doc: "Only datapoints published with this unit, for a metric that is published with several", values: cloudwatch.Units},
 
 	{Key: "concurrency", Flag: "concurrency", Default: "8", Doc: "Requests in flight per account and region", kind: whole, field: func(c *Config) any { return &c.Concurrency },
 		check: func(c *Config) error { return c.checkRequests("concurrency", c.Concurrency) }, minimum: 1, maximum: maxRequests, group: "Speed and cost"},

@@ -92,9 +92,10 @@ func (p *Plan) ApplyReplans(all []Replan) {
 type Series struct {
 	Namespace  string   `json:"namespace"`
 	Metric     string   `json:"metric"`
-	Dimensions []string `json:"dimensions"` // names, sorted; its instances have exactly these
-	Statistics []string `json:"statistics"` // as CloudWatch spells them: Average, p99, ...
-	Windows    []Window `json:"windows"`    // ascending, disjoint
+	Dimensions []string `json:"dimensions"`     // names, sorted; its instances have exactly these
+	Statistics []string `json:"statistics"`     // as CloudWatch spells them: Average, p99, ...
+	Windows    []Window `json:"windows"`        // ascending, disjoint
+	Unit       string   `json:"unit,omitempty"` // of the datapoints; empty: whichever they have
 
 	// Cost of one instance over all windows, in USD: if CloudWatch bills five
 	// statistics of a metric once, and if it bills every statistic.
