@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){"plainsdk": plainSDK, "profiled": profiled, "cwharvest": func() {
 		if path := os.Getenv(otherBinary); path != "" {
+			if err := os.Unsetenv(otherBinary); err != nil { // the program warns of variables that are no settings
+				panic(err)
+			}
 			panic(syscall.Exec(path, os.Args, os.Environ()))
 		}
 		setClock()

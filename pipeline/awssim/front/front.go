@@ -185,7 +185,7 @@ var (
 		"aws-iso-e":  {"cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"},
 		"aws-iso-f":  {"csp.hci.ic.gov", "api.aws.hci.ic.gov"},
 	}
-	hostName   = regexp.MustCompile(`^(?:[a-z0-9.-]+\.)??(portal\.sso|[a-z0-9]+)(?:-fips)?\.(` + regionName + `)\.([a-z.-]+)$`)
+	hostName   = regexp.MustCompile(`^(?:[a-z0-9.-]+\.)??(portal\.sso|[a-z0-9]+)(?:-fips)?\.(` + regionName + `)\.([a-z0-9.-]+)$`)
 	signinHost = regexp.MustCompile(`^(` + regionName + `)(?:\.oauth)?\.signin(?:-fips)?\.(?:aws|aws\.amazon\.com|amazonaws\.cn|amazonaws-us-gov\.com|amazonaws-eusc\.eu|c2shome\.ic\.gov|sc2shome\.sgov\.gov|csphome\.hci\.ic\.gov|csphome\.adc-e\.uk)$`)
 	isAWS      = regexp.MustCompile(`(^|\.)(amazonaws\.com|amazonaws\.com\.cn|api\.aws|amazonaws\.eu|amazonwebservices\.com\.cn|amazonwebservices\.eu|ic\.gov|sgov\.gov|adc-e\.uk)$`)
 	global     = []string{"sts.amazonaws.com", "organizations.amazonaws.com", "s3.amazonaws.com"}
