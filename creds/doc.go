@@ -24,7 +24,7 @@
 //	probe, call           the steps of an SDK call that see a refusal and repeat it
 //	manager, identity     the tables of all of these; requests to STS for people
 //
-// Package wire guards the HTTP of every call, also those of the SDK's own
+// Package process runs a credential_process. Package wire guards the HTTP of every call, also those of the SDK's own
 // credential providers.
 //
 // # Goroutines and locks

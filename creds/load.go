@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 
+	"cwharvest/creds/process"
 	"cwharvest/creds/wire"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
@@ -26,6 +29,7 @@ type loader struct {
 	insecure  bool
 	transport aws.HTTPClient // nil: the network
 	log       *slog.Logger
+	processes *process.Group // of credential_process
 
 	mu     sync.Mutex
 	client aws.HTTPClient // of the process, once the first principal is loaded
@@ -48,7 +52,45 @@ func (l *loader) load(ctx context.Context, src Source) (aws.Config, error) {
 	}
 	cfg.HTTPClient = l.shared(cfg.HTTPClient)
 	cfg.APIOptions = append(cfg.APIOptions, addClock)
+	l.ownProcess(&cfg)
 	return cfg, nil
+}
+
+// ownProcess replaces the SDK's provider of a credential_process, whose children
+// outlive the run.
+func (l *loader) ownProcess(cfg *aws.Config) {
+	cache, ok := cfg.Credentials.(*aws.CredentialsCache)
+	if !ok || !slices.Contains(cache.ProviderSources(), aws.CredentialSourceProcess) {
+		return
+	}
+	for _, source := range cfg.ConfigSources {
+		if profile, ok := source.(config.SharedConfig); ok {
+			cfg.Credentials = aws.NewCredentialsCache(l.onProcess(*cfg, &profile, cache.ProviderSources()))
+		}
+	}
+}
+
+// onProcess returns the provider of a profile: its credential_process or its source
+// profile, and its role on top, as the SDK does (config, resolve_credentials.go).
+func (l *loader) onProcess(cfg aws.Config, profile *config.SharedConfig, sources []aws.CredentialSource) (p aws.CredentialsProvider) {
+	if profile.Source != nil {
+		p = l.onProcess(cfg, profile.Source, sources)
+	} else {
+		p = l.processes.Provider(profile.CredentialProcess, sources)
+	}
+	if profile.RoleARN == "" {
+		return p
+	}
+	cfg.Credentials = aws.NewCredentialsCache(p)
+	return stscreds.NewAssumeRoleProvider(newSTS(cfg), profile.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName, o.CredentialSources = profile.RoleSessionName, sources
+		if profile.ExternalID != "" {
+			o.ExternalID = &profile.ExternalID
+		}
+		if d := profile.RoleDurationSeconds; d != nil && *d >= stscreds.DefaultDuration {
+			o.Duration = *d
+		}
+	})
 }
 
 func (l *loader) options(src Source) []func(*config.LoadOptions) error {

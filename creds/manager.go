@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"cwharvest/creds/process"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
@@ -46,7 +48,7 @@ func NewManager(cfg Config) *Manager {
 	b := newBackground(cfg.RefreshTimeout)
 	return &Manager{
 		cfg:        cfg,
-		loader:     &loader{endpoint: cfg.EndpointURL, insecure: cfg.Insecure, transport: cfg.HTTPClient, log: cfg.Log},
+		loader:     &loader{endpoint: cfg.EndpointURL, insecure: cfg.Insecure, transport: cfg.HTTPClient, log: cfg.Log, processes: process.NewGroup()},
 		background: b,
 		probes:     newProbes(b),
 		counters:   &counters{},
@@ -57,9 +59,11 @@ func NewManager(cfg Config) *Manager {
 	}
 }
 
-// Close stops background refreshes and waits for them.
+// Close stops background refreshes and the processes of credential_process, and waits
+// for them.
 func (m *Manager) Close() {
 	m.background.close()
+	m.loader.processes.Close()
 	m.summary.print()
 }
 
