@@ -92,6 +92,9 @@ func isUnauthorized(err error) bool {
 	return false
 }
 
+// isRegionOff reports that the account has turned STS off in the region.
+func isRegionOff(err error) bool { return code(err) == "RegionDisabledException" }
+
 // isDurationTooLong reports that AssumeRole refused the duration, for the maximum
 // of the role or for role chaining.
 func isDurationTooLong(err error) bool {
@@ -165,7 +168,7 @@ func stsError(src Source, err error, principal Source, fix remedy) *Error {
 		e.class, e.state, e.remedy = person, principal.String()+" has expired", fix
 	case isWrongSecret(err):
 		e.class, e.state, e.remedy = person, "the secret key of "+principal.String()+" is wrong", fix
-	case c == "RegionDisabledException":
+	case isRegionOff(err):
 		set(refused, "enable STS in the region, or use another region")
 	case c == "ValidationError", c == "MalformedPolicyDocument":
 		set(refused, "check role_arn, external_id and session_duration")

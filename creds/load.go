@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"cwharvest/creds/process"
@@ -17,8 +19,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // loader has the SDK load the environment and the shared files for principals.
@@ -37,7 +41,8 @@ type loader struct {
 
 // load returns the configuration of a principal, or an Error. It calls no service.
 func (l *loader) load(ctx context.Context, src Source) (aws.Config, error) {
-	options := l.options(src)
+	late := &lateEndpoint{}
+	options := append(l.options(src), config.WithAPIOptions([]func(*middleware.Stack) error{wire.Guard(l.insecure), late.add}))
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if src.Profile == "" && isMissingProfile(err) && unsetProfile() {
 		cfg, err = config.LoadDefaultConfig(ctx, options...)
@@ -50,6 +55,7 @@ func (l *loader) load(ctx context.Context, src Source) (aws.Config, error) {
 			o.Client = imds.NewFromConfig(cfg)
 		}))
 	}
+	late.set(&cfg)
 	cfg.HTTPClient = l.shared(cfg.HTTPClient)
 	cfg.APIOptions = append(cfg.APIOptions, addClock)
 	l.ownProcess(&cfg)
@@ -82,7 +88,7 @@ func (l *loader) onProcess(cfg aws.Config, profile *config.SharedConfig, sources
 		return p
 	}
 	cfg.Credentials = aws.NewCredentialsCache(p)
-	return stscreds.NewAssumeRoleProvider(newSTS(cfg), profile.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+	return stscreds.NewAssumeRoleProvider(partitionSTS{sts.NewFromConfig(cfg)}, profile.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName, o.CredentialSources = profile.RoleSessionName, sources
 		if profile.ExternalID != "" {
 			o.ExternalID = &profile.ExternalID
@@ -102,8 +108,17 @@ func (l *loader) options(src Source) []func(*config.LoadOptions) error {
 		config.WithHTTPClient(transport),
 		// The SDK gives the provider of container credentials no client of its own.
 		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = wire.NoRedirects(transport) }),
+		config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+			if client, ok := o.Client.(*sts.Client); ok {
+				o.Client = partitionSTS{client}
+			}
+		}),
+		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
+			if client, ok := o.Client.(*sts.Client); ok {
+				o.Client = partitionSTS{client}
+			}
+		}),
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
-		config.WithAPIOptions([]func(*middleware.Stack) error{wire.Guard(l.insecure)}),
 		config.WithLogger(logging.LoggerFunc(l.logSDK)),
 	}
 	if src.Profile != "" {
@@ -181,4 +196,73 @@ func sharedFiles() []string {
 		}
 	}
 	return files
+}
+
+// lateEndpoint sends the calls of the SDK's own credential providers to the address that
+// the environment, the profile or the flag sets for all services. The SDK makes the
+// clients of these calls before it resolves that address (config.go,
+// defaultAWSConfigResolvers), so a web identity token would go to the real STS.
+type lateEndpoint struct {
+	mu       sync.Mutex
+	endpoint *url.URL // nil: none
+	sources  []any    // of the configuration
+}
+
+// providerCalls are the calls of the SDK's providers and the ids of their services. The
+// address of the machine or the container has variables of its own.
+var providerCalls = map[string]string{
+	"AssumeRole": sts.ServiceID, "AssumeRoleWithWebIdentity": sts.ServiceID,
+	"GetRoleCredentials": "SSO", "CreateToken": "SSO OIDC", "CreateOAuth2Token": "Signin",
+}
+
+// set takes the address from the loaded configuration. An invalid one fails where the
+// clients use it.
+func (l *lateEndpoint) set(cfg *aws.Config) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sources = cfg.ConfigSources
+	if at, err := url.Parse(aws.ToString(cfg.BaseEndpoint)); err == nil && at.Host != "" {
+		l.endpoint = at
+	}
+}
+
+// add adds the step after the SDK's resolution of the endpoint and before the signature.
+func (l *lateEndpoint) add(stack *middleware.Stack) error {
+	service, known := providerCalls[stack.ID()]
+	if !known {
+		return nil
+	}
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("cwharvest.LateEndpoint", func(
+		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+	) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		if request, ok := in.Request.(*smithyhttp.Request); ok {
+			if at := l.of(ctx, service); at != nil && request.URL.Host != at.Host {
+				request.URL.Scheme, request.URL.Host = at.Scheme, at.Host
+				request.URL.Path = smithyhttp.JoinPath(at.Path, request.URL.Path)
+			}
+		}
+		return next.HandleFinalize(ctx, in)
+	}), "ResolveEndpointV2", middleware.After)
+}
+
+// of returns the address for a service, or nil if the SDK has resolved it: a variable of
+// the service comes before AWS_ENDPOINT_URL, which comes before the service's section of
+// the profile (AWS SDKs and Tools Reference Guide, service-specific endpoints).
+func (l *lateEndpoint) of(ctx context.Context, service string) *url.URL {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	variable := "AWS_ENDPOINT_URL_" + strings.ReplaceAll(strings.ToUpper(service), " ", "_")
+	if os.Getenv(variable) != "" {
+		return nil
+	}
+	for _, source := range l.sources {
+		shared, ok := source.(config.SharedConfig)
+		if !ok || os.Getenv("AWS_ENDPOINT_URL") != "" {
+			continue
+		}
+		if _, found, err := shared.GetServiceBaseEndpoint(ctx, service); found || err != nil {
+			return nil
+		}
+	}
+	return l.endpoint
 }

@@ -7,9 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"cwharvest/creds/partition"
 	"cwharvest/creds/process"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
 )
 
 // Config configures a Manager; the zero value works.
@@ -89,6 +91,24 @@ func (m *Manager) Config(ctx context.Context, region string, sources ...Source) 
 	return cfg, nil
 }
 
+// Region returns the region of a source's principal, or "". A profile that the source
+// names keeps its own region if AWS_REGION is in another partition: the platform sets
+// AWS_REGION for keys of its own partition.
+func (m *Manager) Region(ctx context.Context, src Source) (string, error) {
+	p, err := m.principal(ctx, src)
+	if err != nil {
+		return "", err
+	}
+	cfg := p.config()
+	for _, s := range cfg.ConfigSources {
+		shared, ok := s.(config.SharedConfig)
+		if ok && src.Profile != "" && shared.Region != "" && partition.Of(shared.Region) != partition.Of(cfg.Region) {
+			return shared.Region, nil
+		}
+	}
+	return cfg.Region, nil
+}
+
 func (m *Manager) repeater(c *chain) *repeater { return &repeater{chain: c, probes: m.probes} }
 
 // principal returns the one principal that signs for a source, loaded.
@@ -100,6 +120,7 @@ func (m *Manager) principal(ctx context.Context, src Source) (*principal, error)
 		m.principals[src.principal()] = p
 	}
 	m.mu.Unlock()
+	p.placeIn(src.partition())
 	return p, p.open(ctx)
 }
 

@@ -84,7 +84,7 @@ func (p *principal) identify(ctx context.Context, keys aws.Credentials) (id prin
 }
 
 func (p *principal) askIdentity(ctx context.Context, keys aws.Credentials) error {
-	out, err := callerIdentity(ctx, withKeys(p.config(), keys))
+	out, err := p.callerIdentity(ctx, keys)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (p *principal) askIdentity(ctx context.Context, keys aws.Credentials) error
 
 // accept asks STS now whether it accepts keys.
 func (p *principal) accept(ctx context.Context, keys aws.Credentials) error {
-	_, err := callerIdentity(ctx, withKeys(p.config(), keys))
+	_, err := p.callerIdentity(ctx, keys)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package creds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // principal is a profile, the default chain or the instance role. It is loaded
@@ -24,20 +26,21 @@ type principal struct {
 	getKeys     *flight
 	getIdentity *flight
 
-	mu       sync.Mutex // guards the fields below; held while files are read, never across the network
-	cfg      aws.Config
-	files    string    // state of the files when they were read
-	checked  time.Time // when the files were last compared with that state
-	outdated bool      // the files were read again since the keys were retrieved
-	last     aws.Credentials
-	until    time.Time // the SDK is not asked for keys again before; zero: they do not expire
-	failure  error     // of the last attempt to get keys
-	warned   string    // the failure that the log has; empty: none
-	changes  int       // of keys and files, which may help a role that was refused
-	rejected rejectedKey
-	identity principalIdentity
-	renewed  time.Time // when other keys were last requested after a denial
-	gates    map[string]*gate
+	mu        sync.Mutex // guards the fields below; held while files are read, never across the network
+	cfg       aws.Config
+	files     string    // state of the files when they were read
+	checked   time.Time // when the files were last compared with that state
+	outdated  bool      // the files were read again since the keys were retrieved
+	last      aws.Credentials
+	until     time.Time // the SDK is not asked for keys again before; zero: they do not expire
+	failure   error     // of the last attempt to get keys
+	warned    string    // the failure that the log has; empty: none
+	changes   int       // of keys and files, which may help a role that was refused
+	rejected  rejectedKey
+	identity  principalIdentity
+	renewed   time.Time // when other keys were last requested after a denial
+	gates     map[string]*gate
+	partition string // of AWS, in which the keys are valid; empty: that of the principal's region
 }
 
 // principalIdentity is the response of STS about one key.
@@ -83,6 +86,21 @@ func (p *principal) read(ctx context.Context) error {
 	}
 	p.cfg, p.files = cfg, files
 	return nil
+}
+
+// placeIn sets the partition of the principal. The first source that knows it decides.
+func (p *principal) placeIn(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.partition = cmp.Or(p.partition, id)
+}
+
+// callerIdentity asks STS about keys of the principal, or of a session that it signed for.
+func (p *principal) callerIdentity(ctx context.Context, keys aws.Credentials) (*sts.GetCallerIdentityOutput, error) {
+	p.mu.Lock()
+	cfg, id := p.cfg.Copy(), p.partition
+	p.mu.Unlock()
+	return callerIdentity(ctx, withKeys(cfg, keys), id)
 }
 
 // config returns a copy of the configuration as it was last read.

@@ -42,7 +42,7 @@ func newProbes(b *background) *probes { return &probes{background: b, byKey: map
 func (ps *probes) check(ctx context.Context, c *chain, key string) (keyState, error) {
 	p, isNew := ps.get(key)
 	if isNew {
-		ps.background.do(func(ctx context.Context) { p.state, p.err = askSTS(ctx, c, key) })
+		ps.background.do(func(ctx context.Context) { p.state, p.err = judgeKey(ctx, c, key) })
 		close(p.done)
 		if p.state == keyUnknown {
 			ps.forget(key, p)
@@ -79,10 +79,10 @@ func (ps *probes) forget(key string, p *probe) {
 	}
 }
 
-// askSTS calls GetCallerIdentity with a key, unless the chain has replaced it. A
+// judgeKey calls GetCallerIdentity with a key, unless the chain has replaced it. A
 // denial proves that STS knows the key: the policy of a VPC endpoint can allow
 // AssumeRole alone.
-func askSTS(ctx context.Context, c *chain, key string) (keyState, error) {
+func judgeKey(ctx context.Context, c *chain, key string) (keyState, error) {
 	keys, p := c.held(ctx, key)
 	if p == nil {
 		return keyExpired, nil

@@ -1,24 +1,58 @@
 package creds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
+
+	"cwharvest/creds/partition"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// newSTS returns a client of STS in the region of a configuration, or in
-// us-east-1 if it has none.
-func newSTS(cfg aws.Config) *sts.Client {
-	if cfg.Region == "" {
-		cfg.Region = "us-east-1"
+// askSTS calls STS in the region of a client if that is in the partition, and otherwise
+// in the first region of the partition; an empty partition is that of the region. STS
+// refuses valid keys in a region that their account has not enabled (403
+// InvalidClientTokenId), and in one in which the account has turned STS off. So call is
+// repeated once in the first region, which is always enabled, and its result counts.
+func askSTS[T any](region, id string, call func(inRegion func(*sts.Options)) (T, error)) (T, error) {
+	id = cmp.Or(id, partition.Of(region))
+	first := cmp.Or(partition.First(id), region)
+	if region == "" || partition.Of(region) != id {
+		region = first
 	}
-	return sts.NewFromConfig(cfg)
+	in := func(region string) func(*sts.Options) { return func(o *sts.Options) { o.Region = region } }
+	out, err := call(in(region))
+	if region != first && (isAmbiguous(err) || isRegionOff(err)) {
+		return call(in(first))
+	}
+	return out, err
+}
+
+// partitionSTS is the client of STS for a role of a profile or of web identity. The SDK
+// would call STS in the region of the environment, whatever the partition of the role.
+type partitionSTS struct{ *sts.Client }
+
+// AssumeRole implements stscreds.AssumeRoleAPIClient.
+func (c partitionSTS) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+	return askSTS(c.Options().Region, partition.OfARN(aws.ToString(in.RoleArn)), func(inRegion func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+		return c.Client.AssumeRole(ctx, in, append(slices.Clone(options), inRegion)...)
+	})
+}
+
+// AssumeRoleWithWebIdentity implements stscreds.AssumeRoleWithWebIdentityAPIClient.
+func (c partitionSTS) AssumeRoleWithWebIdentity(
+	ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, options ...func(*sts.Options),
+) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	return askSTS(c.Options().Region, partition.OfARN(aws.ToString(in.RoleArn)), func(inRegion func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+		return c.Client.AssumeRoleWithWebIdentity(ctx, in, append(slices.Clone(options), inRegion)...)
+	})
 }
 
 // withKeys returns a configuration that signs with fixed keys.
@@ -27,10 +61,12 @@ func withKeys(cfg aws.Config, keys aws.Credentials) aws.Config {
 	return cfg
 }
 
-// callerIdentity asks STS which principal signs. A response without an account,
+// callerIdentity asks STS of a partition which principal signs. A response without an account,
 // such as a proxy's page with status 200, is an error.
-func callerIdentity(ctx context.Context, cfg aws.Config) (*sts.GetCallerIdentityOutput, error) {
-	out, err := newSTS(cfg).GetCallerIdentity(ctx, nil)
+func callerIdentity(ctx context.Context, cfg aws.Config, id string) (*sts.GetCallerIdentityOutput, error) {
+	out, err := askSTS(cfg.Region, id, func(inRegion func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+		return sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil, inRegion)
+	})
 	if err == nil && aws.ToString(out.Account) == "" {
 		err = errors.New("GetCallerIdentity: the response has no account; it probably came from a proxy, not from AWS")
 	}

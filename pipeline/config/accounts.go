@@ -1,11 +1,13 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
 	"time"
 
+	"cwharvest/creds/partition"
 	"cwharvest/store/record"
 )
 
@@ -119,7 +121,7 @@ func (a Account) withDefaults(d *Account) Account {
 		a.Fallbacks = d.Fallbacks
 	}
 	if a.RoleARN == "" && a.RoleName != "" && a.ID != "" {
-		a.RoleARN = "arn:" + partition(a.Regions) + ":iam::" + a.ID + ":role/" + a.RoleName
+		a.RoleARN = roleNamed(a.RoleName, a.ID, a.Regions)
 	}
 	if m := roleForm.FindStringSubmatch(a.RoleARN); m != nil && a.ID == "" {
 		a.ID = m[2]
@@ -127,22 +129,52 @@ func (a Account) withDefaults(d *Account) Account {
 	a.Fallbacks = slices.Clone(a.Fallbacks) // accounts share the slice of the defaults
 	for i := range a.Fallbacks {
 		if f := &a.Fallbacks[i]; f.RoleARN == "" && f.RoleName != "" && a.ID != "" {
-			f.RoleARN = "arn:" + partition(a.Regions) + ":iam::" + a.ID + ":role/" + f.RoleName
+			f.RoleARN = roleNamed(f.RoleName, a.ID, a.Regions)
 		}
 	}
 	return a
 }
 
-// partition returns the AWS partition of regions. Credentials are valid in one
-// partition only.
-func partition(regions []string) string {
+// InPartition returns the account as in a partition, if its regions leave the partition
+// open and its roles have names: "enabled" alone does not say where the role is.
+func (a Account) InPartition(id string) Account {
+	if partitionOf(a.Regions) != "" {
+		return a
+	}
+	move := func(arn, name string) string {
+		if name != "" && arn == roleNamed(name, a.ID, nil) {
+			return strings.Replace(arn, "arn:aws:", "arn:"+id+":", 1)
+		}
+		return arn
+	}
+	a.RoleARN = move(a.RoleARN, a.RoleName)
+	a.Fallbacks = slices.Clone(a.Fallbacks)
+	for i := range a.Fallbacks {
+		a.Fallbacks[i].RoleARN = move(a.Fallbacks[i].RoleARN, a.Fallbacks[i].RoleName)
+	}
+	return a
+}
+
+// Partition returns the partition of the account's role and regions, or "" if they leave
+// it open. Keys are valid in one partition only.
+func (a *Account) Partition() string {
+	if a.RoleARN != "" && (a.RoleName == "" || a.RoleARN != roleNamed(a.RoleName, a.ID, nil)) {
+		return partition.OfARN(a.RoleARN)
+	}
+	return partitionOf(a.Regions)
+}
+
+// roleNamed returns the ARN of a role in the partition of some regions, by default aws.
+func roleNamed(name, account string, regions []string) string {
+	return "arn:" + cmp.Or(partitionOf(regions), "aws") + ":iam::" + account + ":role/" + name
+}
+
+// partitionOf returns the partition of the first region or pattern that has one, or "".
+func partitionOf(regions []string) (id string) {
 	for _, region := range regions {
-		switch {
-		case strings.HasPrefix(region, "cn-"):
-			return "aws-cn"
-		case strings.HasPrefix(region, "us-gov-"):
-			return "aws-us-gov"
+		if region != record.AllRegions {
+			id = cmp.Or(id, partition.Of(region))
 		}
 	}
-	return "aws"
+	return id
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"cwharvest/creds/partition"
 	"cwharvest/store/record"
 )
 
@@ -132,12 +134,16 @@ func (c *Config) checkAccount(own, a *Account, path string) (errs []error) {
 	}
 	for i, region := range a.Regions {
 		at := fmt.Sprintf(".regions[%d]", i)
-		switch {
+		switch zone := regionForm.FindString(strings.TrimRight(region, "abcdefghijklmnopqrstuvwxyz")); {
 		case region == record.AllRegions || patternForm.MatchString(region):
+		case !regionForm.MatchString(region) && zone != "":
+			add(len(own.Regions) == 0, at, "write "+zone, "%q is an availability zone, not a region", region)
 		case !regionForm.MatchString(region):
 			add(len(own.Regions) == 0, at, "write a name such as us-east-1, a pattern such as us-*, or enabled", "region %q is malformed", region)
-		case partition(a.Regions) != partition([]string{region}):
-			add(len(own.Regions) == 0, at, "give it an account entry of its own", "region %s is not in partition %s like the others", region, partition(a.Regions))
+		case a.Partition() != partition.Of(region) && own.RoleARN != "":
+			add(false, at, "correct one of them", "region %s is in partition %s, and role_arn in %s", region, partition.Of(region), a.Partition())
+		case a.Partition() != partition.Of(region):
+			add(len(own.Regions) == 0, at, "give it an account entry of its own", "region %s is not in partition %s like the others", region, a.Partition())
 		}
 	}
 	return errs

@@ -73,7 +73,7 @@ func TestValidateRefusesAccounts(t *testing.T) {
 		`defaults: {session_duration: 14m}`:                                                            `session_duration 14m is out of range; write 15m to 12h, or auto`,
 		`defaults: {session_duration: ""}`:                                                             `duration ""`,
 		`defaults: {regions: [useast1]}`:                                                               `region "useast1" is malformed`,
-		`defaults: {regions: [us-east-1, cn-north-1]}`:                                                 `region us-east-1 is not in partition aws-cn`,
+		`defaults: {regions: [us-east-1, cn-north-1]}`:                                                 `region cn-north-1 is not in partition aws`,
 		`defaults: {regions: [us-east-1, us-east-1]}`:                                                  `region us-east-1 is listed twice; remove one`,
 		`accounts: [{id: "111122223333"}, {id: "111122223333"}]`:                                       `accounts 1 and 2 have the same account and region`,
 		`accounts: [{profile: a, regions: [us-east-1]}, {profile: a, regions: [us-east-1]}]`:           `(profile a/us-east-1)`,

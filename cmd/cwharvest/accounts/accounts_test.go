@@ -155,11 +155,17 @@ func TestConnect(t *testing.T) {
 }
 
 func TestHome(t *testing.T) {
-	for regions, want := range map[string]string{
-		"enabled": "us-east-1", "us-*": "us-east-1", "eu-* eu-west-1": "eu-west-1", "cn-*": "cn-north-1", "us-gov-*": "us-gov-west-1",
+	for _, c := range []struct{ regions, own, partition, want string }{
+		{"enabled", "", "aws", "us-east-1"},
+		{"us-*", "eu-west-1", "aws", "eu-west-1"},
+		{"eu-* eu-west-1", "us-east-1", "aws", "eu-west-1"},
+		{"cn-*", "us-east-1", "aws-cn", "cn-northwest-1"},
+		{"enabled", "cn-north-1", "aws-cn", "cn-north-1"},
+		{"us-gov-*", "", "aws-us-gov", "us-gov-west-1"},
+		{"enabled", "us-new-1", "aws-new", "us-new-1"},
 	} {
-		if got := home(strings.Fields(regions)); got != want {
-			t.Errorf("%s: %s, want %s", regions, got, want)
+		if got := home(strings.Fields(c.regions), c.own, c.partition); got != c.want {
+			t.Errorf("%+v: %s", c, got)
 		}
 	}
 }

@@ -1,12 +1,14 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"strings"
+	"fmt"
 	"time"
 
 	"cwharvest/creds"
+	"cwharvest/creds/partition"
 	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/pipeline/config"
 	"cwharvest/store/record"
@@ -21,32 +23,38 @@ func (r *Resolver) JobLength() time.Duration {
 	return min(max(length.Round(time.Hour), time.Hour), 12*time.Hour)
 }
 
-// locate returns the account of an entry. An entry without regions gets the SDK's default region.
+// locate returns the account of an entry. An entry without regions gets the SDK's default region. The partition is that of the role or
+// the regions, else that of the principal's region. A principal that cannot be loaded is reported by its targets.
 func (r *Resolver) locate(ctx context.Context, e *config.Account) (Account, error) {
-	a := Account{ID: e.ID, Sources: r.sources(e)}
+	own, loadErr := r.Manager.Region(ctx, creds.Source{Profile: e.Profile})
 	if len(e.Regions) == 0 {
-		region, err := r.defaultRegion(ctx, a.Sources[0])
+		region, err := r.defaultRegion(e, own, loadErr)
 		if err != nil {
-			return a, err
+			return Account{ID: e.ID, Sources: r.sources(e)}, err
 		}
 		e.Regions = []string{region}
 	}
-	a.Home, a.Targets = home(e.Regions), e.Targets()
+	id := cmp.Or(e.Partition(), partition.Of(own))
+	*e = e.InPartition(id)
+	a := Account{ID: e.ID, Sources: r.sources(e), Home: home(e.Regions, own, id), Targets: e.Targets()}
+	for i := range a.Sources {
+		a.Sources[i].Partition = id
+	}
 	return a, nil
 }
 
-func (r *Resolver) defaultRegion(ctx context.Context, src creds.Source) (string, error) {
-	if r.Config.Shard != (record.Shard{}) {
+func (r *Resolver) defaultRegion(e *config.Account, own string, loadErr error) (string, error) {
+	switch {
+	case r.Config.Shard != (record.Shard{}):
 		return "", &InputError{errors.New("--shard needs explicit regions: the default region may differ between machines"), "set regions in the file, or --region"}
-	}
-	cfg, err := r.Manager.Config(ctx, "", src)
-	if err != nil {
-		return "", err
-	}
-	if cfg.Region == "" {
+	case loadErr != nil:
+		return "", loadErr
+	case own == "":
 		return "", &InputError{errors.New("no region"), "give --region, regions in the file, AWS_REGION or one in the profile"}
+	case e.RoleARN != "" && e.Partition() != "" && partition.Of(own) != e.Partition():
+		return "", &InputError{fmt.Errorf("no region for %s: the default region %s is in partition %s", e.RoleARN, own, partition.Of(own)), "give regions in the file"}
 	}
-	return cfg.Region, nil
+	return own, nil
 }
 
 // sources returns the credential sources of an entry: its own first, then its fallbacks. A fallback that names no
@@ -73,21 +81,16 @@ func (r *Resolver) sources(e *config.Account) []creds.Source {
 	return sources
 }
 
-// home returns the region in which an account's enabled regions are listed: the first region that the entry names, or
-// one that is always enabled in the partition of its patterns.
-func home(regions []string) string {
+// home returns the region in which an account's enabled regions are listed: the first region that the entry names, or the principal's
+// if it is in the partition, or the first one of the partition.
+func home(regions []string, own, id string) string {
 	for _, region := range regions {
 		if !(record.Target{Region: region}).IsPattern() {
 			return region
 		}
 	}
-	for _, pattern := range regions {
-		switch {
-		case strings.HasPrefix(pattern, "cn-"):
-			return "cn-north-1"
-		case strings.HasPrefix(pattern, "us-gov-"):
-			return "us-gov-west-1"
-		}
+	if own != "" && partition.Of(own) == id {
+		return own
 	}
-	return "us-east-1"
+	return cmp.Or(partition.First(id), own)
 }

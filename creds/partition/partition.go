@@ -1,0 +1,134 @@
+// Package partition holds the partitions of AWS and their regions. Keys, roles and
+// ARNs are valid in one partition only.
+//
+// The table is that of the SDK (internal/endpoints/awsrulesfn/partitions.json), which
+// the SDK does not export. A region that AWS announced later belongs to the partition
+// whose form it has; only Known does not know it.
+package partition
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+//go:generate go test -run TestTable -update .
+
+// aws is the partition of everything that no other partition claims, as in the SDK.
+const aws = "aws"
+
+// data is one partition in the table.
+type data struct {
+	id      string
+	first   string // the region of its global services, which is always enabled
+	form    *regexp.Regexp
+	regions []string // sorted
+}
+
+// Of returns the partition of a region. For a pattern such as "cn-*" it returns the
+// partition of the known regions that it matches, or "" if they are in several.
+func Of(region string) string {
+	if strings.ContainsAny(region, "*?") {
+		return ofPattern(region)
+	}
+	for _, p := range table {
+		if p.form.MatchString(region) || slices.Contains(p.regions, region) {
+			return p.id
+		}
+	}
+	return aws
+}
+
+func ofPattern(pattern string) (id string) {
+	for _, p := range table {
+		matches := slices.ContainsFunc(p.regions, func(region string) bool {
+			ok, err := path.Match(pattern, region)
+			return ok && err == nil
+		})
+		switch {
+		case matches && id != "":
+			return ""
+		case matches:
+			id = p.id
+		}
+	}
+	return id
+}
+
+// OfARN returns the partition of an ARN, or "" if it is not one.
+func OfARN(arn string) string {
+	prefix, rest, _ := strings.Cut(arn, ":")
+	id, _, _ := strings.Cut(rest, ":")
+	if prefix != "arn" {
+		return ""
+	}
+	return id
+}
+
+// First returns the region of a partition that every account has enabled; for a
+// partition that the table lacks, "".
+func First(id string) string {
+	for _, p := range table {
+		if p.id == id {
+			return p.first
+		}
+	}
+	return ""
+}
+
+// Known reports whether the table has a region.
+func Known(region string) bool {
+	return slices.ContainsFunc(table, func(p data) bool { return slices.Contains(p.regions, region) })
+}
+
+// IsRegion reports whether a name has the form of a region in some partition.
+func IsRegion(name string) bool {
+	return slices.ContainsFunc(table, func(p data) bool { return p.form.MatchString(name) })
+}
+
+// Nearest returns the one of some names that a misspelled name is most likely meant to
+// be, or "" if none is near.
+func Nearest(name string, names []string) (nearest string) {
+	least := 3 // edits that still look like a mistake of typing
+	for _, candidate := range names {
+		if n := edits(name, candidate); n < least {
+			nearest, least = candidate, n
+		}
+	}
+	return nearest
+}
+
+// Regions returns the regions of a partition in the table.
+func Regions(id string) []string {
+	for _, p := range table {
+		if p.id == id {
+			return slices.Clone(p.regions)
+		}
+	}
+	return nil
+}
+
+// edits returns the number of characters to insert, remove, replace or exchange with
+// their neighbor to turn one text into another (optimal string alignment).
+func edits(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			replaced := last[j-1]
+			if a[i-1] != b[j-1] {
+				replaced++
+			}
+			row[j] = min(replaced, last[j]+1, row[j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}
