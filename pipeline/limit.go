@@ -60,7 +60,7 @@ type Shared struct {
 
 	mu        sync.Mutex // guards the fields below
 	gates     map[record.Target]*gate
-	changed   chan struct{} // closed and replaced when a target works again, and by Dismiss
+	changed   chan struct{} // closed and replaced when a target is held up or works again, and by Dismiss
 	dismissed bool
 }
 
@@ -76,13 +76,15 @@ func NewShared(maxInFlight int, quotaShare float64) *Shared {
 // data and returns ErrCredentials.
 func (s *Shared) Dismiss() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.dismissed = true
+	s.mu.Unlock()
 	s.wake()
 }
 
-// wake lets every schedule look at its targets again. The caller holds mu.
+// wake lets every schedule look at its targets again.
 func (s *Shared) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -166,8 +168,6 @@ func (g *gate) reopen() pause {
 	was := g.paused
 	if was.failures > 0 {
 		g.paused, g.probe = pause{}, nil
-		g.shared.mu.Lock()
-		defer g.shared.mu.Unlock()
 		g.shared.wake()
 	}
 	return was
@@ -200,6 +200,9 @@ func (g *gate) close(sent time.Time, c class, err error) (p pause, before string
 	q.until = now.Add(time.Duration(rand.Int64N(int64(longest))))
 	q.reason, q.err = describe(err), err
 	g.probe = nil
+	if q.failures == outageAfter {
+		g.shared.wake()
+	}
 	return *q, before, true
 }
 

@@ -156,25 +156,40 @@ func (s *schedule) startDue(ctx context.Context) {
 // wait returns the next target that returns. It returns none if another target
 // becomes due, the shared state changes, or the run is cancelled first.
 func (s *schedule) wait(ctx context.Context, changed <-chan struct{}) (v visit, back bool) {
-	var due <-chan time.Time
 	cancelled := ctx.Done()
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		cancelled = nil
-	case len(s.idle) > 0 && len(s.active) < s.run.MaxInFlight:
-		timer := time.NewTimer(time.Until(s.idle[0].at))
-		defer timer.Stop()
-		due = timer.C
 	}
+	timer := time.NewTimer(s.pause(ctx, time.Now()))
+	defer timer.Stop()
 	select {
 	case v := <-s.back:
 		return v, true
-	case <-due:
+	case <-timer.C:
 	case <-changed:
 		s.rouse()
 	case <-cancelled:
 	}
 	return visit{}, false
+}
+
+// judgeAgain is how often a run that is held up checks whether it has waited for a person
+// for long enough.
+const judgeAgain = time.Second
+
+// pause returns how long to wait without any event.
+func (s *schedule) pause(ctx context.Context, now time.Time) time.Duration {
+	wait := untilOutcome
+	if ctx.Err() != nil {
+		return wait // nothing is started, and the active targets return
+	}
+	if s.held == HeldUp {
+		wait = judgeAgain
+	}
+	if len(s.idle) > 0 && len(s.active) < s.run.MaxInFlight {
+		wait = min(wait, s.idle[0].at.Sub(now))
+	}
+	return wait
 }
 
 type visits []visit

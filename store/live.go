@@ -54,6 +54,7 @@ func (j *Job) Status() (*record.Status, error) {
 // night that has begun is the current one, until the directory is closed.
 type nights struct {
 	turn   sync.Mutex   // held to start and to stop the ticker
+	write  sync.Mutex   // held to replace status.json
 	ticker statusTicker // runs while a job that has begun is open
 
 	mu     sync.Mutex                  // guards the fields below; taken before Job.mu
@@ -218,6 +219,8 @@ func (d *Dir) Current() (*record.Status, error) { return d.nights.current() }
 // publishStatus replaces status.json, which other processes read while this one holds
 // the databases. It is not synced: after a power cut they read the databases.
 func (d *Dir) publishStatus() error {
+	d.nights.write.Lock()
+	defer d.nights.write.Unlock()
 	s, err := d.Current()
 	if errors.Is(err, record.ErrNoJob) {
 		return nil

@@ -12,20 +12,25 @@ import (
 
 // planSettings are the settings that later runs of a job cannot change.
 type planSettings struct {
-	Job         string              `json:"job"`
-	Shard       string              `json:"shard,omitempty"`
-	Range       string              `json:"range"`
-	Period      string              `json:"period"`
-	Format      string              `json:"format"`
-	Compression string              `json:"compression,omitempty"`
-	Out         string              `json:"out"`
-	Sources     []string            `json:"instances.sources"`
-	Tags        map[string]string   `json:"instances.tags,omitempty"`
-	States      []string            `json:"instances.states,omitempty"`
-	Monitoring  string              `json:"instances.monitoring,omitempty"`
-	API         API                 `json:"api"`
-	Metrics     map[string][]string `json:"metrics"`                // statistics, by "namespace/name by dimensions"
-	Units       map[string]string   `json:"metrics.unit,omitempty"` // by the same
+	Job         string            `json:"job"`
+	Shard       string            `json:"shard,omitempty"`
+	Range       string            `json:"range"`
+	Period      string            `json:"period"`
+	Format      string            `json:"format"`
+	Compression string            `json:"compression,omitempty"`
+	Out         string            `json:"out"`
+	Sources     []string          `json:"instances.sources"`
+	Tags        map[string]string `json:"instances.tags,omitempty"`
+	States      []string          `json:"instances.states,omitempty"`
+	Monitoring  string            `json:"instances.monitoring,omitempty"`
+	API         API               `json:"api"`
+
+	// SourcesNamed distinguishes sources that the configuration names, which hold for every
+	// metric, from those that each metric has by default. Older plans lack it.
+	SourcesNamed bool `json:"instances.sources_named,omitempty"`
+
+	Metrics map[string][]string `json:"metrics"`                // statistics, by "namespace/name by dimensions"
+	Units   map[string]string   `json:"metrics.unit,omitempty"` // by the same
 }
 
 // planSettings returns the part of the configuration that is frozen in a plan.
@@ -33,7 +38,7 @@ func (c *Config) planSettings() planSettings {
 	f := planSettings{
 		Job: c.Job, Shard: c.Shard.String(), Range: c.Range.String(), Period: formatDuration(c.Period), Format: c.Format, Out: c.Out,
 		Sources: c.sources(), Tags: c.Instances.Tags, States: c.Instances.States, Monitoring: c.Instances.Monitoring,
-		API: c.API, Metrics: map[string][]string{}, Units: map[string]string{},
+		API: c.API, SourcesNamed: c.Instances.Sources != nil, Metrics: map[string][]string{}, Units: map[string]string{},
 	}
 	if c.Compression != "none" {
 		f.Compression = c.Compression
@@ -75,6 +80,9 @@ func (c *Config) Diff(plan json.RawMessage) ([]string, error) {
 	if err := json.Unmarshal(now, &is); err != nil {
 		return nil, fmt.Errorf("cannot encode the settings of the plan: %w", err)
 	}
+	const named = "instances.sources_named"
+	delete(was, named)
+	delete(is, named)
 	return differences("", was, is), nil
 }
 

@@ -65,6 +65,33 @@ func (c *Config) Freeze(i Interval, now time.Time) (record.Plan, error) {
 	}, nil
 }
 
+// Frozen returns the configuration that lists and fetches what a job's plan says. The
+// rest, such as accounts, concurrency and budgets, stays as it is.
+func (c *Config) Frozen(plan *record.Plan) (*Config, error) {
+	var was planSettings
+	if err := json.Unmarshal(plan.Settings, &was); err != nil {
+		return nil, fmt.Errorf("cannot read the settings of the plan: %w", err)
+	}
+	f := *c
+	f.API, f.Metrics = was.API, nil
+	f.Instances = Instances{File: c.Instances.File, Tags: was.Tags, States: was.States, Monitoring: was.Monitoring}
+	for i := range plan.Series {
+		s := &plan.Series[i]
+		f.Metrics = append(f.Metrics, Metric{Namespace: s.Namespace, Names: []string{s.Metric}, Statistics: s.Statistics, Dimensions: append([]string{}, s.Dimensions...), Unit: s.Unit})
+	}
+	if was.SourcesNamed || !slices.Equal(f.sources(), was.Sources) {
+		f.Instances.Sources = was.Sources
+	}
+	switch usesFile := slices.Contains(was.Sources, "file"); {
+	case !usesFile:
+		f.Instances.File = ""
+	case f.Instances.File == "":
+		return nil, c.errorAt("$.instances.file", "job %s reads its instances from a file, and the configuration names none", plan.ID).
+			withHint("name the file until the job is finished")
+	}
+	return &f, nil
+}
+
 // spans splits an interval at the ages where CloudWatch changes to a coarser
 // period.
 func (c *Config) spans(i Interval, now time.Time) []record.Window {

@@ -145,7 +145,7 @@ func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) erro
 
 // fill fills the database from the parts.
 func (b *rebuilding) fill(ctx context.Context) error {
-	b.record = record.JobRecord{Version: record.SchemaVersion, State: record.Unfinished, Segment: b.record.Segment + 1, SeriesRows: make([]int64, len(b.plan.Series)), Replans: b.manifest.Replans}
+	b.record = record.JobRecord{Version: record.SchemaVersion, State: record.Unfinished, Repaired: true, Segment: b.record.Segment + 1, SeriesRows: make([]int64, len(b.plan.Series)), Replans: b.manifest.Replans}
 	b.recall()
 	b.found = map[instanceName]*foundInstance{}
 	for _, t := range b.plan.Targets {

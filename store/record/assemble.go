@@ -99,8 +99,8 @@ func (s *Status) addTarget(t Target, r *TargetRecord, live LiveTarget, isLive bo
 	s.TargetDetails = append(s.TargetDetails, d)
 }
 
-// activity returns the state of a job that a process works on.
-func (s *Status) activity() string {
+// Activity returns the state of a job that a process works on.
+func (s *Status) Activity() string {
 	if s.Trouble != nil || s.Targets.Waiting > 0 && s.Targets.Active == 0 {
 		return "waiting"
 	}
@@ -112,7 +112,7 @@ func (s *Status) AsOpen() OpenNight {
 	t := &s.Targets
 	o := OpenNight{Job: s.Job, Range: s.Range, State: s.State, Pending: s.Instances.Pending, Targets: t.Active + t.Pending + t.Waiting}
 	if o.State == string(Unfinished) {
-		o.State = s.activity()
+		o.State = s.Activity()
 	}
 	switch o.Reason = s.Waits(); {
 	case o.Reason != "":

@@ -18,7 +18,7 @@ import (
 type JobInfo struct {
 	Plan     Plan
 	State    State
-	Reopened bool      // it was finished before: by a retry, a redo or a repair
+	Reopened bool      // it was finished or repaired before, so it is continued by its plan
 	Pruned   bool      // its database was removed, so nothing of it can be retried
 	Worked   time.Time // when its last attempt began; zero: never, or pruned
 	Ended    time.Time // when its last attempt ended; zero: it has not ended, or never began
@@ -163,7 +163,7 @@ func (db *Database) Info() (info JobInfo, err error) {
 
 // SetState sets the fields that the record of the job has.
 func (info *JobInfo) SetState(r *JobRecord) {
-	info.State, info.Reopened = r.State, r.State == Unfinished && r.Inventory != nil
+	info.State, info.Reopened = r.State, r.State == Unfinished && (r.Inventory != nil || r.Repaired)
 	if n := len(r.Attempts); n > 0 {
 		info.Worked, info.Ended = r.Attempts[n-1].Started, r.Attempts[n-1].Ended
 	}

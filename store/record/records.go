@@ -40,6 +40,7 @@ type JobRecord struct {
 	SeriesRows  []int64   `json:"series_rows"`       // rows of each of the plan's series
 	Inventory   *Part     `json:"inventory,omitempty"`
 	Redo        *Redo     `json:"redo,omitempty"`
+	Repaired    bool      `json:"repaired,omitempty"` // rebuilt from its parts
 }
 
 // Attempt is one process that worked on a job.

@@ -141,7 +141,7 @@ func (s *Status) judge(now time.Time) {
 	case age > unresponsiveAfter:
 		s.State = "unresponsive"
 	default:
-		s.State = s.activity()
+		s.State = s.Activity()
 	}
 }
 
