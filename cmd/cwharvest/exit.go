@@ -64,7 +64,7 @@ func retryText(code int, retry bool) string {
 
 // exitCode maps an error to the exit code, for the whole program. Of joined errors the gravest counts.
 func exitCode(err error) int {
-	if several, joined := err.(interface{ Unwrap() []error }); joined && !errors.Is(err, pipeline.ErrCredentials) {
+	if several, joined := err.(interface{ Unwrap() []error }); joined && !slices.Contains(several.Unwrap(), pipeline.ErrCredentials) {
 		gravest := exitComplete
 		for _, e := range several.Unwrap() {
 			if code := exitCode(e); gravity(code) > gravity(gravest) {

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/store/record"
 )
 
@@ -58,7 +57,7 @@ func (h *history) add(s *record.Status, share float64) {
 func newSample(s *record.Status, share float64) sample {
 	return sample{
 		Time: s.Written, Job: s.Job, Datapoints: s.Datapoints, Estimated: s.Estimated.Done,
-		Quota:     share * float64(s.Targets.Active+s.Targets.Pending) * cloudwatch.DatapointsPerSecond(s.Written.Sub(s.Range.Start)),
+		Quota:     quotaOf(s, share) * float64(s.Targets.Active+s.Targets.Pending),
 		Throttled: s.Requests.Throttled, Waiting: s.Targets.Waiting, Held: s.Trouble != nil,
 		Assumed: s.Sessions.Assumed, Refused: s.Sessions.RefusedExpired,
 	}

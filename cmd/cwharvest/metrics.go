@@ -54,6 +54,7 @@ var (
 	descETA       = metric("eta_seconds", "Remaining time at the speed of this attempt; absent while unknown.")
 	descParts     = metric("parts", "Parts published.")
 	descAttempts  = metric("attempts", "Attempts at the job.")
+	descOpenJobs  = metric("open_nights", "Other jobs that are not finished.")
 	descHeld      = metric("writing_held_up", "1 while a full disk or the output place stops writing.")
 	descWritten   = metric("status_timestamp_seconds", "When the status was written.")
 )
@@ -93,6 +94,7 @@ func (e emitter) job(s *record.Status) {
 	}
 	e.gauge(descParts, float64(s.Parts))
 	e.gauge(descAttempts, float64(len(s.Attempts)))
+	e.gauge(descOpenJobs, float64(len(s.OpenNights)))
 	e.gauge(descHeld, oneIf(s.Trouble != nil))
 	e.gauge(descWritten, seconds(s.Written))
 	for kind, usd := range map[string]float64{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -98,17 +99,20 @@ type pulse struct {
 	since    time.Time
 }
 
-// beats reports whether the status changed within patience, or the run waits for a known reason.
+// beats reports whether the status changed within patience, or all jobs of the run wait for known reasons.
 func (p *pulse) beats(s *record.Status, now time.Time) bool {
 	signs, err := json.Marshal(struct {
 		Transaction, InFlight, Parts int
 		Targets                      []record.TargetDetail
-	}{s.Transaction, s.InFlight, s.Parts, s.TargetDetails})
+		Open                         []record.OpenNight
+	}{s.Transaction, s.InFlight, s.Parts, s.TargetDetails, s.OpenNights})
 	if err != nil || string(signs) != p.last {
 		p.last, p.since = string(signs), now
 	}
-	waits := s.Trouble != nil || s.Targets.Waiting > 0 && s.Targets.Active == 0
-	return waits || now.Sub(p.since) < p.patience
+	ended := slices.Contains([]string{string(record.Finished), string(record.FinishedWithFailures), "stopped"}, s.State)
+	works := !ended && s.Activity() == "running" ||
+		slices.ContainsFunc(s.OpenNights, func(o record.OpenNight) bool { return o.State == "running" })
+	return !works || now.Sub(p.since) < p.patience
 }
 
 // progressLine describes a running job in one line.
@@ -126,6 +130,9 @@ func progressLine(s *record.Status) string {
 	}
 	if n := s.Targets.Denied; n > 0 {
 		text += fmt.Sprintf("; targets denied: %d", n)
+	}
+	if n := len(s.OpenNights); n > 0 {
+		text += fmt.Sprintf("; earlier nights open: %d", n)
 	}
 	if s.Trouble != nil {
 		text += "; writing waits: " + s.Trouble.Reason

@@ -8,11 +8,11 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/cmd/cwharvest/harvest"
-	"cwharvest/pipeline/cloudwatch"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
 	"cwharvest/store/record"
@@ -30,14 +30,33 @@ type presenter struct {
 	lines    map[string]string // the last line of each job, by id
 	files    int               // of the jobs reported
 	failed   bool              // whether one of them was not complete
+
+	// current returns the status of the latest night that the run works, with the other open ones.
+	current func() (*record.Status, error)
+
+	mu        sync.Mutex // guards the fields below
+	following int        // jobs that are being worked
+	unfollow  func()
 }
 
-// follow shows the progress of a job until stop is called.
-func (p *presenter) follow(ctx context.Context, job *store.Job) (stop func()) {
-	stopNotifier := newNotifier().follow(ctx, job.Status, p.patience)
-	f := follower{job: job, dir: p.dir, shown: p.shown, log: p.log, stats: p.stats, quota: cloudwatch.DatapointsPerSecond(time.Since(job.Plan().Start)) * p.share}
-	f.start()
-	return func() { f.stop(); stopNotifier() }
+// follow shows the progress of the run from the start of its first job until the end of its last one. Jobs that are
+// worked side by side have one display and one watchdog.
+func (p *presenter) follow(ctx context.Context, _ *store.Job) (stop func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.following++; p.following == 1 {
+		stopNotifier := newNotifier().follow(ctx, p.current, p.patience)
+		f := &follower{status: p.current, dir: p.dir, shown: p.shown, log: p.log, stats: p.stats, share: p.share}
+		f.start()
+		p.unfollow = func() { f.stop(); stopNotifier() }
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.following--; p.following == 0 {
+			p.unfollow()
+		}
+	}
 }
 
 // report prints the last line of a job.

@@ -13,7 +13,8 @@ import (
 	"time"
 
 	"cwharvest/cmd/cwharvest/human"
-	"cwharvest/store"
+	"cwharvest/pipeline/cloudwatch"
+	"cwharvest/store/record"
 
 	"golang.org/x/term"
 )
@@ -117,16 +118,17 @@ func (m *meteredRate) add(at time.Time, done int64) float64 {
 	return float64(done-m.done[0]) / seconds
 }
 
-// follower shows the progress of a job: in the display on a terminal, in a log line now and then elsewhere, and in a log
+// follower shows the progress of a run: in the display on a terminal, in a log line now and then elsewhere, and in a log
 // line for each SIGUSR1.
 type follower struct {
-	job   *store.Job
-	dir   string    // the harvest directory, for commands in the display
-	shown *progress // nil off a terminal
-	log   *slog.Logger
-	stats time.Duration // between two log lines; 0: none
-	quota float64       // datapoints per second that the run may request from one target
+	status func() (*record.Status, error) // of the current night
+	dir    string                         // the harvest directory, for commands in the display
+	shown  *progress                      // nil off a terminal
+	log    *slog.Logger
+	stats  time.Duration // between two log lines; 0: none
+	share  float64       // of the quota that the run uses
 
+	job  string // the current night, to which the rate belongs
 	rate meteredRate
 	end  chan struct{} // closed by stop
 	done sync.WaitGroup
@@ -170,17 +172,17 @@ func (f *follower) stop() {
 }
 
 func (f *follower) draw() {
-	s, err := f.job.Status()
+	s, err := f.status()
 	if err != nil {
 		return // the run itself reports it
 	}
-	rate := f.rate.add(s.Written, s.Estimated.Done)
+	rate := f.measure(s)
 	if f.shown == nil {
 		return
 	}
-	s.State, s.Source = "running", "run"
-	if s.Trouble != nil || s.Targets.Waiting > 0 && s.Targets.Active == 0 {
-		s.State = "waiting"
+	s.Source = "run"
+	if s.State == string(record.Unfinished) {
+		s.State = s.Activity()
 	}
 	var b strings.Builder
 	width, _ := f.shown.size()
@@ -188,7 +190,7 @@ func (f *follower) draw() {
 	printStatus(&b, s, f.dir, width-1)
 	if active := s.Targets.Active; active > 0 {
 		fmt.Fprintf(&b, "\nspeed      %s datapoints/s, %.0f%% of the quota of %d targets; %d in flight\n",
-			human.Short(int64(rate)), 100*rate/(f.quota*float64(active)), active, s.InFlight)
+			human.Short(int64(rate)), 100*rate/(quotaOf(s, f.share)*float64(active)), active, s.InFlight)
 	}
 	for _, d := range s.TargetDetails {
 		if d.State == "active" && d.Instances != nil {
@@ -198,14 +200,27 @@ func (f *follower) draw() {
 	f.shown.show(b.String(), choice{}.look("status", f.dir))
 }
 
+// measure returns the rate of the current night in datapoints per second.
+func (f *follower) measure(s *record.Status) float64 {
+	if f.job != s.Job {
+		f.job, f.rate = s.Job, meteredRate{}
+	}
+	return f.rate.add(s.Written, s.Estimated.Done)
+}
+
+// quotaOf returns the datapoints per second that a run may request from one target for a job.
+func quotaOf(s *record.Status, share float64) float64 {
+	return share * cloudwatch.DatapointsPerSecond(s.Written.Sub(s.Range.Start))
+}
+
 // report logs one line.
 func (f *follower) report(message string) {
-	s, err := f.job.Status()
+	s, err := f.status()
 	if err != nil {
 		f.log.Warn("cannot read the status", "error", err)
 		return
 	}
-	values := []any{"job", s.Job, "percent", fmt.Sprintf("%.1f", 100*s.Progress), "datapoints_per_second", int64(f.rate.add(s.Written, s.Estimated.Done)),
+	values := []any{"job", s.Job, "percent", fmt.Sprintf("%.1f", 100*s.Progress), "datapoints_per_second", int64(f.measure(s)),
 		"instances", s.Instances.Planned, "done", s.Instances.Done, "empty", s.Instances.Empty, "failed", s.Instances.Failed, "pending", s.Instances.Pending,
 		"targets", s.Targets.Planned, "active", s.Targets.Active, "waiting", s.Targets.Waiting, "denied", s.Targets.Denied,
 		"requests", s.Requests.Sent, "throttled", s.Requests.Throttled, "usd", fmt.Sprintf("%.4f", s.CostUSD.Spent)}
@@ -214,6 +229,9 @@ func (f *follower) report(message string) {
 	}
 	if s.Trouble != nil {
 		values = append(values, "waits_for", s.Trouble.Reason)
+	}
+	if n := len(s.OpenNights); n > 0 {
+		values = append(values, "open_nights", n)
 	}
 	f.log.Info(message, values...)
 }

@@ -22,11 +22,12 @@ func newRun() *cobra.Command {
 	f := &runFlags{}
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "Continue the interrupted job and start what is due",
-		Long: `If the previous run was interrupted, continues from the last committed series. Otherwise it
+		Short: "Continue open jobs and start what is due",
+		Long: `If a previous run was interrupted, continues its job from the last committed series. Then it
 retries failed and denied parts of the last job, or of the jobs of --night, and starts the
-jobs that are due, one after the other. If nothing is due, it prints that, calls nothing
-and exits 0. Run the same command every night, and after a crash or an outage.
+jobs that are due. Each begins when the one before has ended, or can only wait for the end
+of an outage or for a person. If nothing is due, it prints that, calls nothing and exits 0.
+Run the same command every night, and after a crash or an outage.
 
 Most flags can also be set by environment variables: --max-cost 5 is CWHARVEST_MAX_COST=5.
 Flags override variables, which override the file.`,
@@ -101,7 +102,7 @@ func (f *runFlags) harvest(ctx context.Context, s *config.Config, m *monitor, p 
 	m.start()
 	defer m.stop()
 	cfg := f.harvestConfig(s, resolver, p.log)
-	cfg.Follow, cfg.Report = p.follow, p.report
+	p.current, cfg.Follow, cfg.Report = dir.Current, p.follow, p.report
 	outcome, err := harvest.Run(ctx, dir, cfg)
 	if outcome.Idle != nil && err == nil {
 		p.idle(outcome.Idle, f.only, s.Shard)

@@ -297,7 +297,7 @@ func reached(s *record.Status, what, value string) bool {
 	n, err := strconv.ParseInt(value, 10, 64)
 	return err == nil && map[string]int64{
 		"done": s.Instances.Done, "planned": s.Instances.Planned, "denied": s.Targets.Denied, "waiting": s.Targets.Waiting,
-		"refused": s.Sessions.RefusedExpired, "switches": s.Sessions.Switches,
+		"refused": s.Sessions.RefusedExpired, "switches": s.Sessions.Switches, "open": int64(len(s.OpenNights)), "parts": int64(s.Parts),
 	}[what] >= n
 }
 

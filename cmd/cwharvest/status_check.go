@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"cwharvest/store/record"
@@ -18,17 +19,22 @@ type checked struct {
 	Reason string `json:"reason"`
 }
 
-// checkStatus judges a directory: exitIncomplete if the current job, or another one that was worked on within maxAge, is not complete;
+// checkStatus judges a directory: exitIncomplete if the current job, or another one that was worked on within maxAge, is not complete, or if an earlier night waits;
 // exitNoJob if the newest finished night is older than maxAge. A run that is still working is no failure.
 func checkStatus(s *record.Status, jobs []record.JobInfo, at time.Time, maxAge time.Duration) checked {
 	if reason := incomplete(s); reason != "" {
 		return checked{exitIncomplete, reason}
 	}
+	for i := range s.OpenNights {
+		if o := &s.OpenNights[i]; o.State != "running" {
+			return checked{exitIncomplete, fmt.Sprintf("%s is %s: %s", rangeText(o.Range), o.State, o.Reason)}
+		}
+	}
 	var last *record.JobInfo
 	earlier := 0 // jobs with failures that nothing has worked on within maxAge
 	for i := range jobs {
 		j := &jobs[i]
-		if j.Plan.ID != s.Job && (j.State == record.Unfinished || j.State == record.FinishedWithFailures) {
+		if j.Plan.ID != s.Job && j.State == record.FinishedWithFailures {
 			if at.Sub(j.Worked) <= maxAge {
 				return checked{exitIncomplete, rangeText(record.StatusRange{Start: j.Plan.Start, End: j.Plan.End}) + " is incomplete"}
 			}
@@ -94,14 +100,15 @@ func (c checked) word() string {
 	return map[int]string{exitComplete: "OK", exitIncomplete: "INCOMPLETE", exitNoJob: "LATE"}[c.Exit]
 }
 
-// readFreeJobs reads the jobs of a directory except the one that a run has open.
+// readFreeJobs reads the jobs of a directory except those that a run has open.
 func readFreeJobs(dir string, s *record.Status) (jobs []record.JobInfo, err error) {
 	ids, err := record.JobIDs(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, id := range ids {
-		if s.Source == "snapshot" && id == s.Job {
+		isOpen := id == s.Job || slices.ContainsFunc(s.OpenNights, func(o record.OpenNight) bool { return o.Job == id })
+		if s.Source == "snapshot" && isOpen {
 			continue // reading it would wait for the run
 		}
 		job, err := record.ReadJob(dir, id)

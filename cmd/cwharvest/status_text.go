@@ -38,6 +38,9 @@ func printStatus(w io.Writer, s *record.Status, dir string, width int) {
 	if len(s.Redo) > 0 {
 		row("redo       %d targets; their old rows stay until all new ones are published", len(s.Redo))
 	}
+	if len(s.OpenNights) > 0 {
+		line("%s", cut("open       "+openNights(s), width))
+	}
 	if n := len(s.Others); n > 0 {
 		var nights []string
 		for _, r := range s.Others[max(n-3, 0):] {
@@ -47,6 +50,24 @@ func printStatus(w io.Writer, s *record.Status, dir string, width int) {
 		line("  retry:   %s --night %s", cmp.Or(runAgain(optionsOf(s), dir), "the same command with"), s.Others[n-1].Start.UTC().Format(time.DateOnly))
 	}
 	printTrouble(line, s, dir, width)
+}
+
+// openNights lists in one line the other nights that are not finished, with the reasons.
+func openNights(s *record.Status) string {
+	const most = 3
+	var texts []string
+	for i := range s.OpenNights[:min(len(s.OpenNights), most)] {
+		o := &s.OpenNights[i]
+		text := fmt.Sprintf("%s is %s: %s", rangeText(o.Range), o.State, o.Reason)
+		if o.Pending > 0 {
+			text = fmt.Sprintf("%s is %s, %s instances pending: %s", rangeText(o.Range), o.State, human.Number(o.Pending), o.Reason)
+		}
+		texts = append(texts, text)
+	}
+	if n := len(s.OpenNights) - most; n > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more nights", n))
+	}
+	return strings.ReplaceAll(strings.Join(texts, ";  "), "\n", " ")
 }
 
 // title returns the job's name and its shard.

@@ -9,6 +9,7 @@ import (
 
 	"cwharvest/cmd/cwharvest/accounts"
 	"cwharvest/pipeline/config"
+	"cwharvest/store"
 	"cwharvest/store/record"
 )
 
@@ -30,57 +31,66 @@ func (c *Config) Due(jobs []record.JobInfo) (plan *record.Plan, next time.Time, 
 	return &frozen, next, c.Settings.CheckOverlap(config.Interval{Start: frozen.Start, End: frozen.End}, finished)
 }
 
-// startDue works one job after the other until none is due, and returns when the next one will be. A day may take
-// several jobs, where another job already holds its middle. A range that follows the clock gets no job for data that
-// settled after this call began, so that a run ends.
-func (r *run) startDue(ctx context.Context) (done []JobOutcome, next time.Time, err error) {
-	begin := r.Now().Add(-r.Settings.Settle)
-	for {
-		jobs, err := r.dir.Jobs()
-		if err != nil {
-			return done, next, err
-		}
-		plan, next, err := r.Due(jobs)
-		if err != nil || plan == nil {
-			return done, next, err
-		}
-		if len(done) > 0 && (ctx.Err() != nil || r.Settings.FollowsClock() && plan.End.After(begin)) {
-			if slices.ContainsFunc(done, func(j JobOutcome) bool { return j.Incomplete }) {
-				return done, next, nil
-			}
-			return done, next, context.Cause(ctx)
-		}
-		o, err := r.start(ctx, plan)
-		done = append(done, o...)
-		if err != nil {
-			return done, next, err
-		}
-	}
-}
-
-// start creates a job and works it. The selection and the instance file are checked before, because a job that exists
-// must be finished or given up.
-func (r *run) start(ctx context.Context, plan *record.Plan) ([]JobOutcome, error) {
-	set, err := r.resolve()
+// create creates the job that is due, and nil if none is. A day may take several jobs, where another job already holds
+// its middle. The selection and the instance file are checked before, because a job that exists must be finished or
+// given up.
+func (n *nights) create(ctx context.Context) (*store.Job, bool, error) {
+	jobs, err := n.dir.Jobs()
 	if err != nil {
-		return nil, err
+		return nil, false, err
+	}
+	plan, next, err := n.Due(jobs)
+	n.next, n.check = next, next
+	if now := n.Now(); !next.After(now) {
+		n.check = now.Add(pollDue)
+	}
+	if err != nil || plan == nil || n.leaves(plan, jobs) {
+		return nil, false, err
+	}
+	set, err := n.resolve()
+	if err != nil {
+		return nil, false, err
 	}
 	targets := set.Targets()
-	if err := r.checkSelected(targets); err != nil {
-		return nil, err
+	if err := n.checkSelected(targets); err != nil {
+		return nil, false, err
 	}
-	if _, err := r.listed(targets); err != nil {
-		return nil, err
+	if _, err := n.listed(targets); err != nil {
+		return nil, false, err
 	}
-	job, err := r.dir.Create(ctx, *plan, targets)
+	job, err := n.dir.Create(ctx, *plan, targets)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	for _, w := range Coarser(plan, r.Settings.Period) {
-		r.Log.Warn("CloudWatch keeps a part of the range only at a coarser period", "from", time.Unix(w.Start, 0).UTC().Format(time.RFC3339),
-			"to", time.Unix(w.End, 0).UTC().Format(time.RFC3339), "asked", r.Settings.Period, "kept", time.Duration(w.Period)*time.Second)
+	n.created, n.check = n.created+1, time.Time{}
+	for _, w := range Coarser(plan, n.Settings.Period) {
+		n.Log.Warn("CloudWatch keeps a part of the range only at a coarser period", "from", time.Unix(w.Start, 0).UTC().Format(time.RFC3339),
+			"to", time.Unix(w.End, 0).UTC().Format(time.RFC3339), "asked", n.Settings.Period, "kept", time.Duration(w.Period)*time.Second)
 	}
-	return r.work(ctx, job, false)
+	return job, false, nil
+}
+
+// leaves reports whether a job that is due is left to a later run. A range that follows the clock gets no job for data
+// that settled after this run began, so that a run ends. While the run waits for an earlier night, it gets one when
+// such a job is as long as the latest one: then the next run would start, and find the directory in use.
+func (n *nights) leaves(plan *record.Plan, jobs []record.JobInfo) bool {
+	if n.created == 0 || !n.Settings.FollowsClock() || !plan.End.After(n.begin) {
+		return false
+	}
+	const shortest, longest = time.Hour, 24 * time.Hour
+	latest := &jobs[len(jobs)-1].Plan
+	enough := min(max(latest.End.Sub(latest.Start), shortest), longest)
+	return len(n.active) == 0 || plan.End.Sub(plan.Start) < enough
+}
+
+// isLeft reports whether an interrupted run has left a job that is due or was not continued.
+func (n *nights) isLeft() bool {
+	jobs, err := n.dir.Jobs()
+	if err != nil {
+		return true
+	}
+	plan, _, err := n.Due(jobs)
+	return len(n.queue) > 0 || err != nil || plan != nil && !n.leaves(plan, jobs)
 }
 
 // Coarser returns the parts of a plan that CloudWatch keeps only at a coarser period than the one asked for.

@@ -1,19 +1,27 @@
-// Package harvest does the work of one run over a harvest directory. Each phase returns its result to the next one:
+// Package harvest does the work of one run over a harvest directory.
 //
-//	Run         reads the jobs of the directory and chooses the phases
-//	earlier     continues the interrupted job, or retries failures of finished ones
-//	startDue    creates and works one job after the other until none is due
-//	redo        replaces the other two: fetches some targets of a finished job again
-//	work        works one job: attempt, pipeline, conclusion
+//	Run      reads the jobs of the directory and refuses what cannot be harvested
+//	enqueue  lists the jobs of earlier runs: unfinished ones, and finished ones with failures
+//	nights   starts these and then the jobs that are due, the next one when no other can continue
+//	workJob  works one job in a goroutine of its own: attempt, pipeline, conclusion
+//	redo     replaces enqueue and nights: fetches some targets of a finished job again
 //
 // Callers and readers may rely on this:
 //
-//   - One job is worked at a time, by the goroutine that called Run. The pipeline and the logging of identities have
-//     goroutines of their own, and all of them end before Run returns.
-//   - A run with nothing to do makes no call to AWS. Accounts are resolved once, when the first phase needs them.
+//   - The next job starts when all earlier ones have ended or are held up: every target that they have left waits for the
+//     end of an outage or for a person. A job that is held up has published its data, goes on probing its targets, and
+//     continues beside the later ones. While one waits, the run starts each further night when it is due.
+//   - Jobs that are worked side by side have disjoint ranges. They share the quota of each target, the calls in flight,
+//     the limit of the spool and the credentials.
+//   - The goroutine that called Run starts the jobs, collects and reports them. All goroutines end before Run
+//     returns.
+//   - The plan of a job decides what is fetched and how it is written, and the settings of today decide about access,
+//     speed and budgets. An unfinished job whose range the settings ask for must have been planned with the same settings.
+//   - A run with nothing to do makes no call to AWS. Accounts are resolved once, when the first job needs them.
 //   - The attempt at an interrupted job begins before its accounts are resolved, so that the status shows a run that
 //     waits for credentials.
-//   - An error ends the run. A job that finished with failures is no error: the next phase follows, and Outcome reports it.
+//   - An error of one job does not stop the others. The run ends with it when none of them can continue. If a job cannot
+//     be started, the run ends at once. A job that finished with failures is no error: Outcome reports it.
 //   - The package prints nothing. It logs, and reports each job to the functions in Config.
 package harvest
 
@@ -22,9 +30,11 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
+	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
 	"cwharvest/store/record"
@@ -39,7 +49,7 @@ type Config struct {
 
 	Only       accounts.Selection // default: all targets
 	Redo       bool               // fetch the selected targets of a finished job again
-	Rediscover bool               // list accounts, regions and instances of the open job again
+	Rediscover bool               // list accounts, regions and instances of the open jobs again
 	NoRetry    bool               // do not retry failed or denied parts of a finished job
 
 	CallTimeout, DrainTimeout, WaitForCredentials time.Duration
@@ -50,9 +60,10 @@ type Config struct {
 	// Verdict returns the exit code and the reason that a job records for an attempt that ended with an error, with
 	// ErrIncomplete, or with nil.
 	Verdict func(error) (exit int, reason string)
-	// Follow is called before the pipeline of a job starts, to show its progress; stop is called when it has ended.
+	// Follow is called before the pipeline of a job starts, to show its progress; stop is called when it has ended. The
+	// goroutines of several jobs may call both at the same time.
 	Follow func(context.Context, *store.Job) (stop func())
-	// Report is called after stop.
+	// Report is called after stop, by the goroutine that called Run.
 	Report func(JobReport)
 }
 
@@ -88,12 +99,15 @@ type Idle struct {
 // run is one call of Run. Its fields do not change.
 type run struct {
 	Config
-	dir *store.Dir
+	dir    *store.Dir
+	shared *pipeline.Shared
 
 	denials denials // of earlier jobs
 
 	// resolve finds the accounts once, when the first phase has work for them.
 	resolve func() (*accounts.Set, error)
+	// introduce logs the principals once, when the first job runs. The group ends when everything is logged.
+	introduce func() *sync.WaitGroup
 	// listed reads the instance file once, for the targets of the first job.
 	listed func([]record.Target) (map[record.Target][]record.Instance, error)
 }

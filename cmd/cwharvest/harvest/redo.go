@@ -19,7 +19,6 @@ func (r *run) redo(ctx context.Context, jobs []record.JobInfo) (Outcome, error) 
 	if err != nil {
 		return Outcome{}, err
 	}
-	r.warnOfChanges(info)
 	job, err := r.dir.OpenJob(info.Plan.ID)
 	if err != nil {
 		return Outcome{}, err
@@ -28,8 +27,13 @@ func (r *run) redo(ctx context.Context, jobs []record.JobInfo) (Outcome, error) 
 	if err != nil {
 		return Outcome{}, errors.Join(err, job.Discard())
 	}
-	done, err := r.work(ctx, job, continues)
-	return Outcome{Jobs: done}, err
+	report, err := r.workJob(ctx, job, continues, nil)
+	done := JobOutcome{ID: info.Plan.ID}
+	if report != nil {
+		done.Incomplete = report.Incomplete
+		r.Report(*report)
+	}
+	return Outcome{Jobs: []JobOutcome{done}}, err
 }
 
 // beginRedo marks the selected targets of a job. If the job has failures of its own, they are retried with it.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
+	"cwharvest/pipeline"
 	"cwharvest/store"
 	"cwharvest/store/record"
 )
@@ -41,12 +42,25 @@ func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobIn
 		resolver.Points = jobs[n-1].MostPoints
 	}
 	cfg.Accounts = &resolver
-	r := &run{Config: cfg, dir: dir}
+	r := &run{Config: cfg, dir: dir, shared: pipeline.NewShared(cfg.Settings.MaxInFlight, cfg.Settings.QuotaShare)}
 	r.denials.by = map[string]map[string]bool{}
 	for t, by := range lastOf(jobs).Denied {
 		r.denials.add(t, by)
 	}
-	r.resolve = sync.OnceValues(func() (*accounts.Set, error) { return resolver.Resolve(ctx) })
+	r.resolve = sync.OnceValues(func() (*accounts.Set, error) {
+		set, err := resolver.Resolve(ctx)
+		if err != nil {
+			err = resolveError{err}
+		}
+		return set, err
+	})
+	r.introduce = sync.OnceValue(func() *sync.WaitGroup {
+		set, err := r.resolve()
+		if err != nil {
+			return new(sync.WaitGroup) // the job reports it
+		}
+		return resolver.Introduce(ctx, set)
+	})
 	var read sync.Once
 	var instances map[record.Target][]record.Instance
 	var readErr error
@@ -66,26 +80,31 @@ func (r *run) selectsElsewhere() (bool, error) {
 	return err == nil && set.OnlyElsewhere(r.Only), err
 }
 
-// harvest runs the two usual phases.
+// harvest works the jobs of earlier runs and those that are due. A range that cannot be harvested, and another plan for
+// the range of an open job, are refused before any work.
 func (r *run) harvest(ctx context.Context, jobs []record.JobInfo) (Outcome, error) {
-	if !r.Settings.Night.IsZero() {
-		if _, _, err := r.Due(jobs); err != nil {
-			return Outcome{}, err // a night that is not over is refused before any work
-		}
+	if err := r.checkPlans(jobs); err != nil {
+		return Outcome{}, err
 	}
-	done, err := r.earlier(ctx, jobs)
-	if err != nil {
-		return Outcome{Jobs: done}, err
+	if _, _, err := r.Due(jobs); err != nil {
+		return Outcome{}, err
 	}
-	started, next, err := r.startDue(ctx)
-	done = append(done, started...)
-	if err != nil || len(done) > 0 {
-		return Outcome{Jobs: done}, err
+	n := &nights{run: r, begin: r.Now().Add(-r.Settings.Settle), change: make(chan struct{}, 1)}
+	if err := n.enqueue(jobs); err != nil {
+		return Outcome{}, err
 	}
-	return Outcome{Idle: r.idle(jobs, next)}, nil
+	err := n.work(ctx)
+	out := Outcome{Jobs: n.jobs}
+	switch {
+	case err == nil && ctx.Err() != nil && !out.Incomplete() && n.isLeft():
+		err = context.Cause(ctx)
+	case err == nil && len(n.jobs) == 0:
+		out.Idle = r.idle(jobs, n.next)
+	}
+	return out, err
 }
 
-// openAccounts returns the accounts of the unfinished job.
+// openAccounts returns the accounts of the unfinished jobs.
 func openAccounts(jobs []record.JobInfo) (ids []string) {
 	seen := map[string]bool{}
 	for _, j := range jobs {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,68 +22,88 @@ type JobReport struct {
 	Incomplete bool
 }
 
-// work runs one job to its end, and closes it on every path, also after a failure or an interrupt. Closing ends the attempt
-// with the exit code and the reason that the status shows. A job that was opened and not worked is discarded by its caller
-// instead, which leaves no attempt.
-func (r *run) work(ctx context.Context, job *store.Job, retry bool) ([]JobOutcome, error) {
-	incomplete, err := r.attempt(ctx, job, retry)
+// workJob runs one job to its end, and closes it on every path, also after a failure or an interrupt. Closing ends the
+// attempt with the exit code and the reason that the status shows. A job that was opened and not worked is discarded by
+// its caller instead, which leaves no attempt. The report is nil if the job failed before its pipeline.
+func (r *run) workJob(ctx context.Context, job *store.Job, retry bool, held func(pipeline.Held)) (*JobReport, error) {
+	report, err := r.attempt(ctx, job, retry, held)
 	ended := err
-	if incomplete && err == nil {
+	if report != nil && report.Incomplete {
 		ended = ErrIncomplete
 	}
-	err = errors.Join(err, job.Close(r.Verdict(ended)))
-	return []JobOutcome{{ID: job.Plan().ID, Incomplete: incomplete}}, err
+	return report, errors.Join(err, job.Close(r.Verdict(ended)))
 }
 
 // attempt begins the job, runs its pipeline, and reports how it ended. Retry and replan change the database, so they come
 // before Begin, which starts the goroutines that publish the status and build parts.
-func (r *run) attempt(ctx context.Context, job *store.Job, retry bool) (incomplete bool, err error) {
+func (r *run) attempt(ctx context.Context, job *store.Job, retry bool, held func(pipeline.Held)) (*JobReport, error) {
 	started := time.Now()
 	if retry {
 		if err := job.Retry(); err != nil {
-			return false, err
+			return nil, err
 		}
 	}
 	if err := r.replan(job); err != nil {
-		return false, err
+		return nil, err
 	}
 	if err := job.Begin(ctx); err != nil {
-		return false, err
+		return nil, err
 	}
 	set, err := r.resolve()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if r.Rediscover {
 		if err := job.Rediscover(set.Targets()); err != nil {
-			return false, err
+			return nil, err
 		}
 	}
-	cfg, err := r.pipeline(job, set)
+	cfg, err := r.pipeline(job, set, retry || r.Redo)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
+	cfg.Held = held
 	r.announce(job, retry)
 	stop := r.Follow(ctx, job)
-	introduced := r.Accounts.Introduce(ctx, set)
+	introduced := r.introduce()
 	runErr := pipeline.Run(ctx, cfg)
 	stop()
 	introduced.Wait() // so that the report comes last
 	return r.conclude(job, time.Since(started), runErr)
 }
 
-// pipeline returns the configuration of the job's pipeline. The instance file is checked against the targets of the job.
-func (r *run) pipeline(job *store.Job, set *accounts.Set) (cfg pipeline.Config, err error) {
-	var targets []record.Target
-	for _, t := range job.Targets() {
-		targets = append(targets, t.Target)
-	}
-	listed, err := r.listed(targets)
+// pipeline returns the configuration of the job's pipeline: the frozen plan decides what is fetched, and the settings of
+// today how. The instance file is checked against the targets of the job.
+func (r *run) pipeline(job *store.Job, set *accounts.Set, again bool) (cfg pipeline.Config, err error) {
+	plan := job.Plan()
+	differences, err := r.differences(&plan)
 	if err != nil {
 		return cfg, err
 	}
-	cfg = r.Pipeline(set, listed)
-	cfg.Job, cfg.Sessions, cfg.AccessBy = job, r.sessions, set.AccessBy
+	frozen := r.Config
+	if len(differences) > 0 {
+		state := "open"
+		if again {
+			state = "finished"
+		}
+		r.Log.Warn("the "+state+" job keeps its plan; changed settings apply from the next job", "job", plan.ID, "changed", strings.Join(differences, "; "))
+		if frozen.Settings, err = r.Settings.Frozen(&plan); err != nil {
+			return cfg, err
+		}
+	}
+	var listed map[record.Target][]record.Instance
+	if frozen.Settings.Instances.File != "" {
+		var targets []record.Target
+		for _, t := range job.Targets() {
+			targets = append(targets, t.Target)
+		}
+		if listed, err = r.listed(targets); err != nil {
+			return cfg, err
+		}
+	}
+	cfg = frozen.Pipeline(set, listed)
+	cfg.Job, cfg.Shared, cfg.Sessions = job, r.shared, r.sessions
+	cfg.AccessBy = set.AccessBy
 	cfg.WaitForRole = func(t record.Target) time.Duration {
 		if cfg.Tolerated(t) || r.denials.has(t.Account, set.AccessBy(t)) {
 			return 0
@@ -115,6 +136,15 @@ func (d *denials) has(account, by string) bool {
 	return d.by[account][by] || d.by[account][""]
 }
 
+// noteDenials remembers the denied targets of a job.
+func (r *run) noteDenials(job *store.Job) {
+	for _, t := range job.Targets() {
+		if t.Denied != nil {
+			r.denials.add(t.Target, t.DeniedBy)
+		}
+	}
+}
+
 // lastOf returns the last of some jobs, or the zero value without any.
 func lastOf(jobs []record.JobInfo) (last record.JobInfo) {
 	if n := len(jobs); n > 0 {
@@ -137,11 +167,11 @@ func (r *run) announce(job *store.Job, retry bool) {
 	r.Log.Info("job "+verb, "job", s.ID, "from", s.Start.Format(time.RFC3339), "to", s.End.Format(time.RFC3339), "targets", len(job.Targets()))
 }
 
-// conclude reports the job, and whether it finished with failures.
-func (r *run) conclude(job *store.Job, took time.Duration, runErr error) (incomplete bool, err error) {
+// conclude describes the end of the job.
+func (r *run) conclude(job *store.Job, took time.Duration, runErr error) (*JobReport, error) {
 	status, err := job.Status()
 	if err != nil {
-		return false, errors.Join(runErr, err)
+		return nil, errors.Join(runErr, err)
 	}
 	if n := withoutInstances(status); n > 0 {
 		r.Log.Warn("targets without any matching instance", "targets", n)
@@ -149,14 +179,9 @@ func (r *run) conclude(job *store.Job, took time.Duration, runErr error) (incomp
 	for _, metric := range status.EmptyMetrics {
 		r.Log.Warn("a metric has no datapoint anywhere: check its name and dimensions, and whether anything publishes it", "metric", metric)
 	}
-	for _, t := range job.Targets() {
-		if t.Denied != nil {
-			r.denials.add(t.Target, t.DeniedBy)
-		}
-	}
-	incomplete = runErr == nil && status.State == string(record.FinishedWithFailures)
-	r.Report(JobReport{Status: status, Took: took, Err: runErr, Incomplete: incomplete})
-	return incomplete, runErr
+	r.noteDenials(job)
+	incomplete := runErr == nil && status.State == string(record.FinishedWithFailures)
+	return &JobReport{Status: status, Took: took, Err: runErr, Incomplete: incomplete}, runErr
 }
 
 // withoutInstances counts the targets in which no instance matches the configuration.
