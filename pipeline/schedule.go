@@ -42,8 +42,9 @@ func (s *schedule) work(ctx context.Context, stop context.CancelCauseFunc) {
 			return
 		}
 		s.report()
-		if s.held == HeldByPerson && (dismissed || s.run.Held == nil) {
+		if s.held == HeldByPerson && (dismissed || s.run.Held == nil) && ctx.Err() == nil {
 			stop(s.needsPerson())
+			continue
 		}
 		if v, back := s.wait(ctx, changed); back {
 			delete(s.active, v.target)
