@@ -103,7 +103,7 @@ func (t *target) listingRefused(c class, err error) {
 	case !isOfOperation(c, err) || !t.pages.giveUp(f):
 		t.deny(f)
 	default:
-		t.warn("listing refused; the other metrics go on", f.Class, f.Message)
+		t.warn("listing fails; the other metrics go on", f.Class, f.Message)
 	}
 }
 
@@ -122,7 +122,7 @@ func (t *target) foreignListing(err error) {
 }
 
 func (t *target) listingFailed(err error) {
-	if t.pages != nil && isForeign(err) && !t.pages.spoke && !t.answered {
+	if t.pages != nil && isForeign(err) && t.pages.spoke == 0 && !t.answered {
 		t.foreignListing(err)
 		return
 	}
@@ -141,6 +141,10 @@ func (t *target) listingFailed(err error) {
 		t.run.meter.throttled.Add(1)
 		t.pause(time.Now(), c, err)
 	default:
+		if t.pages != nil && c == transient && t.pages.suspect() {
+			t.listingRefused(poison, err)
+			break
+		}
 		t.pause(time.Now(), c, err)
 	}
 	t.giveUp()

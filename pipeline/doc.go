@@ -59,7 +59,7 @@
 //
 //	outage, expired, credentials   ask again after a pause of the target
 //	throttled                      slow down, ask again
-//	invalid_request                bisect the request; the culprit alone fails
+//	invalid_request                examine the series, then bisect; the culprit alone fails
 //	refused                        deny the target
 //
 // An outage is when nothing in the target succeeds. A failure therefore counts
@@ -70,10 +70,22 @@
 // works and the request is at fault. A request with five counted failures is
 // poison: it is bisected until a single series-window fails, with its class.
 //
-// A response that AWS did not send, such as a login page with status 200, a page
-// that names itself as the next one, and null for a number are outages too. They
-// never become data, an empty list or a denial. Fuzz targets hold whole calls to
-// that.
+// A response that AWS did not send, such as a login page with status 200, and null
+// for a number are outages too. They never become data, an empty list or a denial.
+// Fuzz targets hold whole calls to that. A complete response with results that were
+// not asked for is no outage: after five such responses, its items fail.
+//
+// # Trouble of one metric
+//
+// The trouble of a metric stays the metric's. A listing that AWS refuses, or that
+// fails while ListMetrics works for others, fails its metrics (enumeration.giveUp).
+// After a refused request the target examines each of its series once, without an
+// instance; a statistic that is refused then is left out (target.examine). Only if
+// the series are accepted, an instance is at fault and the request is bisected. An
+// instance that cannot be stored fails when it is listed (checkInstance). A target is
+// denied only if nothing is left to list, or if AWS refuses its account or keys.
+// A server that has another protocol denies it after five responses, as long as
+// CloudWatch has not answered (isForeign).
 //
 // # Requests
 //

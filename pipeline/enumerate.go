@@ -57,13 +57,11 @@ type enumeration struct {
 	metrics   *cloudwatch.Client
 	charged   func() // called for every call that CloudWatch bills
 
-	sources  []source               // those not finished
+	sources  []*source              // those not finished
 	answered bool                   // a source has returned a page
-	spoke    bool                   // CloudWatch has
+	spoke    int                    // pages that CloudWatch has returned
+	control  *source                // a finished one of CloudWatch; nil: none
 	failed   []record.MetricFailure // of the sources that AWS refused
-	token    string                 // of the first source's next page
-	seen     tokens                 // of the first source
-	restarts int                    // of the first source
 	page     int32                  // MaxResults of DescribeInstances
 }
 
@@ -72,6 +70,13 @@ type source struct {
 	// list returns the page with a token, and the token of the next page.
 	list    func(ctx context.Context, token string) (page []record.Instance, next string, err error)
 	metrics []record.MetricFailure // fail if AWS refuses the listing
+
+	token    string // of the next page
+	seen     tokens
+	restarts int
+
+	suspicion int // failures in a row while ListMetrics succeeds for other metrics
+	spoke     int // of the enumeration at the last failure; 0: none since the last page
 }
 
 // newEnumeration returns an enumeration before its first page.
@@ -80,21 +85,21 @@ func newEnumeration(d *Discovery, t record.Target, groups []Listing, cfg aws.Con
 		discovery: d, target: t, groups: groups, page: ec2Page, ec2: ec2.NewFromConfig(cfg), metrics: NewCloudWatch(cfg, p), charged: charged,
 	}
 	if slices.ContainsFunc(groups, func(g Listing) bool { return len(g.Dimensions) == 0 }) {
-		e.sources = append(e.sources, source{list: e.totals})
+		e.sources = append(e.sources, &source{list: e.totals})
 	}
 	if len(e.discovery.Listed[e.target]) > 0 {
-		e.sources = append(e.sources, source{list: e.listed})
+		e.sources = append(e.sources, &source{list: e.listed})
 	}
 	if e.discovery.EC2 {
-		e.sources = append(e.sources, source{e.describeInstances, e.byInstance()})
+		e.sources = append(e.sources, &source{list: e.describeInstances, metrics: e.byInstance()})
 	}
 	for _, l := range e.discovery.CloudWatch {
 		for _, metric := range l.Metrics {
-			e.sources = append(e.sources, source{
-				func(ctx context.Context, token string) ([]record.Instance, string, error) {
+			e.sources = append(e.sources, &source{
+				list: func(ctx context.Context, token string) ([]record.Instance, string, error) {
 					return e.listMetrics(ctx, &l, metric, token)
 				},
-				[]record.MetricFailure{{Namespace: l.Namespace, Metric: metric, Dimensions: l.Dimensions, Listing: true}},
+				metrics: []record.MetricFailure{{Namespace: l.Namespace, Metric: metric, Dimensions: l.Dimensions, Listing: true}},
 			})
 		}
 	}
@@ -116,15 +121,20 @@ func (e *enumeration) next(ctx context.Context) ([]record.Instance, bool, error)
 	if len(e.sources) == 0 {
 		return nil, true, nil
 	}
-	page, next, err := e.sources[0].list(ctx, e.token)
+	s := e.sources[0]
+	if s.suspicion+s.spoke > 0 && len(e.sources) == 1 && e.control != nil && e.spoke == s.spoke {
+		_, _, err := e.control.list(ctx, "") // shows whether ListMetrics works
+		return nil, false, err
+	}
+	page, next, err := s.list(ctx, s.token)
 	if err == nil {
-		err = e.seen.add(next, mostListingPages)
+		err = s.seen.add(next, mostListingPages)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("list instances of %s: %w", e.target, err)
 	}
-	e.answered = true
-	if e.token = next; next == "" {
+	e.answered, s.suspicion, s.spoke = true, 0, 0
+	if s.token = next; next == "" {
 		e.nextSource()
 	}
 	for i := range page {
@@ -134,7 +144,29 @@ func (e *enumeration) next(ctx context.Context) ([]record.Instance, bool, error)
 }
 
 func (e *enumeration) nextSource() {
-	e.sources, e.token, e.seen, e.restarts = e.sources[1:], "", tokens{}, 0
+	if s := e.sources[0]; s.isCloudWatch() {
+		e.control = s
+	}
+	e.sources = e.sources[1:]
+}
+
+// isCloudWatch reports whether ListMetrics lists the source.
+func (s *source) isCloudWatch() bool { return len(s.metrics) == 1 && s.metrics[0].Metric != "" }
+
+// suspect puts a source of CloudWatch that has failed behind the others, so that a
+// metric whose listing does not work holds up no other. It reports true once the
+// listing has failed often enough while ListMetrics succeeded for others.
+func (e *enumeration) suspect() bool {
+	s := e.sources[0]
+	if !s.isCloudWatch() {
+		return false
+	}
+	if s.spoke > 0 && e.spoke > s.spoke {
+		s.suspicion++
+	}
+	s.spoke = e.spoke
+	e.sources = append(e.sources[1:], s)
+	return s.suspicion >= poisonAfter && len(e.sources) == 1
 }
 
 // giveUp goes on to the next source after AWS refused the listing of the first one,
@@ -211,23 +243,38 @@ func (e *enumeration) restart(err error) bool {
 	switch {
 	case shorter:
 		e.page = max(e.page/2, leastPage)
-	case e.token == "" || e.restarts == mostRestarts:
+	case len(e.sources) == 0 || e.sources[0].token == "" || e.sources[0].restarts == mostRestarts:
 		return false
 	default:
-		e.restarts++
+		e.sources[0].restarts++
 	}
-	e.token, e.seen = "", tokens{}
+	e.sources[0].token, e.sources[0].seen = "", tokens{}
 	return true
 }
 
-// goesOn reports whether the listing can continue after an error: from the first
-// page of the source, or with the next source.
+// goesOn reports whether the listing can continue after an error that stayed: from the
+// first page of the source, or with another one.
 func (e *enumeration) goesOn(err error) bool {
 	c := classify(err)
 	if errors.Is(err, errPages) {
 		c = invalid
 	}
-	return c == invalid && e.restart(err) || (c == invalid || c == refused) && isOfOperation(c, err) && e.giveUp(failure(c, err))
+	switch s := e.sources[0]; {
+	case c == invalid && e.restart(err):
+		return true
+	case c == transient && s.isCloudWatch() && s.suspicion == 0 && len(e.sources) > 1 && (e.spoke > 0 || !e.suspects()):
+		s.suspicion++
+		e.sources = append(e.sources[1:], s)
+		return true
+	case c == transient && s.isCloudWatch() && e.spoke > 0:
+		return e.giveUp(failure(poison, err))
+	}
+	return (c == invalid || c == refused) && isOfOperation(c, err) && e.giveUp(failure(c, err))
+}
+
+// suspects reports whether a source has failed and was put behind the others.
+func (e *enumeration) suspects() bool {
+	return slices.ContainsFunc(e.sources, func(s *source) bool { return s.suspicion > 0 })
 }
 
 // totals returns the one instance of each namespace that has metrics without
@@ -422,8 +469,11 @@ func (e *enumeration) listMetrics(ctx context.Context, l *Listing, metric, token
 	if out.Metrics == nil && !fromAWS(out.ResultMetadata) {
 		return nil, "", errNotAWS
 	}
-	e.spoke = true
+	e.spoke++
 	for i := range out.Metrics {
+		if m := &out.Metrics[i]; m.MetricName != nil && *m.MetricName != metric || m.Namespace != nil && *m.Namespace != l.Namespace {
+			continue // an emulator can ignore the filters
+		}
 		in := record.Instance{Namespace: l.Namespace, Sources: []string{"cloudwatch"}, Metrics: []string{metric}}
 		for _, d := range out.Metrics[i].Dimensions {
 			in.Dimensions = append(in.Dimensions, record.Dimension{Name: aws.ToString(d.Name), Value: aws.ToString(d.Value)})

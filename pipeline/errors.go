@@ -37,6 +37,28 @@ var errNotAWS = errors.New("response has no list; it probably came from a proxy,
 // errImpossible reports a response that AWS cannot mean; it would be the same again.
 var errImpossible = errors.New("response has an impossible value")
 
+// wrongError reports a result that was not asked for, in a response that is complete.
+// Another call may get a better one, but it is no outage.
+type wrongError struct{ error }
+
+func wrong(format string, args ...any) error { return &wrongError{fmt.Errorf(format, args...)} }
+
+func isWrong(err error) bool { return errors.As(err, new(*wrongError)) }
+
+// unitsError reports a metric that is published with several units. CloudWatch returns
+// a datapoint for each of them.
+type unitsError struct{ units []string }
+
+func (e *unitsError) Error() string {
+	return "metric is published with several units: " + strings.Join(e.units, ", ")
+}
+
+// Hint returns the next step.
+func (e *unitsError) Hint() string { return "choose one with unit in metrics" }
+
+// Class returns the class of the failure.
+func (e *unitsError) Class() string { return "several_units" }
+
 // fromAWS reports whether a response has the id that AWS gives each request.
 func fromAWS(m middleware.Metadata) bool {
 	id, ok := awsmiddleware.GetRequestIDMetadata(m)
@@ -122,7 +144,7 @@ func isOfOperation(c class, err error) bool {
 	switch {
 	case errors.As(err, &cred):
 		return false
-	case c == invalid:
+	case c == invalid || c == poison:
 		return true
 	}
 	return errors.As(err, &api) && (strings.HasPrefix(api.ErrorCode(), "AccessDenied") || api.ErrorCode() == "UnauthorizedOperation")

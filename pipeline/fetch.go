@@ -249,7 +249,7 @@ func (c *collector) take(r *flat.Result) {
 	}
 	query, asked := queryNumber(r.ID)
 	if !asked || query >= len(c.queries) {
-		c.stray = fmt.Errorf("response has a result for query %q, which was not asked", r.ID)
+		c.stray = wrong("response has a result for query %q, which was not asked", r.ID)
 		return
 	}
 	q := &c.queries[query]
@@ -266,7 +266,7 @@ func (c *collector) take(r *flat.Result) {
 // cannot belong there is an error of the response and never becomes data.
 func (c *collector) store(q *queryState, column []float64, r *flat.Result) error {
 	if len(r.Times) != len(r.Values) {
-		return fmt.Errorf("%d timestamps for %d values", len(r.Times), len(r.Values))
+		return wrong("%d timestamps for %d values", len(r.Times), len(r.Values))
 	}
 	start, step := c.request.window.Start*1000, c.request.window.Period*1000
 	for i, at := range r.Times {
@@ -276,11 +276,11 @@ func (c *collector) store(q *queryState, column []float64, r *flat.Result) error
 		}
 		switch v := r.Values[i]; {
 		case offset < 0 || index >= len(column) || offset != int64(index)*step:
-			return fmt.Errorf("datapoint at %s is not on the grid asked for", formatMillis(at))
+			return wrong("datapoint at %s is not on the grid asked for", formatMillis(at))
 		case index < q.next:
-			return fmt.Errorf("datapoint at %s is a duplicate or out of order", formatMillis(at))
+			return wrong("datapoint at %s is a duplicate or out of order", formatMillis(at))
 		case v-v != 0:
-			return fmt.Errorf("datapoint at %s is not a number", formatMillis(at))
+			return wrong("datapoint at %s is not a number", formatMillis(at))
 		default:
 			column[index] = v
 			q.next = index + 1

@@ -2,10 +2,8 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"cwharvest/pipeline/cloudwatch"
@@ -104,20 +102,7 @@ func (f *fetcher) askStatistics(ctx context.Context, in *sdk.GetMetricStatistics
 	return nil
 }
 
-// unitsError reports a metric that is published with several units. CloudWatch returns
-// a datapoint for each of them.
-type unitsError struct{ units []string }
-
-func (e *unitsError) Error() string {
-	return "metric is published with several units: " + strings.Join(e.units, ", ")
-}
-
-// Hint returns the next step.
-func (e *unitsError) Hint() string { return "choose one with unit in metrics" }
-
-// Class returns the class of the failure.
-func (e *unitsError) Class() string { return "several_units" }
-
+// oneUnit returns an error if datapoints have several units.
 func oneUnit(all []types.Datapoint) error {
 	var units []string
 	for i := range all {
@@ -155,11 +140,11 @@ func (g *statisticsGrid) set(d *types.Datapoint, statistic int) error {
 	index := offset / g.window.Period
 	switch {
 	case d.Timestamp == nil || offset < 0 || offset%g.window.Period != 0 || index >= int64(g.window.Points()) || at.Nanosecond() != 0:
-		return fmt.Errorf("datapoint at %s is not on the grid asked for", at.Format(time.RFC3339))
+		return wrong("datapoint at %s is not on the grid asked for", at.Format(time.RFC3339))
 	case *v-*v != 0:
-		return fmt.Errorf("datapoint at %s is not a number", at.Format(time.RFC3339))
+		return wrong("datapoint at %s is not a number", at.Format(time.RFC3339))
 	case g.columns[statistic][index] == g.columns[statistic][index]:
-		return fmt.Errorf("datapoint at %s is a duplicate", at.Format(time.RFC3339))
+		return wrong("datapoint at %s is a duplicate", at.Format(time.RFC3339))
 	}
 	g.columns[statistic][index] = *v
 	g.count++

@@ -175,7 +175,7 @@ func (s *surveyor) instances(ctx context.Context, t record.Target, v *Survey) (m
 			}
 			return err
 		})
-		if err != nil && !pages.goesOn(err) {
+		if err != nil && (ctx.Err() != nil || !pages.goesOn(err)) {
 			return nil, err
 		}
 	}

@@ -32,6 +32,10 @@ func (t *target) handle(o outcome) {
 		t.answered = true
 		t.succeed()
 	}
+	if isWrong(o.err) {
+		t.answered = true
+		t.succeed()
+	}
 	t.forbid(&o)
 	if o.err == nil {
 		return
@@ -114,7 +118,13 @@ func (t *target) suspect(o outcome, r *request) {
 	if r != nil && t.successes > r.successes {
 		r.suspicion++
 		r.successes = t.successes
-		if r.suspicion >= poisonAfter {
+		switch {
+		case r.suspicion >= poisonAfter && isWrong(o.err):
+			for _, it := range r.items {
+				t.fail(it, poison, o.err)
+			}
+			return
+		case r.suspicion >= poisonAfter:
 			t.split(r, halfPoisoned, o.err)
 			return
 		}

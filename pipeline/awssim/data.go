@@ -206,6 +206,10 @@ func (p *page) datapoints(q *query, skip int) (count, left int) {
 	source := p.server.cfg.newSource(p.call.principal.account, p.call.region, q.namespace, q.metric, q.dimensions, q.statistic)
 	points := int((r.end - r.start + q.period - 1) / q.period)
 	room := r.maxDatapoints - b.datapoints
+	shift := int64(0)
+	if p.faults.on("off_grid") {
+		shift = 1
+	}
 	for i := skip; i < points; i++ {
 		at := r.start + int64(i)*q.period
 		if r.descending {
@@ -218,7 +222,7 @@ func (p *page) datapoints(q *query, skip int) (count, left int) {
 		if count == room {
 			return count, i
 		}
-		b.times = appendTime(b.times, at)
+		b.times = appendTime(b.times, at+shift)
 		b.values = appendFloat(b.values, v)
 		count++
 	}

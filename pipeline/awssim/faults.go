@@ -19,7 +19,7 @@ type Fault struct {
 	Region    string `json:"region,omitempty"`
 	Instance  string `json:"instance,omitempty"`  // of poison, partial, internal_result, forbidden: only for this instance
 	Role      string `json:"role,omitempty"`      // of role_denied
-	Metric    string `json:"metric,omitempty"`    // of listing_denied: only for this metric
+	Metric    string `json:"metric,omitempty"`    // of listing_denied and listing_fails: only for this metric
 	Statistic string `json:"statistic,omitempty"` // of unknown_statistic
 	Key       string `json:"key,omitempty"`       // of key_expired: the access key id
 
@@ -60,6 +60,8 @@ var kinds = map[string]string{
 	"foreign":           "the call is answered with 500 in XML, as by an emulator with another protocol",
 	"html":              "the call is answered with 500 and a page in HTML",
 	"listing_denied":    "ListMetrics is denied for the metric, or for all",
+	"off_grid":          "GetMetricData returns timestamps one second late",
+	"listing_fails":     "ListMetrics fails with 500 for the metric, or for all",
 	"unknown_statistic": "calls that ask for the statistic are refused, as if CloudWatch did not know it",
 }
 

@@ -207,6 +207,9 @@ func (f activeFaults) refusesListing(c *call, metric string) *apiError {
 	if fault, on := f["listing_denied"]; on && (fault.Metric == "" || fault.Metric == metric) {
 		return errDenied(c)
 	}
+	if fault, on := f["listing_fails"]; on && (fault.Metric == "" || fault.Metric == metric) {
+		return &apiError{status: 500, code: "InternalServiceError", shape: "InternalServiceFault", message: "Internal error"}
+	}
 	return nil
 }
 
