@@ -48,7 +48,7 @@ func (r *repeater) repeat(ctx context.Context, in middleware.InitializeInput, ne
 		key := new(string)
 		out, metadata, err = next.HandleInitialize(context.WithValue(ctx, usedKey{}, key), in)
 		if err == nil {
-			r.chain.succeeded(*key)
+			r.chain.succeeded()
 		}
 		if err == nil || ctx.Err() != nil || *key == "" || errors.As(err, new(*Error)) {
 			return out, metadata, err

@@ -44,8 +44,8 @@ type chain struct {
 	log       *slog.Logger
 
 	mu     sync.Mutex
-	active int    // index of the provider in use
-	worked string // key id of the last call that succeeded
+	active int  // index of the provider in use
+	worked bool // a call succeeded
 }
 
 // Retrieve returns valid credentials: at once if there are any, otherwise after a
@@ -127,30 +127,24 @@ func (c *chain) drop(ctx context.Context, key, code string) error {
 	return err
 }
 
-// succeeded records that a call with a key succeeded.
-func (c *chain) succeeded(key string) {
+// succeeded records that a call succeeded.
+func (c *chain) succeeded() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.worked = key
+	c.worked = true
 }
 
-// renew gives up the credentials with a key, if calls with it have succeeded before.
-// It reports whether there are or will be others.
+// renew gives up the credentials with a key, if calls of the chain have succeeded
+// before. It reports whether there are or will be others.
 func (c *chain) renew(ctx context.Context, key string) bool {
 	c.mu.Lock()
 	worked := c.worked
 	c.mu.Unlock()
-	if worked == "" {
+	if !worked {
 		return false
 	}
 	_, p := c.held(ctx, key)
-	switch {
-	case p == nil:
-		return true // replaced in the meantime
-	case worked != key:
-		return false
-	}
-	return p.renew(ctx, key)
+	return p == nil || p.renew(ctx, key) // nil: replaced in the meantime
 }
 
 // held returns the credentials with a key, and the provider that has them; nil if

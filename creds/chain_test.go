@@ -1,12 +1,16 @@
 package creds
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -258,4 +262,65 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		}
 		m.cfg.Log.Info("all of them", "chain", c, "refresher", r, "session", r.session, "grant", r.session.grant, "source", testSource)
 	})
+}
+
+// A throttled STS is asked once in each step of the backoff, for a thousand roles.
+func TestOneAttemptForAllRoles(t *testing.T) {
+	s := &fakeSTS{life: time.Hour}
+	inBubble(t, s, func(t *testing.T, m *Manager) {
+		s.assume = func() error { return fault{status: 400, code: "Throttling", message: "Rate exceeded"} }
+		var all sync.WaitGroup
+		for n := range 1000 {
+			src := Source{RoleARN: fmt.Sprintf("arn:aws:iam::%012d:role/r", n)}
+			p := credentialsOf(t, m, src)
+			all.Go(func() {
+				for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(time.Second) {
+					var e *Error
+					if _, err := p.Retrieve(t.Context()); !errors.As(err, &e) || e.Shared() == "" || e.Refused() || e.NeedsPerson() {
+						t.Errorf("%v", err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		if s.assumed < 8 || s.assumed > 60 {
+			t.Errorf("%d AssumeRole calls in a minute", s.assumed)
+		}
+		t.Logf("%d AssumeRole calls in a minute", s.assumed)
+		s.mu.Lock()
+		s.assume = nil
+		s.mu.Unlock()
+		time.Sleep(maxBackoff)
+		if err := callWith(t, m, Source{RoleARN: "arn:aws:iam::000000000007:role/r"}); err != nil {
+			t.Errorf("after STS came back: %v", err)
+		}
+	})
+}
+
+// Hundreds of roles log their first session, and one line a minute afterwards.
+func TestRefreshesAreSummarized(t *testing.T) {
+	setEnvironment(t)
+	const roles, hours = 300, 8
+	var log bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		m := NewManager(Config{HTTPClient: &fakeSTS{life: time.Hour}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		defer m.Close()
+		for range hours * 12 {
+			for n := range roles {
+				if err := callWith(t, m, Source{RoleARN: fmt.Sprintf("arn:aws:iam::%012d:role/r", n)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(5 * time.Minute)
+		}
+		if m.Stats().Assumed < roles*hours {
+			t.Errorf("%+v", m.Stats())
+		}
+	})
+	first, all := strings.Count(log.String(), "source="), strings.Count(log.String(), "\n")
+	if first != roles || all-first > hours*60 {
+		t.Errorf("%d lines about single roles, %d others", first, all-first)
+	}
+	t.Logf("%d lines about single roles, %d others", first, all-first)
 }

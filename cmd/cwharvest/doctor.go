@@ -131,7 +131,11 @@ func (d *doctor) add(c checkedTarget) {
 
 // principal checks the keys of a principal, and whether they last for a job and the environment is right about their account.
 func (d *doctor) principal(ctx context.Context, src creds.Source) {
-	p, err := d.creds.Principal(ctx, src)
+	var p creds.Principal
+	err := d.try(ctx, func(call context.Context) (err error) {
+		p, err = d.creds.Principal(call, src)
+		return err
+	})
 	checked := checkedPrincipal{
 		Name: p.Name, From: p.Source, Key: p.Key, Account: p.Account, ARN: p.ARN, ValidUntil: p.Expires.UTC(),
 		ClockOffset: p.Offset.Seconds(), Warning: p.Warning(d.accounts.JobLength()), Finding: finding(err),
@@ -165,7 +169,11 @@ func (d *doctor) resolve(ctx context.Context, a accounts.Account, t record.Targe
 func (d *doctor) target(ctx context.Context, a accounts.Account, region string) checkedTarget {
 	t := checkedTarget{Target: record.Target{Account: a.ID, Region: region}}
 	for _, src := range a.Sources {
-		caller, err := d.creds.Identity(ctx, src, region)
+		var caller creds.Identity
+		err := d.try(ctx, func(call context.Context) (err error) {
+			caller, err = d.creds.Identity(call, src, region)
+			return err
+		})
 		if t.Account == "" {
 			t.Account = caller.Account
 		}
@@ -180,20 +188,22 @@ func (d *doctor) target(ctx context.Context, a accounts.Account, region string) 
 		return t
 	}
 	for _, p := range d.probes() {
-		t.Probes = append(t.Probes, checkedProbe{p.permission, finding(d.probe(ctx, p, cfg))})
+		err := d.try(ctx, func(call context.Context) error { return p.call(call, cfg) })
+		t.Probes = append(t.Probes, checkedProbe{p.permission, finding(err)})
 	}
 	return t
 }
 
-// probe makes one call and repeats it while it is throttled: a run may use up the quota of the account, which does not
-// mean that the permission is missing.
-func (d *doctor) probe(ctx context.Context, p permissionProbe, cfg aws.Config) error {
-	const tries, first = 6, 200 * time.Millisecond
+// try makes one call and repeats it while it is throttled, since a run may use up the quota of the account, and through a
+// short outage, in which all sources on one principal fail together.
+func (d *doctor) try(ctx context.Context, call func(context.Context) error) error {
+	const first = 200 * time.Millisecond
+	tries := map[string]int{"throttled": 6, "outage": 3}
 	for n := 0; ; n++ {
-		call, cancel := context.WithTimeout(ctx, d.flags.callTimeout)
-		err := p.call(call, cfg)
+		callCtx, cancel := context.WithTimeout(ctx, d.flags.callTimeout)
+		began, err := time.Now(), call(callCtx)
 		cancel()
-		if err == nil || n == tries || ctx.Err() != nil || pipeline.Explain(err).Class != "throttled" {
+		if err == nil || n >= tries[pipeline.Explain(err).Class] || ctx.Err() != nil || time.Since(began) > time.Second {
 			return err
 		}
 		select {
