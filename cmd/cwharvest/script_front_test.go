@@ -54,10 +54,10 @@ import (
 //	requests [!] REGEXP [<=|>=|== N]      counts the requests whose line matches, default >= 1:
 //	                                      host=H service=S operation=O region=R key=K role=R account=A session=S external=X status=N
 //	forget                                forgets the requests so far
-//	hidden                                proves that no output of "exits", "exec" or "wait" so far and no file but the credentials
-//	                                      holds a secret of eight characters or more that the front gave out or got: secret keys,
-//	                                      session tokens, tokens of logins, web identities and pods, external ids. The last
-//	                                      command of a script
+//	remember                              keeps the output of the last "exec" or "wait" for hidden; "exits" does so itself
+//	hidden                                proves that no output so far and no file but the credentials holds a secret of eight
+//	                                      characters or more that the front gave out or got: secret keys, session tokens, tokens
+//	                                      of logins, web identities and pods, external ids. The last command of a script
 
 // frontOf returns the script's front.
 func frontOf(ts *testscript.TestScript) *front.Front {

@@ -120,6 +120,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"front-fault": frontFault,
 	"requests":    requests,
 	"hidden":      hidden,
+	"remember":    func(ts *testscript.TestScript, _ bool, _ []string) { remember(ts) },
 	"logout":      func(ts *testscript.TestScript, _ bool, _ []string) { frontOf(ts).Revoke() },
 	"forget":      func(ts *testscript.TestScript, _ bool, _ []string) { frontOf(ts).Forget() },
 	"front-clear": func(ts *testscript.TestScript, _ bool, args []string) {
