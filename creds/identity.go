@@ -21,7 +21,7 @@ func (m *Manager) Identity(ctx context.Context, src Source, region string) (Iden
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.RefreshTimeout)
 	defer cancel()
-	out, err := callerIdentity(ctx, cfg, src.partition())
+	out, err := callerIdentity(ctx, cfg, src.home())
 	if err != nil {
 		return Identity{}, identityError(src, err)
 	}

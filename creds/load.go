@@ -88,7 +88,7 @@ func (l *loader) onProcess(cfg aws.Config, profile *config.SharedConfig, sources
 		return p
 	}
 	cfg.Credentials = aws.NewCredentialsCache(p)
-	return stscreds.NewAssumeRoleProvider(partitionSTS{sts.NewFromConfig(cfg)}, profile.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+	return stscreds.NewAssumeRoleProvider(partitionSTS{Client: sts.NewFromConfig(cfg)}, profile.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName, o.CredentialSources = profile.RoleSessionName, sources
 		if profile.ExternalID != "" {
 			o.ExternalID = &profile.ExternalID
@@ -110,12 +110,12 @@ func (l *loader) options(src Source) []func(*config.LoadOptions) error {
 		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = wire.NoRedirects(transport) }),
 		config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
 			if client, ok := o.Client.(*sts.Client); ok {
-				o.Client = partitionSTS{client}
+				o.Client = partitionSTS{Client: client}
 			}
 		}),
 		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
 			if client, ok := o.Client.(*sts.Client); ok {
-				o.Client = partitionSTS{client}
+				o.Client = partitionSTS{Client: client}
 			}
 		}),
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),

@@ -120,7 +120,7 @@ func (m *Manager) principal(ctx context.Context, src Source) (*principal, error)
 		m.principals[src.principal()] = p
 	}
 	m.mu.Unlock()
-	p.placeIn(src.partition())
+	p.placeIn(src.home())
 	return p, p.open(ctx)
 }
 

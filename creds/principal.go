@@ -26,21 +26,21 @@ type principal struct {
 	getKeys     *flight
 	getIdentity *flight
 
-	mu        sync.Mutex // guards the fields below; held while files are read, never across the network
-	cfg       aws.Config
-	files     string    // state of the files when they were read
-	checked   time.Time // when the files were last compared with that state
-	outdated  bool      // the files were read again since the keys were retrieved
-	last      aws.Credentials
-	until     time.Time // the SDK is not asked for keys again before; zero: they do not expire
-	failure   error     // of the last attempt to get keys
-	warned    string    // the failure that the log has; empty: none
-	changes   int       // of keys and files, which may help a role that was refused
-	rejected  rejectedKey
-	identity  principalIdentity
-	renewed   time.Time // when other keys were last requested after a denial
-	gates     map[string]*gate
-	partition string // of AWS, in which the keys are valid; empty: that of the principal's region
+	mu       sync.Mutex // guards the fields below; held while files are read, never across the network
+	cfg      aws.Config
+	files    string    // state of the files when they were read
+	checked  time.Time // when the files were last compared with that state
+	outdated bool      // the files were read again since the keys were retrieved
+	last     aws.Credentials
+	until    time.Time // the SDK is not asked for keys again before; zero: they do not expire
+	failure  error     // of the last attempt to get keys
+	warned   string    // the failure that the log has; empty: none
+	changes  int       // of keys and files, which may help a role that was refused
+	rejected rejectedKey
+	identity principalIdentity
+	renewed  time.Time // when other keys were last requested after a denial
+	gates    map[string]*gate
+	home     string // region of STS if that of cfg is in another partition than the keys; may be empty
 }
 
 // principalIdentity is the response of STS about one key.
@@ -88,19 +88,19 @@ func (p *principal) read(ctx context.Context) error {
 	return nil
 }
 
-// placeIn sets the partition of the principal. The first source that knows it decides.
-func (p *principal) placeIn(id string) {
+// placeIn sets the home of the principal. The first source that knows it decides.
+func (p *principal) placeIn(home string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.partition = cmp.Or(p.partition, id)
+	p.home = cmp.Or(p.home, home)
 }
 
 // callerIdentity asks STS about keys of the principal, or of a session that it signed for.
 func (p *principal) callerIdentity(ctx context.Context, keys aws.Credentials) (*sts.GetCallerIdentityOutput, error) {
 	p.mu.Lock()
-	cfg, id := p.cfg.Copy(), p.partition
+	cfg, home := p.cfg.Copy(), p.home
 	p.mu.Unlock()
-	return callerIdentity(ctx, withKeys(cfg, keys), id)
+	return callerIdentity(ctx, withKeys(cfg, keys), home)
 }
 
 // config returns a copy of the configuration as it was last read.

@@ -106,7 +106,7 @@ func (r *role) assumeFor(ctx context.Context, signer aws.Config, duration time.D
 		in.ExternalId = &r.src.ExternalID
 	}
 	sent := time.Now()
-	out, err := partitionSTS{sts.NewFromConfig(signer)}.AssumeRole(ctx, in)
+	out, err := partitionSTS{sts.NewFromConfig(signer), r.src.home()}.AssumeRole(ctx, in)
 	if err != nil {
 		return grant{}, err
 	}

@@ -26,7 +26,7 @@ type Source struct {
 	SessionName string        // default "cwharvest"
 	Duration    time.Duration // requested from AssumeRole, 15m..12h; default 1h
 	Account     string        // account that the session must belong to; empty: any
-	Partition   string        // of AWS, in which the keys are valid; empty: that of the role, else of the principal's region
+	Home        string        // region of STS if the principal's is in another partition than the keys; empty: one of the role's partition
 }
 
 // String names the source for messages. External ids are shared in confidence
@@ -51,8 +51,11 @@ func (s Source) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // principal returns the source that signs the first AssumeRole.
 func (s Source) principal() Source { return Source{Profile: s.Profile, InstanceRole: s.InstanceRole} }
 
-// partition returns the partition of the source, or "" if only its principal knows it.
-func (s Source) partition() string { return cmp.Or(s.Partition, partition.OfARN(s.RoleARN)) }
+// home returns a region in the partition of the source, or "" if only its principal
+// knows one.
+func (s Source) home() string {
+	return cmp.Or(s.Home, partition.First(partition.OfARN(s.RoleARN)))
+}
 
 // viaRole returns the source of the intermediate role.
 func (s Source) viaRole() Source {

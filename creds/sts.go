@@ -16,16 +16,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// askSTS calls STS in the region of a client if that is in the partition, and otherwise
-// in the first region of the partition; an empty partition is that of the region. STS
-// refuses valid keys in a region that their account has not enabled (403
-// InvalidClientTokenId), and in one in which the account has turned STS off. So call is
-// repeated once in the first region, which is always enabled, and its result counts.
-func askSTS[T any](region, id string, call func(inRegion func(*sts.Options)) (T, error)) (T, error) {
-	id = cmp.Or(id, partition.Of(region))
-	first := cmp.Or(partition.First(id), region)
-	if region == "" || partition.Of(region) != id {
-		region = first
+// askSTS calls STS in the region of a client if that is in the partition of home, and
+// otherwise in home; an empty home is in the partition of the region. STS refuses valid
+// keys in a region that their account has not enabled (403 InvalidClientTokenId), and in
+// one in which the account has turned STS off. So call is repeated once in the first
+// region of the partition, which is always enabled, and its result counts.
+func askSTS[T any](region, home string, call func(inRegion func(*sts.Options)) (T, error)) (T, error) {
+	first := partition.First(partition.Of(cmp.Or(home, region)))
+	home = cmp.Or(home, first)
+	if region == "" || partition.Of(region) != partition.Of(home) {
+		region = home
 	}
 	in := func(region string) func(*sts.Options) { return func(o *sts.Options) { o.Region = region } }
 	out, err := call(in(region))
@@ -35,13 +35,20 @@ func askSTS[T any](region, id string, call func(inRegion func(*sts.Options)) (T,
 	return out, err
 }
 
-// partitionSTS is the client of STS for a role of a profile or of web identity. The SDK
-// would call STS in the region of the environment, whatever the partition of the role.
-type partitionSTS struct{ *sts.Client }
+// partitionSTS calls STS in the partition of the role. The SDK would call it in the
+// region of the environment.
+type partitionSTS struct {
+	*sts.Client
+	home string // empty: the first region of the role's partition
+}
+
+func (c partitionSTS) homeOf(role *string) string {
+	return cmp.Or(c.home, partition.First(partition.OfARN(aws.ToString(role))))
+}
 
 // AssumeRole implements stscreds.AssumeRoleAPIClient.
 func (c partitionSTS) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
-	return askSTS(c.Options().Region, partition.OfARN(aws.ToString(in.RoleArn)), func(inRegion func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+	return askSTS(c.Options().Region, c.homeOf(in.RoleArn), func(inRegion func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
 		return c.Client.AssumeRole(ctx, in, append(slices.Clone(options), inRegion)...)
 	})
 }
@@ -50,7 +57,7 @@ func (c partitionSTS) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, o
 func (c partitionSTS) AssumeRoleWithWebIdentity(
 	ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, options ...func(*sts.Options),
 ) (*sts.AssumeRoleWithWebIdentityOutput, error) {
-	return askSTS(c.Options().Region, partition.OfARN(aws.ToString(in.RoleArn)), func(inRegion func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	return askSTS(c.Options().Region, c.homeOf(in.RoleArn), func(inRegion func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 		return c.Client.AssumeRoleWithWebIdentity(ctx, in, append(slices.Clone(options), inRegion)...)
 	})
 }
@@ -61,10 +68,10 @@ func withKeys(cfg aws.Config, keys aws.Credentials) aws.Config {
 	return cfg
 }
 
-// callerIdentity asks STS of a partition which principal signs. A response without an account,
+// callerIdentity asks STS which principal signs; home is as for askSTS. A response without an account,
 // such as a proxy's page with status 200, is an error.
-func callerIdentity(ctx context.Context, cfg aws.Config, id string) (*sts.GetCallerIdentityOutput, error) {
-	out, err := askSTS(cfg.Region, id, func(inRegion func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+func callerIdentity(ctx context.Context, cfg aws.Config, home string) (*sts.GetCallerIdentityOutput, error) {
+	out, err := askSTS(cfg.Region, home, func(inRegion func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
 		return sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil, inRegion)
 	})
 	if err == nil && aws.ToString(out.Account) == "" {

@@ -6,6 +6,7 @@
 //	files         accounts from CSV files                       ReadFiles    no call
 //	organization  active accounts of an organization or units   Organizations
 //	locate        credential sources, regions, targets          no call, except for files of the SDK
+//	regions       those that this version does not know         EC2, once for a partition
 //	identify      id of an account that its entry does not name STS
 //	shard         targets of this shard, and those of others    no call
 //

@@ -38,7 +38,7 @@ func (r *Resolver) locate(ctx context.Context, e *config.Account) (Account, erro
 	*e = e.InPartition(id)
 	a := Account{ID: e.ID, Sources: r.sources(e), Home: home(e.Regions, own, id), Targets: e.Targets()}
 	for i := range a.Sources {
-		a.Sources[i].Partition = id
+		a.Sources[i].Home = a.Home
 	}
 	return a, nil
 }

@@ -24,7 +24,7 @@ func (r *Resolver) Resolve(ctx context.Context) (*Set, error) {
 }
 
 // Locate returns all accounts without asking STS for their ids, so an account that its entry does not name has an empty
-// ID. It lists organizations.
+// ID. It lists organizations, and looks up regions that this version does not know.
 func (r *Resolver) Locate(ctx context.Context) ([]Account, error) {
 	entries, err := r.expand(ctx)
 	if err != nil {
@@ -36,7 +36,7 @@ func (r *Resolver) Locate(ctx context.Context) ([]Account, error) {
 			return nil, err
 		}
 	}
-	return all, nil
+	return all, r.checkRegions(ctx, all)
 }
 
 // expand returns the entries of the configuration with the members of account files and organizations.
