@@ -247,7 +247,8 @@ func (l *lateEndpoint) add(stack *middleware.Stack) error {
 
 // of returns the address for a service, or nil if the SDK has resolved it: a variable of
 // the service comes before AWS_ENDPOINT_URL, which comes before the service's section of
-// the profile (AWS SDKs and Tools Reference Guide, service-specific endpoints).
+// the profile (AWS SDKs and Tools Reference Guide, service-specific endpoints). The SDK
+// resolves only the variable before it makes the clients of its providers.
 func (l *lateEndpoint) of(ctx context.Context, service string) *url.URL {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -255,13 +256,17 @@ func (l *lateEndpoint) of(ctx context.Context, service string) *url.URL {
 	if os.Getenv(variable) != "" {
 		return nil
 	}
+	if ignored, _, err := config.GetIgnoreConfiguredEndpoints(ctx, l.sources); ignored || err != nil {
+		return l.endpoint
+	}
 	for _, source := range l.sources {
 		shared, ok := source.(config.SharedConfig)
 		if !ok || os.Getenv("AWS_ENDPOINT_URL") != "" {
 			continue
 		}
-		if _, found, err := shared.GetServiceBaseEndpoint(ctx, service); found || err != nil {
-			return nil
+		text, found, err := shared.GetServiceBaseEndpoint(ctx, service)
+		if at, invalid := url.Parse(text); found && err == nil && invalid == nil {
+			return at
 		}
 	}
 	return l.endpoint

@@ -216,10 +216,18 @@ func (h host) accepts(seen *Request) bool {
 	return h.service == "" || h.service == seen.Service && h.region == seen.Region
 }
 
+// loginPaths are the paths of the operations that hand out credentials, which are not
+// signed. The AWS SDK sends them to a custom endpoint as well.
+var loginPaths = map[string]string{"/federation/credentials": "portal.sso", "/token": "oidc", "/v1/token": "signin"}
+
 // describe returns the record of a request.
 func (f *Front) describe(r *http.Request, body []byte) *Request {
 	seen := &Request{Host: r.Host, at: time.Now()}
-	switch h := parseHost(r.Host); {
+	h := parseHost(r.Host)
+	if h.service == "" {
+		h.service = loginPaths[r.URL.Path] // an endpoint that the configuration names
+	}
+	switch {
 	case strings.HasPrefix(r.Host, "127.0.0.1:") && strings.HasPrefix(r.URL.Path, ContainerPath):
 		seen.Host, seen.Service, seen.Operation = "container", "container", "GetCredentials"
 	case strings.HasPrefix(r.Host, "127.0.0.1:") && strings.HasPrefix(r.URL.Path, "/latest/"):
