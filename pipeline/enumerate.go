@@ -183,7 +183,7 @@ func (e *enumeration) giveUp(f record.Failure) bool {
 
 // longestKey bounds the key of an instance in a database (bbolt's MaxKeySize is
 // 32,768 bytes).
-const longestKey = 30 << 10
+const longestKey = 32<<10 - 128
 
 // longestValue is the most characters of the value of a dimension (API reference of
 // Dimension).

@@ -181,6 +181,14 @@ func foreignHint(err error) string {
 	return "use --protocol json"
 }
 
+// isValidation reports whether CloudWatch has judged a request and refused it, with a
+// code. A gateway can refuse anything for a while, and a response that is too long
+// refuses nothing.
+func isValidation(err error) bool {
+	var api smithy.APIError
+	return classify(err) == invalid && errors.As(err, &api)
+}
+
 // regionCodes lists the codes with which a region refuses valid keys if the
 // account has not enabled it. The credential manager passes them on only after
 // STS has accepted the key.

@@ -29,13 +29,13 @@ func (f *fetcher) examine(ctx context.Context, s *record.Series, w record.Window
 		}
 		return err
 	}
-	if err := ask(s.Statistics); err == nil || classify(err) != invalid {
+	if err := ask(s.Statistics); err == nil || !isValidation(err) {
 		return nil, err
 	}
 	refused := map[int]record.Failure{}
 	for i, name := range s.Statistics {
 		err := ask([]string{name})
-		if err != nil && classify(err) != invalid {
+		if err != nil && !isValidation(err) {
 			return nil, err
 		}
 		if err != nil {

@@ -100,14 +100,17 @@ func refusalsOf(series []record.Series, failed []record.MetricFailure) refusals 
 	for i := range series {
 		s := &series[i]
 		for _, m := range failed {
-			at := slices.Index(s.Statistics, m.Statistic)
-			if at < 0 || m.Namespace != s.Namespace || m.Metric != s.Metric || !slices.Equal(m.Dimensions, s.Dimensions) {
+			if m.Listing || m.Namespace != s.Namespace || m.Metric != s.Metric || !slices.Equal(m.Dimensions, s.Dimensions) {
 				continue
 			}
 			if all[i] == nil {
 				all[i] = map[int]record.Failure{}
 			}
-			all[i][at] = m.Failure
+			for at, name := range s.Statistics {
+				if m.Statistic == "" || m.Statistic == name {
+					all[i][at] = m.Failure
+				}
+			}
 		}
 	}
 	return all

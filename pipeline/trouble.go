@@ -24,7 +24,7 @@ func (t *target) handle(o outcome) {
 	t.inFlight--
 	if o.verdict != nil {
 		t.examination.busy = false
-		if o.err == nil {
+		if o.err == nil || classify(o.err) == invalid { // without a code, nothing is known of the series
 			t.judge(o.verdict)
 		}
 	}
@@ -150,8 +150,7 @@ func (t *target) refuse(r *request, err error) {
 	if r != nil {
 		r.refusal = err
 	}
-	var long interface{ TooLong() bool }
-	if r == nil || errors.As(err, &long) || errors.As(err, new(*unitsError)) || !t.examine(r) {
+	if r == nil || !isValidation(err) || !t.examine(r) {
 		t.split(r, 0, err)
 	}
 }
@@ -236,15 +235,24 @@ func (t *target) judge(v *verdict) {
 	x.verdicts++
 	t.fetcher.refused.Store(new(t.fetcher.refusals().with(v.series, v.refused)))
 	s := &t.run.series[v.series]
-	for i, name := range s.Statistics {
-		f, refused := v.refused[i]
-		if !refused {
-			continue
-		}
-		m := record.MetricFailure{Namespace: s.Namespace, Metric: s.Metric, Dimensions: s.Dimensions, Statistic: name, Failure: f}
-		t.warn("statistic refused; the others go on", f.Class, m.Name()+": "+f.Message)
-		t.run.out <- entry{limitation: &store.Limitation{Target: t.key, Metric: m}}
+	m := record.MetricFailure{Namespace: s.Namespace, Metric: s.Metric, Dimensions: s.Dimensions}
+	if len(v.refused) == len(s.Statistics) {
+		m.Failure = v.refused[0]
+		t.limit(m)
+		return
 	}
+	for i, name := range s.Statistics {
+		if f, refused := v.refused[i]; refused {
+			m.Statistic, m.Failure = name, f
+			t.limit(m)
+		}
+	}
+}
+
+// limit records that the target lacks a metric or a statistic.
+func (t *target) limit(m record.MetricFailure) {
+	t.warn("metric or statistic refused; the others go on", m.Class, m.Name()+": "+m.Message)
+	t.run.out <- entry{limitation: &store.Limitation{Target: t.key, Metric: m}}
 }
 
 // strip fails the items of series that are refused as a whole, and returns a request

@@ -153,10 +153,8 @@ func (r *TargetRecord) LacksMetric() bool {
 // statistic that CloudWatch does not know stays refused.
 func (r *TargetRecord) Retry() {
 	r.Denied, r.Tolerated = nil, false
-	if r.LacksMetric() {
-		r.Enumerated = false
-		r.Metrics = slices.DeleteFunc(slices.Clone(r.Metrics), func(m MetricFailure) bool { return m.Statistic == "" })
-	}
+	r.Enumerated = r.Enumerated && !slices.ContainsFunc(r.Metrics, func(m MetricFailure) bool { return m.Listing })
+	r.Metrics = slices.DeleteFunc(slices.Clone(r.Metrics), func(m MetricFailure) bool { return m.Statistic == "" })
 }
 
 // DropRefused forgets the instances for which nothing can be asked, so that the target
