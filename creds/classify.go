@@ -162,6 +162,8 @@ func stsError(src Source, err error, principal Source, fix remedy) *Error {
 		e.class = refused
 	case errors.As(err, new(*accountError)):
 		set(refused, "correct the role or the account id")
+	case isDenied(err) && apiMessageContains(err, "sts:TagSession"):
+		set(refused, "allow sts:TagSession beside sts:AssumeRole in the trust policy of the role: the caller's session has tags, as that of EKS Pod Identity")
 	case isDenied(err):
 		set(refused, "check that the role exists and trusts this caller, and that external_id is correct")
 	case isExpired(err), isAmbiguous(err):

@@ -3,6 +3,7 @@ package creds
 import (
 	"cmp"
 	"log/slog"
+	"os"
 	"time"
 
 	"cwharvest/creds/partition"
@@ -23,7 +24,7 @@ type Source struct {
 
 	RoleARN     string        // to assume; empty: the principal itself
 	ExternalID  string        // sent with AssumeRole
-	SessionName string        // default "cwharvest"
+	SessionName string        // default AWS_ROLE_SESSION_NAME, else "cwharvest"
 	Duration    time.Duration // requested from AssumeRole, 15m..12h; default 1h
 	Account     string        // account that the session must belong to; empty: any
 	Home        string        // region of STS if the principal's is in another partition than the keys; empty: one of the role's partition
@@ -67,7 +68,7 @@ func (s Source) viaRole() Source {
 // withDefaults returns the source as AssumeRole is called for it.
 func (s Source) withDefaults() Source {
 	if s.SessionName == "" {
-		s.SessionName = "cwharvest"
+		s.SessionName = cmp.Or(os.Getenv("AWS_ROLE_SESSION_NAME"), "cwharvest")
 	}
 	if s.Duration == 0 {
 		s.Duration = time.Hour

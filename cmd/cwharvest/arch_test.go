@@ -18,7 +18,7 @@ var mayImport = map[string]struct {
 	reason  string
 }{
 	"cwharvest/cmd/awssim": {[]string{"cwharvest/pipeline/awssim"}, "serves the simulated AWS, nothing else"},
-	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/cmd/cwharvest/accounts", "cwharvest/cmd/cwharvest/demo", "cwharvest/cmd/cwharvest/docs", "cwharvest/cmd/cwharvest/harvest", "cwharvest/cmd/cwharvest/human", "cwharvest/creds", "cwharvest/creds/wire", "cwharvest/pipeline",
+	"cwharvest/cmd/cwharvest": {[]string{"cwharvest/cmd/cwharvest/accounts", "cwharvest/cmd/cwharvest/demo", "cwharvest/cmd/cwharvest/docs", "cwharvest/cmd/cwharvest/harvest", "cwharvest/cmd/cwharvest/human", "cwharvest/creds", "cwharvest/creds/partition", "cwharvest/creds/wire", "cwharvest/pipeline",
 		"cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/config", "cwharvest/store", "cwharvest/store/check", "cwharvest/store/durable", "cwharvest/store/encode",
 		"cwharvest/store/place", "cwharvest/store/record"}, "wires everything; knows AWS, not the simulated one"},
 	"cwharvest/cmd/cwharvest/accounts": {[]string{"cwharvest/creds", "cwharvest/creds/partition", "cwharvest/creds/wire", "cwharvest/pipeline", "cwharvest/pipeline/cloudwatch", "cwharvest/pipeline/config", "cwharvest/store/record"},

@@ -63,7 +63,7 @@ func (d *durationValue) Type() string   { return "duration" }
 var (
 	policyFlags = []string{"config", "no-config", "only", "role-arn", "external-id", "profile", "region", "insecure-endpoint", "out", "api",
 		"metric", "namespace", "dimension", "instances-from", "allow-unknown-metric"}
-	doctorFlags = slices.Concat(policyFlags, []string{"dir", "session-duration", "shard", "endpoint-url", "ignore-env-credentials",
+	doctorFlags = slices.Concat(policyFlags, []string{"dir", "role-session-name", "session-duration", "shard", "endpoint-url", "ignore-env-credentials",
 		"protocol", "stat", "call-timeout", "wait-for-credentials"})
 	notPlanFlags = []string{"out", "compression", "part-size", "concurrency", "max-duration", "give-up-after", "wait-for-roles", "drain-timeout",
 		"rediscover", "redo", "no-retry", "listen", "listen-anywhere", "metrics-file"}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"cwharvest/cmd/cwharvest/accounts"
+	"cwharvest/creds/partition"
 	"cwharvest/pipeline/config"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
@@ -109,9 +110,13 @@ func permissions(s *config.Config) document {
 	return document{policyVersion, []statement{{Sid: "Harvest", Effect: "Allow", Action: actions, Resource: "*"}}}
 }
 
+// assumeActions let a principal assume a role. EKS Pod Identity and some identity providers give their sessions transitive tags, with
+// which AssumeRole needs sts:TagSession as well (EKS user guide, "Grant pods access to AWS resources based on tags").
+var assumeActions = []string{"sts:AssumeRole", "sts:TagSession"}
+
 // trust returns the trust policy that lets a principal assume a role.
 func trust(principal, externalID string) document {
-	t := statement{Effect: "Allow", Principal: map[string]any{"AWS": principal}, Action: []string{"sts:AssumeRole"}}
+	t := statement{Effect: "Allow", Principal: map[string]any{"AWS": principal}, Action: assumeActions}
 	if externalID != "" {
 		t.Condition = map[string]any{"StringEquals": map[string]any{"sts:ExternalId": externalID}}
 	}
@@ -138,7 +143,7 @@ func writer(s *config.Config) *document {
 	if err != nil || !isS3 {
 		return nil
 	}
-	arn := "arn:aws:s3:::" + bucket
+	arn := "arn:" + cmp.Or(partition.OfARN(s.S3.RoleARN), partition.Of(s.S3.Region)) + ":s3:::" + bucket
 	inventories := (&record.Plan{Out: s.Out}).InventoryPlace()
 	objects := []string{arn + "/" + strings.TrimPrefix(prefix+"/*", "/")}
 	if other := arn + strings.TrimPrefix(inventories, "s3://"+bucket) + "/*"; !strings.HasPrefix(other, strings.TrimSuffix(objects[0], "*")) {
@@ -153,7 +158,7 @@ func writer(s *config.Config) *document {
 func printPolicies(w io.Writer, s *config.Config, only accounts.Selection, principal string) error {
 	principal = cmp.Or(principal, "FILL IN: ARN of the principal that runs cwharvest")
 	p := policies{Policy: permissions(s), Writer: writer(s)}
-	caller := statement{Sid: "AssumeReaders", Effect: "Allow", Action: []string{"sts:AssumeRole"}}
+	caller := statement{Sid: "AssumeReaders", Effect: "Allow", Action: assumeActions}
 	var direct []string
 	entries, err := policyEntries(s, only)
 	if err != nil {

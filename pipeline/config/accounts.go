@@ -108,6 +108,9 @@ func (a Account) withDefaults(d *Account) Account {
 	if a.ExternalID == "" {
 		a.ExternalID = d.ExternalID
 	}
+	if a.RoleSessionName == "" {
+		a.RoleSessionName = d.RoleSessionName
+	}
 	if a.SessionDuration == 0 {
 		a.SessionDuration = d.SessionDuration
 	}

@@ -129,6 +129,9 @@ func (c *Config) checkAccount(own, a *Account, path string) (errs []error) {
 	if isBadExternalID(a.ExternalID) {
 		add(own.ExternalID == "", ".external_id", externalIDHint, "external_id is not valid")
 	}
+	if name := a.RoleSessionName; name != "" && !IsSessionName(name) {
+		add(own.RoleSessionName == "", ".role_session_name", SessionNameHint, "role_session_name %q is not valid", name)
+	}
 	if d := a.SessionDuration; d != Auto && (d < 15*time.Minute || d > 12*time.Hour) {
 		add(own.SessionDuration == 0, ".session_duration", "write 15m to 12h, or auto", "session_duration %s is out of range", formatDuration(d))
 	}
@@ -150,9 +153,15 @@ func (c *Config) checkAccount(own, a *Account, path string) (errs []error) {
 }
 
 const (
-	roleHint       = "write an ARN such as arn:aws:iam::111122223333:role/metrics-reader"
-	externalIDHint = "write 2 to 1224 letters, digits or any of _+=,.@:/\\-"
+	roleHint = "write an ARN such as arn:aws:iam::111122223333:role/metrics-reader"
+	// SessionNameHint is the next step after a name that IsSessionName refuses.
+	SessionNameHint = "write 2 to 64 letters, digits or any of _+=,.@-"
+	externalIDHint  = "write 2 to 1224 letters, digits or any of _+=,.@:/\\-"
 )
+
+// IsSessionName reports whether STS accepts the name of a session (STS API reference,
+// AssumeRole).
+func IsSessionName(name string) bool { return sessionNameForm.MatchString(name) }
 
 func isBadExternalID(id string) bool {
 	return id != "" && (len(id) < 2 || len(id) > 1224 || !externalIDForm.MatchString(id))

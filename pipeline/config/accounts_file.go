@@ -13,7 +13,7 @@ import (
 const maxAccountsSize = 64 << 20
 
 // accountColumns are the columns of a file of accounts, named as in harvest.yaml.
-var accountColumns = []string{"id", "profile", "role_arn", "role_name", "external_id", "session_duration", "regions"}
+var accountColumns = []string{"id", "profile", "role_arn", "role_name", "external_id", "role_session_name", "session_duration", "regions"}
 
 // ReadAccounts reads a file of accounts in CSV. The columns are named like the
 // keys of harvest.yaml, and only id is required. Regions are separated by spaces.
@@ -82,7 +82,7 @@ func accountHeader(record []string) (header []string, named bool, err error) {
 }
 
 func memberOf(header, record []string) (a Account, err error) {
-	fields := map[string]*string{"id": &a.ID, "profile": &a.Profile, "role_arn": &a.RoleARN, "role_name": &a.RoleName, "external_id": &a.ExternalID}
+	fields := map[string]*string{"id": &a.ID, "profile": &a.Profile, "role_arn": &a.RoleARN, "role_name": &a.RoleName, "external_id": &a.ExternalID, "role_session_name": &a.RoleSessionName}
 	for i, name := range header {
 		value := strings.TrimSpace(record[i])
 		switch {

@@ -87,6 +87,7 @@ type Account struct {
 	RoleARN         string
 	RoleName        string // short form of RoleARN, combined with ID
 	ExternalID      string
+	RoleSessionName string        // empty: AWS_ROLE_SESSION_NAME, else cwharvest
 	SessionDuration time.Duration // Auto: chosen by the length of the job, up to 12h
 	Regions         []string      // names and patterns; patterns match the account's enabled regions
 

@@ -126,6 +126,7 @@ type documentAccount struct {
 	RoleARN         string                `yaml:"role_arn"`
 	RoleName        string                `yaml:"role_name"`
 	ExternalID      string                `yaml:"external_id"`
+	RoleSessionName string                `yaml:"role_session_name"`
 	SessionDuration *string               `yaml:"session_duration"`
 	Regions         any                   `yaml:"regions"` // a list, or enabled
 	File            string                `yaml:"file"`
@@ -173,7 +174,7 @@ func (c *Config) fillAccounts(doc *[]documentAccount) (errs error) {
 }
 
 func (c *Config) account(doc *documentAccount, path string) (Account, error) {
-	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID, File: doc.File}
+	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID, File: doc.File, RoleSessionName: doc.RoleSessionName}
 	if o := doc.Organization; o != nil {
 		a.Organization = pointer(Organization(*o))
 	}
@@ -341,7 +342,7 @@ func (c *Config) documentRange() any {
 
 func (a *Account) document() documentAccount {
 	doc := documentAccount{
-		ID: a.ID, Profile: a.Profile, RoleARN: a.RoleARN, RoleName: a.RoleName, ExternalID: redact(a.ExternalID), File: a.File,
+		ID: a.ID, Profile: a.Profile, RoleARN: a.RoleARN, RoleName: a.RoleName, ExternalID: redact(a.ExternalID), File: a.File, RoleSessionName: a.RoleSessionName,
 	}
 	if a.SessionDuration != 0 {
 		doc.SessionDuration = pointer(formatSessionDuration(a.SessionDuration))

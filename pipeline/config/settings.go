@@ -73,6 +73,8 @@ var settings = []Setting{
 	{Key: "defaults.role_name", Doc: "Name of the role in the account with this id, instead of role_arn", form: roleNames},
 	{Key: "defaults.external_id", Flag: "external-id", Doc: "External id that the role requires; ${NAME} reads a variable of the environment",
 		kind: text, field: func(c *Config) any { return &c.Defaults.ExternalID }, form: secrets, help: "external id that the role requires"},
+	{Key: "defaults.role_session_name", Flag: "role-session-name", Doc: "Name of the role's sessions, which CloudTrail shows; default: AWS_ROLE_SESSION_NAME, else cwharvest",
+		kind: text, field: func(c *Config) any { return &c.Defaults.RoleSessionName }, form: sessionNames, help: "name of the role's sessions, as CloudTrail shows them"},
 	{Key: "defaults.session_duration", Flag: "session-duration", Default: "1h", Doc: "Duration of the role's sessions, 15m to 12h, or auto",
 		kind: session, field: func(c *Config) any { return &c.Defaults.SessionDuration }},
 	{Key: "defaults.regions", Flag: "region", Doc: "Regions, patterns such as us-*, or enabled; default: the region of the profile, or AWS_REGION",

@@ -26,18 +26,19 @@ type form struct {
 const withUnits = `\d+(\.\d+)?(ms|s|m|h|d|w)(\s*\d+(\.\d+)?(ms|s|m|h|d|w))*`
 
 var (
-	durations = &form{`^\s*(\d+|` + withUnits + `)\s*$`, true}
-	periods   = &form{`^\s*(0*[6-9]\d|0*[1-9]\d{2,}|` + withUnits + `)\s*$`, true} // see parsePeriod
-	sizes     = &form{`^\s*\d+(\.\d+)?\s*([kKMG]i?)?B?\s*$`, true}
-	times     = &form{`^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?\s*$`, false}
-	ids       = &form{accountForm.String(), true}
-	roles     = &form{roleForm.String(), false}
-	roleNames = &form{roleNameForm.String(), false}
-	secrets   = &form{externalIDForm.String(), true}
-	regions   = &form{`^(enabled|[a-z0-9-]*[*?][a-z0-9*?-]*|[a-z]{2}(-[a-z]+)+-\d{1,2})$`, false}
-	parents   = &form{parentForm.String(), false}
-	spaces    = &form{namespaceForm.String(), false}
-	lengths   = &form{`^(auto|never|` + strings.Trim(durations.pattern, `^$`) + `)$`, true}
+	durations    = &form{`^\s*(\d+|` + withUnits + `)\s*$`, true}
+	periods      = &form{`^\s*(0*[6-9]\d|0*[1-9]\d{2,}|` + withUnits + `)\s*$`, true} // see parsePeriod
+	sizes        = &form{`^\s*\d+(\.\d+)?\s*([kKMG]i?)?B?\s*$`, true}
+	times        = &form{`^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?\s*$`, false}
+	ids          = &form{accountForm.String(), true}
+	roles        = &form{roleForm.String(), false}
+	roleNames    = &form{roleNameForm.String(), false}
+	sessionNames = &form{sessionNameForm.String(), false}
+	secrets      = &form{externalIDForm.String(), true}
+	regions      = &form{`^(enabled|[a-z0-9-]*[*?][a-z0-9*?-]*|[a-z]{2,}(-[a-z]+)+-\d{1,2})$`, false}
+	parents      = &form{parentForm.String(), false}
+	spaces       = &form{namespaceForm.String(), false}
+	lengths      = &form{`^(auto|never|` + strings.Trim(durations.pattern, `^$`) + `)$`, true}
 )
 
 // kind is a type of values: how YAML and flags give them, and how they are printed.

@@ -57,6 +57,14 @@ func (r *Resolver) defaultRegion(e *config.Account, own string, loadErr error) (
 	return own, nil
 }
 
+// checkSessionName refuses a value of AWS_ROLE_SESSION_NAME that STS would refuse for every role.
+func checkSessionName(name string) error {
+	if name == "" || config.IsSessionName(name) {
+		return nil
+	}
+	return &InputError{fmt.Errorf("AWS_ROLE_SESSION_NAME=%q is not the name of a session", name), config.SessionNameHint}
+}
+
 // sources returns the credential sources of an entry: its own first, then its fallbacks. A fallback that names no
 // principal signs with the principal of the entry, through the same intermediate role.
 func (r *Resolver) sources(e *config.Account) []creds.Source {
@@ -66,12 +74,14 @@ func (r *Resolver) sources(e *config.Account) []creds.Source {
 	}
 	own := creds.Source{
 		Profile: e.Profile, RoleARN: e.RoleARN, ExternalID: e.ExternalID, Via: e.Via.RoleARN, ViaExternalID: e.Via.ExternalID,
-		Duration: duration, Account: e.ID,
+		SessionName: e.RoleSessionName,
+		Duration:    duration, Account: e.ID,
 	}
 	sources := []creds.Source{own}
 	for _, f := range e.Fallbacks {
 		other := creds.Source{
 			Profile: f.Profile, InstanceRole: f.InstanceRole, RoleARN: f.RoleARN, ExternalID: f.ExternalID, Duration: duration, Account: e.ID,
+			SessionName: e.RoleSessionName,
 		}
 		if f.Profile == "" && !f.InstanceRole {
 			other.Profile, other.Via, other.ViaExternalID = own.Profile, own.Via, own.ViaExternalID

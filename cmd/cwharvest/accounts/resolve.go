@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"os"
 
 	"cwharvest/pipeline/config"
 )
@@ -26,6 +27,9 @@ func (r *Resolver) Resolve(ctx context.Context) (*Set, error) {
 // Locate returns all accounts without asking STS for their ids, so an account that its entry does not name has an empty
 // ID. It lists organizations, and looks up regions that this version does not know.
 func (r *Resolver) Locate(ctx context.Context) ([]Account, error) {
+	if err := checkSessionName(os.Getenv("AWS_ROLE_SESSION_NAME")); err != nil {
+		return nil, err
+	}
 	entries, err := r.expand(ctx)
 	if err != nil {
 		return nil, err
