@@ -15,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -272,39 +271,44 @@ func requests(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // hidden searches the outputs and files of a script for secrets.
-func hidden(ts *testscript.TestScript, _ bool, _ []string) {
+func hidden(ts *testscript.TestScript, neg bool, _ []string) {
 	remember(ts)
-	secrets := slices.DeleteFunc(frontOf(ts).Secrets(), func(s string) bool { return len(s) < 8 }) // such as x1, which is found anywhere
-	check := func(where, text string) {
-		for _, secret := range secrets {
-			if strings.Contains(text, secret) {
-				ts.Fatalf("%s holds a secret, %s...", where, secret[:min(4, len(secret))])
-			}
-		}
+	texts := map[string]string{}
+	for i, text := range simulationOf(ts).outputs {
+		texts[fmt.Sprintf("output %d", i)] = text
 	}
-	for _, text := range simulationOf(ts).outputs {
-		check("an output", text)
-	}
-	files := 0
 	ts.Check(filepath.WalkDir(ts.MkAbs("."), func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			if err == nil && (entry.Name() == ".aws" || entry.Name() == ".tmp") {
-				return filepath.SkipDir
-			}
+		switch {
+		case err != nil:
 			return err
-		}
-		switch name := entry.Name(); {
-		case name == "credentials", name == "config", strings.HasSuffix(name, "token"), filepath.Dir(path) == ts.MkAbs(".") && strings.HasSuffix(name, ".yaml"):
+		case entry.IsDir() && (entry.Name() == ".aws" || entry.Name() == ".tmp"):
+			return filepath.SkipDir
+		case entry.IsDir() || isSecret(ts, path):
 			return nil
 		}
 		text, err := os.ReadFile(path)
-		check(path, string(text))
-		files++
+		texts[path] = string(text)
 		return err
 	}))
-	if files == 0 {
-		ts.Fatalf("hidden: no files")
+	found := ""
+	for _, secret := range frontOf(ts).Secrets() {
+		for where, text := range texts {
+			if len(secret) >= 8 && strings.Contains(text, secret) { // x1 is found anywhere
+				found = fmt.Sprintf("%s holds a secret, %s...", where, secret[:4])
+			}
+		}
 	}
+	if (found != "") != neg {
+		ts.Fatalf("hidden: %d texts; found: %s", len(texts), found)
+	}
+}
+
+// isSecret reports whether a file of a script is one that holds credentials or an
+// external id.
+func isSecret(ts *testscript.TestScript, path string) bool {
+	name := filepath.Base(path)
+	return name == "credentials" || name == "config" || strings.HasSuffix(name, "token") ||
+		filepath.Dir(path) == ts.MkAbs(".") && strings.HasSuffix(name, ".yaml")
 }
 
 // remember keeps the outputs of the last command for hidden.
