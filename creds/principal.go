@@ -26,21 +26,25 @@ type principal struct {
 	getKeys     *flight
 	getIdentity *flight
 
-	mu       sync.Mutex // guards the fields below; held while files are read, never across the network
-	cfg      aws.Config
-	files    string    // state of the files when they were read
-	checked  time.Time // when the files were last compared with that state
-	outdated bool      // the files were read again since the keys were retrieved
-	last     aws.Credentials
-	until    time.Time // the SDK is not asked for keys again before; zero: they do not expire
-	failure  error     // of the last attempt to get keys
-	warned   string    // the failure that the log has; empty: none
-	changes  int       // of keys and files, which may help a role that was refused
-	rejected rejectedKey
-	identity principalIdentity
-	renewed  time.Time // when other keys were last requested after a denial
-	gates    map[string]*gate
-	home     string // region of STS if that of cfg is in another partition than the keys; may be empty
+	mu         sync.Mutex // guards the fields below; held while files are read, never across the network
+	cfg        aws.Config
+	files      string    // state of the files when they were read
+	checked    time.Time // when the files were last compared with that state
+	unloadable error     // of the last load; nil: it succeeded
+	reads      int       // of files and environment, from which keys are to be retrieved
+	retrieved  int       // that the keys were retrieved from
+	last       aws.Credentials
+	until      time.Time // the SDK is not asked for keys again before; zero: they do not expire
+	failure    error     // of the last attempt to get keys
+	warned     string    // the failure that the log has; empty: none
+	changes    int       // of keys and files, which may help a role that was refused
+	rejected   rejectedKey
+	identity   principalIdentity
+	worked     bool      // its keys have assumed a role
+	renewed    time.Time // when other keys were last requested after a denial
+	renewedKey string    // their key id
+	gates      map[string]*gate
+	home       string // region of STS if that of cfg is in another partition than the keys; may be empty
 }
 
 // principalIdentity is the response of STS about one key.
@@ -67,14 +71,20 @@ func newPrincipal(source Source, l *loader, b *background) *principal {
 // Format prints the source and nothing else, whatever the verb.
 func (p *principal) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.source.String()) }
 
-// open loads the principal unless it is loaded.
+// open loads the principal unless it is loaded. A failure is repeated once a second
+// at most, however many targets need the principal, unless the files change.
 func (p *principal) open(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cfg.Credentials != nil {
 		return nil
 	}
-	return p.read(ctx)
+	files := fileState()
+	if p.unloadable == nil || files != p.files || time.Since(p.checked) >= checkFilesEvery {
+		p.unloadable = p.read(ctx)
+		p.files, p.checked = files, time.Now()
+	}
+	return p.unloadable
 }
 
 // read loads environment and files. The lock is held.
@@ -119,7 +129,7 @@ func (p *principal) reloadIfChanged(ctx context.Context) {
 	}
 	p.checked = time.Now()
 	if fileState() != p.files && p.readAgain(ctx) {
-		p.outdated = true
+		p.reads++
 		p.changes++
 		p.getKeys.reset()
 	}
@@ -168,7 +178,7 @@ func (p *principal) state() (keys aws.Credentials, valid, current bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	valid = p.last.HasKeys() && !p.rejected.is(p.last) && (p.until.IsZero() || time.Now().Before(p.until))
-	return p.last, valid, valid && !p.outdated
+	return p.last, valid, valid && p.retrieved == p.reads
 }
 
 // retrieveAnew is an attempt to get keys. After a failure it reads environment and
@@ -178,14 +188,14 @@ func (p *principal) retrieveAnew(ctx context.Context) error {
 	if p.failure != nil && !isTimeout(p.failure) || p.rejected.is(p.last) {
 		p.readAgain(ctx)
 	}
-	p.outdated = false
+	reads := p.reads
 	p.mu.Unlock()
 	keys, err := p.retrieve(ctx)
 	if err != nil {
 		absent := absentError(p.source, err, p.remedy())
 		absent.shared, err = true, absent
 	}
-	if err = p.store(keys, err); err != nil && ctx.Err() == nil {
+	if err = p.store(keys, err, reads); err != nil && ctx.Err() == nil {
 		p.warn(err)
 	}
 	return err
@@ -203,13 +213,13 @@ func (p *principal) retrieve(ctx context.Context) (aws.Credentials, error) {
 
 // store keeps the result of an attempt. It returns the attempt's error, or one for
 // keys that AWS has rejected.
-func (p *principal) store(keys aws.Credentials, err error) error {
+func (p *principal) store(keys aws.Credentials, err error, reads int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure = err; err != nil {
-		p.outdated = true
 		return err
 	}
+	p.retrieved = reads
 	replaced := p.last.HasKeys() && !sameKeys(p.last, keys)
 	renewed := p.last.CanExpire && !p.rejected.is(p.last) // by the clock, as the SDK does every hour
 	p.last, p.until = keys, time.Time{}
@@ -270,16 +280,35 @@ func (p *principal) renew(ctx context.Context, key string) bool {
 	case used.AccessKeyID != key:
 		p.mu.Unlock()
 		return used.HasKeys()
-	case used.SessionToken == "" || time.Since(p.renewed) < renewEvery:
+	case used.SessionToken == "" || p.renewedKey != key && time.Since(p.renewed) < renewEvery:
 		p.mu.Unlock()
 		return false
+	case p.renewedKey != key || time.Since(p.renewed) >= renewEvery: // otherwise the request is in flight, or changed nothing
+		p.renewed, p.renewedKey = time.Now(), key
+		if p.readAgain(ctx) {
+			p.reads++
+			p.getKeys.reset()
+		}
 	}
-	p.renewed = time.Now()
-	p.outdated = p.readAgain(ctx)
-	p.getKeys.reset()
 	p.mu.Unlock()
 	keys, err := p.keys(ctx)
 	return err == nil && !sameKeys(keys, used)
+}
+
+// succeeded records that STS allowed a call with a key of the principal; empty: with
+// another key.
+func (p *principal) succeeded(key string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.worked = p.worked || key != ""
+}
+
+// renewWorking is renew for a principal whose keys have assumed a role before.
+func (p *principal) renewWorking(ctx context.Context, key string) bool {
+	p.mu.Lock()
+	worked := p.worked
+	p.mu.Unlock()
+	return worked && p.renew(ctx, key)
 }
 
 // rejection returns the Error for the rejected key.

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cwharvest/creds/partition"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -40,31 +42,45 @@ func (g grant) Format(f fmt.State, _ rune) {
 // LogValue returns the text of Format.
 func (g grant) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(g)) }
 
-// assume returns a new grant, or an Error. If STS rejects the principal's key, it
-// tries again once with the principal's other keys, if there are any.
+// assume returns a new grant, or an Error. If STS rejects the principal's key, or
+// denies a session of it that has worked, assume tries again once with the principal's
+// other keys, if there are any.
 func (r *role) assume(ctx context.Context) (grant, error) {
 	for again := false; ; again = true {
 		signer, key, err := r.signer(ctx)
 		if err != nil {
 			return grant{}, signerError(r.src, err)
 		}
-		leave, err := r.principal.gate(signer.Region).enter(ctx)
+		leave, err := r.principal.gate(r.region(signer)).enter(ctx)
 		if err != nil {
 			return grant{}, signerError(r.src, err)
 		}
 		g, err := r.assumeAs(ctx, signer)
 		if err == nil {
 			leave(nil)
+			r.principal.succeeded(key)
 			return g, nil
 		}
 		e := leave(stsError(r.src, err, r.principal.source, r.principal.remedy()))
 		isKey := e.NeedsPerson() && key != ""
 		e.shared = e.shared || isKey
-		if isKey && !again && r.principal.reject(ctx, key, code(err)) {
+		if again || key == "" {
+			return grant{}, e
+		}
+		if isKey && r.principal.reject(ctx, key, code(err)) || isDenied(err) && r.principal.renewWorking(ctx, key) {
 			continue
 		}
 		return grant{}, e
 	}
+}
+
+// region returns the region in which STS is called, as askSTS does.
+func (r *role) region(signer aws.Config) string {
+	home := r.src.home()
+	if signer.Region == "" || home != "" && partition.Of(home) != partition.Of(signer.Region) {
+		return home
+	}
+	return signer.Region
 }
 
 // signer returns the configuration that AssumeRole is called with. It also
