@@ -95,15 +95,20 @@ func (t *target) list() ([]record.Instance, bool, error) {
 // listing alone.
 func (t *target) listingRefused(c class, err error) {
 	f := failure(c, err)
-	switch {
-	case t.pages == nil:
+	if t.pages == nil {
 		t.deny(f)
+		return
+	}
+	listed := len(t.pages.failed)
+	switch {
 	case c == invalid && t.pages.restart(err):
 		t.log.Warn("listing starts again from its first page", "error", describe(err))
 	case !isOfOperation(c, err) || !t.pages.giveUp(f):
 		t.deny(f)
 	default:
-		t.warn("listing fails; the other metrics go on", f.Class, f.Message)
+		for _, m := range t.pages.failed[listed:] {
+			t.warn("listing fails; the other metrics go on", m.Class, m.Name()+": "+m.Message)
+		}
 	}
 }
 

@@ -144,10 +144,10 @@ func isOfOperation(c class, err error) bool {
 	switch {
 	case errors.As(err, &cred):
 		return false
-	case c == invalid || c == poison:
-		return true
+	case c == refused && errors.As(err, &api):
+		return !regionCodes[api.ErrorCode()] && api.ErrorCode() != "SignatureDoesNotMatch"
 	}
-	return errors.As(err, &api) && (strings.HasPrefix(api.ErrorCode(), "AccessDenied") || api.ErrorCode() == "UnauthorizedOperation")
+	return c == invalid || c == refused || c == poison
 }
 
 // isForeign reports a response of a server that does not have the operation or the

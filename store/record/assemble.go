@@ -44,7 +44,7 @@ func NewStatus(tx *bolt.Tx, plan *Plan, r *JobRecord, targets map[Target]TargetR
 	s.CostUSD.Spent, s.CostUSD.WorstCase = r.Counters.CostUSD, r.Counters.CostWorstUSD
 	s.EmptyMetrics = []string{}
 	if r.State != Unfinished && s.Instances.Done+s.Instances.Empty > 0 {
-		s.EmptyMetrics = emptyMetrics(plan, r)
+		s.EmptyMetrics = emptyMetrics(plan, r, targets)
 	}
 	if r.Redo != nil {
 		s.Redo = r.Redo.Targets
@@ -171,15 +171,27 @@ func (a *InstanceCounts) Add(b InstanceCounts) {
 
 // emptyMetrics names the series without a row. CloudWatch returns no error for
 // misspelled names and dimensions.
-func emptyMetrics(plan *Plan, r *JobRecord) []string {
+func emptyMetrics(plan *Plan, r *JobRecord, targets map[Target]TargetRecord) []string {
 	empty := []string{}
 	for i, rows := range r.SeriesRows {
-		if rows == 0 {
-			s := &plan.Series[i]
+		if s := &plan.Series[i]; rows == 0 && !isRefused(s, targets) {
 			empty = append(empty, s.Namespace+" "+s.Metric+" by "+strings.Join(s.Dimensions, ","))
 		}
 	}
 	return empty
+}
+
+// isRefused reports whether a target lacks the metric of a series for another reason
+// than that nothing publishes it.
+func isRefused(s *Series, targets map[Target]TargetRecord) bool {
+	for _, t := range targets {
+		if slices.ContainsFunc(t.Metrics, func(m MetricFailure) bool {
+			return m.Namespace == s.Namespace && (m.Metric == "" || m.Metric == s.Metric) && slices.Equal(m.Dimensions, s.Dimensions)
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // timeLeft estimates the seconds until a number of datapoints is fetched; false if
