@@ -78,6 +78,7 @@ func Principals(all []Account) (principals []creds.Source) {
 			p := creds.Source{Profile: s.Profile, InstanceRole: s.InstanceRole}
 			if !seen[p] {
 				seen[p] = true
+				p.Home = s.Home // or STS of another partition might be asked about its keys before a role places it
 				principals = append(principals, p)
 			}
 		}
