@@ -11,6 +11,22 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
+// Reopen opens a job of an earlier run. It changes nothing if the place of its output is
+// not there.
+func (d *Dir) Reopen(ctx context.Context, id string) (*Job, error) {
+	plan, err := d.disk.ReadPlan(id)
+	if err == nil {
+		err = d.checkPresent(ctx, &plan)
+	}
+	if err == nil {
+		err = d.claimOut(ctx, plan.Out, plan.Shard) // again, where only the claim was lost
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot open job %s: %w", id, err)
+	}
+	return d.OpenJob(id)
+}
+
 // OpenJob opens a job for a run. Opening is recovery: after Begin, the builder
 // publishes the parts that an earlier process left unfinished.
 func (d *Dir) OpenJob(id string) (*Job, error) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cwharvest/store/claim"
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
@@ -50,7 +51,7 @@ func TestClaimsAtOnce(t *testing.T) {
 			if errs[i] == nil {
 				claims[s]++
 				divisions[s.Of] = true
-			} else if !errors.As(errs[i], new(*ClaimedError)) || alike {
+			} else if !errors.As(errs[i], new(*claim.ClaimedError)) || alike {
 				t.Fatal(errs[i])
 			}
 		}
@@ -71,7 +72,7 @@ func TestClaimOfAProcessThatDied(t *testing.T) {
 	for content, name := range map[string]string{"": "empty", "\x00\x00\x00": "zeros"} {
 		t.Run(name, func(t *testing.T) {
 			out := t.TempDir()
-			file := filepath.Join(out, claimName)
+			file := filepath.Join(out, claim.Name)
 			if err := os.WriteFile(file, []byte(content), 0o666); err != nil {
 				t.Fatal(err)
 			}
@@ -92,12 +93,12 @@ func TestClaimOfAProcessThatDied(t *testing.T) {
 			if err := d.claimOut(t.Context(), out, record.Shard{}); err != nil {
 				t.Fatal(err)
 			}
-			own, err := d.identity(t.Context())
+			own, err := claim.Identify(t.Context(), &d.disk)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if held, err := readClaim(t.Context(), place.NewLocal(out, &d.disk.Files), claimName); err != nil || held.ID != own.ID {
-				t.Errorf("claim %+v, %v", held, err)
+			if err := claim.For(own, record.Shard{})[0].Check(t.Context(), place.NewLocal(out, &d.disk.Files)); err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -123,20 +124,8 @@ func TestOutputInsideIsClaimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range []record.Shard{{}, {Number: 1, Of: 2}, {Number: 1, Of: 3}} {
-		if err := d.acquireOut(t.Context(), "data", s); !errors.As(err, new(*ClaimedError)) {
+		if err := d.acquireOut(t.Context(), "data", s); !errors.As(err, new(*claim.ClaimedError)) {
 			t.Errorf("shard %q: %v", s, err)
 		}
 	}
-}
-
-// A claim that can be read has an id, whatever its file holds.
-func FuzzClaim(f *testing.F) {
-	f.Add([]byte(`{"id":"0123","directory":"/d"}`))
-	f.Add([]byte(`{"id":""}`))
-	f.Add([]byte("null"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if c, err := parseClaim("claim", data); err == nil && c.ID == "" {
-			t.Errorf("claim %+v", c)
-		}
-	})
 }

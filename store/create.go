@@ -37,6 +37,9 @@ func (d *Dir) Create(ctx context.Context, plan record.Plan, targets []record.Tar
 // that belongs to another one.
 func (d *Dir) acquireOut(ctx context.Context, out string, shard record.Shard) error {
 	out = record.ResolveOut(d.disk.Path, out)
+	if err := d.checkKnown(ctx, out); err != nil {
+		return err
+	}
 	if err := d.checkClaims(ctx, out, shard); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"cwharvest/store/check"
+	"cwharvest/store/claim"
 	"cwharvest/store/durable"
 	"cwharvest/store/encode"
 	"cwharvest/store/place"
@@ -161,7 +162,7 @@ func TestRepairOfABucket(t *testing.T) {
 			if err != nil || len(report.Damaged) != 1 || report.Damaged[0] != bad.Name {
 				t.Fatalf("%v, %+v", err, report)
 			}
-			if _, err := check.Repair(context.Background(), f.path, f.remote); err != nil {
+			if _, err := check.Repair(context.Background(), f.path, f.remote, false); err != nil {
 				t.Fatal(err)
 			}
 			if err := f.attempt(false); err != nil {
@@ -194,11 +195,11 @@ func TestEmptyClaimInABucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := at.Create(t.Context(), claimName, nil); err != nil {
+	if err := at.Create(t.Context(), claim.Name, nil); err != nil {
 		t.Fatal(err)
 	}
-	var bad *BadClaimError
-	if err := f.attempt(false); !errors.As(err, &bad) || !strings.HasSuffix(bad.Error(), claimName+" is damaged: it is empty") {
+	var bad *claim.BadClaimError
+	if err := f.attempt(false); !errors.As(err, &bad) || !strings.HasSuffix(bad.Error(), claim.Name+" is damaged: it is empty") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"cwharvest/store/claim"
 	"cwharvest/store/encode"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
@@ -52,8 +53,14 @@ func ExportParts(ctx context.Context, dir string, remote record.Remote, e Export
 		if e.Job != nil && !e.Job(&x.plan) {
 			continue
 		}
+		if !d.WasCreated(id) {
+			continue
+		}
 		if err := d.CheckFormat(id); err != nil {
 			return done, fmt.Errorf("cannot export job %s: %w", id, err)
+		}
+		if err := claim.CheckPresent(ctx, d, x.plan.Out, x.plan.Shard); err != nil {
+			return done, err
 		}
 		selected++
 		if err := x.job(ctx); err != nil {

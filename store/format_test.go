@@ -42,7 +42,7 @@ func TestOtherFormatsAreRefused(t *testing.T) {
 					_, err := ExportParts(context.Background(), f.path, nil, Export{Out: t.TempDir(), Format: encode.Format{Name: "csv"}})
 					return err
 				},
-				"repair": func() error { _, err := check.Repair(context.Background(), f.path, nil); return err },
+				"repair": func() error { _, err := check.Repair(context.Background(), f.path, nil, false); return err },
 			} {
 				err := do()
 				var other *record.FormatError
@@ -68,7 +68,7 @@ func TestRepairRefusesBeforeItChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := readTree(t, f.path)
-	if repaired, err := check.Repair(context.Background(), f.path, nil); !errors.As(err, new(*record.FormatError)) || len(repaired) > 0 {
+	if repaired, err := check.Repair(context.Background(), f.path, nil, false); !errors.As(err, new(*record.FormatError)) || len(repaired) > 0 {
 		t.Errorf("%+v, %v", repaired, err)
 	}
 	if after := readTree(t, f.path); !maps.Equal(before, after) {

@@ -30,7 +30,7 @@ func TestPruneIsInterrupted(t *testing.T) {
 			d := s.open()
 			seen := 0
 			d.disk.Files.Fault = breakStep(nth, after, &seen)
-			_, err := d.prune(time.Now().Add(time.Minute))
+			_, err := d.prune(context.Background(), time.Now().Add(time.Minute))
 			mustSmall(s, d.Close())
 			if seen <= nth {
 				if err != nil || nth < 3 {
@@ -42,7 +42,7 @@ func TestPruneIsInterrupted(t *testing.T) {
 				t.Fatalf("step %d, after %v: %v", nth, after, err)
 			}
 			s.sound(2, 2*48)
-			_, err = Prune(s.path, time.Now().Add(time.Minute), Config{})
+			_, err = Prune(context.Background(), s.path, time.Now().Add(time.Minute), Config{})
 			mustSmall(s, err)
 			if job, err := record.ReadJob(s.path, ids[0]); err != nil || !job.Pruned {
 				t.Fatalf("step %d, after %v: %+v, %v", nth, after, job, err)

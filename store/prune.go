@@ -1,12 +1,14 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"time"
 
+	"cwharvest/store/claim"
 	"cwharvest/store/record"
 )
 
@@ -19,7 +21,10 @@ type Pruned struct {
 // Prune removes the databases of finished jobs that ended before a time. Their plans,
 // manifests and summaries stay, so that no later job fetches their ranges again, and
 // so do their parts. Prune never removes the latest job's database.
-func Prune(dir string, before time.Time, cfg Config) ([]Pruned, error) {
+//
+// Nothing is removed unless every place of output is there: a database that is lost
+// cannot be rebuilt from parts that are not there.
+func Prune(ctx context.Context, dir string, before time.Time, cfg Config) ([]Pruned, error) {
 	if err := record.CheckExists(dir); err != nil {
 		return nil, err
 	}
@@ -27,17 +32,20 @@ func Prune(dir string, before time.Time, cfg Config) ([]Pruned, error) {
 	if err != nil {
 		return nil, err
 	}
-	pruned, err := d.prune(before)
+	pruned, err := d.prune(ctx, before)
 	return pruned, errors.Join(err, d.Close())
 }
 
-func (d *Dir) prune(before time.Time) (all []Pruned, err error) {
+func (d *Dir) prune(ctx context.Context, before time.Time) (all []Pruned, err error) {
 	jobs, err := d.Jobs()
 	if err != nil {
 		return nil, err
 	}
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("%s: %w", d.disk.Path, record.ErrNoJob)
+	}
+	if err := claim.CheckAllPresent(ctx, &d.disk, jobs); err != nil {
+		return nil, err
 	}
 	for _, job := range jobs[:len(jobs)-1] {
 		if job.Pruned || job.State == record.Unfinished {

@@ -168,10 +168,10 @@ func TestPrune(t *testing.T) {
 	if err := errors.Join(err, d.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if pruned, err := Prune(f.path, time.Now().Add(-time.Hour), Config{}); err != nil || len(pruned) != 0 {
+	if pruned, err := Prune(context.Background(), f.path, time.Now().Add(-time.Hour), Config{}); err != nil || len(pruned) != 0 {
 		t.Fatalf("young jobs: %+v, %v", pruned, err)
 	}
-	pruned, err := Prune(f.path, time.Now().Add(time.Hour), Config{})
+	pruned, err := Prune(context.Background(), f.path, time.Now().Add(time.Hour), Config{})
 	if err != nil || len(pruned) != 1 {
 		t.Fatalf("%+v, %v", pruned, err)
 	}
@@ -186,7 +186,7 @@ func TestPrune(t *testing.T) {
 	if err != nil || len(report.Problems) > 0 || report.Rows != int64(len(f.want)) {
 		t.Fatalf("%+v, %v", report, err)
 	}
-	if repaired, err := check.Repair(context.Background(), f.path, nil); err != nil || !repaired[0].Sound {
+	if repaired, err := check.Repair(context.Background(), f.path, nil, false); err != nil || !repaired[0].Sound {
 		t.Fatalf("repair of a pruned job: %+v, %v", repaired, err)
 	}
 }

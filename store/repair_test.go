@@ -99,7 +99,7 @@ func testRepair(t *testing.T, harm func(string) error, finished bool) {
 	if after, _ := os.ReadFile(db); string(after) != string(before) {
 		t.Fatal("the database was changed")
 	}
-	repaired, err := check.Repair(context.Background(), f.path, nil)
+	repaired, err := check.Repair(context.Background(), f.path, nil, false)
 	if err != nil || len(repaired) != 1 || repaired[0].Sound || len(repaired[0].Dropped) > 0 {
 		t.Fatalf("%+v, %v", repaired, err)
 	}
@@ -114,7 +114,7 @@ func testRepair(t *testing.T, harm func(string) error, finished bool) {
 		t.Fatal(err)
 	}
 	f.check()
-	if again, err := check.Repair(context.Background(), f.path, nil); err != nil || !again[0].Sound {
+	if again, err := check.Repair(context.Background(), f.path, nil, false); err != nil || !again[0].Sound {
 		t.Fatalf("%+v, %v", again, err)
 	}
 }
@@ -144,7 +144,7 @@ func TestRepairWithoutAPart(t *testing.T) {
 	if err := f.attempt(false); err == nil || !strings.Contains(err.Error(), "database is missing") {
 		t.Fatalf("a job that has parts began anew: %v", err)
 	}
-	repaired, err := check.Repair(context.Background(), f.path, nil)
+	repaired, err := check.Repair(context.Background(), f.path, nil, false)
 	if err != nil || len(repaired[0].Dropped) < 2 {
 		t.Fatalf("%+v, %v", repaired, err)
 	}
@@ -194,7 +194,7 @@ func TestRepairRebuildsOnlyTheDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, _ := os.ReadFile(db) // it may be out of reach
-			repaired, err := check.Repair(context.Background(), f.path, nil)
+			repaired, err := check.Repair(context.Background(), f.path, nil, false)
 			if err == nil || !strings.Contains(err.Error(), c.want) || len(repaired) > 0 {
 				t.Errorf("%+v, %v", repaired, err)
 			}
@@ -238,7 +238,7 @@ func TestRepairOfFiles(t *testing.T) {
 					t.Fatalf("a job began beside the lost one's parts: %v", err)
 				}
 			}
-			repaired, err := check.Repair(context.Background(), f.path, nil)
+			repaired, err := check.Repair(context.Background(), f.path, nil, false)
 			if strings.Contains(lost, ".manifest.json .json") {
 				if !errors.Is(err, record.ErrNoJob) {
 					t.Fatalf("%+v, %v", repaired, err)
@@ -277,7 +277,7 @@ func TestRepairOfParts(t *testing.T) {
 						t.Fatalf("the redo took a damaged part: %v", err)
 					}
 				}
-				repaired, err := check.Repair(context.Background(), f.path, nil)
+				repaired, err := check.Repair(context.Background(), f.path, nil, false)
 				if err != nil || repaired[0].Sound || len(repaired[0].Dropped) == 0 || repaired[0].Rows == 0 {
 					t.Fatalf("%+v, %v", repaired, err)
 				}
@@ -299,7 +299,7 @@ func TestRepairOfTheInventory(t *testing.T) {
 	if err := os.Remove(filepath.Join(f.plan.Out, f.manifest().Inventory.Name)); err != nil {
 		t.Fatal(err)
 	}
-	repaired, err := check.Repair(context.Background(), f.path, nil)
+	repaired, err := check.Repair(context.Background(), f.path, nil, false)
 	if err != nil || !repaired[0].Sound || repaired[0].Files == "" {
 		t.Fatalf("%+v, %v", repaired, err)
 	}

@@ -501,7 +501,7 @@ func TestTwoOpenJobs(t *testing.T) {
 // that ended too late, and that the remains of the others still hold their days.
 func TestPruneOfManyJobs(t *testing.T) {
 	s := newSmall(t)
-	if _, err := Prune(s.path, time.Now(), Config{}); !errors.Is(err, record.ErrNoJob) {
+	if _, err := Prune(context.Background(), s.path, time.Now(), Config{}); !errors.Is(err, record.ErrNoJob) {
 		t.Errorf("prune of nothing: %v", err)
 	}
 	var ids []string
@@ -516,7 +516,7 @@ func TestPruneOfManyJobs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pruned, err := Prune(s.path, time.Now().Add(time.Minute), Config{})
+	pruned, err := Prune(context.Background(), s.path, time.Now().Add(time.Minute), Config{})
 	if err != nil || len(pruned) != 3 {
 		t.Fatalf("%+v, %v", pruned, err)
 	}
@@ -525,7 +525,7 @@ func TestPruneOfManyJobs(t *testing.T) {
 			t.Errorf("%+v, want %s", pruned[i], ids[n])
 		}
 	}
-	if again, err := Prune(s.path, time.Now().Add(time.Minute), Config{}); err != nil || len(again) != 0 {
+	if again, err := Prune(context.Background(), s.path, time.Now().Add(time.Minute), Config{}); err != nil || len(again) != 0 {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 	jobs, err := record.ReadJobs(s.path)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"cwharvest/store/check"
+	"cwharvest/store/claim"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 
@@ -332,7 +333,7 @@ func TestShardsInOnePlace(t *testing.T) {
 	for _, s := range []record.Shard{{}, {Number: 1, Of: 2}, {Number: 1, Of: of}} {
 		plan := newFixture(t, 64).plan
 		plan.Out, plan.Shard = lake, s
-		if _, err := d.Create(context.Background(), plan, testTargets); !errors.As(err, new(*ClaimedError)) {
+		if _, err := d.Create(context.Background(), plan, testTargets); !errors.As(err, new(*claim.ClaimedError)) {
 			t.Errorf("shard %q took the place as well: %v", s, err)
 		}
 	}

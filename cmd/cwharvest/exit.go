@@ -13,7 +13,7 @@ import (
 	"cwharvest/creds/wire"
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
-	"cwharvest/store"
+	"cwharvest/store/claim"
 	"cwharvest/store/record"
 )
 
@@ -25,6 +25,7 @@ const (
 	exitIncomplete  = 3
 	exitCredentials = 4
 	exitBudget      = 5
+	exitUnavailable = 6
 	exitNoJob       = 10
 	exitLocked      = 11
 	exitPlanDiffers = 12
@@ -43,6 +44,7 @@ var exitTable = []struct {
 	{exitIncomplete, "finished, with failed or denied instances or targets", false},
 	{exitCredentials, "credentials need a person; resumable", true},
 	{exitBudget, "stopped by max_cost or max_duration; resumable", false},
+	{exitUnavailable, "the place of output is absent or cannot be reached; nothing was judged or changed", true},
 	{exitNoJob, "no job in the harvest directory", false},
 	{exitLocked, "another process works in the harvest directory", true},
 	{exitPlanDiffers, "the configuration differs from the plan of the open job", false},
@@ -76,9 +78,9 @@ func exitCode(err error) int {
 	return exitCodeOfOne(err)
 }
 
-// gravity orders exit codes: fatal, interrupted, credentials, budget, incomplete, no job. The others never occur together.
+// gravity orders exit codes: fatal, interrupted, unavailable, credentials, budget, incomplete, no job. The others never occur together.
 func gravity(code int) int {
-	order := []int{exitComplete, exitNoJob, exitIncomplete, exitBudget, exitCredentials}
+	order := []int{exitComplete, exitNoJob, exitIncomplete, exitBudget, exitCredentials, exitUnavailable}
 	switch at := slices.Index(order, code); {
 	case at >= 0:
 		return at
@@ -96,11 +98,12 @@ func exitCodeOfOne(err error) int {
 		configured  *config.Error
 		plainHTTP   *wire.PlainHTTPError
 		locked      *record.LockedError
-		claimed     *store.ClaimedError
+		claimed     *claim.ClaimedError
 		divided     *record.ShardError
 		input       *accounts.InputError
 		differs     *harvest.PlanDiffersError
 		interrupted interruptedError
+		unavailable interface{ Unavailable() bool }
 		outcome     *outcomeError
 	)
 	switch {
@@ -114,6 +117,8 @@ func exitCodeOfOne(err error) int {
 		return exitBudget
 	case errors.As(err, &credentials) && credentials.NeedsPerson():
 		return exitCredentials
+	case errors.As(err, &unavailable) && unavailable.Unavailable():
+		return exitUnavailable
 	case errors.As(err, &outcome):
 		return outcome.code
 	case errors.Is(err, harvest.ErrIncomplete):

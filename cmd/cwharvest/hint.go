@@ -11,6 +11,7 @@ import (
 
 	"cwharvest/pipeline/config"
 	"cwharvest/store"
+	"cwharvest/store/claim"
 	"cwharvest/store/record"
 
 	"github.com/spf13/cobra"
@@ -72,8 +73,11 @@ func storeRemedy(err error, by choice) string {
 		locked     *record.LockedError
 		divided    *record.ShardError
 		unknown    *store.UnknownPartError
+		absent     *claim.AbsentError
 	)
 	switch {
+	case errors.As(err, &absent):
+		return "mount or restore it and run the same command again; only if it was moved or deleted on purpose: " + by.look("repair --output-is-gone", absent.Dir)
 	case errors.As(err, &repairable):
 		return "repair the directory: " + by.look("repair", repairable.RepairDir())
 	case errors.As(err, &locked) && locked.Owner == (record.Owner{}):

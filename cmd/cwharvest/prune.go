@@ -37,14 +37,19 @@ database.`,
 			if err != nil {
 				return err
 			}
-			jobs, err := store.Prune(dir, now().Add(-age), store.Config{})
+			remote, closeIt, err := find.remote(c, dir)
+			if err != nil {
+				return err
+			}
+			defer closeIt()
+			jobs, err := store.Prune(c.Context(), dir, now().Add(-age), store.Config{Remote: remote})
 			if err != nil && len(jobs) == 0 {
 				return err
 			}
 			return errors.Join(show(c, newPruned(dir, jobs), *asJSON), err)
 		},
 	}
-	find.register(c)
+	find.registerAccess(c)
 	asJSON = jsonFlag(c)
 	c.Flags().StringVar(&keep, "keep", "90d", "keep the databases of jobs younger than this")
 	return c

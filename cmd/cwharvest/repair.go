@@ -14,6 +14,7 @@ import (
 
 func newRepair() *cobra.Command {
 	var asJSON *bool
+	var gone bool
 	find := &finder{}
 	c := &cobra.Command{
 		Use:   "repair [DIR]",
@@ -21,7 +22,11 @@ func newRepair() *cobra.Command {
 		Long: `Checks every page of every job's database, and rebuilds damaged and lost ones from the job's
 plan, its manifest and its parts. Published rows count as done and are not fetched again. The
 next run requests data again that were not published yet, that were empty or that failed. A
-backup of the damaged file stays beside the new one.`,
+backup of the damaged file stays beside the new one.
+
+If the place of output is not there, for example because its disk is not mounted, repair
+changes nothing and exits 6. Only if the output was moved or deleted on purpose, add
+--output-is-gone: the next run then fetches all of its rows again that CloudWatch still keeps.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			dir, err := find.dir(c, args)
@@ -33,7 +38,7 @@ backup of the damaged file stays beside the new one.`,
 				return err
 			}
 			defer closeIt()
-			jobs, err := check.Repair(c.Context(), dir, remote)
+			jobs, err := check.Repair(c.Context(), dir, remote, gone)
 			if err != nil && len(jobs) == 0 {
 				return err
 			}
@@ -42,6 +47,7 @@ backup of the damaged file stays beside the new one.`,
 	}
 	find.registerAccess(c)
 	asJSON = jsonFlag(c)
+	c.Flags().BoolVar(&gone, "output-is-gone", false, "the output was moved or deleted on purpose: fetch its rows again")
 	return c
 }
 

@@ -148,7 +148,7 @@ func finishAndPrune(dir string) error {
 	if err := errors.Join(finish(dir), work(dir, day.AddDate(0, 0, 7), later)); err != nil {
 		return err
 	}
-	_, err := store.Prune(dir, time.Now().Add(time.Hour), store.Config{})
+	_, err := store.Prune(context.Background(), dir, time.Now().Add(time.Hour), store.Config{})
 	return err
 }
 

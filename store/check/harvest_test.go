@@ -190,7 +190,7 @@ func (h *harvest) sound() *check.Report {
 // repair returns the result of Repair for the first job.
 func (h *harvest) repair() check.Repaired {
 	h.Helper()
-	all, err := check.Repair(context.Background(), h.dir, nil)
+	all, err := check.Repair(context.Background(), h.dir, nil, false)
 	h.must(err)
 	if len(all) == 0 || all[0].Job != h.id {
 		h.Fatalf("repaired %+v, want job %s first", all, h.id)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"cwharvest/store/claim"
 	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
@@ -16,7 +17,10 @@ import (
 // Repair rebuilds damaged and lost databases of a directory from plan, manifest and
 // parts. Published rows count as done. Series-windows that were only in the spool,
 // empty or failed become pending. Sound databases stay as they are.
-func Repair(ctx context.Context, dir string, remote record.Remote) ([]Repaired, error) {
+//
+// A place of output that is not there is an error, and nothing is changed, unless gone
+// is set: then its parts are lost on purpose, and their rows become pending.
+func Repair(ctx context.Context, dir string, remote record.Remote, gone bool) ([]Repaired, error) {
 	d, err := record.OpenDir(dir, remote)
 	if err != nil {
 		return nil, err
@@ -25,11 +29,11 @@ func Repair(ctx context.Context, dir string, remote record.Remote) ([]Repaired, 
 	if err != nil {
 		return nil, err
 	}
-	all, err := repair(ctx, d)
+	all, err := repair(ctx, d, gone)
 	return all, errors.Join(err, lock.Close())
 }
 
-func repair(ctx context.Context, d *record.Dir) (all []Repaired, err error) {
+func repair(ctx context.Context, d *record.Dir, gone bool) (all []Repaired, err error) {
 	ids, err := record.JobIDs(d.Path)
 	if err != nil {
 		return nil, err
@@ -41,6 +45,9 @@ func repair(ctx context.Context, d *record.Dir) (all []Repaired, err error) {
 		if err := d.CheckFormat(id); err != nil {
 			return nil, fmt.Errorf("cannot repair job %s: %w", id, err)
 		}
+	}
+	if err := checkOutputs(ctx, d, ids, gone); err != nil {
+		return nil, err
 	}
 	for _, id := range ids {
 		r := Repaired{Job: id}
@@ -61,6 +68,21 @@ func repair(ctx context.Context, d *record.Dir) (all []Repaired, err error) {
 	return all, nil
 }
 
+// checkOutputs returns an error unless the output of every job that was created is
+// there. A job with a damaged plan is left to its repair.
+func checkOutputs(ctx context.Context, d *record.Dir, ids []string, gone bool) error {
+	var jobs []record.JobInfo
+	for _, id := range ids {
+		if plan, err := d.ReadPlan(id); err == nil && d.WasCreated(id) {
+			jobs = append(jobs, record.JobInfo{Plan: plan})
+		}
+	}
+	if gone {
+		return claim.Renew(ctx, d, jobs)
+	}
+	return claim.CheckAllPresent(ctx, d, jobs)
+}
+
 // damageOf describes a problem for the report of a repair.
 func damageOf(problem error) string {
 	var damaged *record.DamagedError
@@ -77,7 +99,7 @@ func repairFiles(ctx context.Context, d *record.Dir, id string, r *Repaired) err
 		return err
 	}
 	job, err := record.ReadJob(d.Path, id)
-	if err != nil || job.Pruned {
+	if err != nil {
 		if errors.Is(err, record.ErrNotCreated) {
 			return nil
 		}

@@ -12,6 +12,7 @@ import (
 
 	"cwharvest/store"
 	"cwharvest/store/check"
+	"cwharvest/store/claim"
 	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
@@ -257,7 +258,7 @@ func TestRepairRefuses(t *testing.T) {
 			h := newHarvest(t, "finished")
 			c.harm(h)
 			before := h.files()
-			if got, err := check.Repair(context.Background(), h.dir, nil); err == nil || !strings.Contains(err.Error(), c.want) || len(got) > 0 {
+			if got, err := check.Repair(context.Background(), h.dir, nil, false); err == nil || !strings.Contains(err.Error(), c.want) || len(got) > 0 {
 				t.Errorf("%+v, %v", got, err)
 			}
 			after := h.files()
@@ -270,22 +271,42 @@ func TestRepairRefuses(t *testing.T) {
 	}
 }
 
-// If the place of output is not there at all, its parts count as missing. Nothing is
-// created, and when the place is back the directory is sound.
+// A place of output that is not there at all is not judged: verify and repair return an
+// error and change nothing, and when the place is back the directory is sound.
 func TestMissingPlaceOfOutput(t *testing.T) {
-	h := newHarvest(t, "finished")
-	h.must(os.Rename(h.path("data"), h.path("elsewhere")))
-	report := h.verify(true)
-	if inventory := h.manifest().Inventory; len(report.Damaged) != 4 || report.Bytes != inventory.Bytes {
-		t.Errorf("damaged %q, %d bytes", report.Damaged, report.Bytes)
+	for name, bare := range map[string]bool{"missing": false, "an empty mount point": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarvest(t, "finished")
+			h.must(os.Rename(h.path("data"), h.path("elsewhere")))
+			if bare {
+				h.must(os.Mkdir(h.path("data"), 0o777))
+			}
+			before := h.files()
+			var absent *claim.AbsentError
+			if _, err := check.Verify(t.Context(), h.dir, nil, false); !errors.As(err, &absent) {
+				t.Errorf("verify: %v", err)
+			}
+			if _, err := check.Repair(t.Context(), h.dir, nil, false); !errors.As(err, &absent) {
+				t.Errorf("repair: %v", err)
+			}
+			h.unchanged(before)
+			h.must(os.RemoveAll(h.path("data")))
+			h.must(os.Rename(h.path("elsewhere"), h.path("data")))
+			h.sound()
+		})
 	}
-	for _, name := range report.Damaged {
-		if !slices.ContainsFunc(report.Problems, func(p check.Problem) bool {
-			return strings.HasSuffix(p.Fact, name+" is missing") && p.Remedy == check.RepairJob
-		}) {
-			t.Errorf("no problem says that %s is missing", name)
-		}
+}
+
+// Output that is gone on purpose is fetched again, also that of a pruned job.
+func TestOutputThatIsGone(t *testing.T) {
+	for _, state := range []string{"finished", "pruned", "stopped"} {
+		t.Run(state, func(t *testing.T) {
+			h := newHarvest(t, state)
+			h.must(os.RemoveAll(h.path("data")))
+			if _, err := check.Repair(t.Context(), h.dir, nil, true); err != nil {
+				t.Fatal(err)
+			}
+			h.continues()
+		})
 	}
-	h.must(os.Rename(h.path("elsewhere"), h.path("data")))
-	h.sound()
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 
+	"cwharvest/store/claim"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 
@@ -17,7 +18,8 @@ import (
 // Verify checks every job of a directory. Each planned instance must have one
 // outcome. Each published part must exist unaltered, with no file beside them, and
 // their rows must add up to the number in the database. With everyRow it also
-// reads every row. A directory in use is a *record.LockedError, without waiting.
+// reads every row. A directory in use is a *record.LockedError, without waiting. Nothing
+// is judged by a place of output that is not there, which is an error.
 func Verify(ctx context.Context, dir string, remote record.Remote, everyRow bool) (*Report, error) {
 	d, err := record.OpenDir(dir, remote)
 	if err != nil {
@@ -37,6 +39,9 @@ func Verify(ctx context.Context, dir string, remote record.Remote, everyRow bool
 	}
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("%s: %w", dir, record.ErrNoJob)
+	}
+	if err := claim.CheckAllPresent(ctx, d, jobs); err != nil {
+		return nil, err
 	}
 	report := &Report{}
 	var rows *deep

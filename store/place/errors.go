@@ -58,6 +58,10 @@ func (e *s3Error) Is(target error) bool {
 	return target == fs.ErrNotExist && code(e.err) == "NoSuchKey"
 }
 
+// Unavailable reports whether the bucket is absent or cannot be reached. Such an error
+// says nothing about the objects in it.
+func (e *s3Error) Unavailable() bool { return code(e.err) == "NoSuchBucket" || Transient(e) }
+
 func code(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {

@@ -79,6 +79,16 @@ func (d *Dir) ReadPlan(id string) (s Plan, err error) {
 	return s, err
 }
 
+// WasCreated reports whether a job has more files than its plan, which is written first.
+func (d *Dir) WasCreated(id string) bool {
+	for _, suffix := range []string{".db", ".manifest.json", ".summary.json"} {
+		if _, err := os.Stat(d.JobFile(id, suffix)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // CheckFormat returns the *FormatError of a job that another version wrote, and
 // ignores all other problems. It does not wait for a process that works on the
 // job: that process has checked the format.

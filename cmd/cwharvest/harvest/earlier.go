@@ -22,8 +22,8 @@ func (n *nights) enqueue(jobs []record.JobInfo) error {
 			unselected = err
 			continue
 		}
-		n.queue = append(n.queue, func(context.Context) (*store.Job, bool, error) {
-			job, err := n.dir.OpenJob(jobs[i].Plan.ID)
+		n.queue = append(n.queue, func(ctx context.Context) (*store.Job, bool, error) {
+			job, err := n.dir.Reopen(ctx, jobs[i].Plan.ID)
 			return job, false, err
 		})
 	}
@@ -33,7 +33,7 @@ func (n *nights) enqueue(jobs []record.JobInfo) error {
 	}
 	for i := range last {
 		if last[i].State == record.FinishedWithFailures && !last[i].Pruned && !n.NoRetry {
-			n.queue = append(n.queue, func(context.Context) (*store.Job, bool, error) { return n.retry(&last[i]) })
+			n.queue = append(n.queue, func(ctx context.Context) (*store.Job, bool, error) { return n.retry(ctx, &last[i]) })
 		}
 	}
 	if unselected != nil && len(n.queue) == 0 {
@@ -85,12 +85,12 @@ func (r *run) differences(plan *record.Plan) ([]string, error) {
 }
 
 // retry opens a finished job if it has failed or denied parts that are still configured. The job keeps its plan.
-func (r *run) retry(info *record.JobInfo) (*store.Job, bool, error) {
+func (r *run) retry(ctx context.Context, info *record.JobInfo) (*store.Job, bool, error) {
 	set, err := r.resolve()
 	if err != nil {
 		return nil, false, err
 	}
-	job, err := r.dir.OpenJob(info.Plan.ID)
+	job, err := r.dir.Reopen(ctx, info.Plan.ID)
 	if err != nil {
 		return nil, false, err
 	}

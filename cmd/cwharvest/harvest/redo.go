@@ -19,7 +19,7 @@ func (r *run) redo(ctx context.Context, jobs []record.JobInfo) (Outcome, error) 
 	if err != nil {
 		return Outcome{}, err
 	}
-	job, err := r.dir.OpenJob(info.Plan.ID)
+	job, err := r.dir.Reopen(ctx, info.Plan.ID)
 	if err != nil {
 		return Outcome{}, err
 	}
