@@ -48,41 +48,35 @@ func (t *target) checkPlan() error {
 	return t.run.checkPlan()
 }
 
-// resolve finds the regions that a pattern stands for and reports whether they are
-// durable. The targets of these regions replace the pattern.
+// resolve finds the targets that a pattern stands for and reports whether they are
+// durable. They replace the pattern.
 func (t *target) resolve(ctx context.Context) bool {
-	regions, err := t.askRegions()
+	found, err := t.standsFor()
 	switch {
 	case err != nil:
 		t.listingFailed(err)
 		return false
-	case len(regions) == 0:
+	case len(found) == 0:
 		t.deny(record.Failure{Class: "no_region", Message: "none of the account's enabled regions is " + t.key.Region})
 		return false
 	}
-	regions = slices.DeleteFunc(regions, func(region string) bool {
-		return !t.run.Shard.Holds(record.Target{Account: t.key.Account, Region: region})
-	})
+	found = slices.DeleteFunc(found, func(o record.Target) bool { return !t.run.Shard.Holds(o) })
 	t.succeed()
 	durable := make(chan struct{})
-	t.run.out <- entry{resolution: &store.Resolution{Target: t.key, Regions: regions}, committed: durable}
+	t.run.out <- entry{resolution: &store.Resolution{Target: t.key, Targets: found}, committed: durable}
 	select {
 	case <-durable:
-		t.regions, t.finished = regions, true
+		t.found, t.finished = found, true
 		return true
 	case <-ctx.Done():
 		return false
 	}
 }
 
-func (t *target) askRegions() ([]string, error) {
+func (t *target) standsFor() ([]record.Target, error) {
 	ctx, cancel := context.WithTimeout(t.run.calls, t.run.CallTimeout)
 	defer cancel()
-	cfg, err := t.run.Connect(ctx, t.key)
-	if err != nil {
-		return nil, err
-	}
-	return EnabledRegions(ctx, cfg, t.key, &t.run.Discovery)
+	return standsFor(ctx, &t.run.Config, t.key)
 }
 
 func (t *target) list() ([]record.Instance, bool, error) {

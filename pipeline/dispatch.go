@@ -24,10 +24,10 @@ type target struct {
 	log    *slog.Logger
 
 	enumerated bool
-	regions    []string     // that the target stands for, if it is a pattern
-	finished   bool         // nothing is left to do
-	pages      *enumeration // nil until connected
-	fetcher    *fetcher     // nil until connected
+	found      []record.Target // that the target stands for, if it is a pattern
+	finished   bool            // nothing is left to do
+	pages      *enumeration    // nil until connected
+	fetcher    *fetcher        // nil until connected
 	plan       planner
 
 	// outcomes carries one outcome for each call: the call sends, the dispatcher

@@ -36,6 +36,10 @@ type Config struct {
 	// Refused() bool and NeedsPerson() bool.
 	Connect func(context.Context, record.Target) (aws.Config, error)
 
+	// Identify returns the account of a target that is unidentified. Its errors are those
+	// of Connect.
+	Identify func(context.Context, record.Target) (account string, err error)
+
 	// Protocol is the wire protocol of CloudWatch; default CBOR.
 	Protocol Protocol
 	// Statistics selects GetMetricStatistics instead of GetMetricData.

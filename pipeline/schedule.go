@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"cwharvest/store"
-	"cwharvest/store/record"
 )
 
 // schedule works targets, at most MaxInFlight at a time. A target that must pause
@@ -131,8 +130,7 @@ func (s *schedule) left(yield func(*target) bool) {
 
 // found adds the targets that a pattern stands for.
 func (s *schedule) found(t *target) {
-	for _, region := range t.regions {
-		key := record.Target{Account: t.key.Account, Region: region}
+	for _, key := range t.found {
 		if known := slices.ContainsFunc(s.run.all(), func(o *target) bool { return o.key == key }); known || !s.run.selects(key) {
 			continue
 		}
@@ -140,7 +138,7 @@ func (s *schedule) found(t *target) {
 		s.run.addTarget(n)
 		heap.Push(&s.idle, visit{target: n})
 	}
-	t.regions = nil
+	t.found = nil
 }
 
 func (s *schedule) startDue(ctx context.Context) {

@@ -97,23 +97,45 @@ func (s *surveyor) add(v Survey) {
 	s.done = append(s.done, v)
 }
 
+// resolve returns the targets that a pattern stands for. One whose account was not known may
+// lead to another pattern.
 func (s *surveyor) resolve(ctx context.Context, pattern record.Target) (targets []record.Target) {
-	var regions []string
-	err := s.try(ctx, func(ctx context.Context) error {
-		cfg, err := s.cfg.Connect(ctx, pattern)
-		if err == nil {
-			regions, err = EnabledRegions(ctx, cfg, pattern, &s.cfg.Discovery)
-		}
+	var found []record.Target
+	err := s.try(ctx, func(ctx context.Context) (err error) {
+		found, err = standsFor(ctx, &s.cfg, pattern)
 		return err
 	})
 	if err != nil {
 		f := Explain(err)
 		s.add(Survey{Target: pattern, Failure: &f})
+		return nil
 	}
+	for _, t := range found {
+		if t.IsPattern() {
+			targets = append(targets, s.resolve(ctx, t)...)
+			continue
+		}
+		targets = append(targets, t)
+	}
+	return targets
+}
+
+// standsFor asks AWS for the account of a target whose account is not known, otherwise for
+// the enabled regions of its account.
+func standsFor(ctx context.Context, c *Config, pattern record.Target) (targets []record.Target, err error) {
+	if pattern.IsUnidentified() {
+		account, err := c.Identify(ctx, pattern)
+		return []record.Target{{Account: account, Region: pattern.Region}}, err
+	}
+	cfg, err := c.Connect(ctx, pattern)
+	if err != nil {
+		return nil, err
+	}
+	regions, err := EnabledRegions(ctx, cfg, pattern, &c.Discovery)
 	for _, region := range regions {
 		targets = append(targets, record.Target{Account: pattern.Account, Region: region})
 	}
-	return targets
+	return targets, err
 }
 
 // try repeats a call through throttling and short outages.

@@ -35,11 +35,11 @@ type Limitation struct {
 	Metric record.MetricFailure
 }
 
-// Resolution replaces a target whose region is a pattern with the regions that match.
-// Targets that the job has already stay as they are.
+// Resolution replaces a pattern with the targets that it stands for. Those that the job
+// has already stay as they are.
 type Resolution struct {
 	Target  record.Target
-	Regions []string
+	Targets []record.Target
 }
 
 // Denial records that AWS denies access to a target. Its pending instances count as

@@ -198,8 +198,7 @@ func (c *commit) resolve(r *Resolution) error {
 	}
 	delete(c.touched, r.Target)
 	c.resolved = append(c.resolved, r.Target)
-	for _, region := range r.Regions {
-		t := record.Target{Account: r.Target.Account, Region: region}
+	for _, t := range r.Targets {
 		if _, known := c.job.targets[t]; !known && c.touched[t] == nil {
 			c.touched[t] = &record.TargetRecord{}
 		}

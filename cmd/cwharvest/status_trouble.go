@@ -64,6 +64,9 @@ func (t trouble) fix(options, dir string) string {
 	if !t.new {
 		return ""
 	}
+	if (record.Target{Account: t.account}).IsUnidentified() {
+		return "" // the reason has it: no command takes such a name
+	}
 	if t.class == "refused" || t.class == "credentials_refused" {
 		return "cwharvest policy " + options + " --only " + t.account
 	}

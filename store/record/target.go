@@ -19,11 +19,16 @@ func (t Target) String() string { return t.Account + "/" + t.Region }
 // AllRegions is the pattern of every enabled region.
 const AllRegions = "enabled"
 
-// IsPattern reports whether the region is a pattern for the account's enabled
-// regions: "enabled", or a list such as "us-*,eu-*".
+// IsPattern reports whether other targets will replace this one: its region is a pattern
+// for the account's enabled regions, "enabled" or a list such as "us-*,eu-*", or its
+// account is not known yet.
 func (t Target) IsPattern() bool {
-	return t.Region == AllRegions || strings.ContainsAny(t.Region, "*?,")
+	return t.Region == AllRegions || strings.ContainsAny(t.Region, "*?,") || t.IsUnidentified()
 }
+
+// IsUnidentified reports whether the account is not known yet. It has a name with a space
+// then.
+func (t Target) IsUnidentified() bool { return strings.Contains(t.Account, " ") }
 
 // Covers reports whether the target's region equals or matches a region.
 func (t Target) Covers(region string) bool {

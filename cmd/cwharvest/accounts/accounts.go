@@ -17,6 +17,8 @@
 //     A refusal is returned at once. A person at the terminal does not wait for credentials that a person must renew.
 //   - Each target belongs to exactly one shard. A pattern of regions belongs to every shard, and the pipeline divides the
 //     regions that it matches.
+//   - An account that its entry does not name, and whose credentials do not work, has unidentified targets if any other
+//     account is known. Set.Identify asks again.
 //   - With an open job the organization may be unreachable: the job continues with the accounts that it has.
 //   - Secrets and external ids appear in no log line and in no error.
 package accounts
@@ -36,6 +38,9 @@ type Account struct {
 	Sources []creds.Source  // the account's own, then its fallbacks
 	Targets []record.Target // some may be patterns of regions
 	Home    string          // region in which the account's enabled regions are listed
+
+	// unidentified are the targets under the name that they have while the id is not known; nil if the entry names the id.
+	unidentified []record.Target
 }
 
 // Resolver finds the accounts of a configuration. All fields are inputs; no method changes them.

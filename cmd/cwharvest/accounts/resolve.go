@@ -3,8 +3,12 @@ package accounts
 import (
 	"context"
 	"os"
+	"slices"
+	"strings"
 
+	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
+	"cwharvest/store/record"
 )
 
 // Resolve returns the accounts of the configuration, limited to the targets of its shard.
@@ -13,12 +17,8 @@ func (r *Resolver) Resolve(ctx context.Context) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range all {
-		if all[i].ID == "" {
-			if err := r.identify(ctx, &all[i]); err != nil {
-				return nil, err
-			}
-		}
+	if err := r.identify(ctx, all); err != nil {
+		return nil, err
 	}
 	set := newSet(r.Manager, r.Config.Shard, all)
 	return set, r.checkEndpoints(ctx, set.Principals())
@@ -58,22 +58,72 @@ func (r *Resolver) expand(ctx context.Context) ([]config.Account, error) {
 	return r.Config.Expand(members)
 }
 
-// identify asks STS for the account id.
-func (r *Resolver) identify(ctx context.Context, a *Account) error {
-	src := a.Sources[0]
-	err := r.retryTransient(ctx, "identity unknown", func() error {
-		caller, err := r.Manager.Identity(ctx, src, a.Home)
-		if err == nil {
-			r.Log.Info("caller identity", "source", src, "arn", caller.ARN)
-			a.ID = caller.Account
+// identify asks STS for the ids of accounts that their entries do not name. While no account is known at all, it tries
+// again. Otherwise an account whose credentials do not work gets another name for its targets: the job waits for them, or
+// denies them, and harvests the others.
+func (r *Resolver) identify(ctx context.Context, all []Account) error {
+	ask := func() (err error) {
+		known := len(all) == 0
+		for i := range all {
+			if all[i].ID == "" {
+				if e := r.identifyOne(ctx, &all[i]); err == nil || pipeline.IsRefused(err) {
+					err = e
+				}
+			}
+			known = known || all[i].ID != ""
+		}
+		if known {
+			return nil
 		}
 		return err
-	})
-	for i := range a.Sources {
-		a.Sources[i].Account = a.ID
 	}
-	for i := range a.Targets {
-		a.Targets[i].Account = a.ID
+	if err := r.retryTransient(ctx, "identity unknown", ask); err != nil {
+		return err
 	}
-	return err
+	for i := range all {
+		if all[i].ID == "" {
+			all[i].Targets = all[i].unidentified
+		}
+	}
+	return nil
+}
+
+func (r *Resolver) identifyOne(ctx context.Context, a *Account) error {
+	if a.unidentified == nil {
+		a.unidentified = a.targetsOf(unidentified(a.Sources[0].Profile))
+	}
+	caller, err := r.Manager.Identity(ctx, a.Sources[0], a.Home)
+	if err != nil {
+		return err
+	}
+	r.Log.Info("caller identity", "source", a.Sources[0], "arn", caller.ARN)
+	*a = a.identified(caller.Account)
+	return nil
+}
+
+// unidentified returns the name of the account of a profile until its id is known.
+func unidentified(profile string) string {
+	if profile == "" {
+		return "default credentials"
+	}
+	return "profile " + strings.ReplaceAll(profile, "/", "%2F")
+}
+
+// targetsOf returns the targets with another account.
+func (a *Account) targetsOf(account string) []record.Target {
+	targets := slices.Clone(a.Targets)
+	for i := range targets {
+		targets[i].Account = account
+	}
+	return targets
+}
+
+// identified returns the account with its id.
+func (a *Account) identified(id string) Account {
+	known := *a
+	known.ID, known.Targets, known.Sources = id, a.targetsOf(id), slices.Clone(a.Sources)
+	for i := range known.Sources {
+		known.Sources[i].Account = id
+	}
+	return known
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"sync"
 
 	"cwharvest/creds"
 	"cwharvest/store/record"
@@ -14,35 +15,49 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Set holds the resolved accounts of one run. It does not change, and its methods are safe for concurrent use.
+// Set holds the resolved accounts of one run. Only Identify adds to it. Its methods are safe for concurrent use.
 type Set struct {
 	manager   *creds.Manager
 	shard     record.Shard
 	accounts  []Account       // with the targets of this shard only
 	elsewhere []record.Target // of the other shards
 
+	unidentified map[record.Target]*Account // accounts that their entries do not name, also if the id is known now
+
+	mu       sync.RWMutex // guards the fields below
 	named    map[record.Target]*Account
 	patterns map[string][]*Account // accounts with patterns of regions, by id
 }
 
 func newSet(manager *creds.Manager, shard record.Shard, all []Account) *Set {
-	s := &Set{manager: manager, shard: shard, accounts: all, named: map[record.Target]*Account{}, patterns: map[string][]*Account{}}
+	s := &Set{
+		manager: manager, shard: shard, accounts: all,
+		unidentified: map[record.Target]*Account{}, named: map[record.Target]*Account{}, patterns: map[string][]*Account{},
+	}
 	for i := range s.accounts {
-		a := &s.accounts[i]
-		var own []record.Target
-		for _, t := range a.Targets {
-			if !shard.Holds(t) {
-				s.elsewhere = append(s.elsewhere, t)
-				continue
-			}
-			own, s.named[t] = append(own, t), a
-			if t.IsPattern() {
-				s.patterns[a.ID] = append(s.patterns[a.ID], a)
-			}
+		for _, t := range s.accounts[i].unidentified {
+			s.unidentified[t] = &s.accounts[i]
 		}
-		a.Targets = own
+		s.elsewhere = append(s.elsewhere, s.add(&s.accounts[i])...)
 	}
 	return s
+}
+
+// add registers the targets of an account in this shard, and returns those of others.
+func (s *Set) add(a *Account) (elsewhere []record.Target) {
+	var own []record.Target
+	for _, t := range a.Targets {
+		if !s.shard.Holds(t) {
+			elsewhere = append(elsewhere, t)
+			continue
+		}
+		own, s.named[t] = append(own, t), a
+		if t.IsPattern() {
+			s.patterns[t.Account] = append(s.patterns[t.Account], a)
+		}
+	}
+	a.Targets = own
+	return elsewhere
 }
 
 // Targets returns the targets of this shard, sorted and without duplicates.
@@ -62,7 +77,7 @@ func (s *Set) Targets() []record.Target {
 
 // Has reports whether a target, or a pattern that covers it, is configured in this shard.
 func (s *Set) Has(t record.Target) bool {
-	return slices.ContainsFunc(s.Targets(), func(o record.Target) bool {
+	return s.unidentified[t] != nil || slices.ContainsFunc(s.Targets(), func(o record.Target) bool {
 		return o == t || o.Account == t.Account && o.Covers(t.Region)
 	})
 }
@@ -99,8 +114,30 @@ func (s *Set) Connect(ctx context.Context, t record.Target) (aws.Config, error) 
 	return s.manager.Config(ctx, t.Region, a.Sources...)
 }
 
+// Identify returns the account id of an unidentified target.
+func (s *Set) Identify(ctx context.Context, t record.Target) (string, error) {
+	a := s.unidentified[t]
+	if a == nil {
+		return "", &removedError{t}
+	}
+	if a.ID != "" {
+		return a.ID, nil
+	}
+	caller, err := s.manager.Identity(ctx, a.Sources[0], a.Home)
+	if err != nil {
+		return "", err
+	}
+	known := a.identified(caller.Account)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(&known)
+	return caller.Account, nil
+}
+
 // account returns the account of a target; nil if it is not configured.
 func (s *Set) account(t record.Target) *Account {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	if a := s.named[t]; a != nil {
 		return a
 	}

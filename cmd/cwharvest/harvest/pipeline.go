@@ -18,6 +18,7 @@ func (c *Config) Pipeline(set *accounts.Set, listed map[record.Target][]record.I
 	cfg := pipeline.Config{
 		Discovery:   c.discovery(listed),
 		Connect:     set.Connect,
+		Identify:    set.Identify,
 		Protocol:    pipeline.Protocol(s.Protocol),
 		Statistics:  s.API == config.MetricStatistics,
 		Shard:       s.Shard,
