@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,7 +28,8 @@ type repeater struct {
 // of loading, the SDK would wrap them in a cache of its own.
 func (r *repeater) attach(cfg *aws.Config) {
 	cfg.Credentials = r.chain
-	cfg.APIOptions = append(cfg.APIOptions, func(stack *middleware.Stack) error {
+	// The configurations of a principal share the array of its options.
+	cfg.APIOptions = append(slices.Clip(cfg.APIOptions), func(stack *middleware.Stack) error {
 		return errors.Join(
 			stack.Initialize.Add(middleware.InitializeMiddlewareFunc("cwharvest.Repeat", r.repeat), middleware.Before),
 			stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("cwharvest.RecordKey", recordKey), middleware.After),

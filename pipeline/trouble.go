@@ -354,6 +354,9 @@ func (t *target) waitForRole(sent time.Time, err error) bool {
 
 // warnOfWait logs the reason of a pause. The log has the failure of a principal once, however many targets depend on it.
 func (t *target) warnOfWait(c class, err error, reason string) {
+	if errors.As(err, new(*newRoleError)) { // logged when the wait began
+		return
+	}
 	if fact := sharedFact(err); fact != "" {
 		if _, known := t.run.logged.LoadOrStore([3]string{"", "", fact}, true); known {
 			t.log.Debug("target waits", "class", c.String(), "error", reason)
