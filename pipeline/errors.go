@@ -238,6 +238,8 @@ func classifyStatus(err error) class {
 	switch status := response.HTTPStatusCode(); {
 	case status == http.StatusTooManyRequests:
 		return throttled
+	case isPage(response.Response) && status != http.StatusNotFound: // AWS sends no HTML: a proxy refuses, for now
+		return transient
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		return refused
 	case status >= 400 && status < 500:
@@ -245,6 +247,11 @@ func classifyStatus(err error) class {
 	default:
 		return transient
 	}
+}
+
+// isPage reports whether a response is a page in HTML.
+func isPage(r *smithyhttp.Response) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "text/html")
 }
 
 // failure returns the record of an error that ends a target or an instance. Its
@@ -321,7 +328,9 @@ func fact(err error) string {
 		return fmt.Sprintf("%s: %v", name, foreign)
 	case errors.Is(err, context.DeadlineExceeded):
 		return name + ": no response within the time of a call"
-	case errors.As(err, &api):
+	case errors.As(err, &response) && response.Response != nil && isPage(response.Response):
+		return fmt.Sprintf("%s: HTTP status %d with a page in HTML, probably from a proxy", name, response.HTTPStatusCode())
+	case errors.As(err, &api) && api.ErrorCode() != "UnknownError": // the SDK's, for a response without a code
 		return fmt.Sprintf("%s: %s: %s", name, cut(api.ErrorCode()), cut(api.ErrorMessage()))
 	case errors.As(err, &response) && response.Response != nil && response.HTTPStatusCode() >= 400:
 		return fmt.Sprintf("%s: HTTP status %d without an error code", name, response.HTTPStatusCode())

@@ -30,6 +30,14 @@ func status(code int, err error) error {
 	})
 }
 
+// pageOf returns the error of a page in HTML, as proxies send.
+func pageOf(code int) error {
+	header := http.Header{"Content-Type": {"text/html; charset=utf-8"}}
+	return call(&smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: code, Header: header}}, Err: errors.New("deserialization failed"),
+	})
+}
+
 func TestClassify(t *testing.T) {
 	for _, c := range []struct {
 		err  error
@@ -52,6 +60,7 @@ func TestClassify(t *testing.T) {
 		{call(context.DeadlineExceeded), transient},
 		{call(fmt.Errorf("x: %w", context.Canceled)), cancelled},
 		{status(413, errors.New("html")), invalid},
+		{pageOf(403), transient}, {pageOf(400), transient}, {pageOf(404), invalid}, {pageOf(429), throttled}, {pageOf(502), transient},
 		{status(400, &smithy.GenericAPIError{Code: "ValidationError"}), invalid},
 		{status(500, &smithy.GenericAPIError{Code: "SomethingNew"}), transient},
 		{fmt.Errorf("%w: m", errForbidden), refused},

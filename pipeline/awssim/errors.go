@@ -128,6 +128,12 @@ func failRaw(w http.ResponseWriter, e *apiError) {
 		w.WriteHeader(e.status)
 		return
 	}
+	if e.message == "html" {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(e.status)
+		write(w, []byte("<html><body>Please log in to this network"))
+		return
+	}
 	writeXML(w, e.status, "<Error><Code>"+e.code+"</Code></Error>")
 }
 

@@ -58,7 +58,7 @@ var kinds = map[string]string{
 
 	"not_found":         "the call is answered with 404 and no body, as by an emulator without the protocol",
 	"foreign":           "the call is answered with 500 in XML, as by an emulator with another protocol",
-	"html":              "the call is answered with 500 and a page in HTML",
+	"html":              "the call is answered with 403 and a page in HTML, as by a proxy",
 	"listing_denied":    "ListMetrics is denied for the metric, or for all",
 	"off_grid":          "GetMetricData returns timestamps one second late",
 	"listing_fails":     "ListMetrics fails with 500 for the metric, or for all",
@@ -197,7 +197,7 @@ func (s *Server) applyFaults(c *call, f activeFaults) *apiError {
 	case f.on("foreign"):
 		return &apiError{status: 500, code: "InternalFailure", message: "foreign", raw: true}
 	case f.on("html"):
-		return &apiError{status: 500, code: "<html>", message: "html", raw: true}
+		return &apiError{status: 403, code: "Forbidden", message: "html", raw: true}
 	case f.on("expired"):
 		return s.expireEarly(c, f["expired"])
 	case f.on("access_denied"):
