@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,6 +111,56 @@ func TestLimiterCutsOncePerFlight(t *testing.T) {
 		}
 		if l.share != cutTo {
 			t.Errorf("share %.2f after one flight of 8 throttles, want %.2f", l.share, cutTo)
+		}
+	})
+}
+
+// TestGateProbesOnce proves that of two jobs with the same target one probes it after a
+// pause, that a success lets both continue and wakes them, and that an outage does not
+// begin again for the second job.
+func TestGateProbesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewShared(0, 0)
+		key := record.Target{Account: "111122223333", Region: "us-east-1"}
+		g := s.gate(key)
+		if s.gate(key) != g {
+			t.Fatal("a target has two gates")
+		}
+		old, tonight := &target{gate: g}, &target{gate: g}
+		for range outageAfter {
+			time.Sleep(g.enter(old, time.Now()))
+			if wait := g.enter(old, time.Now()); wait != 0 {
+				t.Fatalf("the first to probe waits %v", wait)
+			}
+			if wait := g.enter(tonight, time.Now()); g.pause().failures > 0 && wait != probePoll {
+				t.Errorf("the other job probes, too, or waits %v", wait)
+			}
+			changed, _ := s.watch()
+			g.close(time.Now(), transient, errors.New("503"))
+			select {
+			case <-changed:
+				if g.pause().failures != outageAfter {
+					t.Error("woken before the target is held up")
+				}
+			default:
+				if g.pause().failures == outageAfter {
+					t.Error("not woken when the target is held up")
+				}
+			}
+		}
+		time.Sleep(longestPause)
+		if wait := g.enter(tonight, time.Now()); wait != 0 {
+			t.Errorf("after the pause, the second job waits %v", wait)
+		}
+		g.leave(tonight)
+		if wait := g.enter(old, time.Now()); wait != 0 {
+			t.Errorf("a probe that was given up keeps the other job waiting for %v", wait)
+		}
+		changed, _ := s.watch()
+		g.reopen()
+		<-changed
+		if g.enter(old, time.Now()) != 0 || g.enter(tonight, time.Now()) != 0 {
+			t.Error("not both continue after a success")
 		}
 	})
 }
