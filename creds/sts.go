@@ -29,10 +29,16 @@ func askSTS[T any](region, home string, call func(inRegion func(*sts.Options)) (
 	}
 	in := func(region string) func(*sts.Options) { return func(o *sts.Options) { o.Region = region } }
 	out, err := call(in(region))
-	if region != first && (isAmbiguous(err) || isRegionOff(err)) {
+	if region != first && (isAmbiguous(err) || isRegionOff(err) || isUnreached(region, err)) {
 		return call(in(first))
 	}
 	return out, err
+}
+
+// isUnreached reports that AWS did not respond in a region that may not exist, as when
+// AWS_REGION is misspelled.
+func isUnreached(region string, err error) bool {
+	return err != nil && code(err) == "" && !partition.Known(region)
 }
 
 // partitionSTS calls STS in the partition of the role. The SDK would call it in the

@@ -89,14 +89,19 @@ func permissionsOf(s *config.Config) []permission {
 	if uses("cloudwatch") {
 		all = append(all, permission{"cloudwatch:ListMetrics", "source cloudwatch"})
 	}
+	if slices.ContainsFunc(regionsOf(s), func(region string) bool { return record.Target{Region: region}.IsPattern() }) {
+		all = append(all, permission{"ec2:DescribeRegions", "patterns of regions"})
+	}
+	return all
+}
+
+// regionsOf returns the regions and patterns of all accounts.
+func regionsOf(s *config.Config) []string {
 	regions := slices.Clone(s.Defaults.Regions)
 	for i := range s.Accounts {
 		regions = append(regions, s.Accounts[i].Regions...)
 	}
-	if slices.ContainsFunc(regions, func(region string) bool { return record.Target{Region: region}.IsPattern() }) {
-		all = append(all, permission{"ec2:DescribeRegions", "patterns of regions"})
-	}
-	return all
+	return regions
 }
 
 // permissions returns the policy for harvesting. None of its actions supports resource-level permissions (service authorization
@@ -106,7 +111,13 @@ func permissions(s *config.Config) document {
 	for _, p := range permissionsOf(s) {
 		actions = append(actions, p.action)
 	}
+	if slices.ContainsFunc(regionsOf(s), func(region string) bool {
+		return !(record.Target{Region: region}).IsPattern() && !partition.Known(region)
+	}) {
+		actions = append(actions, "ec2:DescribeRegions") // looks up a region that is newer than this version; a run goes on without
+	}
 	slices.Sort(actions)
+	actions = slices.Compact(actions)
 	return document{policyVersion, []statement{{Sid: "Harvest", Effect: "Allow", Action: actions, Resource: "*"}}}
 }
 

@@ -1,12 +1,14 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
 
 	"cwharvest/creds"
+	"cwharvest/creds/partition"
 	"cwharvest/pipeline/config"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,14 +18,17 @@ import (
 
 // organization returns the active accounts of an organization. If they cannot be listed, it returns those of the open
 // job, which needs no others.
-func (r *Resolver) organization(ctx context.Context, o *config.Organization) (members []config.Account, err error) {
+func (r *Resolver) organization(ctx context.Context, e *config.Account) (members []config.Account, err error) {
 	err = r.retryTransient(ctx, "organization unknown", func() error {
-		// Organizations has one endpoint for all regions of the partition.
-		cfg, err := r.Manager.Config(ctx, "us-east-1", creds.Source{Profile: o.Profile})
+		src, err := r.organizationSource(ctx, e)
 		if err != nil {
 			return err
 		}
-		members, err = listOrganization(ctx, organizations.NewFromConfig(cfg), o)
+		cfg, err := r.Manager.Config(ctx, src.Home, src)
+		if err != nil {
+			return err
+		}
+		members, err = listOrganization(ctx, organizations.NewFromConfig(cfg), e.Organization)
 		return err
 	})
 	if err == nil {
@@ -40,6 +45,19 @@ func (r *Resolver) organization(ctx context.Context, o *config.Organization) (me
 		members = append(members, config.Account{ID: id})
 	}
 	return members, nil
+}
+
+// organizationSource returns the source of the calls that list an entry's organization. Organizations has one endpoint for a partition,
+// in its first region. The partition is that of the members' regions, else that of the principal's.
+func (r *Resolver) organizationSource(ctx context.Context, e *config.Account) (creds.Source, error) {
+	src := creds.Source{Profile: e.Organization.Profile}
+	own, err := r.Manager.Region(ctx, src)
+	members := config.Account{Regions: e.Regions}
+	if len(members.Regions) == 0 {
+		members.Regions = r.Config.Defaults.Regions
+	}
+	src.Home = partition.First(cmp.Or(members.Partition(), partition.Of(own)))
+	return src, err
 }
 
 // listOrganization lists the active accounts of an organization, or of those below some of its units.

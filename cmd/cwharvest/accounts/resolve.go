@@ -48,9 +48,9 @@ func (r *Resolver) expand(ctx context.Context) ([]config.Account, error) {
 	members := map[int][]config.Account{}
 	for i := range r.Config.Accounts {
 		members[i] = r.Members[i]
-		if o := r.Config.Accounts[i].Organization; o != nil {
+		if r.Config.Accounts[i].Organization != nil {
 			var err error
-			if members[i], err = r.organization(ctx, o); err != nil {
+			if members[i], err = r.organization(ctx, &r.Config.Accounts[i]); err != nil {
 				return nil, err
 			}
 		}
