@@ -1,6 +1,7 @@
 package creds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -89,7 +90,7 @@ func (l *loader) onProcess(cfg aws.Config, profile *config.SharedConfig, sources
 	}
 	cfg.Credentials = aws.NewCredentialsCache(p)
 	return stscreds.NewAssumeRoleProvider(partitionSTS{Client: sts.NewFromConfig(cfg)}, profile.RoleARN, func(o *stscreds.AssumeRoleOptions) {
-		o.RoleSessionName, o.CredentialSources = profile.RoleSessionName, sources
+		o.RoleSessionName, o.CredentialSources = cmp.Or(profile.RoleSessionName, sessionName()), sources
 		if profile.ExternalID != "" {
 			o.ExternalID = &profile.ExternalID
 		}
@@ -109,11 +110,13 @@ func (l *loader) options(src Source) []func(*config.LoadOptions) error {
 		// The SDK gives the provider of container credentials no client of its own.
 		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = wire.NoRedirects(transport) }),
 		config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+			o.RoleSessionName = cmp.Or(o.RoleSessionName, sessionName())
 			if client, ok := o.Client.(*sts.Client); ok {
 				o.Client = partitionSTS{Client: client}
 			}
 		}),
 		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
+			o.RoleSessionName = cmp.Or(o.RoleSessionName, sessionName())
 			if client, ok := o.Client.(*sts.Client); ok {
 				o.Client = partitionSTS{Client: client}
 			}

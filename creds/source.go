@@ -67,9 +67,7 @@ func (s Source) viaRole() Source {
 
 // withDefaults returns the source as AssumeRole is called for it.
 func (s Source) withDefaults() Source {
-	if s.SessionName == "" {
-		s.SessionName = cmp.Or(os.Getenv("AWS_ROLE_SESSION_NAME"), "cwharvest")
-	}
+	s.SessionName = cmp.Or(s.SessionName, sessionName())
 	if s.Duration == 0 {
 		s.Duration = time.Hour
 	}
@@ -78,6 +76,11 @@ func (s Source) withDefaults() Source {
 	}
 	return s
 }
+
+// sessionName returns the name of sessions without one in the configuration. The SDK
+// reads the variable for the web identity of the environment only, and otherwise makes
+// up names, which are hard to find in CloudTrail.
+func sessionName() string { return cmp.Or(os.Getenv("AWS_ROLE_SESSION_NAME"), "cwharvest") }
 
 // masked returns as much of an access key id as may be shown.
 func masked(key string) string {

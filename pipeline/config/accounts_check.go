@@ -129,8 +129,12 @@ func (c *Config) checkAccount(own, a *Account, path string) (errs []error) {
 	if isBadExternalID(a.ExternalID) {
 		add(own.ExternalID == "", ".external_id", externalIDHint, "external_id is not valid")
 	}
-	if name := a.RoleSessionName; name != "" && !IsSessionName(name) {
+	hasRole := func(f Fallback) bool { return f.RoleARN != "" || f.RoleName != "" }
+	switch name := a.RoleSessionName; {
+	case name != "" && !IsSessionName(name):
 		add(own.RoleSessionName == "", ".role_session_name", SessionNameHint, "role_session_name %q is not valid", name)
+	case own.RoleSessionName != "" && a.RoleARN == "" && !slices.ContainsFunc(a.Fallbacks, hasRole):
+		add(false, ".role_session_name", "add role_arn or role_name, or set it in the profile", "role_session_name is set, but the account has no role")
 	}
 	if d := a.SessionDuration; d != Auto && (d < 15*time.Minute || d > 12*time.Hour) {
 		add(own.SessionDuration == 0, ".session_duration", "write 15m to 12h, or auto", "session_duration %s is out of range", formatDuration(d))

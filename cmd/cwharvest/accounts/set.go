@@ -159,6 +159,9 @@ func (s *Set) AccessBy(t record.Target) string {
 	hash := sha256.New()
 	for _, src := range a.Sources {
 		fmt.Fprintf(hash, "%q %v %q %q %q %q\n", src.Profile, src.InstanceRole, src.Via, src.ViaExternalID, src.RoleARN, src.ExternalID)
+		if src.SessionName != "" {
+			fmt.Fprintf(hash, "%q\n", src.SessionName) // a trust policy may demand it
+		}
 	}
 	return hex.EncodeToString(hash.Sum(nil)[:2])
 }
