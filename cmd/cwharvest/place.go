@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"cwharvest/creds"
 	"cwharvest/pipeline/config"
@@ -61,6 +62,7 @@ func s3Client(ctx context.Context, m *creds.Manager, access config.S3) (*s3.Clie
 type finder struct {
 	file               string
 	noConfig, insecure bool
+	patience           time.Duration
 	settings           *config.Config // of the file, once it is read
 }
 
@@ -72,6 +74,7 @@ func (f *finder) register(c *cobra.Command) {
 // registerAccess adds the flags of commands that read the output.
 func (f *finder) registerAccess(c *cobra.Command) {
 	f.register(c)
+	durationVar(c.Flags(), &f.patience, "wait-for-output", 2*time.Minute, "how long to try again when output in S3 cannot be reached, before exit 6")
 	c.Flags().BoolVar(&f.insecure, "insecure-endpoint", false, "allow plain http to other machines, where others may read signatures and data")
 }
 
@@ -174,7 +177,14 @@ func (f *finder) remote(c *cobra.Command, dir string) (record.Remote, func(), er
 		f.settings = s
 	}
 	m := creds.NewManager(creds.Config{Insecure: f.insecure || s.InsecureEndpoint, Log: slog.New(slog.DiscardHandler)})
-	return remotes(c.Context(), m, s.S3), m.Close, nil
+	open := remotes(c.Context(), m, s.S3)
+	return func(out, temporary string, files *durable.Files) (place.Place, error) {
+		at, err := open(out, temporary, files)
+		if err != nil {
+			return nil, err
+		}
+		return place.Patient(at, f.patience), nil
+	}, m.Close, nil
 }
 
 // accessOf returns the settings of ./harvest.yaml if it describes dir, and otherwise nil.

@@ -185,15 +185,23 @@ func imds(ts *testscript.TestScript, _ bool, args []string) {
 
 // bucket serves an S3 with a bucket of that name until the script ends, and injects
 // a fault into matching requests: bucket 'PUT .*date=' count=3 status=503
-// code=SlowDown; bucket none.
+// code=SlowDown; bucket none. "bucket other" is an empty bucket of the same name, and
+// "bucket first" the first one again.
 func bucket(ts *testscript.TestScript, _ bool, args []string) {
 	sim := simulationOf(ts)
 	if sim.s3 == nil {
 		sim.s3 = s3test.Start(sim.t, "bucket")
 		ts.Setenv("AWS_ENDPOINT_URL_S3", sim.s3.URL)
 	}
-	if args[0] == "none" {
+	switch args[0] {
+	case "none":
 		sim.s3.Fault(s3test.Fault{})
+		return
+	case "other":
+		ts.Setenv("AWS_ENDPOINT_URL_S3", s3test.Start(sim.t, "bucket").URL)
+		return
+	case "first":
+		ts.Setenv("AWS_ENDPOINT_URL_S3", sim.s3.URL)
 		return
 	}
 	f := s3test.Fault{Match: args[0]}
@@ -207,6 +215,8 @@ func bucket(ts *testscript.TestScript, _ bool, args []string) {
 			f.Status, err = strconv.Atoi(value)
 		case "code":
 			f.Code = value
+		case "cut":
+			f.Cut, err = strconv.ParseInt(value, 10, 64)
 		case "lost":
 			f.Lost, err = strconv.ParseBool(value)
 		default:

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"cwharvest/store/durable"
 
@@ -22,9 +23,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// S3 is a place under a prefix of a bucket. It does not retry and sets no deadlines:
-// the caller does, and asks Transient. Every method can be called again after an
-// error.
+// S3 is a place under a prefix of a bucket. It does not retry: the caller does, and asks
+// Transient. Reads end with a transient error when S3 sends no byte for a while; writes
+// have no deadline. Every method can be called again after an error.
 type S3 struct {
 	client    *s3.Client
 	bucket    string
@@ -32,9 +33,10 @@ type S3 struct {
 	temporary string // the local directory of temporary files
 	files     *durable.Files
 
-	part   int64  // the largest object that is uploaded in one request, and the least size of parts
-	window int64  // how far a reader reads ahead
-	page   *int32 // the size of a page of a listing; nil leaves it to S3
+	part   int64         // the largest object that is uploaded in one request, and the least size of parts
+	window int64         // how far a reader reads ahead
+	stall  time.Duration // the longest time without a byte of a response to a read
+	page   *int32        // the size of a page of a listing; nil leaves it to S3
 }
 
 // NewS3 returns the place under a prefix. The client should not retry, because its
@@ -42,7 +44,7 @@ type S3 struct {
 func NewS3(client *s3.Client, bucket, prefix, temporary string, files *durable.Files) *S3 {
 	return &S3{
 		client: client, bucket: bucket, prefix: prefix, temporary: temporary, files: files,
-		part: 64 << 20, window: 4 << 20,
+		part: 64 << 20, window: 4 << 20, stall: 30 * time.Second,
 	}
 }
 
@@ -112,10 +114,15 @@ func (s *S3) get(ctx context.Context, name, bytes string, etag *string) (*s3.Get
 	if bytes != "" {
 		in.Range = &bytes
 	}
+	watch, ctx := s.watch(ctx)
 	out, err := s.client.GetObject(ctx, in, func(o *s3.Options) {
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	})
-	return out, s.fail("read", name, err)
+	if err = watch.explain(err); err != nil {
+		return nil, s.fail("read", name, err)
+	}
+	watch.body, out.Body = out.Body, watch
+	return out, nil
 }
 
 func (s *S3) Sum(ctx context.Context, name string, deep bool) (string, int64, error) {
@@ -157,7 +164,10 @@ func (s *S3) List(ctx context.Context, pattern string) ([]string, error) {
 	})
 	var names []string
 	for token, n := "", 1; pages.HasMorePages(); n++ {
+		watch, ctx := s.watch(ctx)
 		out, err := pages.NextPage(ctx)
+		err = watch.explain(err)
+		watch.end()
 		if err == nil && out.Name == nil {
 			err = errNoList
 		}
