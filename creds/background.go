@@ -84,6 +84,22 @@ func (b *backoff) fail() time.Duration {
 
 func (b *backoff) waits() bool { return b.failures > 0 && time.Now().Before(b.until) }
 
+// news is a failure that the log has; the zero value is none.
+type news struct {
+	text string
+	at   time.Time
+}
+
+// add reports whether the log needs a failure: the first one, and another one after a
+// minute, since the text of some failures differs each time.
+func (n *news) add(err error) bool {
+	if n.text == err.Error() || n.text != "" && time.Since(n.at) < time.Minute {
+		return false
+	}
+	n.text, n.at = err.Error(), time.Now()
+	return true
+}
+
 // flight makes attempts at one thing, such as the keys of a principal: one at a
 // time however many callers ask, and at most one in each step of the backoff
 // after failures.

@@ -36,7 +36,7 @@ type principal struct {
 	last       aws.Credentials
 	until      time.Time // the SDK is not asked for keys again before; zero: they do not expire
 	failure    error     // of the last attempt to get keys
-	warned     string    // the failure that the log has; empty: none
+	warned     news      // the failure that the log has
 	changes    int       // of keys and files, which may help a role that was refused
 	rejected   rejectedKey
 	identity   principalIdentity
@@ -235,13 +235,13 @@ func (p *principal) store(keys aws.Credentials, err error, reads int) error {
 	switch {
 	case replaced && !renewed:
 		p.log.Info("credentials reloaded", "source", p.source, "key", masked(keys.AccessKeyID))
-	case p.warned != "":
+	case p.warned.text != "":
 		p.log.Info("credentials available again", "source", p.source, "key", masked(keys.AccessKeyID))
 	}
-	if replaced || p.warned != "" {
+	if replaced || p.warned.text != "" {
 		p.changes++
 	}
-	p.warned = ""
+	p.warned = news{}
 	return nil
 }
 
@@ -249,11 +249,10 @@ func (p *principal) store(keys aws.Credentials, err error, reads int) error {
 func (p *principal) warn(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	level := slog.LevelWarn
-	if p.warned == err.Error() {
-		level = slog.LevelDebug
+	level := slog.LevelDebug
+	if p.warned.add(err) {
+		level = slog.LevelWarn
 	}
-	p.warned = err.Error()
 	p.log.Log(context.Background(), level, "credentials unavailable", "source", p.source, "error", err)
 }
 

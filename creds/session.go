@@ -59,7 +59,7 @@ type refresher struct {
 	err        error         // of the last refresh
 	version    int           // of the principal at that time
 	granted    bool          // a session, at least once
-	warned     string        // the failure that the log has; empty: none
+	warned     news          // the failure that the log has
 	droppedAt  time.Time     // when a service last refused a session
 	renewedAt  time.Time     // when a session was last replaced because a service denied a call
 }
@@ -215,12 +215,12 @@ func (r *refresher) finish(g grant, err error) {
 // others are counted in the summary, since hundreds of roles would fill the log.
 func (r *refresher) succeed(s *session) {
 	level := slog.LevelDebug
-	if !r.granted || r.warned != "" {
+	if !r.granted || r.warned.text != "" {
 		level = slog.LevelInfo
 	} else {
 		r.summary.add()
 	}
-	r.session, r.err, r.backoff, r.granted, r.warned = s, nil, backoff{}, true, ""
+	r.session, r.err, r.backoff, r.granted, r.warned = s, nil, backoff{}, true, news{}
 	r.unused++
 	r.counters.assumed.Add(1)
 	time.AfterFunc(time.Until(s.refresh), func() { r.refreshAhead(s) })
@@ -245,8 +245,8 @@ func (r *refresher) fail(err error) {
 		wait = r.backoff.fail()
 	}
 	level := slog.LevelDebug
-	if isShared := e != nil && (e.shared || e.class == outage); !isShared && r.warned != err.Error() && !r.background.isClosed() {
-		level, r.warned = slog.LevelWarn, err.Error()
+	if isShared := e != nil && (e.shared || e.class == outage); !isShared && !r.background.isClosed() && r.warned.add(err) {
+		level = slog.LevelWarn
 	}
 	left := time.Duration(0)
 	if now := time.Now(); r.session.valid(now) {

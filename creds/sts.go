@@ -118,6 +118,7 @@ type gate struct {
 	trying  chan struct{} // closed when the one call of this step ends; nil: none is in flight
 	backoff backoff
 	err     *Error // of the last outage; nil: none since STS answered
+	warned  news   // the outage that the log has
 }
 
 // enter returns an Error if the caller must not call STS now; it waits for the very
@@ -175,17 +176,16 @@ func (g *gate) tried(e *Error) *Error {
 	if g.err != nil {
 		g.log.Info("STS works again", "principal", g.principal)
 	}
-	g.works, g.err, g.backoff = true, nil, backoff{}
+	g.works, g.err, g.backoff, g.warned = true, nil, backoff{}, news{}
 	return e
 }
 
 // fail logs an outage once, until its cause changes or it ends. The lock is held.
 func (g *gate) fail(e *Error) {
-	before := g.err
 	g.works, g.err = false, &Error{Source: g.principal, Err: e.Err, remedy: e.remedy}
-	level := slog.LevelWarn
-	if before != nil && before.Error() == g.err.Error() || errors.Is(e, context.Canceled) { // the manager closes
-		level = slog.LevelDebug
+	level := slog.LevelDebug
+	if !errors.Is(e, context.Canceled) && g.warned.add(g.err) { // canceled: the manager closes
+		level = slog.LevelWarn
 	}
 	wait := g.backoff.fail()
 	g.log.Log(context.Background(), level, "STS does not work", "principal", g.principal, "error", g.err, "retry_in", wait.Round(time.Millisecond))
