@@ -47,6 +47,9 @@ func (n *nights) create(ctx context.Context) (*store.Job, bool, error) {
 	if err != nil || plan == nil || n.leaves(plan, jobs) {
 		return nil, false, err
 	}
+	if len(n.active) > 0 && plan.End.After(n.begin) {
+		n.renew(ctx)
+	}
 	set, err := n.resolve()
 	if err != nil {
 		return nil, false, err

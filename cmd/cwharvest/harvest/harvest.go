@@ -17,7 +17,8 @@
 //     returns.
 //   - The plan of a job decides what is fetched and how it is written, and the settings of today decide about access,
 //     speed and budgets. An unfinished job whose range the settings ask for must have been planned with the same settings.
-//   - A run with nothing to do makes no call to AWS. Accounts are resolved once, when the first job needs them.
+//   - A run with nothing to do makes no call to AWS. Accounts are resolved when the first job needs them, and again
+//     for each night that becomes due while the run waits.
 //   - The attempt at an interrupted job begins before its accounts are resolved, so that the status shows a run that
 //     waits for credentials.
 //   - An error of one job does not stop the others. The run ends with it when none of them can continue. If a job cannot
@@ -31,6 +32,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cwharvest/cmd/cwharvest/accounts"
@@ -96,7 +98,7 @@ type Idle struct {
 	Next     time.Time // when the next job is due; zero: never
 }
 
-// run is one call of Run. Its fields do not change.
+// run is one call of Run. Its fields do not change, except for resolver.
 type run struct {
 	Config
 	dir    *store.Dir
@@ -104,8 +106,7 @@ type run struct {
 
 	denials denials // of earlier jobs
 
-	// resolve finds the accounts once, when the first phase has work for them.
-	resolve func() (*accounts.Set, error)
+	resolver atomic.Pointer[func() (*accounts.Set, error)] // called by resolve; renew replaces it
 	// introduce logs the principals once, when the first job runs. The group ends when everything is logged.
 	introduce func() *sync.WaitGroup
 	// listed reads the instance file once, for the targets of the first job.

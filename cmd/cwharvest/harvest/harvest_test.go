@@ -232,6 +232,29 @@ func TestMaxDurationStopsResumably(t *testing.T) {
 	f.complete("", nil)
 }
 
+// TestBudgetOfOneNight proves that a night which max_cost has stopped does not keep the next one from beginning.
+func TestBudgetOfOneNight(t *testing.T) {
+	f := newFixture(t)
+	const least = "max_cost: 0.0000001\n"
+	day := func(n int) func(*Config) {
+		at := time.Now().AddDate(0, 0, n-1)
+		return func(c *Config) { c.Now = func() time.Time { return at } }
+	}
+	for n, jobs := range []int{1, 2} {
+		o, err := f.run(t.Context(), least, day(n))
+		if !errors.Is(err, pipeline.ErrBudget) || len(o.Jobs) != jobs || o.Incomplete() {
+			t.Fatalf("night %d: %+v, %v", n, o, err)
+		}
+	}
+	if s, err := record.ReadStatus(filepath.Join(f.dir, "harvest")); err != nil || len(s.OpenNights) != 1 || s.OpenNights[0].Pending != 10 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	o, err := f.run(t.Context(), "", day(1))
+	if err != nil || len(o.Jobs) != 2 || o.Incomplete() {
+		t.Errorf("without the limit: %+v, %v", o, err)
+	}
+}
+
 func TestDue(t *testing.T) {
 	now := time.Date(2026, 11, 25, 1, 0, 0, 0, time.UTC)
 	c := Config{Settings: (&fixture{T: t, dir: t.TempDir()}).settings(""), Now: func() time.Time { return now }}

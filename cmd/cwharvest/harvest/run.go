@@ -47,13 +47,7 @@ func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobIn
 	for t, by := range lastOf(jobs).Denied {
 		r.denials.add(t, by)
 	}
-	r.resolve = sync.OnceValues(func() (*accounts.Set, error) {
-		set, err := resolver.Resolve(ctx)
-		if err != nil {
-			err = resolveError{err}
-		}
-		return set, err
-	})
+	r.resolver.Store(onceResolved(ctx, &resolver))
 	r.introduce = sync.OnceValue(func() *sync.WaitGroup {
 		set, err := r.resolve()
 		if err != nil {
@@ -69,6 +63,32 @@ func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobIn
 		return instances, readErr
 	}
 	return r
+}
+
+// onceResolved returns a function that resolves the accounts when it is called first.
+func onceResolved(ctx context.Context, resolver *accounts.Resolver) *func() (*accounts.Set, error) {
+	once := sync.OnceValues(func() (*accounts.Set, error) {
+		set, err := resolver.Resolve(ctx)
+		if err != nil {
+			err = resolveError{err}
+		}
+		return set, err
+	})
+	return &once
+}
+
+// resolve returns the accounts, which it finds when the first job needs them.
+func (r *run) resolve() (*accounts.Set, error) { return (*r.resolver.Load())() }
+
+// renew finds the accounts again, for a night that becomes due while the run waits for an earlier one. Without an answer
+// the night gets the accounts that are known.
+func (r *run) renew(ctx context.Context) {
+	again := onceResolved(ctx, r.Accounts)
+	if _, err := (*again)(); err != nil {
+		r.Log.Warn("cannot list the accounts again; the next night gets those of the last one", "error", err)
+		return
+	}
+	r.resolver.Store(again)
 }
 
 // selectsElsewhere reports whether the selection leaves nothing for this shard.
