@@ -2,16 +2,19 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"cwharvest/store/claim"
+	"cwharvest/store/durable"
 	"cwharvest/store/encode"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
@@ -33,8 +36,9 @@ type Exported struct {
 }
 
 // ExportParts writes the published parts of a directory in another format, part by
-// part under the same names, without fetching anything. It keeps existing files,
-// because parts never change.
+// part under the same names, without fetching anything. Each part must have the SHA-256
+// of the manifest. A file of an earlier export is kept if it still has the SHA-256 with
+// which it was written, and written again otherwise.
 func ExportParts(ctx context.Context, dir string, remote record.Remote, e Export) (done Exported, err error) {
 	d, err := record.OpenDir(dir, remote)
 	if err != nil {
@@ -88,6 +92,44 @@ type exporting struct {
 	plan record.Plan
 	to   place.Place
 	done *Exported
+	log  exportLog
+}
+
+// exportLogName is the file in which exports record their files. Its name begins with a
+// dot, so that query engines skip it.
+const exportLogName = ".cwharvest-export.json"
+
+// exportLog holds the exported files by name.
+type exportLog map[string]exportedFile
+
+type exportedFile struct {
+	Of     string `json:"of"` // SHA-256 of the part
+	SHA256 string `json:"sha256"`
+}
+
+// readLog reads the record of earlier exports. Without it, or if it is damaged, every
+// file is compared with a new one.
+func (x *exporting) readLog() error {
+	x.log = exportLog{}
+	data, err := os.ReadFile(filepath.Join(x.Out, exportLogName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && json.Unmarshal(data, &x.log) != nil {
+		x.log = exportLog{}
+	}
+	return err
+}
+
+func (x *exporting) writeLog() error {
+	data, err := json.MarshalIndent(x.log, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := x.dir.Files.MakeDir(x.Out, 0o777); err != nil {
+		return err
+	}
+	return x.dir.Files.Write(filepath.Join(x.Out, exportLogName), append(data, '\n'), 0o666)
 }
 
 // job exports the parts in the manifest file. That file is always replaced as a whole,
@@ -114,15 +156,27 @@ func (x *exporting) job(ctx context.Context) error {
 	if err := x.refuseOther(names); err != nil {
 		return err
 	}
+	if err := x.readLog(); err != nil {
+		return err
+	}
+	exported, err := x.parts(ctx, from, m.Parts)
+	if err == nil {
+		err = x.removeOld(ctx, names, exported)
+	}
+	return errors.Join(err, x.writeLog())
+}
+
+// parts exports parts and returns the names of their files.
+func (x *exporting) parts(ctx context.Context, from place.Place, parts []record.Part) (map[string]bool, error) {
 	exported := map[string]bool{}
-	for _, p := range m.Parts {
+	for _, p := range parts {
 		name := strings.TrimSuffix(p.Name, x.plan.OutputFormat().Suffix()) + x.Format.Suffix()
 		if err := x.part(ctx, from, p, name); err != nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 		exported[name] = true
 	}
-	return x.removeOld(ctx, names, exported)
+	return exported, nil
 }
 
 // refuseOther refuses a directory that has these rows in the same format with another
@@ -147,26 +201,41 @@ func (x *exporting) removeOld(ctx context.Context, names []string, exported map[
 		if err := x.to.Remove(ctx, name); err != nil {
 			return err
 		}
+		delete(x.log, name)
 		x.done.Removed++
 	}
 	return nil
 }
 
+// part exports one part unless its file is there already.
 func (x *exporting) part(ctx context.Context, from place.Place, p record.Part, name string) error {
-	if _, _, err := x.to.Sum(ctx, name, false); err == nil {
+	current, _, err := x.to.Sum(ctx, name, true)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if was, known := x.log[name]; known && was == (exportedFile{Of: p.SHA256, SHA256: current}) {
 		x.done.Kept++
 		return nil
 	}
+	if sum, _, err := from.Sum(ctx, p.Name, true); err != nil || sum != p.SHA256 {
+		return damagedPart(x.dir.Path, from, p.Name, err)
+	}
 	is := record.Part{Name: name}
-	err := build(x.to, &x.dir.Files, &is, func(w io.Writer) error {
+	err = build(x.to, &x.dir.Files, &is, func(w io.Writer) error {
 		return x.convert(ctx, w, from, p)
 	})
 	if err != nil {
 		return err
 	}
-	x.done.Files++
-	x.done.Rows += p.Rows
-	return x.to.Publish(ctx, name, is.SHA256)
+	x.log[name] = exportedFile{Of: p.SHA256, SHA256: is.SHA256}
+	if current == is.SHA256 { // of an export that kept no record
+		x.done.Kept++
+	} else {
+		x.done.Files++
+		x.done.Rows += p.Rows
+	}
+	path := filepath.Join(x.Out, filepath.FromSlash(name))
+	return x.dir.Files.Publish(durable.Temporary(path), path)
 }
 
 func (x *exporting) convert(ctx context.Context, w io.Writer, from place.Place, p record.Part) (err error) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"cwharvest/store/encode"
+	"cwharvest/store/place"
 	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
@@ -175,7 +176,7 @@ var errFound = errors.New("found")
 // rewrite rewrites an old part without the rows of the targets, if it has any.
 func (j *Job) rewrite(ctx context.Context, r *record.Redo, old record.Part) error {
 	if sum, _, err := j.place.Sum(ctx, old.Name, true); err != nil || sum != old.SHA256 {
-		return j.damagedPart(old.Name, err)
+		return damagedPart(j.dir.disk.Path, j.place, old.Name, err)
 	}
 	err := record.ReadRuns(ctx, j.place, j.plan.OutputFormat(), old.Name, func(run *encode.Run, _ []string) error {
 		if r.Has(run.Account, run.Region) {
@@ -197,11 +198,11 @@ func (j *Job) rewrite(ctx context.Context, r *record.Redo, old record.Part) erro
 }
 
 // damagedPart returns the error of a part that does not match its checksum.
-func (j *Job) damagedPart(name string, err error) error {
+func damagedPart(dir string, at place.Place, name string, err error) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return &record.RepairError{Dir: j.dir.disk.Path, Err: fmt.Errorf("%s/%s is missing or was altered", j.place, name)}
+	return &record.RepairError{Dir: dir, Err: fmt.Errorf("%s/%s is missing or was altered", at, name)}
 }
 
 func (j *Job) encodeWithout(ctx context.Context, w io.Writer, r *record.Redo, old record.Part, is *record.Part) (err error) {

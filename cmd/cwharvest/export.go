@@ -25,8 +25,9 @@ func newExport() *cobra.Command {
 		Use:   "export [DIR] --format FORMAT --to DIRECTORY",
 		Short: "Convert published data to another format",
 		Long: `Reads the published parts of a harvest directory and writes each of them in another format.
-It makes no calls to CloudWatch. Existing files are kept, so after another night the same
-command adds only the new ones. It may run beside a run.`,
+It makes no calls to CloudWatch. Files of an earlier export are kept if they are unaltered, so
+after another night the same command adds only the new ones. A part whose SHA-256 is not that
+of the manifest is not exported. It may run beside a run.`,
 		Example: "  cwharvest export ./harvest --format csv --compression gzip --to ./csv",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
