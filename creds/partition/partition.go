@@ -77,6 +77,19 @@ func First(id string) string {
 	return ""
 }
 
+// enabledByDefault are the regions of partition aws that need not be enabled; later ones
+// are off until an account enables them (AWS Account Management Reference Guide,
+// "Enable or disable AWS Regions"). Other partitions have no such regions.
+var enabledByDefault = []string{
+	"ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2", "ca-central-1",
+	"eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3", "sa-east-1", "us-east-1", "us-east-2", "us-west-1", "us-west-2",
+}
+
+// IsEnabled reports whether every account has enabled a region.
+func IsEnabled(region string) bool {
+	return slices.Contains(enabledByDefault, region) || Of(region) != aws
+}
+
 // Known reports whether the table has a region.
 func Known(region string) bool {
 	return slices.ContainsFunc(table, func(p data) bool { return slices.Contains(p.regions, region) })

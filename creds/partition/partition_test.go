@@ -94,8 +94,21 @@ func TestOf(t *testing.T) {
 
 func TestFirstIsKnown(t *testing.T) {
 	for _, p := range table {
-		if !Known(First(p.id)) || Of(First(p.id)) != p.id || !IsRegion(First(p.id)) {
+		if !Known(First(p.id)) || Of(First(p.id)) != p.id || !IsEnabled(First(p.id)) || !IsRegion(First(p.id)) {
 			t.Errorf("%s: first region %q", p.id, First(p.id))
+		}
+	}
+}
+
+func TestIsEnabled(t *testing.T) {
+	for _, region := range enabledByDefault {
+		if !Known(region) {
+			t.Errorf("%s is not in the table", region)
+		}
+	}
+	for region, want := range map[string]bool{"eu-west-1": true, "me-south-1": false, "eu-moon-1": false, "cn-north-1": true, "us-gov-east-1": true} {
+		if IsEnabled(region) != want {
+			t.Errorf("%s: %t", region, !want)
 		}
 	}
 }

@@ -162,6 +162,9 @@ func TestHome(t *testing.T) {
 		{"cn-*", "us-east-1", "aws-cn", "cn-northwest-1"},
 		{"enabled", "cn-north-1", "aws-cn", "cn-north-1"},
 		{"us-gov-*", "", "aws-us-gov", "us-gov-west-1"},
+		{"enabled", "me-south-1", "aws", "us-east-1"},
+		{"me-south-1 eu-*", "eu-west-1", "aws", "eu-west-1"},
+		{"me-south-1", "eu-west-1", "aws", "me-south-1"},
 		{"enabled", "us-new-1", "aws-new", "us-new-1"},
 	} {
 		if got := home(strings.Fields(c.regions), c.own, c.partition); got != c.want {

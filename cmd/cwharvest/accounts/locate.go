@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cwharvest/creds"
@@ -91,16 +92,21 @@ func (r *Resolver) sources(e *config.Account) []creds.Source {
 	return sources
 }
 
-// home returns the region in which an account's enabled regions are listed: the first region that the entry names, or the principal's
-// if it is in the partition, or the first one of the partition.
+// home returns the region in which STS and the list of enabled regions are asked: the first region that the entry names, unless the
+// entry has patterns. EC2 lists them only in an enabled region, so then it is the first named one, or the principal's, that every account
+// has enabled, or the first one of the partition.
 func home(regions []string, own, id string) string {
-	for _, region := range regions {
-		if !(record.Target{Region: region}).IsPattern() {
+	named := slices.DeleteFunc(slices.Clone(regions), func(region string) bool { return record.Target{Region: region}.IsPattern() })
+	if len(named) == len(regions) {
+		return named[0]
+	}
+	if partition.Of(own) == id {
+		named = append(named, own)
+	}
+	for _, region := range named {
+		if region != "" && partition.IsEnabled(region) {
 			return region
 		}
-	}
-	if own != "" && partition.Of(own) == id {
-		return own
 	}
 	return cmp.Or(partition.First(id), own)
 }
