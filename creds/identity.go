@@ -100,7 +100,7 @@ func (m *Manager) Principal(ctx context.Context, src Source) (Principal, error) 
 	}
 	id, err := p.identify(ctx, keys)
 	if err != nil {
-		return known, identificationError(p.source, err, p.source, p.remedy())
+		return known, p.explain(identificationError(p.source, err, p.source, p.remedy()))
 	}
 	known.Account, known.ARN, known.Offset = id.account, id.arn, id.offset
 	return known, nil

@@ -30,7 +30,7 @@ func (o *ownKeys) retrieve(ctx context.Context) (aws.Credentials, error) {
 		return keys, err
 	}
 	if err := o.principal.checkAccount(ctx, keys, o.src.Account); err != nil {
-		e := identificationError(o.src, err, o.principal.source, o.principal.remedy())
+		e := o.principal.explain(identificationError(o.src, err, o.principal.source, o.principal.remedy()))
 		if e.NeedsPerson() {
 			o.principal.reject(ctx, keys.AccessKeyID, code(err))
 		}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"cwharvest/creds/partition"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
@@ -320,7 +322,31 @@ func (p *principal) rejection() *Error {
 // rejectionOf returns the Error for the rejected key. The lock is held.
 func (p *principal) rejectionOf() *Error {
 	e := rejectionError(p.source, p.rejected.code, p.remedyOf(p.cfg))
+	if id := p.foreign(p.rejected.code); id != "" {
+		e.Err = fmt.Errorf("%w, or belongs to another partition than %s", e.Err, id)
+	}
 	e.shared = true
+	return e
+}
+
+// foreign returns the partition in which STS did not know a key, or "" if a code says
+// something else. It may be the wrong one: no key names its partition. The lock is held.
+func (p *principal) foreign(code string) string {
+	if code != "InvalidClientTokenId" {
+		return ""
+	}
+	return partition.Of(cmp.Or(p.home, p.cfg.Region))
+}
+
+// explain returns the Error of a call of STS that a key of the principal signed. Most
+// keys are of partition aws, so that elsewhere another partition is likelier than a
+// key that was deleted.
+func (p *principal) explain(e *Error) *Error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if id := p.foreign(code(e.Err)); id != "" && id != "aws" && e.NeedsPerson() {
+		e.state = "the keys of " + p.source.String() + " are unknown in partition " + id + "; they may belong to another one"
+	}
 	return e
 }
 

@@ -61,7 +61,7 @@ func (r *role) assume(ctx context.Context) (grant, error) {
 			r.principal.succeeded(key)
 			return g, nil
 		}
-		e := leave(stsError(r.src, err, r.principal.source, r.principal.remedy()))
+		e := leave(r.principal.explain(stsError(r.src, err, r.principal.source, r.principal.remedy())))
 		isKey := e.NeedsPerson() && key != ""
 		e.shared = e.shared || isKey
 		if again || key == "" {
