@@ -203,11 +203,14 @@ func later(a, b *record.Status) bool { return a.Range.Start.After(b.Range.Start)
 func (j *Job) info() record.JobInfo {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	info := record.JobInfo{Plan: j.plan}
+	info := record.JobInfo{Plan: j.plan, Denied: map[record.Target]string{}}
 	info.SetState(&j.record)
 	for t, r := range j.targets {
 		info.Targets = append(info.Targets, t)
 		info.MostPoints = max(info.MostPoints, r.PointsPlanned)
+		if r.Denied != nil {
+			info.Denied[t] = r.DeniedBy
+		}
 	}
 	return info
 }

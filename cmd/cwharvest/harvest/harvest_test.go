@@ -271,3 +271,33 @@ func TestDue(t *testing.T) {
 		t.Error("a job holds the day on which it begins, and not the day on which it ends")
 	}
 }
+
+// TestLeaves proves that a run whose range follows the clock ends, and that while it waits for an earlier night it harvests
+// the next ones in the lengths of before.
+func TestLeaves(t *testing.T) {
+	begin := time.Date(2026, 11, 25, 1, 0, 0, 0, time.UTC)
+	night := func(end time.Time, length time.Duration) *record.Plan {
+		return &record.Plan{Start: end.Add(-length), End: end}
+	}
+	latest := []record.JobInfo{{Plan: *night(begin, 24*time.Hour)}}
+	for _, c := range []struct {
+		name, settings string
+		created, waits int
+		plan           *record.Plan
+		want           bool
+	}{
+		{"the first one", "range: since_last\n", 0, 0, night(begin.Add(time.Hour), 5*time.Minute), false},
+		{"settled before", "range: since_last\n", 1, 0, night(begin, time.Hour), false},
+		{"settled since", "range: since_last\n", 1, 0, night(begin.Add(5*time.Minute), 5*time.Minute), true},
+		{"a period while it waits", "range: since_last\n", 1, 1, night(begin.Add(5*time.Minute), 5*time.Minute), true},
+		{"a day while it waits", "range: since_last\n", 1, 1, night(begin.Add(24*time.Hour), 24*time.Hour), false},
+		{"a range of hours while it waits", "range: {last: 24h}\n", 1, 1, night(begin.Add(12*time.Hour), 12*time.Hour), true},
+		{"the next day", "", 1, 1, night(begin.Add(24*time.Hour), 24*time.Hour), false},
+	} {
+		n := nights{run: &run{Config: Config{Settings: (&fixture{T: t, dir: t.TempDir()}).settings(c.settings)}}, begin: begin, created: c.created}
+		n.active = make([]*worker, c.waits)
+		if got := n.leaves(c.plan, latest); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
