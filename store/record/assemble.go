@@ -124,7 +124,7 @@ func (s *Status) AsOpen() OpenNight {
 	case o.State == "running":
 		o.Reason = fmt.Sprintf("%d of %d instances are done", s.Instances.Planned-s.Instances.Pending, s.Instances.Planned)
 	}
-	o.Reason = cmp.Or(o.Reason, "its targets are pending")
+	o.Reason = cmp.Or(o.Reason, "the next run continues it")
 	return o
 }
 

@@ -102,14 +102,12 @@ func (r *run) checkRedoCost(job *store.Job, targets []record.Target) error {
 
 // redoable returns the job whose rows are replaced.
 func (r *run) redoable(jobs []record.JobInfo) (*record.JobInfo, error) {
-	for i := range jobs {
-		if jobs[i].State == record.Unfinished {
-			return nil, cannotRedo("job "+jobs[i].Plan.ID+" is open", "finish it first: the same command without --redo")
-		}
-	}
 	for _, j := range slices.Backward(jobs) {
 		if night := r.Settings.Night; !night.IsZero() && !ofNight(&j, night) {
 			continue
+		}
+		if j.State == record.Unfinished {
+			return nil, cannotRedo("job "+j.Plan.ID+" is open", "finish it first: the same command without --redo")
 		}
 		if j.Pruned {
 			return nil, cannotRedo("the database of job "+j.Plan.ID+" was pruned, so its rows stay as they are", "to replace them, move its parts away and harvest the day into another --dir")
