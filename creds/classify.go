@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
+	"cwharvest/creds/origin"
 	"cwharvest/creds/wire"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -25,9 +30,10 @@ func code(err error) string {
 	return ""
 }
 
+// httpStatus returns the status of a response; 0 if there was none.
 func httpStatus(err error) int {
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) && response.Response != nil {
+	var response interface{ HTTPStatusCode() int }
+	if errors.As(err, &response) {
 		return response.HTTPStatusCode()
 	}
 	return 0
@@ -54,7 +60,7 @@ func isAmbiguous(err error) bool {
 	case "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure":
 		return true
 	case "", "UnknownError": // the SDK's own code for an empty XML response
-		return httpStatus(err) == 403
+		return httpStatus(err) == 403 && isFromAWS(err)
 	}
 	return false
 }
@@ -111,10 +117,6 @@ func isBadProcessOutput(err error) bool {
 	return strings.Contains(err.Error(), "parse failed of process output")
 }
 
-// isNoInstanceRole reports that the last provider of the default chain, the
-// instance, has no role. The SDK does not report the providers before it.
-func isNoInstanceRole(err error) bool { return strings.Contains(err.Error(), "no EC2 IMDS role found") }
-
 func isMissingProfile(err error) bool {
 	return errors.As(err, new(config.SharedConfigProfileNotExistError))
 }
@@ -127,27 +129,163 @@ func (e *accountError) Error() string {
 	return fmt.Sprintf("the credentials belong to %s, not to account %s", e.got, e.want)
 }
 
-// loadError explains why the SDK could not load a principal.
-func loadError(src Source, err error) *Error {
-	e := &Error{Source: src, Err: err, class: person, remedy: remedy{do: "check AWS_PROFILE, AWS_CONFIG_FILE and the files they name"}}
-	if errors.As(err, new(config.AssumeRoleTokenProviderNotSetError)) {
-		e.state = "the profile needs an MFA code, which an unattended run cannot enter"
-		e.remedy.do = "use a role without MFA for this job, an SSO profile or the instance role"
-	}
-	return e
+// settingError reports a value that must be corrected.
+func settingError(src Source, mistake error) *Error {
+	return &Error{Source: src, Err: mistake, class: configuration}
 }
 
-// absentError explains why a principal has no keys; fix brings them back.
-func absentError(src Source, err error, fix remedy) *Error {
-	e := &Error{Source: src, Err: err, class: person, remedy: fix}
+// loadError explains why the SDK could not load a principal. It reads files and the
+// environment; only the host of a container's endpoint is looked up.
+func loadError(src Source, err error) *Error {
+	switch {
+	case errors.As(err, new(config.AssumeRoleTokenProviderNotSetError)):
+		return &Error{Source: src, Err: err, class: configuration, state: "the profile needs an MFA code, which an unattended run cannot enter",
+			remedy: remedy{do: "use a role without MFA for this job, an SSO profile or the instance role"}}
+	case strings.Contains(err.Error(), "failed to resolve host"):
+		return &Error{Source: src, Err: err, remedy: remedy{do: "check AWS_CONTAINER_CREDENTIALS_FULL_URI and this machine's DNS"}}
+	}
+	return settingError(src, origin.Explain(err))
+}
+
+// conditionByCode maps the codes of the services that give keys: STS (API reference,
+// AssumeRole and AssumeRoleWithWebIdentity), the portal and OIDC of IAM Identity Center
+// (models in the SDK's service/sso and service/ssooidc), instance metadata (the code in
+// the document of a role) and the container endpoint. The codes that ask to try again
+// are in the SDK's tables (aws/retry).
+var conditionByCode = map[string]condition{
+	"AccessDenied": denied, "AccessDeniedException": denied, "ForbiddenException": denied, "ResourceNotFoundException": denied,
+	"ValidationError": denied, "MalformedPolicyDocument": denied, "PackedPolicyTooLarge": denied, "RegionDisabledException": denied,
+	"InvalidIdentityToken": denied, "IDPRejectedClaim": denied, "AssumeRoleUnauthorizedAccess": denied, "InvalidRequestException": denied,
+
+	"ExpiredToken": loggedOut, "ExpiredTokenException": loggedOut, "RequestExpired": loggedOut, "UnauthorizedException": loggedOut,
+	"InvalidClientTokenId": wrongKeys, "UnrecognizedClientException": wrongKeys, "AuthFailure": wrongKeys,
+
+	"IDPCommunicationError": unavailable, "RequestTimeTooSkewed": unavailable, "SignatureDoesNotMatch": unavailable,
+	"InvalidSignatureException": unavailable,
+}
+
+// conditionByText holds errors that the SDK reports as text only.
+var conditionByText = []struct {
+	text string
+	condition
+}{
+	{"credential process timed out", unavailable},                                   // processcreds
+	{"insufficient permissions, you may be missing permissions for", denied},        // logincreds
+	{"Couldn't retrieve verification key from your identity provider", unavailable}, // STS, InvalidIdentityToken
+	{"is not a valid JWT", noToken},                                                 // STS, InvalidIdentityToken
+	{"at 'webIdentityToken' failed to satisfy constraint", noToken},                 // STS, ValidationError
+}
+
+// conditionOfOther is the condition of errors without a type or a code, by provider:
+// about files, processes and documents the SDK wraps only text.
+var conditionOfOther = [origin.Kinds]condition{
+	origin.Nothing: noKeys, origin.Environment: noKeys, origin.SharedKeys: noKeys, origin.SSO: loggedOut, origin.Login: loggedOut, origin.Process: noKeys,
+	origin.WebIdentity: noToken, origin.Container: noToken, origin.Instance: noKeys, origin.OwnRole: unavailable,
+}
+
+// conditionOf returns the condition that an error of a provider, or of the role on top
+// of it, reports. It is the only classifier of errors about keys.
+func conditionOf(err error, kind origin.Kind) condition {
+	if kind == origin.Nothing && code(err) == "" {
+		return noKeys // a machine without metadata does not answer
+	}
+	known, isKnown := conditionByCode[code(err)]
+	status := httpStatus(err)
+	switch text, found := textCondition(err); {
+	case found:
+		return text
+	case isTransient(err), isTimeout(err):
+		return unavailable
+	case isWrongSecret(err):
+		return wrongKeys
+	case isKnown && known == denied && isOfRole(err):
+		return roleDenied
+	case isKnown:
+		return known
+	case kind == origin.Instance && status > 0:
+		return noKeys // 404: no role; 401 and 403: metadata is restricted
+	case isOf(err, "SSO OIDC") && isFromAWS(err):
+		return loggedOut
+	case isAmbiguous(err):
+		return wrongKeys
+	case kind == origin.Container && status > 0 && isFromAWS(err): // the agent of EKS answers with text
+		return denied
+	case status > 0 && (!isFromAWS(err) || !hasCode(err)), errors.As(err, new(*smithy.DeserializationError)):
+		return unavailable
+	case status > 0:
+		return denied // a code that this table lacks
+	}
+	return conditionOfOther[kind]
+}
+
+// hasCode reports a code of a service; UnknownError is the SDK's own.
+func hasCode(err error) bool { return code(err) != "" && code(err) != "UnknownError" }
+
+func textCondition(err error) (condition, bool) {
+	for _, known := range conditionByText {
+		if strings.Contains(err.Error(), known.text) {
+			return known.condition, true
+		}
+	}
+	return 0, false
+}
+
+// isTransient reports an error of the network, or a response that asks to try again.
+func isTransient(err error) bool {
+	_, isThrottle := retry.DefaultThrottleErrorCodes[code(err)]
+	_, isRetryable := retry.DefaultRetryableErrorCodes[code(err)]
+	status := httpStatus(err)
+	return isThrottle || isRetryable || status >= 500 || status == http.StatusTooManyRequests || errors.As(err, new(*smithyhttp.RequestSendError))
+}
+
+// isFromAWS reports whether a response has the id that AWS gives each request, or is at
+// least no page of text, as proxies send. The SDK keeps no response of a container's
+// endpoint; a page begins with "<".
+func isFromAWS(err error) bool {
+	var response *smithyhttp.ResponseError
+	var aws *awshttp.ResponseError
+	var api smithy.APIError
+	switch {
+	case errors.As(err, &aws) && aws.ServiceRequestID() != "":
+		return true
+	case errors.As(err, &response) && response.Response != nil:
+		kind := response.Response.Header.Get("Content-Type")
+		return !strings.HasPrefix(kind, "text/html") && !strings.HasPrefix(kind, "text/plain")
+	}
+	return errors.As(err, &api) && !strings.HasPrefix(strings.TrimSpace(api.ErrorMessage()), "<")
+}
+
+// isOf reports whether the failed operation is of a service.
+func isOf(err error, service string) bool {
+	var op *smithy.OperationError
+	return errors.As(err, &op) && op.Service() == service
+}
+
+// isOfRole reports whether AssumeRole failed.
+func isOfRole(err error) bool {
+	var op *smithy.OperationError
+	return errors.As(err, &op) && op.Operation() == "AssumeRole"
+}
+
+// isDeniedTags reports a trust policy that forbids the tags of the caller's session.
+func isDeniedTags(err error) bool { return isDenied(err) && apiMessageContains(err, "sts:TagSession") }
+
+const tagRemedy = "allow sts:TagSession beside sts:AssumeRole in the trust policy of the role: the caller's session has tags, as that of EKS Pod Identity"
+
+// absentError explains why a principal has no keys.
+func absentError(src Source, err error, cfg aws.Config) *Error {
+	from := originOf(src, cfg)
+	c := conditionOf(err, from.Kind)
+	e := &Error{Source: src, Err: err, class: classOf[c], remedy: remedyOf(from, c)}
 	switch {
 	case errors.As(err, new(*wire.PlainHTTPError)):
 		e.class, e.remedy = refused, remedy{}
-	case isTimeout(err):
-		e.class = outage
-	case !src.InstanceRole && isNoInstanceRole(err):
+	case isDeniedTags(err):
+		e.remedy.do = tagRemedy
+	case from.Kind == origin.Nothing && c == noKeys:
 		e.Err = errors.New("no credentials: the environment and the profile have none, and this machine has no role")
-		e.remedy = remedy{"log in (aws sso login, aws configure), export AWS_PROFILE, or attach a role", true}
+	case c == unavailable && errors.As(err, new(*smithy.DeserializationError)), c == unavailable && httpStatus(err) >= 400 && !isFromAWS(err):
+		e.state = "the answer does not come from AWS"
 	}
 	return e
 }
@@ -157,22 +295,28 @@ func absentError(src Source, err error, fix remedy) *Error {
 func stsError(src Source, err error, principal Source, fix remedy) *Error {
 	e := &Error{Source: src, Err: err}
 	set := func(c class, do string) { e.class, e.remedy = c, remedy{do: do} }
-	switch c := code(err); {
-	case errors.As(err, new(*wire.PlainHTTPError)):
+	if errors.As(err, new(*wire.PlainHTTPError)) {
 		e.class = refused
-	case errors.As(err, new(*accountError)):
+		return e
+	}
+	if errors.As(err, new(*accountError)) {
 		set(refused, "correct the role or the account id")
-	case isDenied(err) && apiMessageContains(err, "sts:TagSession"):
-		set(refused, "allow sts:TagSession beside sts:AssumeRole in the trust policy of the role: the caller's session has tags, as that of EKS Pod Identity")
-	case isDenied(err):
-		set(refused, "check that the role exists and trusts this caller, and that external_id is correct")
-	case isExpired(err), isAmbiguous(err):
-		e.class, e.state, e.remedy = person, principal.String()+" has expired", fix
+		return e
+	}
+	c := conditionOf(err, origin.OwnRole)
+	e.class = classOf[c]
+	switch {
 	case isWrongSecret(err):
-		e.class, e.state, e.remedy = person, "the secret key of "+principal.String()+" is wrong", fix
+		e.state, e.remedy = "the secret key of "+principal.String()+" is wrong", fix
+	case e.class == person:
+		e.state, e.remedy = principal.String()+" has expired", fix
 	case isRegionOff(err):
 		set(refused, "enable STS in the region, or use another region")
-	case c == "ValidationError", c == "MalformedPolicyDocument":
+	case isDeniedTags(err):
+		set(refused, tagRemedy)
+	case isDenied(err):
+		set(refused, "check that the role exists and trusts this caller, and that external_id is correct")
+	case e.class == refused:
 		set(refused, "check role_arn, external_id and session_duration")
 	}
 	return e
@@ -185,7 +329,7 @@ func identityError(src Source, err error) error {
 	case errors.As(err, &e):
 		return e
 	case isBadSignature(err), isAmbiguous(err):
-		return &Error{Source: src, Err: err, class: configuration, state: "the keys or this machine's clock are wrong",
+		return &Error{Source: src, Err: err, class: person, state: "the keys or this machine's clock are wrong",
 			remedy: remedy{do: "replace the keys, or set this machine's clock"}}
 	}
 	return fmt.Errorf("cannot identify %s: %w", src, plainError{err})

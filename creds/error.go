@@ -18,7 +18,7 @@ const (
 	outage        class = iota // none: try again later
 	refused                    // the account or the configuration must change
 	person                     // a person must log in or replace keys; the run can wait for it
-	configuration              // a person must correct the keys or the clock; waiting is pointless
+	configuration              // a value must be corrected, which needs neither a login nor the network
 )
 
 // Error reports that no usable credentials of a source are available. If it is
@@ -113,12 +113,15 @@ func (e *Error) LogValue() slog.Value {
 	return slog.StringValue(text)
 }
 
-// Refused reports that the source will not work without a change of the account
-// or the configuration.
-func (e *Error) Refused() bool { return e.class == refused || e.class == configuration }
+// Refused reports that the source will not work without a change of the account.
+func (e *Error) Refused() bool { return e.class == refused }
 
-// NeedsPerson reports that a person must log in, replace keys or set the clock.
+// NeedsPerson reports that a person must log in, replace keys or correct a value.
 func (e *Error) NeedsPerson() bool { return e.class == person || e.class == configuration }
+
+// Misconfigured reports that a value of the environment or of the shared files must be
+// corrected. To wait for it is pointless unless the files may be read again.
+func (e *Error) Misconfigured() bool { return e.class == configuration }
 
 // remedy is the hint of an Error.
 type remedy struct {

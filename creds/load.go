@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"cwharvest/creds/origin"
 	"cwharvest/creds/process"
 	"cwharvest/creds/wire"
 
@@ -48,6 +49,9 @@ func (l *loader) load(ctx context.Context, src Source) (aws.Config, error) {
 	if src.Profile == "" && isMissingProfile(err) && unsetProfile() {
 		cfg, err = config.LoadDefaultConfig(ctx, options...)
 	}
+	if mistake := origin.CheckFiles(); mistake != nil {
+		return cfg, settingError(src, mistake)
+	}
 	if err != nil {
 		return cfg, loadError(src, err)
 	}
@@ -60,6 +64,9 @@ func (l *loader) load(ctx context.Context, src Source) (aws.Config, error) {
 	cfg.HTTPClient = l.shared(cfg.HTTPClient)
 	cfg.APIOptions = append(cfg.APIOptions, addClock)
 	l.ownProcess(&cfg)
+	if mistake := origin.Check(originOf(src, cfg), cfg); mistake != nil {
+		return cfg, settingError(src, mistake)
+	}
 	return cfg, nil
 }
 
@@ -182,23 +189,12 @@ func unsetProfile() bool {
 
 // fileState returns a text that differs whenever the shared files do.
 func fileState() (state string) {
-	for _, name := range sharedFiles() {
+	for _, name := range origin.Files() {
 		if info, err := os.Stat(name); err == nil {
 			state += fmt.Sprintf("%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
 		}
 	}
 	return state
-}
-
-// sharedFiles returns the paths of the config and the credentials file.
-func sharedFiles() []string {
-	files := []string{os.Getenv("AWS_CONFIG_FILE"), os.Getenv("AWS_SHARED_CREDENTIALS_FILE")}
-	for i, usual := range []func() string{config.DefaultSharedConfigFilename, config.DefaultSharedCredentialsFilename} {
-		if files[i] == "" {
-			files[i] = usual()
-		}
-	}
-	return files
 }
 
 // lateEndpoint sends the calls of the SDK's own credential providers to the address that

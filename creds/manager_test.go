@@ -475,7 +475,7 @@ func TestRefusalWithoutSTSIsAnOutage(t *testing.T) {
 }
 
 // A signature that AWS refuses for its time is an outage, whichever clock is wrong:
-// the target waits. A signature with another secret is a denial.
+// the target waits. A signature with another secret needs a person.
 func TestRefusedForTheTimeIsAnOutage(t *testing.T) {
 	s := &fakeSTS{life: time.Hour}
 	inBubble(t, s, func(t *testing.T, m *Manager) {
@@ -491,7 +491,7 @@ func TestRefusedForTheTimeIsAnOutage(t *testing.T) {
 			s.refuse = func(string) (int, string) { return 403, errorBody("SignatureDoesNotMatch", message) }
 			var e *Error
 			err := call(t, m, testSource)
-			if !errors.As(err, &e) || e.Refused() == outage || e.NeedsPerson() == outage {
+			if !errors.As(err, &e) || e.Refused() || e.NeedsPerson() == outage {
 				t.Errorf("%s: %v", message, err)
 			}
 		}

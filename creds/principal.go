@@ -194,7 +194,7 @@ func (p *principal) retrieveAnew(ctx context.Context) error {
 	p.mu.Unlock()
 	keys, err := p.retrieve(ctx)
 	if err != nil {
-		absent := absentError(p.source, err, p.remedy())
+		absent := absentError(p.source, err, p.config())
 		absent.shared, err = true, absent
 	}
 	if err = p.store(keys, err, reads); err != nil && ctx.Err() == nil {
@@ -321,7 +321,7 @@ func (p *principal) rejection() *Error {
 
 // rejectionOf returns the Error for the rejected key. The lock is held.
 func (p *principal) rejectionOf() *Error {
-	e := rejectionError(p.source, p.rejected.code, p.remedyOf(p.cfg))
+	e := rejectionError(p.source, p.rejected.code, remedyFor(p.source, p.cfg))
 	if id := p.foreign(p.rejected.code); id != "" {
 		e.Err = fmt.Errorf("%w, or belongs to another partition than %s", e.Err, id)
 	}
@@ -351,15 +351,7 @@ func (p *principal) explain(e *Error) *Error {
 }
 
 // remedy returns how a person brings the principal back.
-func (p *principal) remedy() remedy { return p.remedyOf(p.config()) }
-
-func (p *principal) remedyOf(cfg aws.Config) remedy {
-	var providers []aws.CredentialSource
-	if cache, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
-		providers = cache.ProviderSources()
-	}
-	return remedyFor(p.source, providers)
-}
+func (p *principal) remedy() remedy { return remedyFor(p.source, p.config()) }
 
 // gate returns the gate to STS in a region.
 func (p *principal) gate(region string) *gate {

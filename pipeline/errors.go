@@ -264,7 +264,7 @@ func failure(c class, err error) record.Failure {
 	switch {
 	case errors.As(err, &named):
 		f.Class = named.Class()
-	case errors.As(err, &cred) && c != transient:
+	case errors.As(err, &cred) && c == refused:
 		f.Class = "credentials_refused"
 	case c == refused && errors.As(err, &api) && regionCodes[api.ErrorCode()]:
 		f.Class = "region_not_enabled"

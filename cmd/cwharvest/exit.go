@@ -115,10 +115,14 @@ func exitCodeOfOne(err error) int {
 		return exitCredentials
 	case errors.Is(err, pipeline.ErrBudget):
 		return exitBudget
+	case errors.As(err, &credentials) && credentials.Misconfigured():
+		return exitUsage
 	case errors.As(err, &credentials) && credentials.NeedsPerson():
 		return exitCredentials
 	case errors.As(err, &unavailable) && unavailable.Unavailable():
 		return exitUnavailable
+	case errors.As(err, &credentials) && credentials.Refused():
+		return exitIncomplete
 	case errors.As(err, &outcome):
 		return outcome.code
 	case errors.Is(err, harvest.ErrIncomplete):

@@ -27,7 +27,7 @@ func newPlan() *cobra.Command {
 datapoints, cost, duration at the speed of the quotas, ranges that CloudWatch keeps only
 at a coarser period, and targets that cannot be reached. It makes discovery calls only
 (DescribeInstances and DescribeRegions are free, a thousand ListMetrics cost one cent) and
-creates nothing. Exit code 3 if a target that is not tolerated cannot be reached or a metric
+creates nothing. Exit code 4 if credentials need a person, 3 if a target that is not tolerated cannot be reached or a metric
 cannot be listed, 5 if the job would cost more than max_cost.`,
 		Example: "  cwharvest plan -c harvest.yaml",
 		Args:    usage(cobra.NoArgs),
@@ -107,6 +107,11 @@ type plannedTarget struct {
 	Seconds   float64         `json:"seconds_at_quota"`
 
 	FailedMetrics []record.MetricFailure `json:"failed_metrics,omitempty"` // their instances cannot be listed
+}
+
+// needsPerson reports that a run would wait for credentials, and end with exit code 4.
+func (t plannedTarget) needsPerson() bool {
+	return t.Failure != nil && !t.Tolerated && t.Failure.Class == "credentials"
 }
 
 // plan reports what a run with this configuration would do.
@@ -238,6 +243,9 @@ func (r *planReport) exitCode() int {
 	}
 	if r.overBudget() {
 		code = exitBudget
+	}
+	if slices.ContainsFunc(r.Details, plannedTarget.needsPerson) {
+		code = exitCredentials
 	}
 	return code
 }

@@ -2,10 +2,12 @@ package accounts
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"strings"
 
+	"cwharvest/creds"
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
 	"cwharvest/store/record"
@@ -40,7 +42,22 @@ func (r *Resolver) Locate(ctx context.Context) ([]Account, error) {
 			return nil, err
 		}
 	}
+	if err := r.checkPrincipals(ctx, all); err != nil {
+		return nil, err
+	}
 	return all, r.checkRegions(ctx, all)
+}
+
+// checkPrincipals loads the principal of each account, which calls no service. A value that must be corrected ends the
+// command: no target of the account could work. A fallback that cannot be loaded is left out, with a warning.
+func (r *Resolver) checkPrincipals(ctx context.Context, all []Account) error {
+	for _, a := range all {
+		var e *creds.Error
+		if _, err := r.Manager.Config(ctx, a.Home, a.Sources[0]); errors.As(err, &e) && e.Misconfigured() {
+			return err
+		}
+	}
+	return nil
 }
 
 // expand returns the entries of the configuration with the members of account files and organizations.

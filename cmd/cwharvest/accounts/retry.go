@@ -32,7 +32,7 @@ func (r *Resolver) retryTransient(ctx context.Context, problem string, call func
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case isCreds && e.Refused(), !isCreds && pipeline.IsRefused(err):
+		case isCreds && (e.Refused() || e.Misconfigured()), !isCreds && pipeline.IsRefused(err):
 			return err
 		case time.Now().After(deadline), isCreds && e.NeedsPerson() && r.Attended:
 			return fmt.Errorf("%w: %w", pipeline.ErrCredentials, err)

@@ -1,0 +1,142 @@
+package origin
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+)
+
+// Explain returns the mistake that kept the SDK from loading a configuration; nil if
+// the error reports something else.
+func Explain(err error) error {
+	var s settings
+	s.checkBundle(os.Getenv("AWS_CA_BUNDLE"))
+	files := Files()
+	var missing config.SharedConfigProfileNotExistError
+	var role config.SharedConfigAssumeRoleError
+	var noARN config.CredentialRequiresARNError
+	switch {
+	case s.err != nil:
+		return s.err
+	case errors.As(err, &missing):
+		return missingProfile(cmp.Or(missing.Profile, role.Profile))
+	case errors.As(err, &role):
+		return &Error{name: "source_profile for role " + role.RoleARN, value: role.Profile, fault: "has no credentials",
+			do: "put keys, a login or another source_profile into " + files[0]}
+	case errors.As(err, &noARN):
+		return &Error{name: "profile", value: noARN.Profile, fault: "has " + noARN.Type + " without role_arn", do: "add role_arn to the profile in " + files[0]}
+	case strings.Contains(err.Error(), "role ARN is not set"):
+		return &Error{name: "AWS_WEB_IDENTITY_TOKEN_FILE", value: os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"), fault: "is set without AWS_ROLE_ARN", do: "export AWS_ROLE_ARN"}
+	}
+	return &Error{name: "settings of AWS", fault: "cannot be loaded: " + strings.Join(strings.Fields(err.Error()), " "),
+		do: "correct the value in the environment, " + files[0] + " or " + files[1]}
+}
+
+// missingProfile explains that a profile does not exist.
+func missingProfile(name string) error {
+	files, profiles := Files(), profileNames()
+	e := &Error{
+		name: "profile", value: name,
+		fault: fmt.Sprintf("is not in %s; these files have the profiles: %s", strings.Join(files, " or "), cmp.Or(cut(strings.Join(profiles, ", ")), "(none)")),
+		do:    "correct the name in AWS_PROFILE or the configuration, or add the profile to " + files[0],
+	}
+	if near := nearest(name, profiles); near != "" {
+		e.do = fmt.Sprintf("did you mean %s? correct the name, or add the profile to %s", near, files[0])
+	}
+	return e
+}
+
+var sectionForm = regexp.MustCompile(`(?m)^\s*\[\s*(profile\s+)?["']?([^\]"']+?)["']?\s*\]`)
+
+// profileNames returns the profiles in the shared files, sorted.
+func profileNames() (names []string) {
+	for i, file := range Files() {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // a file that cannot be read is an error of its own
+		}
+		for _, section := range sectionForm.FindAllSubmatch(data, -1) {
+			isProfile := i == 1 || len(section[1]) > 0 || string(section[2]) == "default"
+			if isProfile {
+				names = append(names, string(section[2]))
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// nearest returns the name with the least edits, if they are few.
+func nearest(name string, names []string) (near string) {
+	least := max(2, len(name)/3) + 1
+	for _, other := range names {
+		if d := edits(strings.ToLower(name), strings.ToLower(other)); d < least {
+			near, least = other, d
+		}
+	}
+	return near
+}
+
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range a {
+		diagonal := row[0]
+		row[0]++
+		for j := range b {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// CheckFiles returns an error for a shared file with a byte order mark: the SDK does
+// not see its first section.
+func CheckFiles() error {
+	for _, file := range Files() {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // the SDK reports what matters
+		}
+		for _, mark := range []string{"\ufeff", "\xff\xfe", "\xfe\xff"} {
+			if bytes.HasPrefix(data, []byte(mark)) {
+				return &Error{name: file, fault: "begins with a byte order mark", do: "save " + file + " as UTF-8 without a byte order mark"}
+			}
+		}
+	}
+	return nil
+}
+
+// Files returns the paths of the config and the credentials file.
+func Files() []string {
+	files := []string{os.Getenv("AWS_CONFIG_FILE"), os.Getenv("AWS_SHARED_CREDENTIALS_FILE")}
+	for i, usual := range []func() string{config.DefaultSharedConfigFilename, config.DefaultSharedCredentialsFilename} {
+		if files[i] == "" {
+			files[i] = usual()
+		}
+	}
+	return files
+}
+
+// cut bounds text in messages.
+func cut(text string) string {
+	const most = 300
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return text
+}
