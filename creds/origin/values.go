@@ -75,9 +75,9 @@ func Check(from Origin, cfg aws.Config) error {
 // a secret of Kubernetes; quotes come with docker --env-file.
 func (s *settings) checkKeys(id, secret, token string, keys aws.Credentials) {
 	s.add(hasStray(keys.AccessKeyID), id, keys.AccessKeyID, "holds a character that no access key id has", "write the key without line breaks, spaces and quotes")
-	for name, value := range map[string]string{secret: keys.SecretAccessKey, token: keys.SessionToken} {
-		s.add(hasStray(value), name, "", "holds a line break, a space or a quote, which no key has", "write the value of "+name+" without line breaks, spaces and quotes")
-	}
+	const fault, do = "holds a line break, a space or a quote, which no key has", "write the value without line breaks, spaces and quotes"
+	s.add(hasStray(keys.SecretAccessKey), secret, "", fault, do)
+	s.add(hasStray(keys.SessionToken), token, "", fault, do)
 }
 
 // hasStray reports a character that cannot be part of a key.
