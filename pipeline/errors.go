@@ -257,7 +257,7 @@ func isPage(r *smithyhttp.Response) bool {
 // failure returns the record of an error that ends a target or an instance. Its
 // message is one line: the fact and, after a semicolon, the hint.
 func failure(c class, err error) record.Failure {
-	f := record.Failure{Class: c.String(), Message: describe(err)}
+	f := record.Failure{Class: c.String(), Message: describe(err), Hint: hint(err)}
 	var cred credentialError
 	var api smithy.APIError
 	var named interface{ Class() string }
@@ -268,7 +268,8 @@ func failure(c class, err error) record.Failure {
 		f.Class = "credentials_refused"
 	case c == refused && errors.As(err, &api) && regionCodes[api.ErrorCode()]:
 		f.Class = "region_not_enabled"
-		f.Message += "; enable the region for this account or leave it out"
+		f.Hint = "enable the region for this account or leave it out"
+		f.Message += "; " + f.Hint
 	}
 	return f
 }

@@ -25,7 +25,7 @@ func (t *target) live() (at record.LiveTarget, started bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p.failures > 0 && !t.over {
-		return record.LiveTarget{Waiting: true, Class: p.class.String(), Reason: p.reason, Since: p.since.UTC(), RetryAt: p.until.UTC()}, true
+		return record.LiveTarget{Waiting: true, Class: p.class.String(), Reason: p.reason, Hint: hint(p.err), Since: p.since.UTC(), RetryAt: p.until.UTC()}, true
 	}
 	return record.LiveTarget{}, t.started
 }

@@ -39,7 +39,7 @@ func morning() *record.Status {
 	detail("444433332222", "eu-west-1", "waiting", "outage", "role arn:aws:iam::444433332222:role/metrics-reader: request send failed, Post https://sts.amazonaws.com: timeout",
 		record.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
 	detail("555566667777", "eu-west-1", "waiting", "credentials", "role arn:aws:iam::555566667777:role/metrics-reader: profile sso has expired: STS AssumeRole: ExpiredToken: over; run: aws sso login --profile sso; the run continues by itself",
-		record.TargetDetail{Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
+		record.TargetDetail{Hint: "run: aws sso login --profile sso; the run continues by itself", Since: now, RetryAt: now.Add(20500 * time.Millisecond)})
 	return s
 }
 
@@ -72,18 +72,6 @@ DENIED   777788889999 12 regions  AssumeRole: AccessDenied (tolerated, day 12)
 `)
 	if got := textOf(s, 80); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-}
-
-// TestFixOfAnEarlierVersion proves that a status of an earlier version shows the remedy.
-func TestFixOfAnEarlierVersion(t *testing.T) {
-	for _, reason := range []string{
-		"STS AssumeRole: ExpiredToken: over; profile p is over: run: aws sso login; the run goes on by itself",
-		"profile p has expired; run: aws sso login; the run continues by itself",
-	} {
-		if got := (trouble{state: "WAITING", class: "credentials", reason: reason}).fix("", ""); !strings.HasSuffix(got, "run: aws sso login") {
-			t.Errorf("%q: fix %q", reason, got)
-		}
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // trouble is the reason why targets of one account wait or are denied.
 type trouble struct {
 	state, account, region string
-	class, reason          string
+	class, reason, hint    string
 	note                   string // printed whole, whatever the width
 	targets                int
 	new, unknown           bool
@@ -53,13 +53,10 @@ func failedCommand(dir string) string { return choice{}.look("status --failed", 
 // fix returns the remedy for a new denial, or for a wait that only a person can end.
 func (t trouble) fix(options, dir string) string {
 	if t.state == "WAITING" {
-		text := strings.TrimSuffix(t.reason, "; the run continues by itself")
-		text = strings.TrimSuffix(text, "; the run goes on by itself") // the words of earlier versions
-		at := strings.LastIndex(text, "; ")
-		if t.class != "credentials" || at < 0 {
+		if t.class != "credentials" {
 			return ""
 		}
-		return text[at+2:]
+		return strings.TrimSuffix(t.hint, "; the run continues by itself")
 	}
 	if !t.new {
 		return ""
@@ -133,7 +130,7 @@ func troubles(s *record.Status) (all []trouble) {
 		}
 		switch {
 		case d.State == "waiting":
-			waiting = join(waiting, trouble{state: "WAITING", account: d.Account, region: d.Region, class: d.Class, reason: d.Reason, note: waitText(d)})
+			waiting = join(waiting, trouble{state: "WAITING", account: d.Account, region: d.Region, class: d.Class, reason: d.Reason, hint: d.Hint, note: waitText(d)})
 		case d.State == "denied" && d.New && !d.Tolerated:
 			fresh = join(fresh, denied(d, s.Written))
 		case d.State == "denied":

@@ -60,7 +60,7 @@ func (s *Status) addTarget(t Target, r *TargetRecord, live LiveTarget, isLive bo
 	s.Targets.Planned++
 	switch {
 	case r.Denied != nil:
-		d.State, d.Class, d.Reason, d.Tolerated = "denied", r.Denied.Class, r.Denied.Message, r.Tolerated
+		d.State, d.Class, d.Reason, d.Hint, d.Tolerated = "denied", r.Denied.Class, r.Denied.Message, r.Denied.Hint, r.Tolerated
 		d.Since, d.New = r.DeniedSince, r.DeniedNew
 		if d.New {
 			s.Targets.New++
@@ -74,7 +74,7 @@ func (s *Status) addTarget(t Target, r *TargetRecord, live LiveTarget, isLive bo
 		d.State = "done"
 		s.Targets.Done++
 	case isLive && live.Waiting:
-		d.State, d.Class, d.Reason, d.Since, d.RetryAt = "waiting", live.Class, live.Reason, live.Since, live.RetryAt
+		d.State, d.Class, d.Reason, d.Hint, d.Since, d.RetryAt = "waiting", live.Class, live.Reason, live.Hint, live.Since, live.RetryAt
 		s.Targets.Waiting++
 	case isLive:
 		d.State = "active"

@@ -37,6 +37,7 @@ type LiveTarget struct {
 	Waiting bool
 	Class   string
 	Reason  string
+	Hint    string // in Reason, too
 	Since   time.Time
 	RetryAt time.Time
 }
@@ -145,6 +146,7 @@ type TargetDetail struct {
 	State     string          `json:"state"` // done, active, pending, waiting, denied
 	Class     string          `json:"class,omitempty"`
 	Reason    string          `json:"reason"`
+	Hint      string          `json:"hint,omitempty"` // the next step, which Reason has, too
 	Tolerated bool            `json:"tolerated"`      // the denial does not make the job one with failures
 	New       bool            `json:"new"`            // the target was not denied in the previous job
 	Since     time.Time       `json:"since,omitzero"` // start of the trouble or the denial, over all jobs

@@ -110,6 +110,7 @@ func (e *ShardError) Error() string {
 
 // Failure is the reason why something could not be harvested.
 type Failure struct {
-	Class   string `json:"class"` // refused, poison, retention_passed, ...
-	Message string `json:"message"`
+	Class   string `json:"class"`          // refused, poison, retention_passed, ...
+	Message string `json:"message"`        // the fact and, after a semicolon, the hint
+	Hint    string `json:"hint,omitempty"` // the next step alone; records of earlier versions have none
 }
