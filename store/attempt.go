@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"cwharvest/store/check"
 	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
@@ -21,10 +22,24 @@ func (d *Dir) Reopen(ctx context.Context, id string) (*Job, error) {
 	if err == nil {
 		err = d.claimOut(ctx, plan.Out, plan.Shard) // again, where only the claim was lost
 	}
+	if err == nil {
+		err = d.reinstate(ctx, &plan)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open job %s: %w", id, err)
 	}
 	return d.OpenJob(id)
+}
+
+// reinstate takes back parts that a repair dropped and that are intact again.
+func (d *Dir) reinstate(ctx context.Context, plan *record.Plan) error {
+	return retryTransient(ctx, d.reportOf(plan.Out), func() error {
+		r, err := check.Reinstate(ctx, &d.disk, plan)
+		if r != nil && err == nil {
+			d.log.Info("parts that were missing are there again; their rows are not fetched again", "job", plan.ID, "rows", r.Rows)
+		}
+		return err
+	})
 }
 
 // OpenJob opens a job for a run. Opening is recovery: after Begin, the builder
@@ -146,6 +161,9 @@ func (j *Job) finish(ctx context.Context) error {
 	}
 	return j.changeRecord(func(r *record.JobRecord) {
 		r.State = record.Finished
+		if r.Redo != nil && len(r.Redo.Targets) == 0 { // of a repair, see prepareSwap
+			r.State = record.FinishedWithFailures
+		}
 		for _, t := range j.targets {
 			if t.Denied != nil && !t.Tolerated || t.Failed > 0 || len(t.Metrics) > 0 {
 				r.State = record.FinishedWithFailures

@@ -54,6 +54,9 @@
 // parts get their names, one transaction swaps the lists, and the replaced parts are
 // garbage. A target that is denied or has failures again keeps its old rows.
 //
+// The lost parts of a repair are replaced in the same way, by a redo without targets. If
+// a file of them still has rows that could not be fetched again, all of them stay.
+//
 // # Goroutines and locks
 //
 // A [Dir] holds the lock of its directory, so one process has open jobs. The

@@ -160,19 +160,26 @@ func (x *exporting) job(ctx context.Context) error {
 		return err
 	}
 	exported, err := x.parts(ctx, from, m.Parts)
+	for _, p := range m.Lost { // its rows are not exported again yet
+		exported[x.nameOf(p)] = true
+	}
 	if err == nil {
 		err = x.removeOld(ctx, names, exported)
 	}
 	return errors.Join(err, x.writeLog())
 }
 
+func (x *exporting) nameOf(p record.Part) string {
+	return strings.TrimSuffix(p.Name, x.plan.OutputFormat().Suffix()) + x.Format.Suffix()
+}
+
 // parts exports parts and returns the names of their files.
 func (x *exporting) parts(ctx context.Context, from place.Place, parts []record.Part) (map[string]bool, error) {
 	exported := map[string]bool{}
 	for _, p := range parts {
-		name := strings.TrimSuffix(p.Name, x.plan.OutputFormat().Suffix()) + x.Format.Suffix()
+		name := x.nameOf(p)
 		if err := x.part(ctx, from, p, name); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.Name, err)
+			return exported, fmt.Errorf("%s: %w", p.Name, err)
 		}
 		exported[name] = true
 	}

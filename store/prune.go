@@ -70,11 +70,12 @@ func (d *Dir) pruneJob(plan *record.Plan, before time.Time) (*Pruned, error) {
 		return nil, err
 	}
 	s, err := db.Status(plan)
-	if err = errors.Join(err, db.Close()); err != nil {
+	parts, lostErr := db.Lost()
+	if err = errors.Join(err, lostErr, db.Close()); err != nil {
 		return nil, err
 	}
 	n := len(s.Attempts)
-	if len(s.Redo) > 0 || n > 0 && (s.Attempts[n-1].Ended.IsZero() || !s.Attempts[n-1].Ended.Before(before)) {
+	if len(s.Redo) > 0 || len(parts) > 0 || n > 0 && (s.Attempts[n-1].Ended.IsZero() || !s.Attempts[n-1].Ended.Before(before)) {
 		return nil, nil
 	}
 	data, err := json.MarshalIndent(s, "", "  ")

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"cwharvest/store/encode"
+	"cwharvest/store/lost"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 
@@ -128,7 +129,7 @@ func (j *Job) swap(ctx context.Context) error {
 	}
 	if !r.Prepared {
 		var err error
-		if r, err = j.prepareSwap(ctx, *r); err != nil {
+		if r, err = j.prepareSwap(ctx, *r); err != nil || r == nil {
 			return err
 		}
 	}
@@ -155,11 +156,29 @@ func (j *Job) swap(ctx context.Context) error {
 	return nil
 }
 
-// prepareSwap rewrites the old parts, and records their replacements.
+// prepareSwap rewrites the old parts, and records their replacements. It returns nil if a
+// lost part has rows that could not be fetched again: then all files stay.
 func (j *Job) prepareSwap(ctx context.Context, r record.Redo) (*record.Redo, error) {
+	lostParts, err := j.db.Lost()
+	if err != nil {
+		return nil, err
+	}
+	for i := range lostParts {
+		p := &lostParts[i]
+		if may, err := lost.MayRemove(ctx, j.db, j.place, &j.plan, p); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		} else if !may {
+			j.dir.log.Warn("a repaired job keeps its old files: rows of them could not be fetched again", "job", j.plan.ID, "file", p.Name)
+			return nil, nil
+		}
+		r.Removes = append(r.Removes, p.Name)
+	}
 	parts, err := j.db.Parts()
 	if err != nil {
 		return nil, err
+	}
+	if len(r.Targets) == 0 {
+		parts = nil // only lost parts are replaced
 	}
 	for _, p := range parts {
 		if err := j.rewrite(ctx, &r, p); err != nil {
@@ -243,6 +262,6 @@ func (j *Job) commitSwap(r *record.Redo, parts []record.Part) error {
 			return err
 		}
 		rec.Redo = nil
-		return record.AddGarbage(tx, r.Removes...)
+		return errors.Join(record.SetLost(tx), record.AddGarbage(tx, r.Removes...))
 	})
 }

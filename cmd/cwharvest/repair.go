@@ -106,6 +106,6 @@ func (r *repairedJob) print(w io.Writer, next string) {
 		line("  backup   %s", r.Backup)
 	}
 	for _, name := range r.Dropped {
-		line("  dropped  %s: the next run removes it and fetches its rows again", name)
+		line("  dropped  %s: the next run fetches its rows again, and removes it only after that", name)
 	}
 }

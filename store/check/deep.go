@@ -192,15 +192,13 @@ func (d *deep) next(r *partReader) bool {
 // identify sets the names of the run's instance and series.
 func (r *partReader) identify() error {
 	run := &r.run
-	for i := range r.job.plan.Series {
-		s := &r.job.plan.Series[i]
-		if s.Namespace == run.Namespace && s.Metric == run.Metric && record.HasNames(run.Dimensions, s.Dimensions) {
-			r.instance = strings.Join([]string{run.Account, run.Region, s.Group(), run.Dimensions}, "\x00")
-			r.series = r.instance + "\x00" + run.Metric
-			return nil
-		}
+	i := r.job.plan.SeriesOf(run.Namespace, run.Metric, run.Dimensions)
+	if i < 0 {
+		return fmt.Errorf("%s is not in the job's plan", describeRow(run, run.Start))
 	}
-	return fmt.Errorf("%s is not in the job's plan", describeRow(run, run.Start))
+	r.instance = strings.Join([]string{run.Account, run.Region, r.job.plan.Series[i].Group(), run.Dimensions}, "\x00")
+	r.series = r.instance + "\x00" + run.Metric
+	return nil
 }
 
 // partHeap orders readers by the series of their runs.
@@ -234,8 +232,8 @@ func (d *deep) compare(db *record.Database, job *deepJob) error {
 		progress := tx.Bucket(record.BucketProgress)
 		return progress.ForEachBucket(func(target []byte) error {
 			account, region, _ := strings.Cut(string(target), "/")
-			if again != nil && again.Has(account, region) {
-				return nil // its old rows are published, but not its new ones
+			if again != nil && (len(again.Targets) == 0 || again.Has(account, region)) {
+				return nil // its old rows are published or lost, but its new ones are not published yet
 			}
 			return progress.Bucket(target).ForEach(func(key, value []byte) error {
 				sh := shapes[record.GroupOf(key)]

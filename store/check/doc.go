@@ -12,10 +12,15 @@
 // a spool value or a part is damaged, or if the database is missing:
 //
 //	manifest ──> parts of complete segments ──> progress of their instances
-//	             other parts become garbage ──> their series-windows are pending again
+//	             other parts are lost ──────> their series-windows are pending again
 //
 // A segment is complete if all its parts match the manifest. One damaged part
 // discards the whole segment, because a series-window may have rows in several parts.
+// Repair removes no file. The next run fetches the rows of lost parts again and replaces
+// the files as a redo does, when all new rows are published. Lost parts that exist again
+// with their SHA-256 count again, at the next repair or run.
+//
+// A place of output that is not there is not judged (package claim).
 // The new database is written beside the old one, and its rename commits the
 // rebuild. The damaged database is kept as a backup. A database of another format, in
 // use or unreadable is an error, and nothing is changed.

@@ -14,6 +14,7 @@ import (
 
 	"cwharvest/store/durable"
 	"cwharvest/store/encode"
+	"cwharvest/store/lost"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 
@@ -73,6 +74,7 @@ type rebuilding struct {
 	targets map[record.Target]record.TargetRecord
 	found   map[instanceName]*foundInstance // since the last transaction
 	garbage []string                        // names of files to remove
+	lost    []record.Part                   // their rows are fetched again
 }
 
 type instanceName struct {
@@ -87,8 +89,9 @@ type foundInstance struct {
 	progress record.Progress
 }
 
-// readManifest keeps the parts of complete segments. If one part of a segment is
-// damaged, all its parts are dropped: a series-window may have rows in several.
+// readManifest keeps the parts of complete segments, also of lost ones that have
+// returned. If one part of a segment is missing or damaged, all its parts are lost: a
+// series-window may have rows in several.
 func (b *rebuilding) readManifest(ctx context.Context) error {
 	var err error
 	if b.manifest, err = record.ReadManifest(b.dir.Path, b.plan.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -96,10 +99,15 @@ func (b *rebuilding) readManifest(ctx context.Context) error {
 	}
 	bad := map[uint64]bool{}
 	known := map[string]bool{}
-	for i := range b.manifest.Parts {
-		p := &b.manifest.Parts[i]
-		known[p.Name] = true
+	all := slices.Concat(b.manifest.Parts, b.manifest.Lost)
+	b.manifest.Parts, b.manifest.Lost = nil, nil
+	for i := range all {
+		p := &all[i]
 		b.record.Segment = max(b.record.Segment, p.Segment)
+		if p.SHA256 == "" {
+			continue // findStrays finds it again
+		}
+		known[p.Name] = true
 		sum, _, err := b.place.Sum(ctx, p.Name, true)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -108,17 +116,21 @@ func (b *rebuilding) readManifest(ctx context.Context) error {
 			bad[p.Segment] = true
 		}
 	}
-	b.manifest.Parts = slices.DeleteFunc(b.manifest.Parts, func(p record.Part) bool {
-		if bad[p.Segment] {
-			b.report.Dropped, b.garbage = append(b.report.Dropped, p.Name), append(b.garbage, p.Name)
+	for _, p := range all {
+		switch {
+		case p.SHA256 == "":
+		case bad[p.Segment]:
+			b.report.Dropped, b.lost = append(b.report.Dropped, p.Name), append(b.lost, p)
+		default:
+			b.manifest.Parts = append(b.manifest.Parts, p)
 		}
-		return bad[p.Segment]
-	})
+	}
+	slices.SortFunc(b.manifest.Parts, func(p, q record.Part) int { return strings.Compare(p.Name, q.Name) })
 	return b.findStrays(ctx, known)
 }
 
 // findStrays drops published files that are not in the manifest, because their
-// segment may be incomplete.
+// segment may be incomplete. They are lost parts without a checksum.
 func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) error {
 	for _, pattern := range []string{"date=*/", b.plan.InventoryPath() + "/date=*/"} {
 		names, err := b.place.List(ctx, pattern+b.plan.ID+"-*")
@@ -129,15 +141,16 @@ func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) erro
 			if known[name] {
 				continue
 			}
-			b.garbage = append(b.garbage, name)
 			if pattern != "date=*/" {
+				b.garbage = append(b.garbage, name)
 				continue // the next run writes a new inventory
 			}
 			b.report.Dropped = append(b.report.Dropped, name)
-			var segment uint64
-			if _, err := fmt.Sscanf(strings.TrimPrefix(path.Base(name), b.plan.ID+"-"), "%d", &segment); err == nil {
-				b.record.Segment = max(b.record.Segment, segment)
+			stray := record.Part{Name: name, Date: strings.TrimPrefix(path.Dir(name), "date=")}
+			if _, err := fmt.Sscanf(strings.TrimPrefix(path.Base(name), b.plan.ID+"-"), "%d", &stray.Segment); err == nil {
+				b.record.Segment = max(b.record.Segment, stray.Segment)
 			}
+			b.lost = append(b.lost, stray)
 		}
 	}
 	return nil
@@ -156,7 +169,38 @@ func (b *rebuilding) fill(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
-	return b.flush(true)
+	if err := b.flush(true); err != nil {
+		return err
+	}
+	return b.keepLost(ctx)
+}
+
+// keepLost records the lost parts. The next run fetches their rows again and replaces
+// them as a redo does, so that no file is removed before its rows are published. Strays
+// of which every row is in another part are garbage.
+func (b *rebuilding) keepLost(ctx context.Context) error {
+	var garbage []string
+	for i := range b.lost {
+		if b.lost[i].SHA256 != "" {
+			continue
+		}
+		superfluous, err := lost.MayRemove(ctx, b.db, b.place, &b.plan, &b.lost[i])
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.lost[i].Name, err)
+		}
+		if superfluous {
+			garbage = append(garbage, b.lost[i].Name)
+		}
+	}
+	b.lost = slices.DeleteFunc(b.lost, func(p record.Part) bool { return slices.Contains(garbage, p.Name) })
+	return b.db.Update(func(tx *bolt.Tx) error {
+		if len(b.lost) == 0 {
+			return record.AddGarbage(tx, garbage...)
+		}
+		b.record.Redo = &record.Redo{From: b.record.Segment}
+		return errors.Join(record.AddGarbage(tx, garbage...), record.SetLost(tx, b.lost...),
+			record.PutJSON(tx.Bucket(record.BucketMeta), record.KeyJob, b.record))
+	})
 }
 
 // recall takes attempts and counters from the last status.
@@ -222,9 +266,7 @@ func (b *rebuilding) count(run *encode.Run) error {
 
 // find returns the instance and the series of a run.
 func (b *rebuilding) find(run *encode.Run) (*foundInstance, int, error) {
-	series := slices.IndexFunc(b.plan.Series, func(s record.Series) bool {
-		return s.Namespace == run.Namespace && s.Metric == run.Metric && record.HasNames(run.Dimensions, s.Dimensions)
-	})
+	series := b.plan.SeriesOf(run.Namespace, run.Metric, run.Dimensions)
 	if series < 0 {
 		return nil, 0, fmt.Errorf("metric %s %s of %s is not in the plan", run.Namespace, run.Metric, run.Dimensions)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cwharvest/store/claim"
+	"cwharvest/store/lost"
 	"cwharvest/store/record"
 
 	bolt "go.etcd.io/bbolt"
@@ -111,7 +112,13 @@ func repairFiles(ctx context.Context, d *record.Dir, id string, r *Repaired) err
 		return err
 	}
 	damaged := slices.DeleteFunc(slices.Clone(report.Damaged), func(name string) bool { return strings.HasPrefix(name, job.Plan.InventoryPath()+"/") })
+	returned, err := hasReturned(ctx, d, &job.Plan)
 	switch {
+	case err != nil:
+		return err
+	case returned:
+		r.Sound, r.Problem = false, "parts that were missing or altered are intact again"
+		return rebuild(ctx, d, id, r)
 	case len(report.Damaged) == 0:
 		return nil
 	case len(damaged) == 0:
@@ -120,6 +127,37 @@ func repairFiles(ctx context.Context, d *record.Dir, id string, r *Repaired) err
 	}
 	r.Sound, r.Problem = false, strings.Join(report.Damaged, ", ")+" missing or altered"
 	return rebuild(ctx, d, id, r)
+}
+
+// hasReturned reports whether a segment that an earlier repair dropped is intact again.
+func hasReturned(ctx context.Context, d *record.Dir, plan *record.Plan) (bool, error) {
+	db, err := record.OpenForReading(d.JobFile(plan.ID, ".db"))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil // pruned
+		}
+		return false, err
+	}
+	parts, err := db.Lost()
+	if err = errors.Join(err, db.Close()); err != nil || len(parts) == 0 {
+		return false, err
+	}
+	at, err := d.Place(plan.Out)
+	if err != nil {
+		return false, err
+	}
+	return lost.Returned(ctx, at, parts)
+}
+
+// Reinstate counts the rows of a job's lost parts again if they have returned. The
+// caller holds the directory.
+func Reinstate(ctx context.Context, d *record.Dir, plan *record.Plan) (*Repaired, error) {
+	returned, err := hasReturned(ctx, d, plan)
+	if err != nil || !returned {
+		return nil, err
+	}
+	r := &Repaired{Job: plan.ID}
+	return r, rebuild(ctx, d, plan.ID, r)
 }
 
 // reopen marks a job as unfinished. The next run finishes it and writes its inventory

@@ -305,7 +305,11 @@ func (v *verification) database(named map[string]bool) (spooled, recorded int64,
 	for _, name := range garbage {
 		named[name] = true // the next run removes it
 	}
-	return spooled, recorded, err
+	parts, lostErr := v.db.Lost()
+	for _, p := range parts {
+		named[p.Name] = true // removed when its rows are published again
+	}
+	return spooled, recorded, errors.Join(err, lostErr)
 }
 
 // instances recounts the instances of every target by their progress.

@@ -31,6 +31,7 @@
 //	parts      name of the part                 Part (JSON): the manifest
 //	failures   ACCOUNT/REGION 0 instance key    Failure (JSON): the first one
 //	garbage    name of an output file           empty; the next attempt removes the file
+//	lost       name of a part                   Part (JSON), until its rows are published again
 //
 // A > stands for a nested bucket, 0 for a zero byte. Segments are 8 bytes,
 // big-endian. Keys and values:

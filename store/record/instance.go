@@ -92,9 +92,9 @@ func FormatDimensions(dims []Dimension) string {
 	return s.String()
 }
 
-// HasNames reports whether a formatted set has exactly these names: "A=x,B=y" has A
+// hasNames reports whether a formatted set has exactly these names: "A=x,B=y" has A
 // and B.
-func HasNames(dims string, names []string) bool {
+func hasNames(dims string, names []string) bool {
 	if len(names) == 0 {
 		return dims == ""
 	}

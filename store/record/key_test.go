@@ -86,13 +86,13 @@ func TestDimensionsAreReadBack(t *testing.T) {
 		if again := FormatDimensions(reversed); again != text {
 			t.Fatalf("%q and %q for one set", text, again)
 		}
-		if !HasNames(text, names) {
+		if !hasNames(text, names) {
 			t.Fatalf("%q has not the names %v", text, names)
 		}
 		if parsed := ParseDimensions(text, names); FormatDimensions(parsed) != text || len(parsed) != len(names) {
 			t.Fatalf("%q is read as %v", text, parsed)
 		}
-		if HasNames(text, append(slices.Clone(names), "Zone")) || ParseDimensions(text, []string{"Other"}) != nil {
+		if hasNames(text, append(slices.Clone(names), "Zone")) || ParseDimensions(text, []string{"Other"}) != nil {
 			t.Fatalf("%q has names it does not have", text)
 		}
 	}

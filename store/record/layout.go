@@ -21,6 +21,7 @@ var (
 	BucketParts     = []byte("parts")
 	BucketFailures  = []byte("failures")
 	bucketGarbage   = []byte("garbage")
+	bucketLost      = []byte("lost") // only after a repair
 )
 
 // Keys of BucketMeta.

@@ -9,6 +9,7 @@ import (
 	"path"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
@@ -18,6 +19,7 @@ import (
 type Manifest struct {
 	Job       string   `json:"job"`
 	Parts     []Part   `json:"parts"`
+	Lost      []Part   `json:"lost,omitempty"` // to be replaced, after a repair
 	Inventory *Part    `json:"inventory,omitempty"`
 	Replans   []Replan `json:"replans,omitempty"`
 }
@@ -55,7 +57,49 @@ func partless(tx *bolt.Tx) (Manifest, error) {
 	var plan Plan
 	var r JobRecord
 	err := errors.Join(GetJSON(tx.Bucket(BucketMeta), KeyPlan, &plan), GetJSON(tx.Bucket(BucketMeta), KeyJob, &r))
-	return Manifest{Job: plan.ID, Inventory: r.Inventory, Replans: r.Replans}, err
+	missing, lostErr := lost(tx)
+	return Manifest{Job: plan.ID, Lost: missing, Inventory: r.Inventory, Replans: r.Replans}, errors.Join(err, lostErr)
+}
+
+// SetLost records parts that a repair no longer counts: missing and altered ones, the
+// others of their segments, and files that no manifest lists, without a SHA-256. Files
+// that exist stay until all rows in them are published again. Earlier ones are forgotten.
+func SetLost(tx *bolt.Tx, parts ...Part) error {
+	if tx.Bucket(bucketLost) != nil {
+		if err := tx.DeleteBucket(bucketLost); err != nil {
+			return err
+		}
+	}
+	b, err := tx.CreateBucket(bucketLost)
+	for _, p := range parts {
+		err = errors.Join(err, PutJSON(b, []byte(p.Name), p))
+	}
+	return err
+}
+
+// Lost returns the lost parts.
+func (db *Database) Lost() (parts []Part, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		parts, err = lost(tx)
+		return err
+	})
+	return parts, err
+}
+
+func lost(tx *bolt.Tx) (parts []Part, err error) {
+	b := tx.Bucket(bucketLost)
+	if b == nil {
+		return nil, nil
+	}
+	err = b.ForEach(func(name, value []byte) error {
+		var p Part
+		if err := json.Unmarshal(value, &p); err != nil {
+			return fmt.Errorf("lost part %s: %w", name, err)
+		}
+		parts = append(parts, p)
+		return nil
+	})
+	return parts, err
 }
 
 // printManifest writes the manifest as JSON, part by part. It is called after every
@@ -157,7 +201,7 @@ func (m *Manifest) check(id string) error {
 	if m.Job != id {
 		return fmt.Errorf("it is the manifest of job %q", m.Job)
 	}
-	for _, p := range m.Parts {
+	for _, p := range slices.Concat(m.Parts, m.Lost) {
 		if form := PartForm.FindStringSubmatch(path.Base(p.Name)); form == nil || form[1] != id || !dateForm.MatchString(path.Dir(p.Name)) || p.Rows < 0 {
 			return fmt.Errorf("it lists %q with %d rows, which is not a part of the job", p.Name, p.Rows)
 		}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,3 +161,10 @@ func (p *Plan) check(id string) error {
 
 // maxSpoolPoints limits the memory that a damaged value can make us allocate.
 const maxSpoolPoints = 1 << 20
+
+// SeriesOf returns the index of the series of a metric with a dimension set, or -1.
+func (p *Plan) SeriesOf(namespace, metric, dimensions string) int {
+	return slices.IndexFunc(p.Series, func(s Series) bool {
+		return s.Namespace == namespace && s.Metric == metric && hasNames(dimensions, s.Dimensions)
+	})
+}
