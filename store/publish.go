@@ -99,16 +99,20 @@ func (j *Job) publishNext(ctx context.Context) (int64, error) {
 	return in.Bytes, nil
 }
 
-// publishPart publishes one part, and continues where an earlier attempt stopped.
+// publishPart publishes one part, and continues where an earlier attempt stopped. The
+// SHA-256 in an intent is never overwritten, since a process that was replaced may still
+// publish that file: a program of another version, which encodes the rows differently,
+// uses another name.
 func (j *Job) publishPart(ctx context.Context, in *record.Intent, i int) error {
 	part := &in.Parts[i]
+	logged := part.SHA256
 	sum, _, err := j.place.Sum(ctx, part.Name, false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
-	case part.SHA256 != "" && sum == part.SHA256: // published, but reported as failed
-		return j.place.Publish(ctx, part.Name, part.SHA256)
+	case logged != "" && sum == logged: // published, but reported as failed
+		return j.place.Publish(ctx, part.Name, logged)
 	default:
 		return place.ErrExists
 	}
@@ -116,13 +120,41 @@ func (j *Job) publishPart(ctx context.Context, in *record.Intent, i int) error {
 	if err != nil {
 		return err
 	}
-	err = j.db.Update(func(tx *bolt.Tx) error {
-		return record.PutJSON(tx.Bucket(record.BucketIntents), record.SegmentKey(in.Segment), in)
-	})
-	if err != nil {
+	if logged != "" && part.SHA256 != logged {
+		return j.publishRenamed(ctx, in, i)
+	}
+	if err := j.db.Update(func(tx *bolt.Tx) error { return logIntent(tx, in) }); err != nil {
 		return err
 	}
 	return j.place.Publish(ctx, part.Name, part.SHA256)
+}
+
+// publishRenamed publishes a part under another name. The old name is garbage.
+func (j *Job) publishRenamed(ctx context.Context, in *record.Intent, i int) error {
+	old := in.Parts[i].Name
+	in.Parts[i] = record.Part{Name: nextName(old), Segment: in.Parts[i].Segment, Date: in.Parts[i].Date}
+	err := j.db.Update(func(tx *bolt.Tx) error { return errors.Join(logIntent(tx, in), record.AddGarbage(tx, old)) })
+	if err != nil {
+		return err
+	}
+	return j.publishPart(ctx, in, i)
+}
+
+// nextName returns another name for a part: the first one ends with -r000000 before its
+// suffix, and the following ones count on. Names of a redo have higher numbers.
+func nextName(name string) string {
+	m := record.PartForm.FindStringSubmatchIndex(name)
+	end, next := m[6]-1, 0 // of the number; before the dot of the suffix
+	if m[4] >= 0 {
+		end = m[4]
+		fmt.Sscanf(name[m[4]:m[5]], "-r%d", &next) // matched by the form
+		next++
+	}
+	return fmt.Sprintf("%s-r%06d%s", name[:end], next, name[m[6]-1:])
+}
+
+func logIntent(tx *bolt.Tx, in *record.Intent) error {
+	return record.PutJSON(tx.Bucket(record.BucketIntents), record.SegmentKey(in.Segment), in)
 }
 
 // stage builds the parts of a sealed segment under their temporary names.
@@ -135,7 +167,7 @@ func (j *Job) stage(ctx context.Context, in *record.Intent) error {
 	}
 	in.Staged = true
 	return j.db.Update(func(tx *bolt.Tx) error {
-		if err := record.PutJSON(tx.Bucket(record.BucketIntents), record.SegmentKey(in.Segment), in); err != nil {
+		if err := logIntent(tx, in); err != nil {
 			return err
 		}
 		return tx.Bucket(record.BucketSpool).DeleteBucket(record.SegmentKey(in.Segment))

@@ -15,6 +15,7 @@ import (
 
 	"cwharvest/store/check"
 	"cwharvest/store/claim"
+	"cwharvest/store/durable"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
 
@@ -449,5 +450,56 @@ func TestJobsAreMadeAsAWhole(t *testing.T) {
 				t.Fatalf("step %d: %d rows", nth, got.Rows)
 			}
 		}
+	}
+}
+
+// A part whose bytes differ from those that an earlier program logged, but did not
+// publish, gets another name: a process that was replaced may still publish the old one.
+func TestLoggedPartIsNeverOverwritten(t *testing.T) {
+	f := newFixture(t, 61)
+	failed := errors.New("killed")
+	f.fault = func(s durable.Step, after bool) error {
+		if s.Name == "rename" && !after && strings.Contains(s.To, "date=") {
+			return failed
+		}
+		return nil
+	}
+	if err := f.attempt(false); !errors.Is(err, failed) {
+		t.Fatal(err)
+	}
+	f.fault = nil
+	var old string
+	for _, sum := range []string{"another program", "a third one"} {
+		f.tamper(func(tx *bolt.Tx) error {
+			key, _ := tx.Bucket(record.BucketIntents).Cursor().First()
+			return editJSON(tx.Bucket(record.BucketIntents), key, func(in *record.Intent) {
+				if old == "" {
+					old = in.Parts[0].Name
+				}
+				in.Parts[0].SHA256 = sum
+			})
+		})
+		if sum == "another program" { // and this one is killed as well
+			f.fault = func(s durable.Step, after bool) error {
+				if s.Name == "rename" && !after && strings.Contains(s.To, "-r000000") {
+					return failed
+				}
+				return nil
+			}
+			if err := f.attempt(false); !errors.Is(err, failed) {
+				t.Fatal(err)
+			}
+			f.fault = nil
+		}
+	}
+	mustDo(f, f.attempt(false))
+	f.check()
+	renamed := strings.Replace(old, ".jsonl", "-r000001.jsonl", 1)
+	var names []string
+	for _, p := range f.manifest().Parts {
+		names = append(names, p.Name)
+	}
+	if !slices.Contains(names, renamed) || slices.Contains(names, old) {
+		t.Errorf("parts %q, want %s", names, renamed)
 	}
 }
