@@ -186,11 +186,11 @@ var conditionOfOther = [origin.Kinds]condition{
 // conditionOf returns the condition that an error of a provider, or of the role on top
 // of it, reports. It is the only classifier of errors about keys.
 func conditionOf(err error, kind origin.Kind) condition {
-	if kind == origin.Nothing && code(err) == "" {
-		return noKeys // a machine without metadata does not answer
-	}
 	known, isKnown := conditionByCode[code(err)]
 	status := httpStatus(err)
+	if kind == origin.Nothing && code(err) == "" && status < 500 {
+		return noKeys // a machine without metadata does not answer
+	}
 	switch text, found := textCondition(err); {
 	case found:
 		return text

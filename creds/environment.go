@@ -6,18 +6,22 @@ import (
 	"time"
 )
 
-// Conflicts returns a line for each setting of the environment that has no
+// conflictsWith returns a line for each setting of the environment that has no
 // effect, or an unexpected one, for a principal: the profile that the
-// configuration names, or the default chain if it names none. No line contains
-// the value of a secret. The rules are those of the SDK's config package
-// (resolve_credentials.go).
-func Conflicts(profile string, env func(name string) string) []string {
+// configuration names, or the default chain if it names none. signs reports that
+// the profile has the keys of the environment (credential_source = Environment). No
+// line contains the value of a secret. The rules are those of the SDK's config
+// package (resolve_credentials.go).
+func conflictsWith(profile string, signs bool, env func(name string) string) []string {
 	c := conflicts{env: env}
 	keys := c.keys()
 	c.checkKeys(keys)
 	switch {
 	case profile != "":
-		c.ignored("the configuration names profile "+profile, "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE")
+		if !signs {
+			c.ignored("the configuration names profile "+profile, "AWS_ACCESS_KEY_ID")
+		}
+		c.ignored("the configuration names profile "+profile, "AWS_WEB_IDENTITY_TOKEN_FILE")
 		if other := c.first("AWS_PROFILE", "AWS_DEFAULT_PROFILE"); other != "" && other != profile {
 			c.ignored("the configuration names profile "+profile, "AWS_PROFILE", "AWS_DEFAULT_PROFILE")
 		}

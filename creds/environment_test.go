@@ -31,7 +31,7 @@ func TestConflicts(t *testing.T) {
 		{"role alone", "", map[string]string{"AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/r"}, []string{"AWS_ROLE_ARN is ignored"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := Conflicts(c.profile, func(name string) string { return c.env[name] })
+			got := conflictsWith(c.profile, false, func(name string) string { return c.env[name] })
 			if len(got) != len(c.want) {
 				t.Fatalf("got %q, want %q", got, c.want)
 			}

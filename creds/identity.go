@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"cwharvest/creds/origin"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 )
@@ -21,11 +23,31 @@ func (m *Manager) Identity(ctx context.Context, src Source, region string) (Iden
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.RefreshTimeout)
 	defer cancel()
+	keys, err := cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return Identity{}, identityError(src, err)
+	}
 	out, err := callerIdentity(ctx, cfg, src.home())
 	if err != nil {
 		return Identity{}, identityError(src, err)
 	}
+	if p, err := m.principal(ctx, src); err == nil && src.RoleARN == "" {
+		if last, _, _ := p.state(); last.AccessKeyID == keys.AccessKeyID { // otherwise the call was repeated with other keys
+			p.remember(keys.AccessKeyID, out)
+		}
+	}
 	return Identity{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}, nil
+}
+
+// Conflicts returns a line for each setting of the environment that has no effect, or
+// an unexpected one, for a principal. A principal that cannot be loaded is reported by
+// those who use it.
+func (m *Manager) Conflicts(ctx context.Context, principal Source, env func(name string) string) []string {
+	signs := false
+	if p, err := m.principal(ctx, principal); err == nil {
+		signs = origin.Of(principal.Profile, p.config()).Kind == origin.Environment
+	}
+	return conflictsWith(principal.Profile, signs, env)
 }
 
 // Principal describes the keys that sign before any role is assumed.

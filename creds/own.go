@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // ownKeys provides the keys of a principal itself, for a source without a role.
@@ -88,14 +89,18 @@ func (p *principal) askIdentity(ctx context.Context, keys aws.Credentials) error
 	if err != nil {
 		return err
 	}
-	id := principalIdentity{key: keys.AccessKeyID, account: aws.ToString(out.Account), arn: aws.ToString(out.Arn)}
+	p.remember(keys.AccessKeyID, out)
+	return nil
+}
+
+func (p *principal) remember(key string, out *sts.GetCallerIdentityOutput) {
+	id := principalIdentity{key: key, account: aws.ToString(out.Account), arn: aws.ToString(out.Arn)}
 	if date, ok := awsmiddleware.GetServerTime(out.ResultMetadata); ok {
 		id.offset = time.Until(date).Round(time.Second)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.identity = id
-	return nil
 }
 
 // accept asks STS now whether it accepts keys.

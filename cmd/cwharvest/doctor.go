@@ -84,7 +84,7 @@ func (d *doctor) examine(ctx context.Context) (*checkup, error) {
 	}
 	principals := accounts.Principals(located)
 	for _, p := range principals {
-		for _, line := range creds.Conflicts(p.Profile, d.accounts.Getenv) {
+		for _, line := range d.creds.Conflicts(ctx, p, d.accounts.Getenv) {
 			if !slices.Contains(d.report.Environment, line) {
 				d.report.Environment = append(d.report.Environment, line)
 			}

@@ -32,11 +32,33 @@ func Explain(err error) error {
 			do: "put keys, a login or another source_profile into " + files[0]}
 	case errors.As(err, &noARN):
 		return &Error{name: "profile", value: noARN.Profile, fault: "has " + noARN.Type + " without role_arn", do: "add role_arn to the profile in " + files[0]}
+	case strings.Contains(err.Error(), "credential_source values must be"):
+		return &Error{name: "credential_source", value: wrongCredentialSource(), fault: "is none of EcsContainer, Ec2InstanceMetadata and Environment",
+			do: "correct it in " + files[0]}
 	case strings.Contains(err.Error(), "role ARN is not set"):
 		return &Error{name: "AWS_WEB_IDENTITY_TOKEN_FILE", value: os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"), fault: "is set without AWS_ROLE_ARN", do: "export AWS_ROLE_ARN"}
 	}
 	return &Error{name: "settings of AWS", fault: "cannot be loaded: " + strings.Join(strings.Fields(err.Error()), " "),
 		do: "correct the value in the environment, " + files[0] + " or " + files[1]}
+}
+
+var credentialSourceForm = regexp.MustCompile(`(?m)^\s*credential_source\s*=\s*(.*?)\s*$`)
+
+// wrongCredentialSource returns the first value of credential_source in the shared files
+// that the SDK does not know. Its error does not have it.
+func wrongCredentialSource() string {
+	for _, file := range Files() {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // the SDK has read the file that has the value
+		}
+		for _, found := range credentialSourceForm.FindAllSubmatch(data, -1) {
+			if value := string(found[1]); !slices.Contains([]string{"EcsContainer", "Ec2InstanceMetadata", fromEnvironment}, value) {
+				return value
+			}
+		}
+	}
+	return ""
 }
 
 // missingProfile explains that a profile does not exist.

@@ -18,7 +18,7 @@ const mostIntroduced = 10
 func (r *Resolver) Introduce(ctx context.Context, set *Set) *sync.WaitGroup {
 	var all sync.WaitGroup
 	for i, p := range set.Principals() {
-		for _, line := range creds.Conflicts(p.Profile, r.Getenv) {
+		for _, line := range r.Manager.Conflicts(ctx, p, r.Getenv) {
 			r.Log.Warn("environment: " + line)
 		}
 		if i < mostIntroduced {
