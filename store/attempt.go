@@ -15,15 +15,15 @@ import (
 // Reopen opens a job of an earlier run. It changes nothing if the place of its output is
 // not there.
 func (d *Dir) Reopen(ctx context.Context, id string) (*Job, error) {
-	plan, err := d.disk.ReadPlan(id)
+	job, err := d.disk.ReadJob(id)
 	if err == nil {
-		err = d.checkPresent(ctx, &plan)
+		err = d.checkPresent(ctx, &job.Plan)
 	}
 	if err == nil {
-		err = d.claimOut(ctx, plan.Out, plan.Shard) // again, where only the claim was lost
+		err = d.claimOut(ctx, job.Plan.Out, job.Plan.Shard) // again, where only the claim was lost
 	}
 	if err == nil {
-		err = d.reinstate(ctx, &plan)
+		err = d.reinstate(ctx, &job.Plan)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open job %s: %w", id, err)

@@ -76,6 +76,8 @@ func storeRemedy(err error, by choice) string {
 		absent     *claim.AbsentError
 	)
 	switch {
+	case errors.As(err, &absent) && absent.Err != nil:
+		return "bring the file system back and run the same command again"
 	case errors.As(err, &absent):
 		return "mount or restore it and run the same command again; only if it was moved or deleted on purpose: " + by.look("repair --output-is-gone", absent.Dir)
 	case errors.As(err, &repairable):

@@ -70,11 +70,17 @@ func repair(ctx context.Context, d *record.Dir, gone bool) (all []Repaired, err 
 }
 
 // checkOutputs returns an error unless the output of every job that was created is
-// there. A job with a damaged plan is left to its repair.
+// there. The plan is that of the file, or of the database where the file is damaged.
 func checkOutputs(ctx context.Context, d *record.Dir, ids []string, gone bool) error {
 	var jobs []record.JobInfo
 	for _, id := range ids {
-		if plan, err := d.ReadPlan(id); err == nil && d.WasCreated(id) {
+		plan, err := d.ReadPlan(id)
+		if err != nil {
+			var job record.JobInfo
+			job, err = d.ReadJob(id)
+			plan = job.Plan
+		}
+		if err == nil && d.WasCreated(id) {
 			jobs = append(jobs, record.JobInfo{Plan: plan})
 		}
 	}
@@ -99,14 +105,13 @@ func repairFiles(ctx context.Context, d *record.Dir, id string, r *Repaired) err
 	if err := rewriteFiles(d, id, r); err != nil {
 		return err
 	}
-	job, err := record.ReadJob(d.Path, id)
+	job, err := d.ReadJob(id)
 	if err != nil {
 		if errors.Is(err, record.ErrNotCreated) {
 			return nil
 		}
 		return err
 	}
-	job.Plan.Out = record.ResolveOut(d.Path, job.Plan.Out)
 	report := &Report{}
 	if err := verifyJob(ctx, d, &job, report, nil); err != nil {
 		return err
@@ -119,11 +124,14 @@ func repairFiles(ctx context.Context, d *record.Dir, id string, r *Repaired) err
 	case returned:
 		r.Sound, r.Problem = false, "parts that were missing or altered are intact again"
 		return rebuild(ctx, d, id, r)
+	case len(report.Damaged) == 0 && len(report.strays) > 0 && job.State != record.Unfinished && !job.Pruned:
+		r.Files = report.strays[0] + " is not in the manifest"
+		return reopen(d, id, report.strays)
 	case len(report.Damaged) == 0:
 		return nil
 	case len(damaged) == 0:
 		r.Files = report.Damaged[0] + " is missing or altered"
-		return reopen(d, id)
+		return reopen(d, id, nil)
 	}
 	r.Sound, r.Problem = false, strings.Join(report.Damaged, ", ")+" missing or altered"
 	return rebuild(ctx, d, id, r)
@@ -160,14 +168,17 @@ func Reinstate(ctx context.Context, d *record.Dir, plan *record.Plan) (*Repaired
 	return r, rebuild(ctx, d, plan.ID, r)
 }
 
-// reopen marks a job as unfinished. The next run finishes it and writes its inventory
-// again.
-func reopen(d *record.Dir, id string) error {
+// reopen marks a job as unfinished. The next run finishes it, writes its inventory again
+// and removes the strays: files of a finished job whose rows are all in other parts.
+func reopen(d *record.Dir, id string, strays []string) error {
 	db, err := record.OpenForWriting(d.JobFile(id, ".db"))
 	if err != nil {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
+		if err := record.AddGarbage(tx, strays...); err != nil {
+			return err
+		}
 		var r record.JobRecord
 		if err := record.GetJSON(tx.Bucket(record.BucketMeta), record.KeyJob, &r); err != nil {
 			return err

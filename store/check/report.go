@@ -19,6 +19,7 @@ type Report struct {
 
 	Problems []Problem
 	Damaged  []string // parts and inventories that are missing or altered
+	strays   []string // files of jobs that no manifest lists
 }
 
 // Problem is one finding of Verify.

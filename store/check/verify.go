@@ -395,6 +395,7 @@ func (v *verification) strays(named map[string]bool) error {
 		}
 		for _, name := range names {
 			if !named[name] {
+				v.report.strays = append(v.report.strays, name)
 				v.report.problem(RepairJob, "%s/%s is not in the manifest", v.place, name)
 			}
 		}

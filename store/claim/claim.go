@@ -21,6 +21,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"cwharvest/store/place"
 	"cwharvest/store/record"
@@ -161,9 +162,17 @@ func Identify(ctx context.Context, d *record.Dir) (Claim, error) {
 
 // AbsentError reports that a place of output is not there. Schedulers may retry, since
 // it works again when the disk is mounted or the bucket restored.
-type AbsentError struct{ Out, Dir string }
+type AbsentError struct {
+	Out, Dir string
+	Err      error // of a file system that does not respond; nil: it is another place
+}
+
+func (e *AbsentError) Unwrap() error { return e.Err }
 
 func (e *AbsentError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("out %s cannot be read: %v; nothing was judged or changed", e.Out, e.Err)
+	}
 	return fmt.Sprintf("out %s is not there: it has neither the claim nor any part of harvest directory %s; nothing was judged or changed", e.Out, e.Dir)
 }
 
@@ -176,9 +185,20 @@ func (*AbsentError) Unavailable() bool { return true }
 // files whose names begin with a dot.
 func CheckPresent(ctx context.Context, d *record.Dir, out string, shard record.Shard) error {
 	at, err := d.Place(out)
-	if err != nil {
-		return err
+	if err == nil {
+		err = checkPlace(ctx, d, at, shard)
 	}
+	if slices.ContainsFunc(lostFileSystem, func(code syscall.Errno) bool { return errors.Is(err, code) }) && !record.IsRemote(out) {
+		return &AbsentError{Out: out, Dir: d.Path, Err: err}
+	}
+	return err
+}
+
+// lostFileSystem holds the errors of a disk that is gone, and of a server or process
+// behind a mounted directory that does not respond (errno(3)).
+var lostFileSystem = []syscall.Errno{syscall.EIO, syscall.ESTALE, syscall.ENOTCONN, syscall.EHOSTDOWN, syscall.ETIMEDOUT, syscall.ENXIO, syscall.ENODEV}
+
+func checkPlace(ctx context.Context, d *record.Dir, at place.Place, shard record.Shard) error {
 	claimed, err := isClaimed(ctx, d, at, shard)
 	if err != nil || claimed {
 		return err

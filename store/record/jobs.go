@@ -112,6 +112,13 @@ func ReadJob(dir, id string) (job JobInfo, err error) {
 	return job, errors.Join(err, db.Close())
 }
 
+// ReadJob describes one job, with the absolute path of its output.
+func (d *Dir) ReadJob(id string) (JobInfo, error) {
+	job, err := ReadJob(d.Path, id)
+	job.Plan.Out = ResolveOut(d.Path, job.Plan.Out)
+	return job, err
+}
+
 func readTargetsOf(dir string, info *JobInfo) error {
 	db, err := OpenForReading(jobFile(dir, info.Plan.ID, ".db"))
 	if err != nil {
