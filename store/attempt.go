@@ -150,6 +150,9 @@ func (j *Job) Finish(ctx context.Context) error {
 
 // finish may be repeated as a whole.
 func (j *Job) finish(ctx context.Context) error {
+	if err := j.checkOut(ctx); err != nil {
+		return err
+	}
 	if err := j.swap(ctx); err != nil {
 		return err
 	}

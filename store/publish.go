@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"cwharvest/store/claim"
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
@@ -71,6 +72,9 @@ func (j *Job) publishNext(ctx context.Context) (int64, error) {
 		return 0, errors.New("a sealed segment has no intent")
 	}
 	in := intents[next]
+	if err := j.checkOut(ctx); err != nil {
+		return 0, err
+	}
 	j.mu.Lock()
 	redoing := j.record.Redo != nil
 	j.mu.Unlock()
@@ -97,6 +101,12 @@ func (j *Job) publishNext(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	return in.Bytes, nil
+}
+
+// checkOut returns an error if the place of output has gone since the job was opened: a
+// part must not be published into an empty mount point.
+func (j *Job) checkOut(ctx context.Context) error {
+	return claim.CheckPresent(ctx, &j.dir.disk, j.plan.Out, j.plan.Shard)
 }
 
 // publishPart publishes one part, and continues where an earlier attempt stopped. The
