@@ -14,6 +14,7 @@ import (
 	"cwharvest/pipeline"
 	"cwharvest/pipeline/config"
 	"cwharvest/store/claim"
+	"cwharvest/store/place"
 	"cwharvest/store/record"
 )
 
@@ -103,7 +104,6 @@ func exitCodeOfOne(err error) int {
 		input       *accounts.InputError
 		differs     *harvest.PlanDiffersError
 		interrupted interruptedError
-		unavailable interface{ Unavailable() bool }
 		outcome     *outcomeError
 	)
 	switch {
@@ -119,7 +119,7 @@ func exitCodeOfOne(err error) int {
 		return exitUsage
 	case errors.As(err, &credentials) && credentials.NeedsPerson():
 		return exitCredentials
-	case errors.As(err, &unavailable) && unavailable.Unavailable():
+	case place.IsUnavailable(err):
 		return exitUnavailable
 	case errors.As(err, &credentials) && credentials.Refused():
 		return exitIncomplete

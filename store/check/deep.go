@@ -28,6 +28,7 @@ type deep struct {
 	dates  map[string][]deepPart
 	jobs   []*deepJob
 	seen   map[int64]struct{} // timestamps of the current series
+	away   error              // the place of output cannot be reached any more
 }
 
 // deepJob counts the rows of one job.
@@ -81,7 +82,7 @@ func (d *deep) date(parts []deepPart) (err error) {
 	for _, p := range parts {
 		r, err := d.open(p)
 		if err != nil {
-			d.report.problem(NoRemedy, "cannot read %s/%s: %v", p.place, p.part.Name, err)
+			d.unreadable(p.place.String()+"/"+p.part.Name, err)
 			continue
 		}
 		readers = append(readers, r)
@@ -89,7 +90,7 @@ func (d *deep) date(parts []deepPart) (err error) {
 	readers = slices.DeleteFunc(readers, func(r *partReader) bool { return !d.next(r) })
 	heap.Init(&readers)
 	last := ""
-	for len(readers) > 0 {
+	for len(readers) > 0 && d.away == nil {
 		if err := d.ctx.Err(); err != nil {
 			return err
 		}
@@ -105,7 +106,16 @@ func (d *deep) date(parts []deepPart) (err error) {
 			heap.Pop(&readers)
 		}
 	}
-	return nil
+	return d.away
+}
+
+// unreadable reports a part that cannot be read. An outage is no finding.
+func (d *deep) unreadable(name string, err error) {
+	if place.IsUnavailable(err) {
+		d.away = err
+		return
+	}
+	d.report.problem(NoRemedy, "cannot read %s: %v", name, err)
 }
 
 // check checks the rows of one run.
@@ -179,7 +189,7 @@ func (d *deep) next(r *partReader) bool {
 		return true
 	}
 	if !errors.Is(err, io.EOF) {
-		d.report.problem(NoRemedy, "cannot read %s: %v", r.name(), err)
+		d.unreadable(r.name(), err)
 	} else if r.rows != r.part.Rows {
 		d.report.problem(NoRemedy, "%s has %d rows, but %d in the manifest", r.name(), r.rows, r.part.Rows)
 	}

@@ -227,19 +227,24 @@ func (v *verification) files() error {
 }
 
 // staged checks a part of a redo that has no name yet.
-func (v *verification) staged(p record.Part) {
+func (v *verification) staged(p record.Part) error {
 	path, err := v.place.Temporary(p.Name)
 	if err == nil {
 		_, err = os.Stat(path)
 	}
 	if err == nil {
-		return
+		return nil
 	}
-	if sum, _, sumErr := v.place.Sum(v.ctx, p.Name, false); sumErr == nil && sum == p.SHA256 {
-		return // the redo has named it already
+	sum, _, err := v.place.Sum(v.ctx, p.Name, false)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err == nil && sum == p.SHA256 {
+		return nil // the redo has named it already
 	}
 	v.report.Damaged = append(v.report.Damaged, p.Name)
 	v.report.problem(RepairJob, "%s, a part of an unfinished redo, is missing; repairing the job drops the redo and keeps the old rows", path)
+	return nil
 }
 
 // part reports whether a file matches the manifest.
@@ -292,7 +297,9 @@ func (v *verification) database(named map[string]bool) (spooled, recorded int64,
 				named[p.Name] = true
 				if in.Staged {
 					spooled += p.Rows
-					v.staged(p)
+					if err := v.staged(p); err != nil {
+						return err
+					}
 				}
 			}
 			return nil

@@ -62,6 +62,13 @@ func (e *s3Error) Is(target error) bool {
 // says nothing about the objects in it.
 func (e *s3Error) Unavailable() bool { return code(e.err) == "NoSuchBucket" || Transient(e) }
 
+// IsUnavailable reports whether err is about a place that is absent or cannot be reached,
+// and not about an object.
+func IsUnavailable(err error) bool {
+	var away interface{ Unavailable() bool }
+	return errors.As(err, &away) && away.Unavailable()
+}
+
 func code(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
