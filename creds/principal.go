@@ -38,6 +38,7 @@ type principal struct {
 	last       aws.Credentials
 	until      time.Time // the SDK is not asked for keys again before; zero: they do not expire
 	failure    error     // of the last attempt to get keys
+	mistake    error     // in the files as they are now; nil: cfg was read from them
 	warned     news      // the failure that the log has
 	changes    int       // of keys and files, which may help a role that was refused
 	rejected   rejectedKey
@@ -140,11 +141,24 @@ func (p *principal) reloadIfChanged(ctx context.Context) {
 // readAgain keeps the present configuration if the files cannot be parsed, as
 // while somebody writes them. The lock is held.
 func (p *principal) readAgain(ctx context.Context) bool {
-	if err := p.read(ctx); err != nil {
-		p.log.Debug("cannot reload credentials", "source", p.source, "error", err)
+	if p.mistake = p.read(ctx); p.mistake != nil {
+		p.log.Debug("cannot reload credentials", "source", p.source, "error", p.mistake)
 		return false
 	}
 	return true
+}
+
+// waitForCorrection returns the error for keys that do not work while a mistake keeps
+// the files from being read again: targets wait for a person, who corrects it. Without
+// a mistake it returns err.
+func (p *principal) waitForCorrection(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var e *Error
+	if !errors.As(p.mistake, &e) {
+		return err
+	}
+	return &Error{Source: p.source, Err: e.Err, class: person, remedy: remedy{do: e.Hint(), resumes: true}, shared: true}
 }
 
 // version returns a number that differs after a change that may help a role that
@@ -169,9 +183,9 @@ func (p *principal) keys(ctx context.Context) (aws.Credentials, error) {
 	case valid:
 		return keys, nil
 	case err == nil: // AWS rejected the keys after the attempt
-		return keys, p.rejection()
+		return keys, p.waitForCorrection(p.rejection())
 	}
-	return keys, err
+	return keys, p.waitForCorrection(err)
 }
 
 // state returns the keys, whether they can be used, and whether the SDK need not be

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -292,8 +293,11 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func reached(s *record.Status, what, value string) bool {
-	if what == "state" {
+	switch what {
+	case "state":
 		return s.State == value
+	case "reason": // of a target
+		return slices.ContainsFunc(s.TargetDetails, func(d record.TargetDetail) bool { return strings.Contains(d.Reason, value) })
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	return err == nil && map[string]int64{
