@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // Parse reads a configuration. Errors begin with name; env looks up ${NAME}. The
@@ -36,6 +37,9 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (Config, e
 	doc := reflect.New(documentType)
 	if err == nil && body != nil {
 		err = decode(body, doc.Interface())
+	}
+	if unknown := (*yaml.UnknownFieldError)(nil); errors.As(err, &unknown) {
+		err = &keyError{error: err, beside: keysBeside(body, unknown.Token)}
 	}
 	if err != nil {
 		return c, yamlError(name, err)
@@ -115,6 +119,52 @@ type nodeError struct {
 }
 
 func (e *nodeError) Error() string { return e.fact }
+
+// keyError is an error about an unknown key.
+type keyError struct {
+	error
+	beside []string // keys that its mapping may have
+}
+
+func (e *keyError) Unwrap() error { return e.error }
+
+// keysBeside returns the keys that the mapping around a key may have, or every key
+// of the file if the mapping has none of its own.
+func keysBeside(body ast.Node, key *token.Token) []string {
+	at := pathFinder{key: key}
+	ast.Walk(&at, body)
+	t := documentType
+	parents := strings.Split(at.path, ".")
+	for _, part := range parents[min(1, len(parents)):max(1, len(parents)-1)] {
+		name, _, _ := strings.Cut(part, "[")
+		field, ok := fieldOf(structOf(t), name)
+		if !ok {
+			return allKeys()
+		}
+		t = field.Type
+	}
+	if t = structOf(t); t == nil {
+		return allKeys()
+	}
+	var keys []string
+	for f := range t.Fields() {
+		keys = append(keys, f.Tag.Get("yaml"))
+	}
+	return keys
+}
+
+// pathFinder finds the path of a key, such as $.metrics[0].names.
+type pathFinder struct {
+	key  *token.Token
+	path string
+}
+
+func (w *pathFinder) Visit(node ast.Node) ast.Visitor {
+	if m, ok := node.(*ast.MappingValueNode); ok && m.Key.GetToken() == w.key {
+		w.path = m.Key.GetPath()
+	}
+	return w
+}
 
 // numbersAsText replaces numbers by their text where YAML would change them: it
 // reads an external id 0123 as 83, and 1.50 as 1.5.
@@ -202,7 +252,11 @@ func yamlError(name string, err error) *Error {
 	if m == nil {
 		return invalid("%s: %s", name, text)
 	}
-	e := yamlProblem(m[3])
+	keys := allKeys()
+	if unknown := (*keyError)(nil); errors.As(err, &unknown) {
+		keys = unknown.beside
+	}
+	e := yamlProblem(m[3], keys)
 	if e.fact == m[3] && errors.As(err, new(yaml.Error)) {
 		e.Remedy = ShowExample
 	}
@@ -210,19 +264,23 @@ func yamlError(name string, err error) *Error {
 	return e
 }
 
-// yamlProblem replaces the library's words for common mistakes.
-func yamlProblem(text string) *Error {
+// yamlProblem replaces the library's words for common mistakes. The keys are those
+// that can stand in the place of an unknown one.
+func yamlProblem(text string, keys []string) *Error {
 	field, mismatch := unknownField.FindStringSubmatch(text), wrongType.FindStringSubmatch(text)
 	switch {
 	case strings.Contains(text, "cannot start any token"):
 		return invalid("this character, such as a tab, cannot begin a YAML value").withHint("indent with spaces")
 	case field != nil && slices.Contains(allKeys(), field[1]):
+		if near := Nearest(field[1], keys); strings.HasPrefix(near, field[1]) {
+			return invalid("unknown key %q here (did you mean %q?)", field[1], near)
+		}
 		e := invalid("key %q belongs elsewhere", field[1])
 		e.Remedy = ShowExample
 		return e
 	case field != nil:
-		e := invalid("unknown key %q%s", field[1], didYouMean(field[1], allKeys()))
-		if Nearest(field[1], allKeys()) == "" {
+		e := invalid("unknown key %q%s", field[1], didYouMean(field[1], keys))
+		if Nearest(field[1], keys) == "" {
 			e.Remedy = ShowExample
 		}
 		return e

@@ -282,10 +282,7 @@ func allKeys() []string {
 	var all []string
 	var walk func(t reflect.Type)
 	walk = func(t reflect.Type) {
-		for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
-			t = t.Elem()
-		}
-		if t.Kind() != reflect.Struct {
+		if t = structOf(t); t == nil {
 			return
 		}
 		for f := range t.Fields() {
@@ -295,6 +292,29 @@ func allKeys() []string {
 	}
 	walk(documentType)
 	return all
+}
+
+// structOf returns the type of a mapping, or of the mappings of a list, or nil.
+func structOf(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	return t
+}
+
+// fieldOf returns the field of a key.
+func fieldOf(t reflect.Type, key string) (reflect.StructField, bool) {
+	if t != nil {
+		for f := range t.Fields() {
+			if f.Tag.Get("yaml") == key {
+				return f, true
+			}
+		}
+	}
+	return reflect.StructField{}, false
 }
 
 // fill applies the keys of a document.

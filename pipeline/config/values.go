@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -252,11 +253,19 @@ func ParseRange(s string) (Range, error) {
 }
 
 // Nearest returns the candidate closest to a misspelt word, or "" if none is close.
+// An abbreviation or its plural, such as stats for statistics, is closer than two
+// wrong letters.
 func Nearest(word string, candidates []string) string {
 	best, least := "", len(word)/2+1
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < least {
 			best, least = c, d
+		}
+	}
+	if short := strings.TrimSuffix(word, "s"); least > 1 && len(short) > 2 {
+		i := slices.IndexFunc(candidates, func(c string) bool { return strings.HasPrefix(c, short) })
+		if i >= 0 {
+			return candidates[i]
 		}
 	}
 	return best
