@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -86,8 +87,12 @@ func (c *Config) checkDimensions(m *Metric, path string) error {
 			return c.errorAt(at, "dimension %s is listed twice", name).withHint("remove one")
 		}
 	}
+	near := nearNamespace(m.Namespace)
 	switch {
 	case m.isTotal():
+	case len(names) == 0 && near != "":
+		return c.errorAt(path, "metrics of %s need the names of their dimensions", m.Namespace).
+			withHint("correct the namespace if it is %s, or add them, such as dimensions: [InstanceId]", near)
 	case len(names) == 0:
 		return c.errorAt(path, "metrics of %s need the names of their dimensions", m.Namespace).
 			withHint("add them, such as dimensions: [%s], or dimensions: [] if there are none", cmp.Or(commonDimensions[m.Namespace], "InstanceId"))
@@ -98,6 +103,26 @@ func (c *Config) checkDimensions(m *Metric, path string) error {
 			withHint("add cloudwatch to instances.sources")
 	}
 	return nil
+}
+
+// nearNamespace returns the common namespace of AWS that another one spells
+// differently, such as AWS/EC2 for AWS-EC2, EC2 or aws/ec2, or "".
+func nearNamespace(namespace string) string {
+	letters := func(s string) string {
+		s = strings.ToLower(strings.Map(func(r rune) rune {
+			if strings.ContainsRune("/-_.: ", r) {
+				return -1
+			}
+			return r
+		}, s))
+		return strings.TrimPrefix(s, "aws")
+	}
+	for _, known := range append(slices.Sorted(maps.Keys(commonDimensions)), "AWS/EC2") {
+		if known != namespace && letters(known) == letters(namespace) {
+			return known
+		}
+	}
+	return ""
 }
 
 func (c *Config) checkName(m *Metric, name, path string, seen map[string]bool) error {
