@@ -204,7 +204,7 @@ func (n *nights) refuses() {
 	}
 	today := n.clock.Format(time.DateOnly)
 	for night, want := range map[string]string{
-		today:        "the night " + today + " is not over and settled before ",
+		today:        "cwharvest: the night " + today + " is not over and settled before ",
 		"2999-01-01": "the night 2999-01-01 is not over and settled before 2999-01-02T00:30:00Z",
 		"nonsense":   `--night "nonsense": write a UTC day, such as 2026-11-20`,
 		"2026-13-01": `--night "2026-13-01": write a UTC day, such as 2026-11-20`,

@@ -66,7 +66,7 @@ func (c *Config) dueYesterday(now, settled time.Time, finished []Interval) (*Int
 func (c *Config) dueNight(now, settled time.Time, finished []Interval) (*Interval, error) {
 	day := Interval{c.Night, c.Night.Add(24 * time.Hour)}
 	if day.End.After(settled) {
-		return nil, c.errorAt("$.range", "the night %s is not over and settled before %s", c.Night.Format(time.DateOnly), day.End.Add(c.Settle).Format(time.RFC3339)).
+		return nil, invalid("the night %s is not over and settled before %s", c.Night.Format(time.DateOnly), day.End.Add(c.Settle).Format(time.RFC3339)).
 			withHint("run again then, or name an earlier night")
 	}
 	if missing := c.missing(day, now, finished); len(missing) > 0 {
