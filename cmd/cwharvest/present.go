@@ -69,7 +69,7 @@ func (p *presenter) report(r harvest.JobReport) {
 	p.lines[r.Status.Job] = line
 	fmt.Fprintln(p.out, line)
 	p.files += r.Status.Parts
-	p.failed = p.failed || code != exitComplete
+	p.failed = p.failed || code == exitIncomplete || code != exitComplete && r.Status.Instances.Failed+r.Status.Targets.Denied > 0
 }
 
 // conclude prints after the last job where the files are, and the command that shows what is in them or missing.
