@@ -175,7 +175,7 @@ func describe(well, subject string, f Finding) string {
 	if f.Class == "" {
 		return well
 	}
-	text := subject + ": " + f.Class + ": " + f.Message
+	text := subject + ": " + f.Class + ": " + strings.TrimPrefix(f.Message, subject+": ")
 	if f.hint != "" {
 		text += "; " + f.hint
 	}
