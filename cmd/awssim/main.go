@@ -37,7 +37,7 @@ func run(ctx context.Context) error {
 	address := flag.String("listen", "127.0.0.1:0", "address to serve on")
 	background := flag.Bool("background", false, "serve in a process in the background, and return")
 	accounts := flag.String("accounts", "111122223333", "account ids, separated by commas")
-	regions := flag.String("regions", "us-east-1", "regions, separated by commas")
+	regions := flag.String("regions", "us-east-1", "regions that the accounts have enabled, separated by commas")
 	c := awssim.Config{}
 	flag.IntVar(&c.Instances, "instances", 100, "instances per account and region")
 	flag.StringVar(&c.RoleName, "role-name", "metrics-reader", "roles of every account, separated by commas")
