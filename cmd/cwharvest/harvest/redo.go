@@ -46,6 +46,9 @@ func (r *run) beginRedo(job *store.Job) (retry bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := r.checkDetail(job); err != nil {
+		return false, err
+	}
 	if err := r.checkRedoCost(job, targets); err != nil {
 		return false, err
 	}
@@ -126,6 +129,23 @@ func (r *run) checkRetention(j *record.JobInfo) error {
 		}
 	}
 	return nil
+}
+
+// checkDetail refuses to replace rows by coarser ones, unless a redo that has begun continues.
+func (r *run) checkDetail(job *store.Job) error {
+	status, err := job.Status()
+	if err != nil || len(status.Redo) > 0 {
+		return err
+	}
+	plan := job.Plan()
+	replans := r.Settings.Replans(&plan, r.Now())
+	if len(replans) == 0 {
+		return nil
+	}
+	w := replans[0]
+	return cannotRedo(fmt.Sprintf("CloudWatch keeps the data of job %s from %s on only at a period of %d s instead of %d s; its rows stay as they are",
+		plan.ID, time.Unix(w.Window.Start, 0).UTC().Format(time.RFC3339), w.Now.Period, w.Window.Period),
+		"to have coarser rows, move its parts away and harvest the day into another --dir")
 }
 
 // cannotRedo returns an error of the input: nothing was changed.
