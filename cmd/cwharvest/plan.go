@@ -276,7 +276,7 @@ func (r *planReport) print(w io.Writer) {
 	line("requests    %s %s, %s ListMetrics", human.Number(r.Requests), operation, human.Number(r.Discovery))
 	limit := ""
 	if r.MaxCostUSD > 0 {
-		limit = fmt.Sprintf("; limit $%.4f", r.MaxCostUSD)
+		limit = "; limit $" + dollars(r.MaxCostUSD)
 	}
 	line("cost        $%.4f   (worst case $%.4f%s)", r.CostUSD, r.WorstUSD, limit)
 	line("duration    %s at the speed of the quotas", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second/10))
