@@ -42,6 +42,7 @@ func TestParseRefusesWithPosition(t *testing.T) {
 		"metrics: [{stats: [Average]}]\n":        `f.yaml:1:12: unknown key "stats" (did you mean "statistics"?)`,
 		"accounts: [{role: x}]\n":                `f.yaml:1:13: unknown key "role" (did you mean "role_arn"?)`,
 		"defaults: {region: x}\n":                `f.yaml:1:12: unknown key "region" here (did you mean "regions"?)`,
+		"metrics: [{period: 1m}]\n":              `f.yaml:1:12: key "period" belongs elsewhere; move it to the top level of the file`,
 		"stats: [Average]\n":                     `f.yaml:1:1: unknown key "stats"`,
 		"instances: {statuses: [running]}\n":     `f.yaml:1:13: unknown key "statuses" (did you mean "states"?)`,
 		"dir: a\ndir: b\n":                       `f.yaml:2:1: mapping key "dir" already defined`,

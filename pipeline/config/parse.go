@@ -275,6 +275,9 @@ func yamlProblem(text string, keys []string) *Error {
 		if near := Nearest(field[1], keys); strings.HasPrefix(near, field[1]) {
 			return invalid("unknown key %q here (did you mean %q?)", field[1], near)
 		}
+		if _, top := fieldOf(documentType, field[1]); top {
+			return invalid("key %q belongs elsewhere", field[1]).withHint("move it to the top level of the file, without indentation")
+		}
 		e := invalid("key %q belongs elsewhere", field[1])
 		e.Remedy = ShowExample
 		return e
