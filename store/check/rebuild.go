@@ -360,11 +360,8 @@ func (b *rebuilding) replace(temporary string) error {
 			return err
 		}
 	}
-	if _, err := os.Stat(path); err == nil {
-		b.report.Backup = path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
-		if err := os.Link(path, b.report.Backup); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("cannot back up the damaged database: %w", err)
-		}
+	if err := b.backUp(path); err != nil {
+		return fmt.Errorf("cannot back up the damaged database: %w", err)
 	}
 	if err := b.dir.Files.Publish(temporary, path); err != nil {
 		return err
@@ -374,4 +371,24 @@ func (b *rebuilding) replace(temporary string) error {
 		return err
 	}
 	return errors.Join(b.dir.WriteManifest(db), db.Close())
+}
+
+// backUp keeps the damaged database beside the new one, which replaces it. Anything
+// else of that name, a directory for example, could not be replaced, so it is moved.
+func (b *rebuilding) backUp(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b.report.Backup = path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
+	if !info.Mode().IsRegular() {
+		return os.Rename(path, b.report.Backup)
+	}
+	if err := os.Link(path, b.report.Backup); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }

@@ -193,7 +193,7 @@ func TestEachByteOfAMetaPageCounts(t *testing.T) {
 	}
 	copied := filepath.Join(d.JobsPath(), "copy.db")
 	for _, page := range []int{0, pageSize} {
-		for i := page + metaHeader; i < page+metaHeader+metaSize; i++ {
+		for i := page + 16; i < page+16+64; i++ { // after the header of the page
 			data[i] ^= 0x20
 			if err := os.WriteFile(copied, data, 0o600); err != nil {
 				t.Fatal(err)

@@ -3,9 +3,14 @@ package record
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
+
+	"cwharvest/store/btree"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -15,7 +20,11 @@ import (
 // raises faults. View and Update turn both into a *DamagedError.
 type Database struct {
 	path string
+	file *os.File // for the check of its pages
 	bolt *bolt.DB
+
+	whole   sync.Once // the check of all pages, before the first transaction
+	damaged error     // its result
 }
 
 // pageSize is the page size of new databases. bbolt writes each page with one
@@ -23,11 +32,49 @@ type Database struct {
 const pageSize = 16 << 10
 
 // Close closes the file and releases its lock.
-func (db *Database) Close() error { return db.bolt.Close() }
+func (db *Database) Close() error {
+	err := db.file.Close()
+	if db.bolt != nil {
+		err = errors.Join(db.bolt.Close(), err)
+	}
+	return err
+}
 
 // View runs do in a read transaction.
 func (db *Database) View(do func(*bolt.Tx) error) error {
+	if db.bolt.IsReadOnly() { // a writer's pages were checked when it was opened
+		db.whole.Do(func() { db.damaged = db.check((*btree.File).Check) })
+	}
+	if db.damaged != nil {
+		return db.damaged
+	}
+	return db.peek(do)
+}
+
+// peek runs do in a read transaction. It may read the record and the plan of the job,
+// which are checked when the database is opened, and nothing else.
+func (db *Database) peek(do func(*bolt.Tx) error) error {
 	return db.guard(func() error { return db.bolt.View(do) })
+}
+
+// check opens the pages of the file, runs do, and returns what is wrong as a
+// *DamagedError. Nothing may write to the file meanwhile.
+func (db *Database) check(do func(*btree.File) error) error {
+	info, err := db.file.Stat()
+	if err != nil {
+		return err
+	}
+	pages, err := btree.Open(db.file, info.Size())
+	if err == nil {
+		err = do(pages)
+	}
+	switch {
+	case err == nil, errors.As(err, new(*fs.PathError)):
+		return err
+	case errors.Is(err, btree.ErrVersion):
+		return fmt.Errorf("%s has a bbolt format that this version does not know; it was not changed", db.path)
+	}
+	return db.Damaged(err)
 }
 
 // Update runs do in a write transaction, which commits if do returns nil.
@@ -54,8 +101,11 @@ func (db *Database) guard(do func() error) (err error) {
 	switch {
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), isTooSmall(err):
 		return db.Damaged(err)
-	case errors.Is(err, berrors.ErrVersionMismatch):
-		return fmt.Errorf("%s has a bbolt format that this version does not know; it was not changed", db.path)
+	case errors.Is(err, berrors.ErrVersionMismatch): // or a damaged file
+		if err := db.check(func(*btree.File) error { return nil }); err != nil {
+			return err
+		}
+		return db.Damaged(err)
 	case errors.Is(err, berrors.ErrTimeout):
 		dir := dirOfDatabase(db.path)
 		return &LockedError{Dir: dir, Owner: otherOwner(dir)}

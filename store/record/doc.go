@@ -74,10 +74,13 @@
 //
 // # Damaged databases
 //
-// Every access goes through [Database.View] or [Database.Update], which return a
-// panic of bbolt and a fault of its memory map as a [*DamagedError]. The freelist is
-// kept in the file instead of being rebuilt at open: bbolt rebuilds it in a goroutine
-// of its own, whose panic nothing could catch.
+// bbolt trusts its pages: a wrong reference makes it recurse or allocate until the
+// process dies. Package btree therefore checks them before bbolt reads them, all of
+// them before a writer opens the file or a reader's first [Database.View]. A reader
+// that only lists jobs needs few pages, and only these are checked. What remains, a
+// file that another process changes meanwhile for example, is a panic of bbolt or a
+// fault of its memory map, which [Database.View] and [Database.Update] return as a
+// [*DamagedError] as well.
 //
 // A bbolt file begins with two meta pages, and the newer one belongs to the last
 // transaction. If it is damaged, bbolt silently falls back to the other one, and the

@@ -157,7 +157,7 @@ func ReadSummary(dir, id string) (job JobInfo, err error) {
 
 // Info returns a job's plan and state.
 func (db *Database) Info() (info JobInfo, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
+	err = db.peek(func(tx *bolt.Tx) error {
 		var rec JobRecord
 		if err := GetJSON(tx.Bucket(BucketMeta), KeyJob, &rec); err != nil {
 			return err

@@ -1,15 +1,14 @@
 package record
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"cwharvest/store/btree"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -28,38 +27,63 @@ func OpenForReading(path string) (*Database, error) {
 	return openDatabase(path, &bolt.Options{ReadOnly: true, Timeout: lockWait})
 }
 
-func openDatabase(path string, options *bolt.Options) (*Database, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err // bbolt would create it
-	}
+// openDatabase opens an existing file. bbolt trusts what it reads, so the pages are
+// checked first: all of them before it may write, otherwise the few that tell the
+// state of the job, and the others before they are read. See package btree.
+func openDatabase(path string, options *bolt.Options) (_ *Database, err error) {
 	db := &Database{path: path}
-	if info.Size() == 0 {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err // bbolt would create it
+	case !info.Mode().IsRegular():
+		return nil, db.Damaged("it is not a regular file") // opening a pipe would wait
+	case info.Size() == 0:
 		return nil, db.Damaged("it is empty") // bbolt would fill it
 	}
-	err = db.guard(func() (err error) {
-		db.bolt, err = bolt.Open(path, 0o600, options)
-		return err
-	})
-	if err != nil {
+	if db.file, err = os.Open(path); err != nil {
 		return nil, err
 	}
-	// The file is locked now, so no writer changes the pages.
-	if err := checkMetas(path); err != nil {
-		if !errors.As(err, new(*fs.PathError)) {
-			err = db.Damaged(err)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.Close())
 		}
-		return nil, errors.Join(err, db.Close())
+	}()
+	if !options.ReadOnly { // the lock of the directory keeps other writers away
+		if err := db.check((*btree.File).Check); err != nil {
+			return nil, err
+		}
 	}
-	if err := db.recognise(); err != nil {
-		return nil, errors.Join(err, db.Close())
+	if err := db.guard(func() error { return db.open(options) }); err != nil {
+		return nil, err
 	}
-	return db, nil
+	if options.ReadOnly { // the file is locked now, so no writer changes the pages
+		if err := db.check(func(f *btree.File) error { return f.CheckBucket(BucketMeta) }); err != nil {
+			return nil, err
+		}
+	}
+	return db, db.recognise()
+}
+
+// open lets bbolt open the file, and closes what it leaves open when it panics.
+func (db *Database) open(options *bolt.Options) (err error) {
+	var file *os.File
+	options.OpenFile = func(path string, flag int, mode fs.FileMode) (*os.File, error) {
+		file, err = os.OpenFile(path, flag, mode)
+		return file, err
+	}
+	defer func() {
+		if db.bolt == nil && file != nil {
+			file.Close() // a second close, unless bbolt panicked
+		}
+	}()
+	db.bolt, err = bolt.Open(db.path, 0o600, options)
+	return err
 }
 
 // recognise refuses a file that is not a job's database or has another format.
 func (db *Database) recognise() error {
-	return db.View(func(tx *bolt.Tx) error {
+	return db.peek(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(BucketMeta)
 		if meta == nil {
 			return db.Damaged("it is a bbolt file, but has no job record")
@@ -118,48 +142,4 @@ func (e *FormatError) Hint() string {
 		return "finish it with the version that wrote it, or use another directory"
 	}
 	return "use the version that wrote it, or another directory"
-}
-
-// Sizes of a meta page of bbolt, and its magic number (internal/common/types.go).
-const (
-	metaHeader = 16 // of the page
-	metaSize   = 64 // of the content; its last 8 bytes are the checksum
-	metaMagic  = 0xED0CDAED
-)
-
-// checkMetas refuses a file with a damaged meta page. bbolt would fall back to the
-// other one, which is a transaction older, without reporting it: see doc.go.
-func checkMetas(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	size, first := readMeta(file, 0)
-	if first != nil {
-		size = pageSize
-	}
-	_, second := readMeta(file, size)
-	switch {
-	case first != nil && second != nil:
-		return errors.New("both of its meta pages are damaged")
-	case first != nil || second != nil:
-		return errors.New("one of its meta pages is damaged, and the last transaction may be lost with it")
-	}
-	return nil
-}
-
-// readMeta checks the meta page at an offset and returns the page size in it.
-func readMeta(file io.ReaderAt, at int64) (pageSize int64, problem error) {
-	var page [metaHeader + metaSize]byte
-	if _, err := file.ReadAt(page[:], at); err != nil {
-		return 0, err
-	}
-	meta := page[metaHeader:]
-	sum := fnv.New64a()
-	sum.Write(meta[:metaSize-8])
-	if binary.NativeEndian.Uint32(meta) != metaMagic || binary.NativeEndian.Uint64(meta[metaSize-8:]) != sum.Sum64() {
-		return 0, errors.New("damaged")
-	}
-	return int64(binary.NativeEndian.Uint32(meta[8:])), nil
 }
