@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -87,6 +89,7 @@ type table struct {
 	First   string   `json:"first_date"` // with data
 	format  encode.Format
 	mixed   bool // some files have other columns
+	empty   bool // no finished job has published a file
 }
 
 // column has a type name that both engines know.
@@ -113,6 +116,7 @@ func tablesOf(dir string) ([]table, error) {
 	format := encode.Format{Name: last.Format, Compression: last.Compression}
 	statistics := map[string]bool{}
 	first, mixed := last.Start, false
+	var files record.Manifest // of all these jobs
 	for i := range jobs {
 		s := &jobs[i].Plan
 		if strings.TrimSuffix(s.Out, "/") != place || (encode.Format{Name: s.Format, Compression: s.Compression}).Suffix() != format.Suffix() {
@@ -125,6 +129,11 @@ func tablesOf(dir string) ([]table, error) {
 		for _, statistic := range s.Statistics() {
 			statistics[statistic] = true
 		}
+		m, err := record.ReadManifest(dir, s.ID)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // an unfinished job has none
+			return nil, err
+		}
+		files.Parts, files.Inventory = append(files.Parts, m.Parts...), cmp.Or(files.Inventory, m.Inventory)
 	}
 	metrics := []column{{"account", "varchar"}, {"region", "varchar"}, {"namespace", "varchar"}, {"metric", "varchar"},
 		{"instance_id", "varchar"}, {"dimensions", "varchar"}, {"timestamp", "timestamp"}, {"period_s", "int"}}
@@ -137,8 +146,8 @@ func tablesOf(dir string) ([]table, error) {
 		{"class", "varchar"}, {"reason", "varchar"}}
 	date := first.UTC().Format("2006-01-02")
 	return []table{
-		{"metrics", metrics, place, date, format, mixed},
-		{"instances", instances, last.InventoryPlace(), date, format, false},
+		{"metrics", metrics, place, date, format, mixed, len(files.Parts) == 0},
+		{"instances", instances, last.InventoryPlace(), date, format, false, files.Inventory == nil},
 	}, nil
 }
 
@@ -148,7 +157,7 @@ func duckdb(t *table) (string, error) {
 	}
 	pattern := quote(globEscaper.Replace(t.Place) + "/date=*/[!_]*" + t.format.Suffix())
 	const partitions = "hive_partitioning = true, union_by_name = true"
-	compression := quote(cmp.Or(t.format.Compression, "none")) // explicit, since a question mark in the path hides the extension from DuckDB
+	compression := quote(strings.Replace(cmp.Or(t.format.Compression, "none"), "none", "uncompressed", 1)) // explicit, since a question mark in the path hides the extension from DuckDB
 	var source string
 	switch t.format.Name {
 	case "parquet":
@@ -160,7 +169,25 @@ func duckdb(t *table) (string, error) {
 		source = fmt.Sprintf("read_json(%s, %s, compression = %s, format = 'newline_delimited', columns = {%s})",
 			pattern, partitions, compression, t.types("TIMESTAMPTZ"))
 	}
+	if t.empty {
+		return t.duckdbEmpty(pattern, "SELECT * FROM "+source), nil
+	}
 	return fmt.Sprintf("CREATE OR REPLACE VIEW %s AS\nSELECT * FROM %s;", t.Name, source), nil
+}
+
+// duckdbEmpty defines a view before its first file exists. DuckDB refuses a pattern that matches no file, so the view selects from the
+// files only if there are some when the statements run. It uses a variable, which lasts for one session of DuckDB.
+func (t *table) duckdbEmpty(pattern, query string) string {
+	var columns strings.Builder
+	for _, c := range append(slices.Clone(t.Columns), column{"date", "date"}) {
+		kind := strings.Replace(strings.ToUpper(c.Kind), "TIMESTAMP", "TIMESTAMPTZ", 1)
+		fmt.Fprintf(&columns, `NULL::%s AS "%s", `, kind, c.Name)
+	}
+	none := "SELECT " + strings.TrimSuffix(columns.String(), ", ") + " WHERE false"
+	return fmt.Sprintf(`-- No finished night has a file of %[1]s yet. Run these statements in each session of DuckDB, or print them again after the first night with data.
+SET VARIABLE cwharvest_%[1]s = (SELECT CASE WHEN count(*) > 0 THEN %[2]s ELSE %[3]s END FROM glob(%[4]s));
+CREATE OR REPLACE VIEW %[1]s AS
+SELECT * FROM query(getvariable('cwharvest_%[1]s'));`, t.Name, quote(query), quote(none), pattern)
 }
 
 // globEscaper quotes a path for DuckDB's glob patterns. DuckDB reads a backslash as a slash, so only a wildcard matches one.

@@ -396,39 +396,138 @@ func (l *lake) checkExports() {
 	}
 }
 
-// TestDuckDBReadsNightsOfOtherStatistics proves that nights with different
-// statistics form one table in every format, with null for those not requested.
-func TestDuckDBReadsNightsOfOtherStatistics(t *testing.T) {
+// TestStatements runs the statements of README.md, the manual and ddl in every format and compression: after a first night without a
+// part, after one with data and the statements of the night before, and after a statistic was added.
+func TestStatements(t *testing.T) {
 	needsProcesses(t)
 	needsCompiler(t)
 	program, err := duckdbProgram()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []encode.Format{{Name: "parquet"}, {Name: "csv"}, {Name: "jsonl", Compression: "gzip"}} {
+	for _, f := range []encode.Format{
+		{Name: "parquet"}, {Name: "csv"}, {Name: "csv", Compression: "gzip"}, {Name: "csv", Compression: "zstd"},
+		{Name: "jsonl"}, {Name: "jsonl", Compression: "gzip"}, {Name: "jsonl", Compression: "zstd"},
+	} {
 		t.Run(f.Suffix()[1:], func(t *testing.T) {
 			t.Parallel()
 			l := &lake{duckdb: program, night: newNight(t, awssim.Config{
 				Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 5,
-			}, 5*time.Minute, 2, []string{"CPUUtilization"}, []string{"Average"}, fmt.Sprintf("format: %s\ncompression: %s\n", f.Name, f.Compression))}
-			for i, statistics := range []string{"Average", "p99,TM(10%:90%),Average"} {
-				day := l.truth.Start.AddDate(0, 0, i)
-				c, output := l.command("run", "-c", "harvest.yaml", "--night", day.Format(time.DateOnly), "--metric", "CPUUtilization", "--stat", statistics)
-				if err := c.Run(); err != nil {
-					t.Fatalf("run: %v\n%s", err, output)
+			}, 5*time.Minute, 3, []string{"CPUUtilization"}, []string{"Average"}, fmt.Sprintf("format: %s\ncompression: %s\n", f.Name, f.Compression))}
+			l.runNight(0, "UnpublishedThing", "Average,Maximum")
+			l.define()
+			l.checkStatements(f.Name)
+			l.checkNights(l.counts(0, 0, 0))
+
+			l.runNight(1, "CPUUtilization", "Average,Maximum")
+			l.checkNights(l.counts(1, 1440, 0))
+			l.define()
+			if strings.Contains(l.tables, "getvariable") {
+				t.Errorf("tables last for one session although there are files:\n%s", l.tables)
+			}
+
+			l.runNight(2, "CPUUtilization", "p99,TM(10%:90%),Average,Maximum")
+			l.define()
+			l.checkStatements(f.Name)
+			l.checkNights(append(l.counts(1, 1440, 0), l.counts(2, 1440, 1440)...))
+			l.checkEmptyForm()
+		})
+	}
+}
+
+// runNight harvests one of the days.
+func (l *lake) runNight(day int, metric, statistics string) {
+	l.Helper()
+	c, output := l.command("run", "-c", "harvest.yaml", "--night", l.truth.Start.AddDate(0, 0, day).Format(time.DateOnly),
+		"--metric", metric, "--stat", statistics, "--allow-unknown-metric")
+	if err := c.Run(); err != nil {
+		l.Fatalf("run: %v\n%s", err, output)
+	}
+}
+
+// checkStatements runs every SQL block of the documents. Those that name Parquet files need some.
+func (l *lake) checkStatements(format string) {
+	l.Helper()
+	found := 0
+	for _, path := range documents(l.T) {
+		for _, query := range blocks(readDocument(l.T, path), "sql") {
+			tables := l.tables
+			if strings.Contains(query, "read_parquet") {
+				if tables = ""; format != "parquet" || strings.Contains(l.tables, "getvariable") {
+					continue
 				}
 			}
-			l.define()
-			type columns struct {
-				Date             string
-				Rows, P99, TM, I int
+			found++
+			c := exec.Command(l.duckdb)
+			c.Dir, c.Stdin = l.dir, strings.NewReader(tables+query)
+			if out, err := c.CombinedOutput(); err != nil {
+				l.Errorf("%s: %v %s\n%s%s", path, err, out, tables, query)
 			}
-			got := ask[columns](l, `SELECT date::VARCHAR AS date, count(average) AS rows, count(p99) AS p99, count(tm_10_90) AS tm,
-				(SELECT count(*) FROM instances WHERE instances.date = metrics.date) AS i FROM metrics GROUP BY date ORDER BY date`)
-			want := []columns{{Date: l.truth.Start.Format(time.DateOnly), Rows: 1440, I: 5}, {l.truth.Start.AddDate(0, 0, 1).Format(time.DateOnly), 1440, 1440, 1440, 5}}
-			if !slices.Equal(got, want) {
-				t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	if found < 4 {
+		l.Errorf("%d queries", found)
+	}
+}
+
+// nightCounts counts the values of a date, and its rows in the inventory.
+type nightCounts struct {
+	Date             string
+	Rows, P99, TM, I int
+}
+
+func (l *lake) counts(day, rows, extended int) []nightCounts {
+	if rows == 0 {
+		return nil
+	}
+	return []nightCounts{{l.truth.Start.AddDate(0, 0, day).Format(time.DateOnly), rows, extended, extended, 5}}
+}
+
+// checkNights counts the rows of the tables. Statistics that ddl does not know are not counted.
+func (l *lake) checkNights(want []nightCounts) {
+	l.Helper()
+	extended := "0 AS p99, 0 AS tm"
+	if slices.ContainsFunc(want, func(c nightCounts) bool { return c.P99 > 0 }) {
+		extended = "count(p99) AS p99, count(tm_10_90) AS tm"
+	}
+	got := ask[nightCounts](l, `SELECT date::VARCHAR AS date, count(average) AS rows, `+extended+`,
+		(SELECT count(*) FROM instances WHERE instances.date = metrics.date) AS i FROM metrics GROUP BY date ORDER BY date`)
+	if !slices.Equal(got, want) {
+		l.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// checkEmptyForm checks that the statements printed before the first file give tables with the same columns and rows, and without
+// any file, tables with these columns and no row.
+func (l *lake) checkEmptyForm() {
+	l.Helper()
+	describe := `SELECT (SELECT string_agg(column_name || ' ' || column_type, ', ' ORDER BY column_name) FROM (DESCRIBE metrics)) AS metrics,
+		(SELECT string_agg(column_name || ' ' || column_type, ', ' ORDER BY column_name) FROM (DESCRIBE instances)) AS instances,
+		(SELECT count(*) FROM metrics) AS m, (SELECT count(*) FROM instances) AS i`
+	type form struct {
+		Metrics, Instances string
+		M, I               int
+	}
+	want := ask[form](l, describe)[0]
+	for _, move := range []string{"", "/nowhere"} {
+		tables, err := tablesOf(filepath.Join(l.dir, "harvest"))
+		if err != nil {
+			l.Fatal(err)
+		}
+		l.tables = ""
+		for i := range tables {
+			tables[i].empty, tables[i].Place = true, tables[i].Place+move
+			sql, err := duckdb(&tables[i])
+			if err != nil {
+				l.Fatal(err)
 			}
-		})
+			l.tables += sql + "\n"
+		}
+		if move != "" {
+			want.M, want.I = 0, 0
+		}
+		if got := ask[form](l, describe)[0]; got != want {
+			l.Errorf("before the first file, in %q, the tables are\n%+v, want\n%+v", move, got, want)
+		}
 	}
 }

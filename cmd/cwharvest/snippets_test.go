@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -96,31 +95,6 @@ func (n *night) follow(want ...string) string {
 		n.Fatalf("README.md does not run %q", want)
 	}
 	return all.String()
-}
-
-// TestQueriesOfDocuments runs every SQL block with DuckDB.
-func TestQueriesOfDocuments(t *testing.T) {
-	needsCompiler(t)
-	program, err := duckdbProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := readmeNight(t)
-	n.run()
-	found := 0
-	for _, path := range documents(t) {
-		for _, query := range blocks(readDocument(t, path), "sql") {
-			found++
-			c := exec.Command(program)
-			c.Dir, c.Stdin = n.dir, strings.NewReader(query)
-			if out, err := c.CombinedOutput(); err != nil || len(out) == 0 {
-				t.Errorf("%s: %v %s\n%s", path, err, out, query)
-			}
-		}
-	}
-	if found < 4 {
-		t.Errorf("%d queries", found)
-	}
 }
 
 func TestHelpPrintsTopics(t *testing.T) {
