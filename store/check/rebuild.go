@@ -138,7 +138,7 @@ func (b *rebuilding) findStrays(ctx context.Context, known map[string]bool) erro
 			return err
 		}
 		for _, name := range names {
-			if known[name] {
+			if known[name] || pattern == "date=*/" && !isPartOf(name, b.plan.ID) {
 				continue
 			}
 			if pattern != "date=*/" {

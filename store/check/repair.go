@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -124,7 +125,7 @@ func repairFiles(ctx context.Context, d *record.Dir, id string, r *Repaired) err
 	case returned:
 		r.Sound, r.Problem = false, "parts that were missing or altered are intact again"
 		return rebuild(ctx, d, id, r)
-	case len(report.Damaged) == 0 && len(report.strays) > 0 && job.State != record.Unfinished && !job.Pruned:
+	case len(report.Damaged) == 0 && len(report.strays) > 0 && !job.Pruned:
 		r.Files = report.strays[0] + " is not in the manifest"
 		return reopen(d, id, report.strays)
 	case len(report.Damaged) == 0:
@@ -168,23 +169,35 @@ func Reinstate(ctx context.Context, d *record.Dir, plan *record.Plan) (*Repaired
 	return r, rebuild(ctx, d, plan.ID, r)
 }
 
-// reopen marks a job as unfinished. The next run finishes it, writes its inventory again
-// and removes the strays: files of a finished job whose rows are all in other parts.
+// reopen marks a job as unfinished. The next run finishes it and writes its inventory
+// again. Strays become lost parts: that run removes them if their rows are published.
 func reopen(d *record.Dir, id string, strays []string) error {
 	db, err := record.OpenForWriting(d.JobFile(id, ".db"))
 	if err != nil {
 		return err
 	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		if err := record.AddGarbage(tx, strays...); err != nil {
-			return err
+	known, err := db.Lost()
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	var garbage []string
+	for _, name := range strays {
+		if isPartOf(name, id) {
+			known = append(known, record.Part{Name: name, Date: strings.TrimPrefix(path.Dir(name), "date=")})
+		} else {
+			garbage = append(garbage, name)
 		}
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
 		var r record.JobRecord
 		if err := record.GetJSON(tx.Bucket(record.BucketMeta), record.KeyJob, &r); err != nil {
 			return err
 		}
 		r.State = record.Unfinished
-		return record.PutJSON(tx.Bucket(record.BucketMeta), record.KeyJob, r)
+		if len(known) > 0 && r.Redo == nil {
+			r.Redo = &record.Redo{From: r.Segment}
+		}
+		return errors.Join(record.SetLost(tx, known...), record.AddGarbage(tx, garbage...), record.PutJSON(tx.Bucket(record.BucketMeta), record.KeyJob, r))
 	})
 	return errors.Join(err, db.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 
 	"cwharvest/store/claim"
 	"cwharvest/store/place"
@@ -401,11 +402,21 @@ func (v *verification) strays(named map[string]bool) error {
 			return err
 		}
 		for _, name := range names {
-			if !named[name] {
+			switch {
+			case named[name]:
+			case pattern == "date=*/" && !isPartOf(name, v.plan.ID):
+				v.report.problem(MoveFileAway, "%s/%s is not in the manifest", v.place, name)
+			default:
 				v.report.strays = append(v.report.strays, name)
 				v.report.problem(RepairJob, "%s/%s is not in the manifest", v.place, name)
 			}
 		}
 	}
 	return nil
+}
+
+// isPartOf reports whether a file has the name of a part of the job.
+func isPartOf(name, id string) bool {
+	form := record.PartForm.FindStringSubmatch(path.Base(name))
+	return strings.HasPrefix(name, "date=") && form != nil && form[1] == id
 }
