@@ -173,12 +173,11 @@ func (p *principal) version() int {
 // are returned even if their replacement failed.
 func (p *principal) keys(ctx context.Context) (aws.Credentials, error) {
 	p.reloadIfChanged(ctx)
-	keys, valid, current := p.state()
-	if current {
+	if keys, _, current := p.state(); current {
 		return keys, nil
 	}
 	err := p.getKeys.do(ctx, p.retrieveAnew)
-	keys, valid, _ = p.state()
+	keys, valid, _ := p.state()
 	switch {
 	case valid:
 		return keys, nil
