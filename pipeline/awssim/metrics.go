@@ -107,6 +107,13 @@ func named(dimension, prefix string) func(Config, string, string, int) [][2]stri
 	}
 }
 
+// stored returns buckets with a storage type.
+func stored(storage string) func(Config, string, string, int) [][2]string {
+	return func(c Config, account, region string, i int) [][2]string {
+		return append(named("BucketName", "logs")(c, account, region, i), [2]string{"StorageType", storage})
+	}
+}
+
 // instance returns the dimensions of an EC2 instance, or none if it has published
 // nothing.
 func instance(c Config, account, region string, i int) [][2]string {
@@ -137,6 +144,17 @@ var publishers = []publisher{
 	{"AWS/ApplicationELB", []string{"RequestCount", "HealthyHostCount"}, oneIn(5), func(c Config, account, region string, i int) [][2]string {
 		return append(named("LoadBalancer", "app/shop")(c, account, region, i/2), named("TargetGroup", "targetgroup/shop")(c, account, region, i)...)
 	}},
+	// Of one load balancer, the sets overlap: the sum over all sets counts a request three times (Application Load Balancers User Guide,
+	// "Metric dimensions for Application Load Balancers").
+	{"AWS/ApplicationELB", []string{"RequestCount"}, oneIn(10), func(c Config, account, region string, i int) [][2]string {
+		return append([][2]string{{"AvailabilityZone", region + "a"}}, named("LoadBalancer", "app/shop")(c, account, region, i)...)
+	}},
+	{"AWS/SQS", []string{"ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible", "NumberOfMessagesReceived", "NumberOfMessagesSent"},
+		oneIn(5), named("QueueName", "jobs")},
+	// Each storage metric has a storage type of its own (Amazon S3 User Guide, "Metrics and dimensions").
+	{"AWS/S3", []string{"BucketSizeBytes"}, oneIn(5), stored("StandardStorage")},
+	{"AWS/S3", []string{"NumberOfObjects"}, oneIn(5), stored("AllStorageTypes")},
+	{"AWS/SES", []string{"Bounce", "Delivery"}, func(Config) int { return 1 }, func(Config, string, string, int) [][2]string { return [][2]string{} }},
 	{"Shop/Orders", []string{"Placed"}, oneIn(20), func(_ Config, _, _ string, i int) [][2]string {
 		return [][2]string{{"Service", fmt.Sprintf("checkout %d", i)}, {"Stage", "prod"}}
 	}},

@@ -25,12 +25,18 @@ func (c *Config) Datapoint(account, region, namespace, metric, dimensions, stati
 type source struct {
 	series   uint64 // hash of the series
 	coverage Coverage
+	daily    bool   // one datapoint a day, at midnight
+	newest   int64  // of daily datapoints; 0: all are there
 	partial  bool   // the statistic lacks some of the series' datapoints
 	distinct uint64 // hash of series and statistic; 0: values like real ones
 	shape    shape
 	summary  summary
 	samples  []int64 // memory for one datapoint
 }
+
+// storageDelay is the time after which the storage metrics of S3 appear. AWS says only that they are daily (Amazon S3 User Guide,
+// "Monitoring metrics with Amazon CloudWatch"); users report up to 48 hours (prometheus/cloudwatch_exporter#38).
+const storageDelay = 48 * time.Hour
 
 // newSource returns the source of a series and statistic.
 func (c *Config) newSource(account, region, namespace, metric, dimensions, statistic string) source {
@@ -47,7 +53,11 @@ func (c *Config) newSource(account, region, namespace, metric, dimensions, stati
 	s := source{
 		series:   hash(hash(place, metric), dimensions),
 		coverage: CoverageOf(id),
+		daily:    namespace == "AWS/S3" && (metric == "BucketSizeBytes" || metric == "NumberOfObjects"),
 		partial:  metric == "CPUCreditBalance" && statistic != "Average",
+	}
+	if s.daily && c.Now != nil {
+		s.newest = c.Now().Add(-storageDelay).Unix()
 	}
 	if c.Distinct {
 		s.distinct = hash(s.series, statistic)
@@ -64,6 +74,13 @@ func (c *Config) newSource(account, region, namespace, metric, dimensions, stati
 
 // at returns the datapoint of a period, in seconds.
 func (s *source) at(unix, period int64) (float64, bool) {
+	if s.daily {
+		midnight := (unix + 86400 - 1) / 86400 * 86400
+		if midnight >= unix+period || s.newest != 0 && midnight > s.newest {
+			return 0, false
+		}
+		unix, period = midnight, 60
+	}
 	switch {
 	case s.coverage == Stopped, s.coverage == Silent:
 		return 0, false
