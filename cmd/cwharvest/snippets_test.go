@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"cwharvest/cmd/cwharvest/docs"
 	"cwharvest/pipeline/awssim"
 	"cwharvest/pipeline/config"
+	"cwharvest/store/record"
 )
 
 // otherLanguages are the languages of blocks that tests of their own read.
@@ -95,6 +97,96 @@ func (n *night) follow(want ...string) string {
 		n.Fatalf("README.md does not run %q", want)
 	}
 	return all.String()
+}
+
+// TestWorkedExamples runs every file of the topic metrics. The run requests and pays for what plan says, and gets every datapoint of the
+// simulated AWS.
+func TestWorkedExamples(t *testing.T) {
+	examples := blocks(docs.Markdown("metrics"), "yaml")
+	if len(examples) != 6 {
+		t.Fatalf("%d examples", len(examples))
+	}
+	for _, example := range examples {
+		s, err := config.Parse("harvest.yaml", []byte(example), os.LookupEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(s.Metrics[0].Namespace, func(t *testing.T) {
+			t.Parallel()
+			n := newNight(t, awssim.Config{Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Instances: 40},
+				s.Period, 1, nil, nil, "")
+			if err := os.WriteFile(filepath.Join(n.dir, "harvest.yaml"), []byte(example), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			n.checkExample(&s)
+			if s.Metrics[0].Namespace != "AWS/S3" {
+				return
+			}
+			if text := n.run("--settle", "30m", "--dir", "early"); !strings.Contains(text, " 0 done 16 empty ") {
+				t.Errorf("with the default settle:\n%s", text)
+			}
+		})
+	}
+}
+
+// checkExample compares the plan of an example, its calls and its rows.
+func (n *night) checkExample(s *config.Config) {
+	n.Helper()
+	c, output := n.command("plan", "-c", "harvest.yaml", "--json")
+	if err := c.Run(); err != nil {
+		n.Fatalf("plan: %v\n%s", err, output)
+	}
+	var plan planReport
+	if err := json.Unmarshal(output.Bytes()[strings.IndexByte(output.String(), '{'):], &plan); err != nil {
+		n.Fatal(err)
+	}
+	before := n.sim.Stats()
+	n.run()
+	now := n.sim.Stats()
+	calls := func(name string) int64 {
+		return int64(now.Calls["monitoring."+name] - before.Calls["monitoring."+name])
+	}
+	if billed := int64(now.BilledMetrics); billed != plan.Series || calls("GetMetricData") != plan.Requests || calls("ListMetrics") != plan.Discovery {
+		n.Errorf("%d metrics billed, %d and %d calls; planned %d, %d and %d", billed, calls("GetMetricData"), calls("ListMetrics"),
+			plan.Series, plan.Requests, plan.Discovery)
+	}
+	if usd := float64(int64(now.BilledMetrics)+calls("ListMetrics")) / 1000 * 0.01; usd < plan.CostUSD-1e-9 || usd > plan.CostUSD+1e-9 {
+		n.Errorf("cost %v USD, planned %v", usd, plan.CostUSD)
+	}
+	status, err := record.ReadStatus(filepath.Join(n.dir, filepath.Base(s.Dir)))
+	if err != nil {
+		n.Fatal(err)
+	}
+	if rows := n.expectedRows(s, plan.Range.Start); status.Rows != rows || rows == 0 {
+		n.Errorf("%d rows, want %d", status.Rows, rows)
+	}
+	n.Logf("%d series, %d requests, %d ListMetrics, $%.5f, %d rows", plan.Series, plan.Requests, plan.Discovery, plan.CostUSD, status.Rows)
+}
+
+// expectedRows counts the datapoints that the simulated AWS has for an example in the day after a time.
+func (n *night) expectedRows(s *config.Config, start time.Time) (rows int64) {
+	for i := range s.Metrics {
+		m := &s.Metrics[i]
+		names := slices.Sorted(slices.Values(m.Dimensions))
+		if m.Namespace == "AWS/EC2" {
+			names = []string{"InstanceId"}
+		}
+		for _, set := range n.config.Published("111122223333", "us-east-1", m.Namespace, names) {
+			for _, name := range m.Names {
+				for at := start; at.Before(start.AddDate(0, 0, 1)); at = at.Add(s.Period) {
+					if _, ok := n.config.Datapoint("111122223333", "us-east-1", m.Namespace, name, set, m.Statistics[0], at, s.Period); ok && n.publishes(m.Namespace, name, set) {
+						rows++
+					}
+				}
+			}
+		}
+	}
+	return rows
+}
+
+// publishes reports whether a bucket publishes a metric with the storage type of a set.
+func (n *night) publishes(namespace, name, set string) bool {
+	return namespace != "AWS/S3" || strings.HasSuffix(set, "=AllStorageTypes") == (name == "NumberOfObjects")
 }
 
 func TestHelpPrintsTopics(t *testing.T) {

@@ -13,6 +13,7 @@ type Topic struct{ Name, Short string }
 // Topics lists the pages in the order in which a new user needs them.
 var Topics = []Topic{
 	{"configuration", "harvest.yaml: metrics, instances, ranges, cost"},
+	{"metrics", "examples for EC2, the agent, load balancers, queues, buckets"},
 	{"accounts", "several accounts and regions, and the permissions they need"},
 	{"credentials", "where credentials come from, and what happens when they end"},
 	{"output", "files, columns, queries, other formats, S3"},
