@@ -253,12 +253,20 @@ func (c *collector) take(r *flat.Result) {
 		return
 	}
 	q := &c.queries[query]
-	q.status = r.Status
-	if r.Message != "" {
-		q.message = r.Message
-	}
+	q.merge(r)
 	if err := c.store(q, c.column(query), r); err != nil && q.err == nil {
 		q.err = fmt.Errorf("query %s: %w", r.ID, err)
+	}
+}
+
+// merge takes over the status of a part of the result. A later page that is complete
+// makes up for PartialData, which says only that more pages follow, but not for an
+// error: AWS documents no page that repeats the datapoints which an error has cost.
+// https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDataResult.html
+func (q *queryState) merge(r *flat.Result) {
+	switch q.status {
+	case "", types.StatusCodeComplete, types.StatusCodePartialData:
+		q.status, q.message = r.Status, cmp.Or(r.Message, q.message)
 	}
 }
 

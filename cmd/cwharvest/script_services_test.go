@@ -99,6 +99,8 @@ func setConfig(c *awssim.Config, arg string) (err error) {
 			account, partition, _ := strings.Cut(pair, ":")
 			c.Partitions[account] = partition
 		}
+	case "page": // datapoints on each page of GetMetricData
+		c.PageDatapoints, err = strconv.Atoi(value)
 	case "life":
 		c.SessionLife, err = time.ParseDuration(value)
 	case "latency":

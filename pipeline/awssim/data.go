@@ -175,6 +175,10 @@ func (p *page) result(q *query, skip int) (left int) {
 		if left >= 0 {
 			status = "PartialData"
 		}
+		if left >= 0 && p.faults.on("internal_page") {
+			status, p.faulty, count = "InternalError", true, 0
+			b.times, b.values = b.times[:0], b.values[:0]
+		}
 	}
 	b.body = appendMap(b.body, 5)
 	b.body = appendText(appendText(b.body, "Id"), q.id)

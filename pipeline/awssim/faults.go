@@ -47,6 +47,7 @@ var kinds = map[string]string{
 	"latency":         "responses take millis longer",
 	"partial":         "GetMetricData results are PartialData without data",
 	"internal_result": "GetMetricData results are InternalError",
+	"internal_page":   "GetMetricData results that continue on the next page are InternalError without data, and complete there",
 	"forbidden":       "GetMetricData results are Forbidden",
 	"poison":          "GetMetricData calls that name the instance fail with 500",
 	"sts_down":        "every call of STS returns 503",
