@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"cwharvest/pipeline/config"
 
@@ -157,6 +158,10 @@ func meant(word string, names []string, prefix string) string {
 	return ""
 }
 
+// echoes is how long after a SIGTERM another one is the same request: timeout(1) sends it to its command and at once to the process
+// group, which the command is in.
+const echoes = time.Second
+
 // interruptible returns a context that the first SIGINT or SIGTERM cancels, so that the run drains and commits. The second signal
 // ends the process at once, which loses as much as kill -9: the requests in flight and at most one group commit.
 func interruptible() (context.Context, func()) {
@@ -169,8 +174,13 @@ func interruptible() (context.Context, func()) {
 			return
 		}
 		cancel(interruptedError{sig.(syscall.Signal)})
-		if _, open := <-signals; open {
-			os.Exit(128 + int(sig.(syscall.Signal)))
+		for first := time.Now(); open; {
+			var again os.Signal
+			again, open = <-signals
+			isEcho := sig == syscall.SIGTERM && again == sig && time.Since(first) < echoes
+			if open && !isEcho {
+				os.Exit(128 + int(sig.(syscall.Signal)))
+			}
 		}
 	}()
 	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
