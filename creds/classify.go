@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
@@ -155,6 +156,8 @@ func loadError(src Source, err error) *Error {
 var conditionByCode = map[string]condition{
 	"AccessDenied": denied, "AccessDeniedException": denied, "ForbiddenException": denied, "ResourceNotFoundException": denied,
 	"ValidationError": denied, "MalformedPolicyDocument": denied, "PackedPolicyTooLarge": denied, "RegionDisabledException": denied,
+	"InvalidTokenException": noToken, // EKS Pod Identity (EKS Auth API reference, AssumeRoleForPodIdentity)
+
 	"InvalidIdentityToken": denied, "IDPRejectedClaim": denied, "AssumeRoleUnauthorizedAccess": denied, "InvalidRequestException": denied,
 
 	"ExpiredToken": loggedOut, "ExpiredTokenException": loggedOut, "RequestExpired": loggedOut, "UnauthorizedException": loggedOut,
@@ -206,7 +209,7 @@ func conditionOf(err error, kind origin.Kind) condition {
 		return noKeys // 404: no role; 401 and 403: metadata is restricted
 	case isOf(err, "SSO OIDC") && isFromAWS(err):
 		return loggedOut
-	case isAmbiguous(err):
+	case isAmbiguous(err) && code(err) != "": // without any code, the body could not be decoded
 		return wrongKeys
 	case kind == origin.Container && status > 0 && isFromAWS(err): // the agent of EKS answers with text
 		return denied
@@ -282,12 +285,29 @@ func absentError(src Source, err error, cfg aws.Config) *Error {
 		e.class, e.remedy = refused, remedy{}
 	case isDeniedTags(err):
 		e.remedy.do = tagRemedy
+	case isDurationTooLong(err):
+		e.remedy.do = "lower duration_seconds in profile " + quoted(from.Outer) + " of " + origin.Files()[0] + ", or raise the maximum session duration of the role"
+	case isTimeout(err) && from.Kind == origin.Process:
+		e.remedy.do = "run the credential_process of profile " + quoted(from.Profile) + " by hand: it does not end"
 	case from.Kind == origin.Nothing && c == noKeys:
-		e.Err = errors.New("no credentials: the environment and the profile have none, and this machine has no role")
+		e.explainNoKeys()
 	case c == unavailable && errors.As(err, new(*smithy.DeserializationError)), c == unavailable && httpStatus(err) >= 400 && !isFromAWS(err):
 		e.state = "the answer does not come from AWS"
 	}
 	return e
+}
+
+// explainNoKeys explains that no provider has keys.
+func (e *Error) explainNoKeys() {
+	machine := "this machine has no role"
+	if strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
+		machine = "AWS_EC2_METADATA_DISABLED forbids its role"
+		e.remedy.do = strings.Replace(e.remedy.do, "attach a role to this machine", "unset AWS_EC2_METADATA_DISABLED if this machine has a role", 1)
+	}
+	e.Err = errors.New("no credentials: the environment and the profile have none, and " + machine)
+	if e.Source.Profile != "" {
+		e.remedy.do = "put keys, a login, source_profile or credential_source into profile " + quoted(e.Source.Profile) + " of " + origin.Files()[0]
+	}
 }
 
 // stsError explains why STS refused a call for a source that the principal
@@ -308,6 +328,8 @@ func stsError(src Source, err error, principal Source, fix remedy) *Error {
 	switch {
 	case isWrongSecret(err):
 		e.state, e.remedy = "the secret key of "+principal.String()+" is wrong", fix
+	case c == wrongKeys && code(err) == "InvalidClientTokenId":
+		e.state, e.remedy = "AWS does not recognize the access key of "+principal.String(), fix
 	case e.class == person:
 		e.state, e.remedy = principal.String()+" has expired", fix
 	case isRegionOff(err):

@@ -48,6 +48,7 @@ var remedies = [origin.Kinds]map[condition]remedy{
 	origin.Nothing: { // of the default chain, the instance has given keys, or no provider has any
 		loggedOut: {"check the role attached to this instance", true},
 		noKeys:    {"log in (aws sso login, aws login, aws configure), export AWS_PROFILE, or attach a role to this machine", true},
+		denied:    {"check that the role attached to this instance exists and trusts ec2.amazonaws.com", false},
 	},
 	origin.Environment: {
 		loggedOut: {"export fresh AWS_* variables and start again, since a running process cannot see them, or put the keys into {credentials}", false},

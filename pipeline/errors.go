@@ -156,6 +156,10 @@ func isForeign(err error) bool {
 	if errors.As(err, new(*flat.ForeignError)) {
 		return true
 	}
+	var cred credentialError
+	if errors.As(err, &cred) && (cred.Refused() || cred.NeedsPerson()) {
+		return false // a provider of keys may answer 404 as well: its own class counts
+	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		if _, known := classByCode[api.ErrorCode()]; known {

@@ -64,6 +64,10 @@ func (t trouble) fix(options, dir string) string {
 	if (record.Target{Account: t.account}).IsUnidentified() {
 		return "" // the reason has it: no command takes such a name
 	}
+	isOfRole := strings.HasPrefix(t.reason, "role arn:") // of the configuration: its policies can be printed
+	if t.class == "credentials_refused" && !isOfRole && t.hint != "" || t.class == "insecure_endpoint" {
+		return t.hint
+	}
 	if t.class == "refused" || t.class == "credentials_refused" {
 		return "cwharvest policy " + options + " --only " + t.account
 	}
@@ -161,7 +165,7 @@ func waitText(d *record.TargetDetail) string {
 }
 
 func denied(d *record.TargetDetail, now time.Time) trouble {
-	t := trouble{state: "DENIED", account: d.Account, region: d.Region, class: d.Class, new: d.New && !d.Tolerated, reason: d.Reason}
+	t := trouble{state: "DENIED", account: d.Account, region: d.Region, class: d.Class, new: d.New && !d.Tolerated, reason: d.Reason, hint: d.Hint}
 	t.unknown = d.Instances == nil
 	day := int(now.Sub(d.Since)/(24*time.Hour)) + 1
 	switch {

@@ -35,12 +35,22 @@ func Explain(err error) error {
 	case strings.Contains(err.Error(), "credential_source values must be"):
 		return &Error{name: "credential_source", value: wrongCredentialSource(), fault: "is none of EcsContainer, Ec2InstanceMetadata and Environment",
 			do: "correct it in " + files[0]}
+	case strings.Contains(err.Error(), "parse host from local HTTP"), strings.Contains(err.Error(), "invalid endpoint host"), strings.Contains(err.Error(), "invalid URL, "):
+		return &Error{name: containerURI, value: os.Getenv(containerURI), fault: "is not the address of a container's credentials",
+			do: "unset it, or write the http address of this machine, ECS or EKS that the platform sets"}
+	case strings.Contains(err.Error(), "partial credentials found for profile"):
+		_, profile, _ := strings.Cut(err.Error(), "partial credentials found for profile ")
+		profile, _, _ = strings.Cut(profile, "\n")
+		return &Error{name: "profile", value: profile, fault: "has only one of aws_access_key_id and aws_secret_access_key", do: "write both into " + files[1]}
 	case strings.Contains(err.Error(), "role ARN is not set"):
 		return &Error{name: "AWS_WEB_IDENTITY_TOKEN_FILE", value: os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"), fault: "is set without AWS_ROLE_ARN", do: "export AWS_ROLE_ARN"}
 	}
 	return &Error{name: "settings of AWS", fault: "cannot be loaded: " + strings.Join(strings.Fields(err.Error()), " "),
 		do: "correct the value in the environment, " + files[0] + " or " + files[1]}
 }
+
+// containerURI is the variable that the SDK's errors about it do not name.
+const containerURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 
 var credentialSourceForm = regexp.MustCompile(`(?m)^\s*credential_source\s*=\s*(.*?)\s*$`)
 

@@ -140,6 +140,15 @@ func (s *settings) checkProviders(from Origin, hasKeys bool, last config.SharedC
 		token := os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN")
 		s.add(hasBreak(token) && from.TokenFile == "", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "", "holds a line break", "")
 	}
+	if from.Kind == SSO {
+		const fault = "is absent: the login alone gives no keys"
+		s.add(last.SSOAccountID == "", "sso_account_id"+in, "", fault, "add sso_account_id to the profile in "+Files()[0])
+		s.add(last.SSORoleName == "", "sso_role_name"+in, "", fault, "add sso_role_name to the profile in "+Files()[0])
+	}
+	if metadata := os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"); from.Kind == Instance || from.Kind == Nothing {
+		s.add(metadata != "" && errors.As(wire.CheckEndpoint(metadata), new(*wire.EndpointError)), "AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata,
+			"is not a URL", "unset it, or write http://169.254.169.254")
+	}
 	disabled := os.Getenv("AWS_EC2_METADATA_DISABLED")
 	s.add(from.Kind == Instance && strings.EqualFold(disabled, "true"), "AWS_EC2_METADATA_DISABLED", disabled, "forbids the role of the instance that the configuration asks for", "unset it, or name another source of credentials")
 }

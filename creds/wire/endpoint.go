@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -58,12 +59,18 @@ func CheckEndpoint(text string) error {
 	switch {
 	case err != nil:
 		return &EndpointError{Text: text, Err: err}
-	case u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || !isPort(u.Port()):
 		return &EndpointError{Text: text}
 	case readable(u):
 		return &PlainHTTPError{u.Scheme + "://" + u.Host}
 	}
 	return nil
+}
+
+// isPort reports a number that a port can have; empty: that of the scheme.
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil
 }
 
 // readable reports whether others on the network could read a request to the
