@@ -120,10 +120,10 @@ var situations = []situation{
 
 	// Credentials.
 	{"no region", "plan", "AWS_REGION=", 2, "give --region, regions in the file, AWS_REGION or one in the profile"},
-	{"no credentials", "plan", "AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY=", 4, "log in (aws sso login, aws configure), export AWS_PROFILE, or attach a role"},
+	{"no credentials", "plan", "AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY=", 4, "log in (aws sso login, aws login, aws configure), export AWS_PROFILE, or unset AWS_EC2_METADATA_DISABLED"},
 	{"a wrong key", "plan", "AWS_SECRET_ACCESS_KEY=wrong", 4, "replace the keys, or set this machine's clock"},
-	{"no such profile", "plan --profile nobody", "", 4, "check AWS_PROFILE, AWS_CONFIG_FILE and the files they name"},
-	{"nobody mends them", "run --dir waits --wait-for-credentials 1ms", "AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY=", 4, "log in (aws sso login, aws configure)"},
+	{"no such profile", "plan --profile nobody", "", 2, "correct the name in AWS_PROFILE or the configuration, or add the profile to "},
+	{"nobody mends them", "run --dir waits --wait-for-credentials 1ms", "AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY=", 4, "log in (aws sso login, aws login, aws configure)"},
 }
 
 // TestErrorsSayWhatToDo proves that every error is one line with a hint.
