@@ -102,14 +102,12 @@ func (a Account) withDefaults(d *Account) Account {
 			a.RoleARN = d.RoleARN
 		}
 	}
-	if a.Profile == "" {
-		a.Profile = d.Profile
+	own, inherited := a.texts(), d.texts()
+	for _, key := range []string{"id", "file", "role_arn", "role_name"} {
+		delete(inherited, key)
 	}
-	if a.ExternalID == "" {
-		a.ExternalID = d.ExternalID
-	}
-	if a.RoleSessionName == "" {
-		a.RoleSessionName = d.RoleSessionName
+	for key, text := range inherited {
+		*own[key] = cmp.Or(*own[key], *text)
 	}
 	if a.SessionDuration == 0 {
 		a.SessionDuration = d.SessionDuration

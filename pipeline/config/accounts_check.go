@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -130,10 +131,13 @@ func (c *Config) checkAccount(own, a *Account, path string) (errs []error) {
 		add(own.ExternalID == "", ".external_id", externalIDHint, "external_id is not valid")
 	}
 	hasRole := func(f Fallback) bool { return f.RoleARN != "" || f.RoleName != "" }
-	switch name := a.RoleSessionName; {
-	case name != "" && !IsSessionName(name):
-		add(own.RoleSessionName == "", ".role_session_name", SessionNameHint, "role_session_name %q is not valid", name)
-	case own.RoleSessionName != "" && a.RoleARN == "" && !slices.ContainsFunc(a.Fallbacks, hasRole):
+	owned, texts := own.texts(), a.texts()
+	for _, key := range slices.Sorted(maps.Keys(accountForms)) {
+		if f, text := accountForms[key], *texts[key]; text != "" && !f.matches(text) {
+			add(*owned[key] == "", "."+key, f.hint, "%s %q is not valid", key, text)
+		}
+	}
+	if own.RoleSessionName != "" && a.RoleARN == "" && !slices.ContainsFunc(a.Fallbacks, hasRole) {
 		add(false, ".role_session_name", "add role_arn or role_name, or set it in the profile", "role_session_name is set, but the account has no role")
 	}
 	if d := a.SessionDuration; d != Auto && (d < 15*time.Minute || d > 12*time.Hour) {
@@ -157,15 +161,17 @@ func (c *Config) checkAccount(own, a *Account, path string) (errs []error) {
 }
 
 const (
-	roleHint = "write an ARN such as arn:aws:iam::111122223333:role/metrics-reader"
-	// SessionNameHint is the next step after a name that IsSessionName refuses.
-	SessionNameHint = "write 2 to 64 letters, digits or any of _+=,.@-"
-	externalIDHint  = "write 2 to 1224 letters, digits or any of _+=,.@:/\\-"
+	roleHint       = "write an ARN such as arn:aws:iam::111122223333:role/metrics-reader"
+	externalIDHint = "write 2 to 1224 letters, digits or any of _+=,.@:/\\-"
 )
 
-// IsSessionName reports whether STS accepts the name of a session (STS API reference,
-// AssumeRole).
-func IsSessionName(name string) bool { return sessionNameForm.MatchString(name) }
+// CheckSessionName returns an error for the name of a session that STS would refuse.
+func CheckSessionName(name string) error {
+	if sessionNames.matches(name) {
+		return nil
+	}
+	return invalid("%q is not the name of a session", name).withHint("%s", sessionNames.hint)
+}
 
 func isBadExternalID(id string) bool {
 	return id != "" && (len(id) < 2 || len(id) > 1224 || !externalIDForm.MatchString(id))

@@ -82,7 +82,7 @@ func accountHeader(record []string) (header []string, named bool, err error) {
 }
 
 func memberOf(header, record []string) (a Account, err error) {
-	fields := map[string]*string{"id": &a.ID, "profile": &a.Profile, "role_arn": &a.RoleARN, "role_name": &a.RoleName, "external_id": &a.ExternalID, "role_session_name": &a.RoleSessionName}
+	fields := a.texts()
 	for i, name := range header {
 		value := strings.TrimSpace(record[i])
 		switch {

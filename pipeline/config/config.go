@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -98,6 +99,66 @@ type Account struct {
 
 	Via       Via        // intermediate role, assumed first
 	Fallbacks []Fallback // tried in order while the account's own credentials are unavailable
+}
+
+// documentAccount is an Account as written: an item of accounts, or the mapping
+// defaults. A text of the same name in both needs no other code to be read, inherited,
+// printed, and given in a file of accounts.
+type documentAccount struct {
+	ID              string                `yaml:"id"`
+	Profile         string                `yaml:"profile"`
+	RoleARN         string                `yaml:"role_arn"`
+	RoleName        string                `yaml:"role_name"`
+	ExternalID      string                `yaml:"external_id"`
+	RoleSessionName string                `yaml:"role_session_name"`
+	SessionDuration *string               `yaml:"session_duration"`
+	Regions         any                   `yaml:"regions"` // a list, or enabled
+	File            string                `yaml:"file"`
+	Organization    *documentOrganization `yaml:"organization"`
+
+	Via       *documentVia       `yaml:"via"`
+	Fallbacks []documentFallback `yaml:"fallbacks"`
+}
+
+type documentOrganization struct {
+	Profile string   `yaml:"profile"`
+	OUs     []string `yaml:"ous"`
+	Exclude []string `yaml:"exclude"`
+}
+
+type documentVia struct {
+	RoleARN    string `yaml:"role_arn"`
+	ExternalID string `yaml:"external_id"`
+}
+
+type documentFallback struct {
+	Profile      string `yaml:"profile"`
+	InstanceRole bool   `yaml:"instance_role"`
+	RoleARN      string `yaml:"role_arn"`
+	RoleName     string `yaml:"role_name"`
+	ExternalID   string `yaml:"external_id"`
+}
+
+// texts returns the texts of the account by their keys.
+func (a *Account) texts() map[string]*string { return textsOf(reflect.ValueOf(a).Elem()) }
+
+func (d *documentAccount) texts() map[string]*string { return textsOf(reflect.ValueOf(d).Elem()) }
+
+// textsOf returns the fields of a structure that are texts of a documentAccount.
+func textsOf(structure reflect.Value) map[string]*string {
+	all := map[string]*string{}
+	for field := range reflect.TypeFor[documentAccount]().Fields() {
+		if field.Type.Kind() == reflect.String {
+			all[field.Tag.Get("yaml")] = structure.FieldByName(field.Name).Addr().Interface().(*string)
+		}
+	}
+	return all
+}
+
+func setTexts(to, from map[string]*string) {
+	for key, text := range from {
+		*to[key] = *text
+	}
 }
 
 // Organization selects the active accounts of an AWS organization.

@@ -119,42 +119,6 @@ func NewRange(last, from, to string) (r Range, err error) {
 	return r, err
 }
 
-// documentAccount is an item of accounts, and the mapping defaults.
-type documentAccount struct {
-	ID              string                `yaml:"id"`
-	Profile         string                `yaml:"profile"`
-	RoleARN         string                `yaml:"role_arn"`
-	RoleName        string                `yaml:"role_name"`
-	ExternalID      string                `yaml:"external_id"`
-	RoleSessionName string                `yaml:"role_session_name"`
-	SessionDuration *string               `yaml:"session_duration"`
-	Regions         any                   `yaml:"regions"` // a list, or enabled
-	File            string                `yaml:"file"`
-	Organization    *documentOrganization `yaml:"organization"`
-
-	Via       *documentVia       `yaml:"via"`
-	Fallbacks []documentFallback `yaml:"fallbacks"`
-}
-
-type documentOrganization struct {
-	Profile string   `yaml:"profile"`
-	OUs     []string `yaml:"ous"`
-	Exclude []string `yaml:"exclude"`
-}
-
-type documentVia struct {
-	RoleARN    string `yaml:"role_arn"`
-	ExternalID string `yaml:"external_id"`
-}
-
-type documentFallback struct {
-	Profile      string `yaml:"profile"`
-	InstanceRole bool   `yaml:"instance_role"`
-	RoleARN      string `yaml:"role_arn"`
-	RoleName     string `yaml:"role_name"`
-	ExternalID   string `yaml:"external_id"`
-}
-
 func (c *Config) fillDefaults(doc *documentAccount) error {
 	defaults, err := c.account(doc, "$.defaults")
 	if defaults.SessionDuration == 0 {
@@ -174,7 +138,8 @@ func (c *Config) fillAccounts(doc *[]documentAccount) (errs error) {
 }
 
 func (c *Config) account(doc *documentAccount, path string) (Account, error) {
-	a := Account{ID: doc.ID, Profile: doc.Profile, RoleARN: doc.RoleARN, RoleName: doc.RoleName, ExternalID: doc.ExternalID, File: doc.File, RoleSessionName: doc.RoleSessionName}
+	var a Account
+	setTexts(a.texts(), doc.texts())
 	if o := doc.Organization; o != nil {
 		a.Organization = pointer(Organization(*o))
 	}
@@ -341,9 +306,9 @@ func (c *Config) documentRange() any {
 }
 
 func (a *Account) document() documentAccount {
-	doc := documentAccount{
-		ID: a.ID, Profile: a.Profile, RoleARN: a.RoleARN, RoleName: a.RoleName, ExternalID: redact(a.ExternalID), File: a.File, RoleSessionName: a.RoleSessionName,
-	}
+	var doc documentAccount
+	setTexts(doc.texts(), a.texts())
+	doc.ExternalID = redact(doc.ExternalID)
 	if a.SessionDuration != 0 {
 		doc.SessionDuration = pointer(formatSessionDuration(a.SessionDuration))
 	}

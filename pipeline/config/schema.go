@@ -142,7 +142,7 @@ func rangeSchema() object {
 		value["description"] = s.Doc
 		return value
 	}
-	form := &form{`^(yesterday|since_last|\d{4}-\d{2}-\d{2}|` + strings.Trim(durations.pattern, `^$`) + `)$`, true}
+	form := &form{pattern: `^(yesterday|since_last|\d{4}-\d{2}-\d{2}|` + strings.Trim(durations.pattern, `^$`) + `)$`, number: true}
 	return object{"anyOf": []object{
 		textSchema(&Setting{form: form}),
 		{"type": "object", "additionalProperties": false, "required": []string{"last"}, "properties": object{"last": part("last")}},

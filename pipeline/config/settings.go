@@ -152,6 +152,12 @@ var settings = []Setting{
 	{Key: "prices.list_metrics", Default: "0.01", Doc: "Calls of ListMetrics", minimum: 0},
 }
 
+// sessionNames are the names that STS accepts (STS API reference, AssumeRole).
+var sessionNames = &form{pattern: `^[\w+=,.@-]{2,64}$`, hint: "write 2 to 64 letters, digits or any of _+=,.@-"}
+
+// accountForms are the forms of an account's texts that no other rule checks.
+var accountForms = map[string]*form{"role_session_name": sessionNames}
+
 const initialAccounts = `# Keep external ids out of this file: ${NAME} reads a variable of the environment.
 #accounts:
 #  - {id: "111122223333", role_arn: "arn:aws:iam::111122223333:role/metrics-reader", external_id: "${EXTERNAL_ID}"}

@@ -14,15 +14,14 @@ import (
 )
 
 var (
-	accountForm     = regexp.MustCompile(`^\d{12}$`)
-	roleForm        = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::(\d{12}):role/[\w+=,.@/-]+$`)
-	roleNameForm    = regexp.MustCompile(`^[\w+=,.@/-]{1,576}$`)
-	regionForm      = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-\d{1,2}$`)
-	patternForm     = regexp.MustCompile(`^[a-z0-9-]*[*?][a-z0-9*?-]*$`)
-	parentForm      = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
-	sessionNameForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
-	externalIDForm  = regexp.MustCompile(`^[\w+=,.@:\\/-]+$`)
-	namespaceForm   = regexp.MustCompile(`^ *[!-9;-~][ -~]*$`) // PutMetricData: ASCII, a visible character, no colon first
+	accountForm    = regexp.MustCompile(`^\d{12}$`)
+	roleForm       = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::(\d{12}):role/[\w+=,.@/-]+$`)
+	roleNameForm   = regexp.MustCompile(`^[\w+=,.@/-]{1,576}$`)
+	regionForm     = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-\d{1,2}$`)
+	patternForm    = regexp.MustCompile(`^[a-z0-9-]*[*?][a-z0-9*?-]*$`)
+	parentForm     = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
+	externalIDForm = regexp.MustCompile(`^[\w+=,.@:\\/-]+$`)
+	namespaceForm  = regexp.MustCompile(`^ *[!-9;-~][ -~]*$`) // PutMetricData: ASCII, a visible character, no colon first
 )
 
 func (c *Config) checkDir() error {

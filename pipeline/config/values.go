@@ -21,25 +21,27 @@ var units = map[string]time.Duration{
 // form is the syntax of a text value.
 type form struct {
 	pattern string
-	number  bool // a whole number is valid, too
+	number  bool   // a whole number is valid, too
+	hint    string // for a text that has another form
 }
+
+func (f *form) matches(text string) bool { return regexp.MustCompile(f.pattern).MatchString(text) }
 
 const withUnits = `\d+(\.\d+)?(ms|s|m|h|d|w)(\s*\d+(\.\d+)?(ms|s|m|h|d|w))*`
 
 var (
-	durations    = &form{`^\s*(\d+|` + withUnits + `)\s*$`, true}
-	periods      = &form{`^\s*(0*[6-9]\d|0*[1-9]\d{2,}|` + withUnits + `)\s*$`, true} // see parsePeriod
-	sizes        = &form{`^\s*\d+(\.\d+)?\s*([kKMG]i?)?B?\s*$`, true}
-	times        = &form{`^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?\s*$`, false}
-	ids          = &form{accountForm.String(), true}
-	roles        = &form{roleForm.String(), false}
-	roleNames    = &form{roleNameForm.String(), false}
-	sessionNames = &form{sessionNameForm.String(), false}
-	secrets      = &form{externalIDForm.String(), true}
-	regions      = &form{`^(enabled|[a-z0-9-]*[*?][a-z0-9*?-]*|[a-z]{2,}(-[a-z]+)+-\d{1,2})$`, false}
-	parents      = &form{parentForm.String(), false}
-	spaces       = &form{namespaceForm.String(), false}
-	lengths      = &form{`^(auto|never|` + strings.Trim(durations.pattern, `^$`) + `)$`, true}
+	durations = &form{pattern: `^\s*(\d+|` + withUnits + `)\s*$`, number: true}
+	periods   = &form{pattern: `^\s*(0*[6-9]\d|0*[1-9]\d{2,}|` + withUnits + `)\s*$`, number: true} // see parsePeriod
+	sizes     = &form{pattern: `^\s*\d+(\.\d+)?\s*([kKMG]i?)?B?\s*$`, number: true}
+	times     = &form{pattern: `^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?\s*$`}
+	ids       = &form{pattern: accountForm.String(), number: true}
+	roles     = &form{pattern: roleForm.String()}
+	roleNames = &form{pattern: roleNameForm.String()}
+	secrets   = &form{pattern: externalIDForm.String(), number: true}
+	regions   = &form{pattern: `^(enabled|[a-z0-9-]*[*?][a-z0-9*?-]*|[a-z]{2,}(-[a-z]+)+-\d{1,2})$`}
+	parents   = &form{pattern: parentForm.String()}
+	spaces    = &form{pattern: namespaceForm.String()}
+	lengths   = &form{pattern: `^(auto|never|` + strings.Trim(durations.pattern, `^$`) + `)$`, number: true}
 )
 
 // kind is a type of values: how YAML and flags give them, and how they are printed.

@@ -60,10 +60,14 @@ func (r *Resolver) defaultRegion(e *config.Account, own string, loadErr error) (
 
 // checkSessionName refuses a value of AWS_ROLE_SESSION_NAME that STS would refuse for every role.
 func checkSessionName(name string) error {
-	if name == "" || config.IsSessionName(name) {
+	if name == "" {
 		return nil
 	}
-	return &InputError{fmt.Errorf("AWS_ROLE_SESSION_NAME=%q is not the name of a session", name), config.SessionNameHint}
+	var e *config.Error
+	if errors.As(config.CheckSessionName(name), &e) {
+		return &InputError{fmt.Errorf("AWS_ROLE_SESSION_NAME: %w", e), e.Hint()}
+	}
+	return nil
 }
 
 // sources returns the credential sources of an entry: its own first, then its fallbacks. A fallback that names no
