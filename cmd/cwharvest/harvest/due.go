@@ -31,6 +31,17 @@ func (c *Config) Due(jobs []record.JobInfo) (plan *record.Plan, next time.Time, 
 	return &frozen, next, c.Settings.CheckOverlap(config.Interval{Start: frozen.Start, End: frozen.End}, finished)
 }
 
+// dueByAWS is Due, confirmed by AWS's clock: a job for a day that has not ended would hold it for ever. Nothing is
+// called unless a job is due by the local clock.
+func (n *nights) dueByAWS(ctx context.Context, jobs []record.JobInfo) (*record.Plan, time.Time, error) {
+	plan, next, err := n.Due(jobs)
+	if err != nil || plan == nil {
+		return plan, next, err
+	}
+	n.readClock(ctx)
+	return n.Due(jobs)
+}
+
 // create creates the job that is due, and nil if none is. A day may take several jobs, where another job already holds
 // its middle. The selection and the instance file are checked before, because a job that exists must be finished or
 // given up.
@@ -39,7 +50,7 @@ func (n *nights) create(ctx context.Context) (*store.Job, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	plan, next, err := n.Due(jobs)
+	plan, next, err := n.dueByAWS(ctx, jobs)
 	n.next, n.check = next, next
 	if now := n.Now(); !next.After(now) {
 		n.check = now.Add(pollDue)

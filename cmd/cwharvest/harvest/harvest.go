@@ -17,7 +17,8 @@
 //     returns.
 //   - The plan of a job decides what is fetched and how it is written, and the settings of today decide about access,
 //     speed and budgets. An unfinished job whose range the settings ask for must have been planned with the same settings.
-//   - A run with nothing to do makes no call to AWS. Accounts are resolved when the first job needs them, and again
+//   - A run with nothing to do by the local clock makes no call to AWS. AWS's clock, if STS answers, confirms what is
+//     due before a job is planned. Accounts are resolved when the first job needs them, and again
 //     for each night that becomes due while the run waits.
 //   - The attempt at an interrupted job begins before its accounts are resolved, so that the status shows a run that
 //     waits for credentials.
@@ -103,6 +104,7 @@ type run struct {
 	Config
 	dir    *store.Dir
 	shared *pipeline.Shared
+	clock  *awsClock // behind Now
 
 	denials denials // of earlier jobs
 
@@ -112,3 +114,12 @@ type run struct {
 	// listed reads the instance file once, for the targets of the first job.
 	listed func([]record.Target) (map[record.Target][]record.Instance, error)
 }
+
+// awsClock is the local clock, corrected by AWS's once that is known to differ.
+type awsClock struct {
+	local  func() time.Time
+	once   sync.Once
+	offset atomic.Int64 // a time.Duration
+}
+
+func (c *awsClock) now() time.Time { return c.local().Add(time.Duration(c.offset.Load())) }

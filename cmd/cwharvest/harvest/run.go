@@ -42,7 +42,9 @@ func newRun(ctx context.Context, dir *store.Dir, cfg Config, jobs []record.JobIn
 		resolver.Points = jobs[n-1].MostPoints
 	}
 	cfg.Accounts = &resolver
-	r := &run{Config: cfg, dir: dir, shared: pipeline.NewShared(cfg.Settings.MaxInFlight, cfg.Settings.QuotaShare)}
+	clock := &awsClock{local: cfg.Now}
+	cfg.Now = clock.now
+	r := &run{Config: cfg, clock: clock, dir: dir, shared: pipeline.NewShared(cfg.Settings.MaxInFlight, cfg.Settings.QuotaShare)}
 	r.denials.by = map[string]map[string]bool{}
 	for t, by := range lastOf(jobs).Denied {
 		r.denials.add(t, by)
@@ -79,6 +81,35 @@ func onceResolved(ctx context.Context, resolver *accounts.Resolver) *func() (*ac
 
 // resolve returns the accounts, which it finds when the first job needs them.
 func (r *run) resolve() (*accounts.Set, error) { return (*r.resolver.Load())() }
+
+const (
+	tolerable    = time.Minute      // a smaller difference decides nothing, and Date has whole seconds
+	clockTimeout = 10 * time.Second // for the answer that has AWS's time; without one the local clock decides
+)
+
+// readClock corrects the clock of the run, once, by the Date of STS's answer to GetCallerIdentity. Only an answer to a
+// signed call counts: a proxy's page has a Date, too. Introduce logs the difference.
+func (r *run) readClock(ctx context.Context) {
+	set, err := r.resolve()
+	if err != nil {
+		return // the job reports it
+	}
+	r.clock.once.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, clockTimeout)
+		defer cancel()
+		for _, principal := range set.Principals() {
+			p, err := r.Accounts.Manager.Principal(ctx, principal)
+			if err != nil {
+				continue // one whose keys do not work says nothing of the time
+			}
+			if p.Offset.Abs() > tolerable {
+				r.clock.offset.Store(int64(p.Offset))
+				r.introduce().Wait() // in case no job follows
+			}
+			return
+		}
+	})
+}
 
 // renew finds the accounts again, for a night that becomes due while the run waits for an earlier one. Without an answer
 // the night gets the accounts that are known.

@@ -43,7 +43,7 @@ func (r *run) attempt(ctx context.Context, job *store.Job, retry bool, held func
 			return nil, err
 		}
 	}
-	if err := r.replan(job); err != nil {
+	if err := r.replan(ctx, job); err != nil {
 		return nil, err
 	}
 	if err := job.Begin(ctx); err != nil {
@@ -195,10 +195,14 @@ func withoutInstances(s *record.Status) (n int) {
 }
 
 // replan replaces windows that CloudWatch keeps only coarser since the job was planned.
-func (r *run) replan(job *store.Job) error {
+func (r *run) replan(ctx context.Context, job *store.Job) error {
 	frozen := job.Plan()
+	if len(r.Settings.Replans(&frozen, r.Now())) == 0 {
+		return nil
+	}
+	r.readClock(ctx)
 	replans := r.Settings.Replans(&frozen, r.Now())
-	if len(replans) == 0 {
+	if len(replans) == 0 { // by AWS's clock
 		return nil
 	}
 	for _, p := range replans {
