@@ -303,6 +303,10 @@ func hint(err error) string {
 	switch {
 	case isForeign(err):
 		return foreignHint(err)
+	case strings.Contains(err.Error(), http.StatusText(http.StatusProxyAuthRequired)): // net/http has only the text of an answer to CONNECT
+		return "put the proxy's user and password into HTTPS_PROXY (http://user:password@host:port), and start again"
+	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, new(credentialError)):
+		return "check the network and the proxy"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "check the endpoint, the network and the proxy; an emulator of AWS may need --protocol json"
 	}

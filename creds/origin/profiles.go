@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -22,6 +23,7 @@ func Explain(err error) error {
 	var missing config.SharedConfigProfileNotExistError
 	var role config.SharedConfigAssumeRoleError
 	var noARN config.CredentialRequiresARNError
+	var file *fs.PathError
 	switch {
 	case s.err != nil:
 		return s.err
@@ -35,6 +37,8 @@ func Explain(err error) error {
 	case strings.Contains(err.Error(), "credential_source values must be"):
 		return &Error{name: "credential_source", value: wrongCredentialSource(), fault: "is none of EcsContainer, Ec2InstanceMetadata and Environment",
 			do: "correct it in " + files[0]}
+	case errors.As(err, &file) && !slices.Contains(files, file.Path): // of a profile; that of the environment is checked above
+		return &Error{name: "ca_bundle", value: file.Path, fault: fmt.Sprintf("cannot be read: %v", file.Err), do: "correct ca_bundle in " + files[0]}
 	case strings.Contains(err.Error(), "parse host from local HTTP"), strings.Contains(err.Error(), "invalid endpoint host"), strings.Contains(err.Error(), "invalid URL, "):
 		return &Error{name: containerURI, value: os.Getenv(containerURI), fault: "is not the address of a container's credentials",
 			do: "unset it, or write the http address of this machine, ECS or EKS that the platform sets"}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -34,7 +35,7 @@ func (e *Error) Error() string {
 	if e.value == "" {
 		return e.name + " " + e.fault
 	}
-	return fmt.Sprintf("%s %q %s", e.name, cut(e.value), e.fault)
+	return fmt.Sprintf("%s %q %s", e.name, cut(wire.HidePassword(e.value)), e.fault)
 }
 
 // Hint returns the correction.
@@ -55,6 +56,8 @@ func Check(from Origin, cfg aws.Config) error {
 	var s settings
 	first, last := profilesOf(cfg)
 	s.checkBundle(os.Getenv("AWS_CA_BUNDLE"))
+	s.checkProxy("HTTPS_PROXY")
+	s.checkProxy("https_proxy")
 	s.checkRegion(cfg.Region, from.Outer)
 	switch from.Kind {
 	case Environment:
@@ -129,6 +132,18 @@ func (s *settings) checkBundle(file string) {
 	}
 	s.add(err != nil, "AWS_CA_BUNDLE", file, fmt.Sprintf("cannot be read: %v", err), do)
 	s.add(err == nil && !x509.NewCertPool().AppendCertsFromPEM(data), "AWS_CA_BUNDLE", file, "holds no certificate", do)
+}
+
+// checkProxy checks the address of a proxy. Go calls hosts directly if it cannot be parsed
+// (golang.org/x/net/http/httpproxy). It may have a password, and is not printed.
+func (s *settings) checkProxy(variable string) {
+	text := os.Getenv(variable)
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
+	at, err := url.Parse(text)
+	s.add(os.Getenv(variable) != "" && (err != nil || at.Hostname() == ""), variable, "", "is not the URL of a proxy",
+		"write http://host:port, or http://user:password@host:port with a % as %25 and a space as %20")
 }
 
 func (s *settings) checkProviders(from Origin, hasKeys bool, last config.SharedConfig) {

@@ -2,9 +2,11 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -41,10 +43,12 @@ type EndpointError struct {
 }
 
 func (e *EndpointError) Error() string {
-	if e.Err != nil {
-		return e.Err.Error()
+	text := fmt.Sprintf("%q is not the URL of a service", HidePassword(e.Text))
+	var parse *url.Error // has the whole text
+	if errors.As(e.Err, &parse) {
+		text += ": " + HidePassword(parse.Err.Error())
 	}
-	return fmt.Sprintf("%q is not the URL of a service", e.Text)
+	return text
 }
 
 func (e *EndpointError) Unwrap() error { return e.Err }
@@ -66,6 +70,11 @@ func CheckEndpoint(text string) error {
 	}
 	return nil
 }
+
+var userinfo = regexp.MustCompile(`//.*@`)
+
+// HidePassword removes the user and the password from a URL, which need not be valid.
+func HidePassword(text string) string { return userinfo.ReplaceAllString(text, "//***@") }
 
 // isPort reports a number that a port can have; empty: that of the scheme.
 func isPort(text string) bool {
