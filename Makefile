@@ -47,7 +47,7 @@ race:
 	$(GO) test -race -parallel 4 -timeout 60m -run '$(RACE)' ./cmd/cwharvest
 
 # Each proof has a slice in `make test`.
-PROOF ?= kills crashes nights faults targets memory quota sessions hostile disk steps
+PROOF ?= kills crashes nights faults targets memory quota sessions hostile disk damage steps
 
 proof_kills = TestKilledRunsLoseAndRepeatNothing
 proof_crashes = TestCrashPoints
@@ -59,6 +59,7 @@ proof_quota = TestQuotaIsReached|TestQuotaIsHalvedAndRestored|TestQuotaOfManyTar
 proof_sessions = TestShortSessionsManyWorkers|TestMinuteOfTwoSecondSessions
 proof_hostile = TestHostileServer
 proof_disk = TestDiskFull
+proof_damage = TestDamagedDatabases
 
 proofs: $(addprefix proof-,$(PROOF))
 

@@ -223,7 +223,7 @@ func rewriteFiles(d *record.Dir, id string, r *Repaired) error {
 	return errors.Join(err, db.Close())
 }
 
-// examine checks every page of a job's database and returns the damage as problem.
+// examine checks every page and every record of a job's database, and returns the damage as problem.
 // A database of another version, in use or unreadable is not damaged but an error,
 // and stays unchanged.
 func examine(ctx context.Context, d *record.Dir, id string) (problem, err error) {
@@ -236,10 +236,7 @@ func examine(ctx context.Context, d *record.Dir, id string) (problem, err error)
 	case err != nil:
 		return nil, err
 	}
-	problem = db.View(func(tx *bolt.Tx) error { // all its pages are checked
-		_, err := record.SpooledRows(tx)
-		return err
-	})
+	problem = recount(ctx, d, db)
 	return problem, db.Close()
 }
 

@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -144,6 +145,7 @@ type verification struct {
 	plan   *record.Plan
 	report *Report
 	good   []record.Part // parts that match the manifest
+	staged []record.Part // of a redo, without a name yet
 }
 
 // summary compares a pruned job with its manifest and its summary.
@@ -206,12 +208,49 @@ func (v *verification) run() error {
 	if err != nil {
 		return err
 	}
-	if rows+spooled != recorded { // rows of a redo count on both sides
-		v.report.problem(RepairJob, "job %s: %d rows in parts and %d in the spool, but %d were committed",
-			v.plan.ID, rows, spooled, recorded)
+	for _, p := range v.staged {
+		if err := v.checkStaged(p); err != nil {
+			return err
+		}
 	}
+	v.total(rows, spooled, recorded)
 	v.report.Rows += rows + spooled
 	return v.strays(named)
+}
+
+// total compares the rows with those committed. Rows of a redo count on both sides.
+func (v *verification) total(rows, spooled, recorded int64) {
+	if rows+spooled != recorded {
+		v.report.problem(RepairJob, "job %s: %d rows in parts and %d in the spool, but %d were committed", v.plan.ID, rows, spooled, recorded)
+	}
+}
+
+// recount checks the records of a database alone, and returns the first problem. Its
+// pages may be sound while a byte of a record has changed.
+func recount(ctx context.Context, d *record.Dir, db *record.Database) error {
+	job, err := db.Info()
+	if err != nil {
+		return err
+	}
+	m, err := db.Manifest()
+	if err != nil {
+		return err
+	}
+	v := verification{ctx: ctx, dir: d, db: db, plan: &job.Plan, report: &Report{}}
+	spooled, recorded, err := v.database(map[string]bool{})
+	if err != nil {
+		return err
+	}
+	var rows int64
+	for _, p := range m.Parts {
+		rows += p.Rows
+	}
+	v.total(rows, spooled, recorded)
+	if len(v.report.Problems) > 0 {
+		return errors.New(v.report.Problems[0].Fact)
+	}
+	_, err = db.Status(v.plan) // reads the records of failures
+	return err
 }
 
 // files checks the plan and the manifest, on which export and repair rely. Those of
@@ -227,8 +266,8 @@ func (v *verification) files() error {
 	return nil
 }
 
-// staged checks a part of a redo that has no name yet.
-func (v *verification) staged(p record.Part) error {
+// checkStaged checks a part of a redo that has no name yet.
+func (v *verification) checkStaged(p record.Part) error {
 	path, err := v.place.Temporary(p.Name)
 	if err == nil {
 		_, err = os.Stat(path)
@@ -298,16 +337,14 @@ func (v *verification) database(named map[string]bool) (spooled, recorded int64,
 				named[p.Name] = true
 				if in.Staged {
 					spooled += p.Rows
-					if err := v.staged(p); err != nil {
-						return err
-					}
+					v.staged = append(v.staged, p)
 				}
 			}
 			return nil
 		})
 	})
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, &record.RepairError{Dir: v.dir.Path, Err: err} // no other reason than damage
 	}
 	garbage, err := v.db.Garbage()
 	for _, name := range garbage {
@@ -328,7 +365,7 @@ func (v *verification) instances(tx *bolt.Tx) error {
 	}
 	shapes := record.NewShapes(v.plan.Series)
 	for t, recorded := range targets {
-		counted, err := v.recount(tx, t, shapes)
+		counted, err := v.countTarget(tx, t, shapes)
 		if err != nil {
 			return fmt.Errorf("target %s: %w", t, err)
 		}
@@ -353,12 +390,16 @@ func (v *verification) instances(tx *bolt.Tx) error {
 	return nil
 }
 
-// recount counts the instances of a target by outcome, and reports progress without
+// countTarget counts the instances of a target by outcome, and reports progress without
 // an instance.
-func (v *verification) recount(tx *bolt.Tx, t record.Target, shapes map[string]*record.Shape) (counted record.InstanceCounts, err error) {
+func (v *verification) countTarget(tx *bolt.Tx, t record.Target, shapes map[string]*record.Shape) (counted record.InstanceCounts, err error) {
 	instances, done := tx.Bucket(record.BucketInstances).Bucket(record.TargetKey(t)), tx.Bucket(record.BucketProgress).Bucket(record.TargetKey(t))
 	if instances != nil {
-		err = instances.ForEach(func(key, _ []byte) error {
+		err = instances.ForEach(func(key, value []byte) error {
+			var in record.Instance
+			if err := json.Unmarshal(value, &in); err != nil || in.Key() != string(key) {
+				return fmt.Errorf("the record of instance %q is damaged", key)
+			}
 			counted.Planned++
 			if done == nil || done.Get(key) == nil {
 				counted.Pending++
