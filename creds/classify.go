@@ -264,10 +264,14 @@ func isOf(err error, service string) bool {
 	return errors.As(err, &op) && op.Service() == service
 }
 
-// isOfRole reports whether AssumeRole failed.
+// isOfRole reports whether AssumeRole itself failed, and not the call for the keys that
+// sign it: the SDK reports that within AssumeRole.
 func isOfRole(err error) bool {
-	var op *smithy.OperationError
-	return errors.As(err, &op) && op.Operation() == "AssumeRole"
+	var op, inner *smithy.OperationError
+	if !errors.As(err, &op) {
+		return false
+	}
+	return op.Operation() == "AssumeRole" && !errors.As(op.Err, &inner)
 }
 
 // isDeniedTags reports a trust policy that forbids the tags of the caller's session.

@@ -28,7 +28,7 @@ func refusal(service, operation string, status int, code, contentType string) er
 // role.
 func TestConditions(t *testing.T) {
 	from := func(k origin.Kind) origin.Origin {
-		return origin.Origin{Kind: k, Profile: "inner", Outer: "outer", Role: "ROLE", TokenFile: "TOKENFILE"}
+		return origin.Origin{Kind: k, Profile: "inner", Outer: "outer", Role: "ROLE", TokenRole: "TOKENROLE", TokenFile: "TOKENFILE"}
 	}
 	web := func(code string) error { return refusal("STS", "AssumeRoleWithWebIdentity", 400, code, "text/xml") }
 	portal := func(status int, code string) error {
@@ -67,8 +67,8 @@ func TestConditions(t *testing.T) {
 		{origin.Process, errors.New("credential process timed out: signal: killed"), unavailable, ""},
 		{origin.WebIdentity, errors.New("unable to read file at TOKENFILE: no such file"), noToken, "mounts the token file TOKENFILE"},
 		{origin.WebIdentity, web("ExpiredTokenException"), loggedOut, "renew the token file TOKENFILE"},
-		{origin.WebIdentity, web("InvalidIdentityToken"), denied, "trust policy of role ROLE"},
-		{origin.WebIdentity, web("AccessDenied"), denied, "trust policy of role ROLE"},
+		{origin.WebIdentity, web("InvalidIdentityToken"), denied, "trust policy of role TOKENROLE"},
+		{origin.WebIdentity, web("AccessDenied"), denied, "trust policy of role TOKENROLE"},
 		{origin.WebIdentity, web("IDPCommunicationError"), unavailable, ""},
 		{origin.Container, errors.New("resolve auth token: failed to read"), noToken, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"},
 		{origin.Container, refusal("", "GetCredentials", 400, "AccessDeniedException", "application/json"), denied, "sts:TagSession"},

@@ -70,7 +70,7 @@ var remedies = [origin.Kinds]map[condition]remedy{
 	origin.WebIdentity: {
 		loggedOut: {"let the platform renew the token file {token}", true},
 		noToken:   {"check that the platform mounts the token file {token} and that this user may read it", true},
-		denied:    {"let the trust policy of role {role} accept the issuer, subject and audience of the token in {token}, and add the issuer as an identity provider in IAM", false},
+		denied:    {"let the trust policy of role {token role} accept the issuer, subject and audience of the token in {token}, and add the issuer as an identity provider in IAM", false},
 	},
 	origin.Container: {
 		loggedOut: {"check the role of the ECS task, or the EKS Pod Identity association", true},
@@ -98,7 +98,7 @@ func remedyOf(o origin.Origin, c condition) remedy {
 		r = remedyOfRole
 	}
 	files := origin.Files()
-	r.do = strings.NewReplacer("{profile}", quoted(o.Profile), "{outer}", quoted(o.Outer), "{role}", o.Role,
+	r.do = strings.NewReplacer("{profile}", quoted(o.Profile), "{outer}", quoted(o.Outer), "{role}", o.Role, "{token role}", o.TokenRole,
 		"{token}", o.TokenFile, "{credentials}", files[1], "{config}", files[0]).Replace(r.do)
 	return r
 }

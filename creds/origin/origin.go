@@ -40,6 +40,7 @@ type Origin struct {
 	Profile   string // that has the keys or the login: the last one of a chain of source profiles
 	Outer     string // the profile that the principal names
 	Role      string // that a profile or a web identity assumes; empty if none
+	TokenRole string // that the token of a web identity assumes, on top of which Role may be
 	TokenFile string // of a web identity or a container
 }
 
@@ -67,13 +68,13 @@ func Of(profile string, cfg aws.Config) Origin {
 		return o
 	}
 	if token := os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"); o.Kind == WebIdentity && profile == "" && token != "" {
-		o.TokenFile, o.Role = token, os.Getenv("AWS_ROLE_ARN")
+		o.TokenFile, o.Role, o.TokenRole = token, os.Getenv("AWS_ROLE_ARN"), os.Getenv("AWS_ROLE_ARN")
 		return o
 	}
 	first, last := profilesOf(cfg)
 	o.Role = first.RoleARN
 	o.Profile = cmp.Or(last.Profile, o.Profile)
-	o.TokenFile = last.WebIdentityTokenFile
+	o.TokenFile, o.TokenRole = last.WebIdentityTokenFile, last.RoleARN
 	switch {
 	case o.Kind == Container && last.CredentialSource == fromEnvironment: // the SDK reports it as a container
 		o.Kind = Environment
