@@ -40,7 +40,9 @@ func retryTransient(ctx context.Context, report func(error), do func() error) er
 		switch {
 		case err == nil:
 			return nil
-		case ctx.Err() != nil: // the end of the context made do fail
+		case ctx.Err() != nil && (isTransient(err) || errors.Is(err, ctx.Err())): // the end of the context made do fail
+			return context.Cause(ctx)
+		case ctx.Err() != nil:
 			return errors.Join(context.Cause(ctx), err)
 		case !isTransient(err):
 			return err
@@ -49,7 +51,7 @@ func retryTransient(ctx context.Context, report func(error), do func() error) er
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
+			return context.Cause(ctx) // err has been reported
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,13 +36,24 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	c, err := root.ExecuteContextC(ctx)
-	if by, signalled := context.Cause(ctx).(interruptedError); signalled && err != nil && err.Error() == context.Canceled.Error() {
+	if by, signalled := context.Cause(ctx).(interruptedError); signalled && err != nil && endedBy(by, err) {
 		err = by // the interrupt is the only error
 	}
 	if err != nil {
 		printError(stderr, err, choiceOf(c))
 	}
 	return exitCode(err)
+}
+
+// endedBy reports whether an error says nothing but that the signal ended the calls: each of several must.
+func endedBy(by interruptedError, err error) bool {
+	if several, joined := err.(interface{ Unwrap() []error }); joined {
+		return !slices.ContainsFunc(several.Unwrap(), func(e error) bool { return !endedBy(by, e) })
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return endedBy(by, inner)
+	}
+	return err == context.Canceled || err == error(by)
 }
 
 // printError prints a line for each thing that happened: the fact, and the hint behind a semicolon.

@@ -35,7 +35,7 @@ func (p *patient) retry(ctx context.Context, do func() error) error {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
+			return context.Cause(ctx)
 		}
 	}
 }
