@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"slices"
 )
 
 // Sizes of headers and of the elements of pages.
@@ -135,6 +136,14 @@ func (f *File) Check() error {
 		}
 	}
 	return nil
+}
+
+// CheckWithout reads all pages but those of some buckets of the root.
+func (f *File) CheckWithout(names ...[]byte) error {
+	f.clear()
+	return f.tree(f.root, 0, limits{}, func(key []byte) bool {
+		return !slices.ContainsFunc(names, func(name []byte) bool { return bytes.Equal(key, name) })
+	})
 }
 
 // CheckBucket reads only the pages that lead to one bucket of the root, and its own.

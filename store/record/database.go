@@ -23,8 +23,13 @@ type Database struct {
 	file *os.File // for the check of its pages
 	bolt *bolt.DB
 
-	whole   sync.Once // the check of all pages, before the first transaction
-	damaged error     // its result
+	whole, small pageCheck // of all pages, and of all but those of the large buckets
+}
+
+// pageCheck is a check of pages before the first transaction that reads them.
+type pageCheck struct {
+	once    sync.Once
+	damaged error
 }
 
 // pageSize is the page size of new databases. bbolt writes each page with one
@@ -42,11 +47,21 @@ func (db *Database) Close() error {
 
 // View runs do in a read transaction.
 func (db *Database) View(do func(*bolt.Tx) error) error {
+	return db.viewAfter(&db.whole, (*btree.File).Check, do)
+}
+
+// look is View for a transaction that reads no instances, progress and spool, so that
+// the status of a large job does not read its whole file.
+func (db *Database) look(do func(*bolt.Tx) error) error {
+	return db.viewAfter(&db.small, func(f *btree.File) error { return f.CheckWithout(BucketInstances, BucketProgress, BucketSpool) }, do)
+}
+
+func (db *Database) viewAfter(c *pageCheck, pages func(*btree.File) error, do func(*bolt.Tx) error) error {
 	if db.bolt.IsReadOnly() { // a writer's pages were checked when it was opened
-		db.whole.Do(func() { db.damaged = db.check((*btree.File).Check) })
+		c.once.Do(func() { c.damaged = db.check(pages) })
 	}
-	if db.damaged != nil {
-		return db.damaged
+	if c.damaged != nil {
+		return c.damaged
 	}
 	return db.peek(do)
 }
@@ -84,7 +99,7 @@ func (db *Database) Update(do func(*bolt.Tx) error) error {
 
 // Transaction returns the number of the last committed transaction.
 func (db *Database) Transaction() (n int, err error) {
-	err = db.View(func(tx *bolt.Tx) error { n = tx.ID(); return nil })
+	err = db.peek(func(tx *bolt.Tx) error { n = tx.ID(); return nil })
 	return n, err
 }
 

@@ -178,7 +178,7 @@ func (info *JobInfo) SetState(r *JobRecord) {
 
 // targets sets the fields of info that depend on targets and parts.
 func (db *Database) targets(info *JobInfo) error {
-	return db.View(func(tx *bolt.Tx) error {
+	return db.look(func(tx *bolt.Tx) error {
 		targets := map[Target]TargetRecord{}
 		if err := ReadTargets(tx, targets); err != nil {
 			return err

@@ -26,7 +26,7 @@ type Manifest struct {
 
 // Parts returns the published parts.
 func (db *Database) Parts() (parts []Part, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
+	err = db.look(func(tx *bolt.Tx) error {
 		return tx.Bucket(BucketParts).ForEach(func(_, value []byte) error {
 			var p Part
 			if err := json.Unmarshal(value, &p); err != nil {
@@ -41,7 +41,7 @@ func (db *Database) Parts() (parts []Part, err error) {
 
 // Manifest returns the manifest of the job.
 func (db *Database) Manifest() (m Manifest, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
+	err = db.look(func(tx *bolt.Tx) error {
 		m, err = partless(tx)
 		return err
 	})
@@ -79,7 +79,7 @@ func SetLost(tx *bolt.Tx, parts ...Part) error {
 
 // Lost returns the lost parts.
 func (db *Database) Lost() (parts []Part, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
+	err = db.look(func(tx *bolt.Tx) error {
 		parts, err = lost(tx)
 		return err
 	})
@@ -146,7 +146,7 @@ func (d *Dir) WriteManifest(db *Database) error {
 		return err
 	}
 	err = d.Files.WriteBy(d.JobFile(info.Plan.ID, ".manifest.json"), 0o666, func(w io.Writer) error {
-		return db.View(func(tx *bolt.Tx) error { return printManifest(w, tx) })
+		return db.look(func(tx *bolt.Tx) error { return printManifest(w, tx) })
 	})
 	if err != nil {
 		return fmt.Errorf("write manifest: %w", err)

@@ -262,7 +262,7 @@ func DropGarbage(tx *bolt.Tx, names ...string) error {
 
 // Garbage returns the names of the output files that the next sweep removes.
 func (db *Database) Garbage() (names []string, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
+	err = db.look(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketGarbage).ForEach(func(name, _ []byte) error {
 			names = append(names, string(name))
 			return nil

@@ -91,7 +91,7 @@ func JobStatus(dir, id string) (*Status, error) {
 
 // Status returns the status of a job that no process works on.
 func (db *Database) Status(plan *Plan) (s *Status, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
+	err = db.look(func(tx *bolt.Tx) error {
 		var r JobRecord
 		if err := GetJSON(tx.Bucket(BucketMeta), KeyJob, &r); err != nil {
 			return err
@@ -160,7 +160,7 @@ func ReadFailed(dir string, s *Status) ([]FailedInstance, error) {
 		return nil, err
 	}
 	var all []FailedInstance
-	err = db.View(func(tx *bolt.Tx) (err error) {
+	err = db.look(func(tx *bolt.Tx) (err error) {
 		all, err = failedInstances(tx, 0)
 		return err
 	})
