@@ -10,10 +10,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"cwharvest/creds"
 	"cwharvest/pipeline/config"
+	"cwharvest/store/claim"
 	"cwharvest/store/durable"
 	"cwharvest/store/place"
 	"cwharvest/store/record"
@@ -203,4 +205,22 @@ func (f *finder) accessOf(c *cobra.Command, dir string) *config.Config {
 		return nil
 	}
 	return &s
+}
+
+// checkPresent returns an error unless the output of jobs of a harvest directory is there.
+func (f *finder) checkPresent(c *cobra.Command, dir string, jobs []record.JobInfo) error {
+	remote, closeIt, err := f.remote(c, dir)
+	if err != nil {
+		return err
+	}
+	defer closeIt()
+	d, err := record.OpenDir(dir, remote)
+	if err != nil {
+		return err
+	}
+	jobs = slices.Clone(jobs)
+	for i := range jobs {
+		jobs[i].Plan.Out = record.ResolveOut(dir, jobs[i].Plan.Out)
+	}
+	return claim.CheckAllPresent(c.Context(), d, jobs)
 }

@@ -23,9 +23,9 @@ func newStatus() *cobra.Command {
 never disturbs a run: beside one, it reads the snapshot that the run publishes about once a
 second. With --json it prints one object for each directory.
 
-With --check it prints one line for each directory and exits 3 if the job, or another one of
-the last --max-age, is incomplete or has denied targets, and otherwise 10 if no night
-finished within --max-age. Without --check it exits 0 in every state of a job.`,
+With --check it prints one line for each directory and exits 6 if its output is not there or
+cannot be reached, otherwise 3 if the job, or another one of the last --max-age, is incomplete
+or has denied targets, and otherwise 10 if no night finished within --max-age. Without --check it exits 0 in every state of a job.`,
 		Example: "  cwharvest status --check --max-age 26h ./harvest",
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := s.checkFlags(c); err != nil {
@@ -38,6 +38,10 @@ finished within --max-age. Without --check it exits 0 in every state of a job.`,
 			s.dirs = []string{dir}
 			for _, arg := range args[min(1, len(args)):] {
 				s.dirs = append(s.dirs, harvestAbove(arg))
+			}
+			if s.check {
+				find.patience = checkPatience
+				s.present = func(dir string, jobs []record.JobInfo) error { return find.checkPresent(c, dir, jobs) }
 			}
 			s.out = c.OutOrStdout()
 			s.width, _ = sizeOf(s.out)
@@ -52,7 +56,7 @@ finished within --max-age. Without --check it exits 0 in every state of a job.`,
 	c.Flags().BoolVar(&s.json, "json", false, "print one JSON object")
 	c.Flags().BoolVar(&s.failed, "failed", false, "list failed and denied instances and targets, with reasons and remedies")
 	c.Flags().BoolVar(&s.watch, "watch", false, "refresh every second until no run is working")
-	c.Flags().BoolVar(&s.check, "check", false, "for monitoring: exit 3 if the harvest is incomplete, 10 if no night finished within --max-age")
+	c.Flags().BoolVar(&s.check, "check", false, "for monitoring: exit 6 if the output is not there, 3 if the harvest is incomplete, 10 if no night finished within --max-age")
 	durationVar(c.Flags(), &s.maxAge, "max-age", defaultMaxAge, "with --check: the age that the last finished night may have")
 	return c
 }
@@ -65,7 +69,13 @@ type statusCommand struct {
 	check               bool
 	maxAge              time.Duration
 	width               int // of the terminal; 0 without one
+
+	// present returns an error if the output of a directory is not there. Only --check asks: a status alone makes no call.
+	present func(dir string, jobs []record.JobInfo) error
 }
+
+// checkPatience is the time for which --check tries to reach output in S3.
+const checkPatience = 10 * time.Second
 
 func (s *statusCommand) checkFlags(c *cobra.Command) error {
 	switch {
@@ -120,6 +130,9 @@ func (s *statusCommand) judge(dir string, status *record.Status) error {
 		return err
 	}
 	result := checkStatus(status, jobs, now(), s.maxAge)
+	if err := s.present(dir, jobs); err != nil {
+		result = checked{exitCode(err), err.Error()}
+	}
 	if s.json {
 		err = encodeJSON(s.out, struct {
 			*record.Status

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -97,7 +98,7 @@ func maxAgeText(d time.Duration) string {
 
 // word is the first word of the line of a check.
 func (c checked) word() string {
-	return map[int]string{exitComplete: "OK", exitIncomplete: "INCOMPLETE", exitNoJob: "LATE"}[c.Exit]
+	return cmp.Or(map[int]string{exitComplete: "OK", exitIncomplete: "INCOMPLETE", exitNoJob: "LATE", exitUnavailable: "UNREACHABLE"}[c.Exit], "ERROR")
 }
 
 // readFreeJobs reads the jobs of a directory except those that a run has open.
