@@ -3,10 +3,12 @@ package creds
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -87,5 +89,48 @@ func TestConditions(t *testing.T) {
 		if !strings.Contains(got, c.hint) || c.hint == "" && got != "" || strings.ContainsAny(got, "{}") {
 			t.Errorf("kind %d, %v: hint %q, want %q", c.kind, c.err, got, c.hint)
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "write the golden files again")
+
+// TestEveryCell holds the class and the hint of each provider in each kind of failure.
+// Read a change of testdata/classes.txt as a user of that provider.
+func TestEveryCell(t *testing.T) {
+	t.Setenv("AWS_CONFIG_FILE", "CONFIG")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "CREDENTIALS")
+	providers := [origin.Kinds]string{"none", "environment", "keys of a profile", "SSO", "aws login", "credential_process", "web identity", "container", "instance", "role of harvest.yaml"}
+	classes := map[class]string{outage: "outage", refused: "refused", person: "person", configuration: "configuration"}
+	failures := []struct {
+		name string
+		err  error
+	}{
+		{"no network", sendError(&net.OpError{Op: "dial", Err: errors.New("no route")})},
+		{"no answer", context.DeadlineExceeded},
+		{"503", refusal("STS", "AssumeRole", 503, "ServiceUnavailable", "text/xml")},
+		{"throttled", apiError("Throttling", "m")},
+		{"page of a proxy", refusal("STS", "AssumeRole", 403, "UnknownError", "text/html")},
+		{"AccessDenied", apiError("AccessDenied", "m")},
+		{"ExpiredToken", apiError("ExpiredToken", "m")},
+		{"unknown key", apiError("InvalidClientTokenId", "m")},
+		{"wrong secret", apiError("SignatureDoesNotMatch", "The request signature we calculated does not match")},
+		{"file or process fails", errors.New("it cannot be read")},
+	}
+	var b strings.Builder
+	for kind, provider := range providers {
+		o := origin.Origin{Kind: origin.Kind(kind), Profile: "inner", Outer: "outer", Role: "ROLE", TokenRole: "TOKENROLE", TokenFile: "TOKENFILE"}
+		for _, f := range failures {
+			c := conditionOf(f.err, o.Kind)
+			fmt.Fprintf(&b, "%-20s  %-22s  %-13s  %s\n", provider, f.name, classes[classOf[c]], remedyOf(o, c))
+		}
+	}
+	const golden = "testdata/classes.txt"
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(golden); err != nil || string(want) != b.String() {
+		t.Errorf("%s (%v) differs from\n%s", golden, err, b.String())
 	}
 }

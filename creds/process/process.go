@@ -99,7 +99,8 @@ type process struct {
 
 // NewCommand returns the command as the SDK makes it, in a process group of its own.
 // At a terminal it stays in the group of the run, since it may ask for an MFA code
-// there; an interrupt from the keyboard reaches that whole group.
+// there; an interrupt from the keyboard reaches that whole group. Its messages are for a
+// person at a terminal, too.
 func (r *process) NewCommand(ctx context.Context) (*exec.Cmd, error) {
 	cmd, err := processcreds.DefaultNewCommandBuilder{Args: []string{r.command}}.NewCommand(ctx)
 	if err != nil {
@@ -107,6 +108,7 @@ func (r *process) NewCommand(ctx context.Context) (*exec.Cmd, error) {
 	}
 	cmd.WaitDelay = endAfter
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		cmd.Stderr = nil // it may print secrets, which would get into the log of an unattended run
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	}
