@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"syscall"
 	"time"
 
@@ -33,6 +34,17 @@ func (j *Job) retryTransient(ctx context.Context, do func() error) error {
 	return err
 }
 
+// endedError reports that the context ended while an operation was tried again. Its cause
+// decides about the outcome, since the operation might have succeeded later.
+type endedError struct{ cause, last error }
+
+func (e *endedError) Error() string { return fmt.Sprintf("%v, while trying again after: %v", e.cause, e.last) }
+
+func (e *endedError) Unwrap() error { return e.cause }
+
+// Is reports whether the last error of the operation is target.
+func (e *endedError) Is(target error) bool { return errors.Is(e.last, target) }
+
 // retryTransient repeats do after transient errors, and calls report for each.
 func retryTransient(ctx context.Context, report func(error), do func() error) error {
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
@@ -41,7 +53,7 @@ func retryTransient(ctx context.Context, report func(error), do func() error) er
 		case err == nil:
 			return nil
 		case ctx.Err() != nil && (isTransient(err) || errors.Is(err, ctx.Err())): // the end of the context made do fail
-			return context.Cause(ctx)
+			return &endedError{context.Cause(ctx), err}
 		case ctx.Err() != nil:
 			return errors.Join(context.Cause(ctx), err)
 		case !isTransient(err):
@@ -51,7 +63,7 @@ func retryTransient(ctx context.Context, report func(error), do func() error) er
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return context.Cause(ctx) // err has been reported
+			return &endedError{context.Cause(ctx), err}
 		}
 	}
 }
