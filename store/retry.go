@@ -38,7 +38,9 @@ func (j *Job) retryTransient(ctx context.Context, do func() error) error {
 // decides about the outcome, since the operation might have succeeded later.
 type endedError struct{ cause, last error }
 
-func (e *endedError) Error() string { return fmt.Sprintf("%v, while trying again after: %v", e.cause, e.last) }
+func (e *endedError) Error() string {
+	return fmt.Sprintf("%v, while trying again after: %v", e.cause, e.last)
+}
 
 func (e *endedError) Unwrap() error { return e.cause }
 
