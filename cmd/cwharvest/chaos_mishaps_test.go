@@ -29,6 +29,7 @@ func (c *chaos) begin(m *mishap) {
 		c.jump(m.by)
 	case "server_clock":
 		c.ahead.Store(int64(m.by))
+		c.reach(c.clock)
 	case "disk_full":
 		c.resize(m.room)
 	case "s3_down":
@@ -101,9 +102,7 @@ func (c *chaos) jump(by time.Duration) {
 
 func (c *chaos) setClock(to time.Time) {
 	c.clock = to
-	if to.After(c.latest) {
-		c.latest = to
-	}
+	c.reach(to)
 }
 
 // mountDisk mounts a small disk, which can fill up, as the harvest directory.
@@ -157,5 +156,15 @@ func (c *chaos) writeKey() {
 	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", key.ID, key.Secret)
 	if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {
 		c.Fatal(err)
+	}
+}
+
+// reach records a local time. What is due then follows AWS's clock.
+func (c *chaos) reach(local time.Time) {
+	if at := local.Add(time.Duration(c.ahead.Load())); at.After(c.latest) {
+		c.latest = at
+	}
+	if local.After(c.latest) {
+		c.latest = local
 	}
 }
