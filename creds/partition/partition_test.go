@@ -112,13 +112,3 @@ func TestIsEnabled(t *testing.T) {
 		}
 	}
 }
-
-func TestNearest(t *testing.T) {
-	for name, want := range map[string]string{
-		"us-esat-1": "us-east-1", "us-east1": "us-east-1", "eu-wset-1": "eu-west-1", "eu-central1": "eu-central-1", "us-east-7": "us-east-1", "mars-north-1": "",
-	} {
-		if got := Nearest(name, Regions("aws")); got != want {
-			t.Errorf("%s: nearest %q, want %q", name, got, want)
-		}
-	}
-}

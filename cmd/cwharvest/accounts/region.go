@@ -10,6 +10,7 @@ import (
 
 	"cwharvest/creds/partition"
 	"cwharvest/pipeline"
+	"cwharvest/pipeline/config"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -91,7 +92,7 @@ func (r *Resolver) listRegions(ctx context.Context, a *Account, id string) (name
 
 func unknownRegion(region string, names []string) error {
 	e := &InputError{Err: fmt.Errorf("AWS has no region %s", region), Advice: "correct it in regions, AWS_REGION or the profile, or by --region"}
-	if nearest := partition.Nearest(region, names); nearest != "" {
+	if nearest := config.Nearest(region, names); nearest != "" {
 		e.Advice = "did you mean " + nearest + "?"
 	}
 	return e
