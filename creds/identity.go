@@ -40,8 +40,8 @@ func (m *Manager) Identity(ctx context.Context, src Source, region string) (Iden
 }
 
 // Conflicts returns a line for each setting of the environment that has no effect, or
-// an unexpected one, for a principal. A principal that cannot be loaded is reported by
-// those who use it.
+// an unexpected one, for a principal. A principal that cannot be loaded is reported
+// where it is used.
 func (m *Manager) Conflicts(ctx context.Context, principal Source, env func(name string) string) []string {
 	signs := false
 	if p, err := m.principal(ctx, principal); err == nil {

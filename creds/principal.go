@@ -149,7 +149,7 @@ func (p *principal) readAgain(ctx context.Context) bool {
 }
 
 // waitForCorrection returns the error for keys that do not work while a mistake keeps
-// the files from being read again: targets wait for a person, who corrects it. Without
+// the files from being read again: targets wait until a person corrects it. Without
 // a mistake it returns err.
 func (p *principal) waitForCorrection(err error) error {
 	p.mu.Lock()

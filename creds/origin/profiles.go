@@ -146,7 +146,7 @@ func CheckFiles() error {
 	for _, file := range Files() {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			continue // the SDK reports what matters
+			continue // the SDK reports the errors that matter
 		}
 		for _, mark := range []string{"\ufeff", "\xff\xfe", "\xfe\xff"} {
 			if bytes.HasPrefix(data, []byte(mark)) {

@@ -116,7 +116,7 @@ func (r *process) NewCommand(ctx context.Context) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// killGroup ends what is left of the group of a command that has failed. An error
+// killGroup ends the rest of the group of a command that has failed. An error
 // means that nothing is left.
 func (r *process) killGroup() {
 	if r.cmd != nil && r.cmd.Process != nil && r.cmd.SysProcAttr != nil {

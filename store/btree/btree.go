@@ -2,7 +2,7 @@
 //
 // bbolt trusts its pages. A reference to a page above makes it recurse until the
 // runtime kills the process, a wrong length allocates memory without limit, and its
-// own Check runs in a goroutine, whose faults nobody can recover. This package reads
+// own Check runs in a goroutine, and a fault there cannot be recovered. This package reads
 // the file with plain reads instead: it needs memory for one page a level and one bit a
 // page, and reads no page twice. After a check without error bbolt may read and write the file.
 //

@@ -67,7 +67,7 @@ func check(data []byte) error {
 	return errors.Join(f.Check(), f.CheckBucket([]byte("nested")))
 }
 
-// What bbolt writes passes the check.
+// Files that bbolt writes pass the check.
 func TestSoundFiles(t *testing.T) {
 	for seed := range uint64(20) {
 		pageSize := 1024 << (seed % 6)
@@ -141,7 +141,7 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
-// FuzzCheck proves that bbolt reads what passes the check, whatever it is.
+// FuzzCheck proves that bbolt reads every file that passes the check.
 func FuzzCheck(f *testing.F) {
 	sound := database(f, 1, 1024)
 	f.Add(uint64(1), uint16(1))

@@ -72,7 +72,7 @@ func (db *Database) peek(do func(*bolt.Tx) error) error {
 	return db.guard(func() error { return db.bolt.View(do) })
 }
 
-// check opens the pages of the file, runs do, and returns what is wrong as a
+// check opens the pages of the file, runs do, and returns damage as a
 // *DamagedError. Nothing may write to the file meanwhile.
 func (db *Database) check(do func(*btree.File) error) error {
 	info, err := db.file.Stat()

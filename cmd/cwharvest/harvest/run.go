@@ -100,7 +100,7 @@ func (r *run) readClock(ctx context.Context) {
 		for _, principal := range set.Principals() {
 			p, err := r.Accounts.Manager.Principal(ctx, principal)
 			if err != nil {
-				continue // one whose keys do not work says nothing of the time
+				continue // keys that do not work say nothing about the time
 			}
 			if p.Offset.Abs() > tolerable {
 				r.clock.offset.Store(int64(p.Offset))

@@ -127,7 +127,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestFaults proves what a client gets for each kind of fault.
+// TestFaults checks the error that a client gets for each kind of fault.
 func TestFaults(t *testing.T) {
 	f, client := start(t)
 	call := func() error {
